@@ -1,11 +1,30 @@
 """When each secret and each target is due: period, jitter, backoff, rotation window.
 
-Pure: the clock and the dice are parameters.
+Pure: the clock and the dice are parameters, an `Agenda` in and the next one out.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import random
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
+
+from agent.config import Config, Secret, Target
+from agent.errors import Failure
+
+JITTER = 0.1  # of a period, either way, so that the pods of a fleet drift apart
+FAST_AT_MOST = 3600.0  # seconds of polling at rotationPeriod per rotation
+BACKOFF_AT_MOST = 300.0  # seconds that backoff adds to a failing secret's period
+STARTUP_BACKOFF_AT_MOST = 15.0  # seconds between attempts while a pod waits for its first generation
+NOTIFY_BACKOFF_AT_MOST = 60.0  # seconds between attempts at a target that refuses
+
+
+class Now(NamedTuple):
+    """One moment on two clocks: `monotonic` counts waits, `wall` (epoch seconds) meets AWS's dates. Both seconds."""
+
+    monotonic: float
+    wall: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,3 +40,201 @@ class Rotation:
     next_at: float | None
     window: float | None
     pending: str | None
+
+    @property
+    def short_window(self) -> tuple[float, float] | None:
+        """The window's start and end, if it is known and short enough to be polled quickly from its start."""
+        if self.next_at is None or self.window is None or self.window > FAST_AT_MOST:
+            return None
+        return self.next_at - self.window, self.next_at
+
+    @property
+    def key(self) -> str:
+        """What tells this rotation from the next: its date moves when it succeeds."""
+        return str(self.next_at if self.next_at is not None else self.pending)
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """When one secret is due (monotonic). `fast_since` (wall) is when quick polling for rotation `fast_key` began."""
+
+    due: float
+    failures: int = 0
+    rotation: Rotation | None = None
+    fast_key: str | None = None
+    fast_since: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """When one owed target is due (monotonic), and for which generation."""
+
+    generation: int
+    due: float
+    failures: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A version that could not be projected under a spec, and why. It is not fetched again until either moves."""
+
+    version_id: str
+    fingerprint: str
+    failure: Failure
+
+
+@dataclass(frozen=True, slots=True)
+class Lesson:
+    """What one pass learnt that bears on the next. `moved`: a moved version was seen and left to settle."""
+
+    asked: frozenset[str]
+    failed: frozenset[str]
+    rotations: Mapping[str, Rotation]
+    refused: Mapping[str, Refusal]
+    moved: bool
+    started: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Agenda:
+    """All that the agent remembers between passes about when to do what, because it cannot be read back."""
+
+    secrets: Mapping[str, Timing]
+    targets: Mapping[str, Attempt] = field(default_factory=dict)
+    refused: Mapping[str, Refusal] = field(default_factory=dict)
+    settle_at: float | None = None  # monotonic; a move was seen, and others may belong to it until then
+
+    def due(self, now: Now) -> frozenset[str]:
+        """The secrets to ask about now: at the end of settling all, so that one pass sees what came together."""
+        settled = self.settle_at is not None and self.settle_at <= now.monotonic
+        return frozenset(name for name, timing in self.secrets.items() if settled or timing.due <= now.monotonic)
+
+    def settling(self, config: Config, now: Now) -> bool:
+        """Whether a moved version is to wait for others that may belong to it."""
+        return config.settle > 0 and (self.settle_at is None or now.monotonic < self.settle_at)
+
+    @property
+    def next_due(self) -> float:
+        """The moment (monotonic) of the next pass."""
+        moments = [timing.due for timing in self.secrets.values()]
+        moments += [attempt.due for attempt in self.targets.values()]
+        return min(moments if self.settle_at is None else [*moments, self.settle_at])
+
+
+def begin(config: Config, now: Now) -> Agenda:
+    """The agenda of an agent that has just started: everything is due."""
+    return Agenda({secret.name: Timing(now.monotonic) for secret in config.secrets})
+
+
+def reload(agenda: Agenda, before: Config, after: Config, now: Now) -> Agenda:
+    """The agenda under a new config: what is new or was edited is due, the rest keeps its time."""
+    unchanged = set(before.secrets) if before.period == after.period else set()
+    secrets = {
+        secret.name: agenda.secrets[secret.name] if secret in unchanged else Timing(now.monotonic)
+        for secret in after.secrets
+    }
+    names = {target.name for target in after.targets}
+    return replace(
+        agenda,
+        secrets=secrets,
+        targets={name: attempt for name, attempt in agenda.targets.items() if name in names},
+        refused={name: refusal for name, refusal in agenda.refused.items() if name in secrets},
+    )
+
+
+def expedite(agenda: Agenda, now: Now) -> Agenda:
+    """The agenda with everything due now, whatever its period or backoff."""
+    return replace(
+        agenda,
+        secrets={name: replace(timing, due=now.monotonic) for name, timing in agenda.secrets.items()},
+        targets={name: replace(attempt, due=now.monotonic) for name, attempt in agenda.targets.items()},
+        settle_at=None if agenda.settle_at is None else now.monotonic,
+    )
+
+
+def after_secrets(agenda: Agenda, config: Config, lesson: Lesson, now: Now, dice: random.Random) -> Agenda:
+    """The agenda after a pass that asked about some secrets."""
+    # One factor for the whole pass: secrets of one period stay in one pass, so what rotates together is seen together.
+    factor = 1 + dice.uniform(-JITTER, JITTER)
+    secrets = dict(agenda.secrets)
+    for secret in config.secrets:
+        if secret.name in lesson.asked:
+            timing = _observed(secrets[secret.name], lesson.rotations.get(secret.name), now)
+            if secret.name not in lesson.failed:
+                timing = replace(timing, failures=0)
+                wait = _interval(secret, config, timing, now, dice) * factor
+            else:
+                timing = replace(timing, failures=timing.failures + 1)
+                interval = _interval(secret, config, timing, now, dice) * factor if lesson.started else None
+                wait = _backoff(interval, timing.failures, dice)
+            secrets[secret.name] = replace(timing, due=now.monotonic + wait)
+    if agenda.settle_at is not None and agenda.settle_at > now.monotonic:
+        settle_at: float | None = agenda.settle_at
+    else:
+        settle_at = now.monotonic + config.settle if lesson.moved else None
+    kept = {name: refusal for name, refusal in agenda.refused.items() if name not in lesson.asked}
+    return replace(agenda, secrets=secrets, refused={**kept, **lesson.refused}, settle_at=settle_at)
+
+
+def _observed(timing: Timing, rotation: Rotation | None, now: Now) -> Timing:
+    """The timing with what was learnt about the rotation; a fetch alone teaches nothing about it."""
+    rotation = rotation or timing.rotation
+    if rotation is None or not _under_way(rotation, now) or timing.fast_key == rotation.key:
+        return replace(timing, rotation=rotation)
+    return replace(timing, rotation=rotation, fast_key=rotation.key, fast_since=now.wall)
+
+
+def _under_way(rotation: Rotation, now: Now) -> bool:
+    """Whether a rotation may happen at any moment. In a long window that is only known once AWSPENDING shows it."""
+    window = rotation.short_window
+    return rotation.pending is not None or (window is not None and window[0] <= now.wall <= window[1])
+
+
+def _interval(secret: Secret, config: Config, timing: Timing, now: Now, dice: random.Random) -> float:
+    """Seconds until a secret that gives no trouble is due again."""
+    rotation = timing.rotation
+    if rotation is None:
+        return secret.period
+    spent = now.wall - timing.fast_since
+    if _under_way(rotation, now) and timing.fast_key == rotation.key and 0 <= spent < FAST_AT_MOST:
+        return min(secret.period, config.rotation_period)
+    if (window := rotation.short_window) and 0 < window[0] - now.wall < secret.period:
+        return window[0] - now.wall + dice.uniform(0, config.rotation_period)
+    return secret.period
+
+
+def _backoff(interval: float | None, failures: int, dice: random.Random) -> float:
+    """Seconds until a failing secret is due again; `interval` None while a pod waits for its first generation.
+
+    Otherwise full jitter comes on top of the interval: never more than one call per period, and no herd when AWS is
+    back.
+    """
+    doubled = 2.0 ** min(failures, 10)
+    if interval is None:
+        return dice.uniform(0.1, min(STARTUP_BACKOFF_AT_MOST, 0.5 * doubled))
+    return interval + dice.uniform(0, min(BACKOFF_AT_MOST, interval * (doubled / 2 - 1)))
+
+
+def owing(agenda: Agenda, owed: Mapping[str, int], targets: Iterable[Target], now: Now, dice: random.Random) -> Agenda:
+    """The agenda with an attempt for every owed target (name to generation) and none for others.
+
+    A later generation starts its splay and backoff anew; the earlier one is not told on its own any more.
+    """
+    attempts = {}
+    for target in targets:
+        if (generation := owed.get(target.name)) is not None:
+            attempt = agenda.targets.get(target.name)
+            if attempt is None or attempt.generation != generation:
+                attempt = Attempt(generation, now.monotonic + dice.uniform(0, target.splay))
+            attempts[target.name] = attempt
+    return replace(agenda, targets=attempts)
+
+
+def after_delivery(agenda: Agenda, target: str, now: Now, dice: random.Random, *, accepted: bool) -> Agenda:
+    """The agenda after one attempt at a target: done with, or due again after a backoff."""
+    attempts = dict(agenda.targets)
+    attempt = attempts.pop(target)
+    if not accepted:
+        wait = min(NOTIFY_BACKOFF_AT_MOST, 2.0 ** min(attempt.failures, 10)) * dice.uniform(0.5, 1)
+        attempts[target] = replace(attempt, failures=attempt.failures + 1, due=now.monotonic + wait)
+    return replace(agenda, targets=attempts)

@@ -5,10 +5,12 @@ Pure: each pass's `SyncResult` makes the next `Status` from the one before.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from agent.config import Config
+from agent.decide import Observation, Published
 from agent.errors import REASONS, Failure, Reason
 
 Operation = Literal["DescribeSecret", "GetSecretValue"]
@@ -42,6 +44,44 @@ class Delivery:
 
 
 @dataclass(frozen=True, slots=True)
+class SyncResult:
+    """What one pass found and did. Times are epoch seconds.
+
+    `published` is what stands after it. `changed` and `dropped` name the secrets that the new generation changed or
+    left out, if there is one. `succeeded` and `failures` speak of the secrets that were asked about. `withheld`: a
+    first generation could not be made whole. `trouble` is why the volume could not be read or written. `interrupted`:
+    a stop was asked for.
+    """
+
+    started_at: float
+    seconds: float
+    published: Published
+    generation_made: bool = False
+    changed: tuple[str, ...] = ()
+    dropped: tuple[str, ...] = ()
+    repaired: Mapping[str, str] = field(default_factory=dict)
+    observations: Mapping[str, Observation] = field(default_factory=dict)
+    succeeded: frozenset[str] = frozenset()
+    failures: Mapping[str, Failure] = field(default_factory=dict)
+    settling: frozenset[str] = frozenset()
+    withheld: bool = False
+    trouble: str | None = None
+    interrupted: bool = False
+    deliveries: tuple[Delivery, ...] = ()
+    pending: frozenset[str] = frozenset()
+    calls: tuple[Call, ...] = ()
+    sweep_in: float | None = None  # seconds
+
+    @property
+    def outcome(self) -> Outcome:
+        """A refused delivery is no error of the pass: it has counters of its own."""
+        if self.failures or self.trouble:
+            return "error"
+        done = self.generation_made or self.repaired or any(delivery.accepted for delivery in self.deliveries)
+        return "success" if done else "noop"
+
+
+@dataclass(frozen=True, slots=True)
 class Histogram:
     """Observations counted in buckets. `bounds` are upper limits, ascending; `counts` has one more, for +Inf."""
 
@@ -62,7 +102,10 @@ class Histogram:
 
 @dataclass(frozen=True, slots=True)
 class SecretStatus:
-    """One secret of the config. Times are epoch seconds; None until the first such event."""
+    """One secret of the config. Times are epoch seconds; None until the first such event.
+
+    `version_id` is what is published; `version_stage` what the config asks for, None for a pinned version.
+    """
 
     name: str
     period: float
@@ -120,3 +163,100 @@ class Status:
     publish_to_notify: Histogram = Histogram.empty(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5, 15, 60, 300)
     config_reload_success: bool = True
     config_last_reload: float | None = None
+
+
+def begin(config: Config, version: str, turns_by: float) -> Status:
+    """The status of an agent that has done nothing yet."""
+    return configured(Status(version=version, turns_by=turns_by), config)
+
+
+def configured(status: Status, config: Config) -> Status:
+    """The status under a config: what is new starts empty, what left is gone."""
+    return replace(
+        status,
+        stale_after=config.stale_after,
+        secrets={
+            secret.name: replace(
+                status.secrets.get(secret.name, SecretStatus(secret.name, secret.period, secret.optional)),
+                period=secret.period,
+                optional=secret.optional,
+                version_stage=secret.version_stage,
+            )
+            for secret in config.secrets
+        },
+        targets={target.name: status.targets.get(target.name, TargetStatus(target.name)) for target in config.targets},
+    )
+
+
+def reloaded(status: Status, now: float, *, success: bool) -> Status:
+    """The status after a config was read anew; `now` is epoch seconds. A rejected one moves no timestamp."""
+    return replace(
+        status, config_reload_success=success, config_last_reload=now if success else status.config_last_reload
+    )
+
+
+def after(status: Status, result: SyncResult) -> Status:
+    """The status after one more pass."""
+    ended = result.started_at + result.seconds
+    published = result.published
+    seconds = dict(status.aws_seconds)
+    requests = dict(status.aws_requests)
+    for call in result.calls:
+        seconds[call.operation] = seconds[call.operation].observe(call.seconds)
+        requests[call.operation, call.code] = requests.get((call.operation, call.code), 0) + 1
+    notified = status.publish_to_notify
+    for delivery in result.deliveries:
+        if delivery.seconds is not None:
+            notified = notified.observe(delivery.seconds)
+    return replace(
+        status,
+        started=status.started or is_complete(published, status.secrets.values()),
+        generation=published.generation,
+        generation_at=published.published_at if published.generation else None,
+        last_pass=ended,
+        passes={**status.passes, result.outcome: status.passes[result.outcome] + 1},
+        repairs=status.repairs + len(result.repaired),
+        secrets={name: _secret_after(secret, result, ended) for name, secret in status.secrets.items()},
+        targets={name: _target_after(target, result) for name, target in status.targets.items()},
+        aws_requests=requests,
+        aws_seconds=seconds,
+        pass_seconds=status.pass_seconds.observe(result.seconds),
+        publish_to_notify=notified,
+    )
+
+
+def is_complete(published: Published, secrets: Iterable[SecretStatus]) -> bool:
+    """Whether a generation is published that has every file of every secret, optional ones aside."""
+    there = published.secrets.keys() - published.damaged
+    return published.generation > 0 and all(secret.optional or secret.name in there for secret in secrets)
+
+
+def _secret_after(secret: SecretStatus, result: SyncResult, ended: float) -> SecretStatus:
+    published = result.published.secrets.get(secret.name)
+    failure = result.failures.get(secret.name)
+    succeeded = secret.name in result.succeeded
+    observed = result.observations.get(secret.name)
+    errors = {**secret.errors, failure.reason: secret.errors[failure.reason] + 1} if failure else secret.errors
+    return replace(
+        secret,
+        version_id=published.version_id if published else None,
+        published_at=published.changed_at if published else None,
+        last_success=ended if succeeded else secret.last_success,
+        next_rotation=observed.rotation.next_at if observed else secret.next_rotation,
+        up_to_date=(succeeded or (secret.up_to_date and not failure and secret.name not in result.settling))
+        and published is not None,
+        failure=None if succeeded else failure or secret.failure,
+        errors=errors,
+    )
+
+
+def _target_after(target: TargetStatus, result: SyncResult) -> TargetStatus:
+    for delivery in result.deliveries:
+        if delivery.target == target.name:
+            target = replace(
+                target,
+                accepted=target.accepted + delivery.accepted,
+                refused=target.refused + (not delivery.accepted),
+                message=delivery.message,
+            )
+    return replace(target, pending=target.name in result.pending)

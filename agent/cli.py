@@ -1,0 +1,128 @@
+"""From argv to an exit code: 0 done, 1 could not complete, 2 usage or configuration."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import sys
+from collections.abc import Mapping, Sequence
+
+from agent import __version__
+from agent.errors import ConfigError, FreshmountError
+
+DEFAULT_CONFIG = "/etc/freshmount/config.yaml"
+DEFAULT_TERMINATION_LOG = "/dev/termination-log"
+_TERMINATION_LIMIT = 4096  # bytes that kubelet reads of it
+
+
+def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
+    """Run one command; return the exit code. Usage errors leave through SystemExit(2), as argparse does."""
+    args = _parser(environ).parse_args(argv)
+    try:
+        return int(args.command(args))
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        _terminate(environ, str(error))
+        return 2
+    except FreshmountError as error:
+        print(f"freshmount: {error}", file=sys.stderr)
+        _terminate(environ, str(error))
+        return 1
+
+
+def entry() -> None:
+    """The console script. Ends the process at once: interpreter teardown costs 100 ms and waits for calls in flight."""
+    try:
+        code = main(sys.argv[1:], os.environ)
+    except SystemExit as leaving:
+        code = leaving.code if isinstance(leaving.code, int) else 1
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):  # nobody reads it any more
+            stream.flush()
+    os._exit(code)
+
+
+def _parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="freshmount", description="Keeps the secret files of a Kubernetes pod fresh.", allow_abbrev=False
+    )
+    parser.add_argument("--version", action="version", version=f"freshmount {__version__}")
+    common = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    common.add_argument(
+        "--config",
+        default=environ.get("FRESHMOUNT_CONFIG", DEFAULT_CONFIG),
+        help="the config file (FRESHMOUNT_CONFIG; default: %(default)s)",
+    )
+    common.add_argument(
+        "--log-format",
+        choices=("json", "console"),
+        default=environ.get("FRESHMOUNT_LOG_FORMAT"),
+        help="json, or console for people (FRESHMOUNT_LOG_FORMAT; default: console on a terminal, else json)",
+    )
+    common.add_argument(
+        "--log-level",
+        choices=("debug", "info", "warning", "error"),
+        default=environ.get("FRESHMOUNT_LOG_LEVEL", "info"),
+        help="(FRESHMOUNT_LOG_LEVEL; default: %(default)s)",
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for name, command, text in (
+        ("init", _init, "fill the volume once, then exit"),
+        ("run", _run, "fill the volume, then keep it fresh until SIGTERM"),
+        ("check", _check, "validate a config, offline"),
+    ):
+        commands.add_parser(name, parents=[common], help=text, description=text, allow_abbrev=False).set_defaults(
+            command=command
+        )
+    text = "the whole story on an embedded stand-in for AWS, no account needed"
+    demo = commands.add_parser("demo", help=text, description=text, allow_abbrev=False)
+    demo.add_argument("--keep-running", action="store_true", help="leave everything up at the end, until Ctrl-C")
+    demo.set_defaults(command=_demo)
+    return parser
+
+
+# The commands import what they need themselves: `check` starts no boto3, and the demo's stand-in is an extra.
+
+
+def _init(args: argparse.Namespace) -> int:
+    from agent import daemon, log
+
+    log.configure(args.log_format or "auto", args.log_level)
+    return daemon.init(args.config)
+
+
+def _run(args: argparse.Namespace) -> int:
+    from agent import daemon, log
+
+    log.configure(args.log_format or "auto", args.log_level)
+    return daemon.run(args.config)
+
+
+def _check(args: argparse.Namespace) -> int:
+    from agent import config_file
+
+    _, config = config_file.load(args.config)
+    files = sum(len(secret.files) for secret in config.secrets)
+    print(f"{args.config}: ok: {len(config.secrets)} secrets, {files} files, {len(config.targets)} targets")
+    return 0
+
+
+def _demo(args: argparse.Namespace) -> int:
+    from agent import demo
+
+    return demo.run(keep_running=args.keep_running)
+
+
+def _terminate(environ: Mapping[str, str], reason: str) -> None:
+    """Leave the reason where `kubectl describe` shows it. Kubelet makes the file; elsewhere there is none to write."""
+    path = environ.get("FRESHMOUNT_TERMINATION_LOG", DEFAULT_TERMINATION_LOG)
+    line = " ".join(reason.split()).encode()[:_TERMINATION_LIMIT]
+    try:
+        handle = os.open(path, os.O_WRONLY | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            os.write(handle, line)
+        finally:
+            os.close(handle)
+    except OSError:
+        pass  # no kubelet here

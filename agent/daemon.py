@@ -1,0 +1,303 @@
+"""When to pass: at the start, when something is due, on a signal; and when to stop.
+
+Signals are blocked and waited for, so that each arrives between two steps of one thread: there is no handler, lock or
+event. The watch on the config speaks by SIGHUP to its own process.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+
+import structlog
+
+from agent import __version__, config_file, schedule, status, telemetry
+from agent.config import Config
+from agent.errors import ConfigError, Problem, StartError, VolumeBusy
+from agent.schedule import Agenda, Now
+from agent.secrets_manager import SecretsManager
+from agent.server import serve
+from agent.status import Status, SyncResult
+from agent.sync import IN_FLIGHT, NOTIFY_LIMIT, Fresh, Hands, pass_limit, sync
+from agent.volume import Volume
+from agent.watch import watch
+
+STOP = frozenset({signal.SIGTERM, signal.SIGINT})
+RELOAD, PASS = signal.SIGHUP, signal.SIGUSR1
+LIVE_GRACE = 60.0  # seconds beyond the expected turn of the loop before the agent counts as stuck
+LOCK_RETRY = 0.25  # seconds between two tries at a volume that another agent holds
+
+
+class Signals:
+    """The signals that steer the agent, blocked from now on in this thread and all that it starts."""
+
+    def __init__(self) -> None:
+        self._all = STOP | {RELOAD, PASS}
+        signal.pthread_sigmask(signal.SIG_BLOCK, self._all)
+
+    def wait(self, seconds: float) -> int | None:
+        """The next signal, or None when the time is over."""
+        found = signal.sigtimedwait(self._all, max(0.0, seconds))
+        return found.si_signo if found else None
+
+    def stop_pending(self) -> bool:
+        """Whether a stop has arrived that was not waited for yet."""
+        return not STOP.isdisjoint(signal.sigpending())
+
+
+def init(path: str) -> int:
+    """Fill the volume once. Returns 0 when a complete generation is there, 1 when a stop came before.
+
+    Raises ConfigError, VolumeError, or StartError with the last reason per secret.
+    """
+    return _Agent(path, quiet=True).fill()
+
+
+def run(path: str) -> int:
+    """Fill the volume, then keep it fresh until a stop is asked for. Returns 0. Raises as `init` does."""
+    return _Agent(path, quiet=False).keep_fresh()
+
+
+@dataclass(slots=True)
+class _Loaded:
+    """The config in force, and the text that was last tried, good or bad."""
+
+    config: Config
+    text: str | None
+    read_at: float
+
+
+class _Agent:
+    """What the loop holds between two passes. Only `status` is read by other threads, as one immutable value."""
+
+    def __init__(self, path: str, *, quiet: bool) -> None:
+        self.signals = Signals()
+        self.log = structlog.get_logger()
+        self.path = path
+        self.quiet = quiet
+        text, parsed = config_file.load(path)
+        self.loaded = _Loaded(self._adapted(parsed), text, time.monotonic())
+        self.volume = Volume(parsed.volume_path)
+        self.source = SecretsManager()
+        self.hands = Hands(
+            self.source, self.volume, ThreadPoolExecutor(IN_FLIGHT, "aws"), stopped=self.signals.stop_pending
+        )
+        self.agenda: Agenda = schedule.begin(parsed, self.now())
+        self.withheld: Fresh = {}
+        self.deadline = time.monotonic() + parsed.startup_timeout
+        self.status: Status = status.reloaded(
+            status.begin(parsed, __version__, self._turns_by(time.monotonic())), time.time(), success=True
+        )
+
+    def now(self) -> Now:
+        return Now(time.monotonic(), time.time())
+
+    def _adapted(self, parsed: Config) -> Config:
+        # `init` makes one pass and goes: it has no later one to wait for.
+        return replace(parsed, settle=0.0) if self.quiet else parsed
+
+    # -- the two commands -----------------------------------------------------------------------------------------
+
+    def fill(self) -> int:
+        """`init`: pass until a complete generation is there."""
+        if not self._begin():
+            return 1
+        while True:
+            result = self._pass()
+            if status.is_complete(result.published, self.status.secrets.values()):
+                stale = sorted(result.failures.keys() & result.published.secrets.keys())
+                if stale:
+                    self.log.warning("complete, but not fresh", generation=result.published.generation, stale=stale)
+                return 0
+            if self._wait(self._until_next()) in STOP:
+                self.log.warning("stopped before a complete generation was there")
+                return 1
+
+    def keep_fresh(self) -> int:
+        """`run`: pass whenever something is due, until a stop."""
+        server = serve(
+            self.loaded.config.listen.host, self.loaded.config.listen.port, telemetry.pages(lambda: self.status)
+        )
+        self.log.info("listening", port=server.port)
+        watching = watch(self.path, lambda: os.kill(os.getpid(), RELOAD))
+        if not watching.active:
+            self.log.warning("config is not watched, only read again each period", reason=watching.reason)
+        try:
+            if not self._begin():
+                return 0
+            sweep_at = float("inf")
+            while True:
+                result = self._pass()
+                if result.sweep_in is not None:
+                    sweep_at = time.monotonic() + result.sweep_in
+                got = self._wait(min(self._until_next(), max(0.0, sweep_at - time.monotonic())))
+                if got in STOP:
+                    self.log.info("stopped", signal=signal.Signals(got).name if got else None)
+                    return 0
+                if got == PASS:
+                    self.agenda = schedule.expedite(self.agenda, self.now())
+                if got == RELOAD or time.monotonic() - self.loaded.read_at >= self.loaded.config.period:
+                    self._reload()
+        finally:
+            watching.close()
+            server.close()
+
+    # -- the steps ------------------------------------------------------------------------------------------------
+
+    def _begin(self) -> bool:
+        """Say who we are and take the volume; False when a stop came first."""
+        if warning := self.volume.warning:
+            self.log.warning("volume", advice=warning)
+        while True:
+            try:
+                self.volume.lock()
+                break
+            except VolumeBusy as busy:
+                if time.monotonic() > self.deadline:
+                    raise
+                self.log.info("waiting for the volume", reason=str(busy))
+            if self._wait_for_lock() in STOP:
+                return False
+        self.source.prepare(self.loaded.config.secrets)
+        identity = self.source.identity()
+        self.log.info("started", version=__version__, config=self.path, identity=identity.source)
+        if identity.warning:
+            self.log.warning("identity", advice=identity.warning)
+        return True
+
+    def _wait_for_lock(self) -> int | None:
+        """Try again every so often, without a line in the log each time."""
+        while time.monotonic() <= self.deadline:
+            self._turn(LOCK_RETRY)
+            got = self.signals.wait(LOCK_RETRY)
+            if got in STOP:
+                return got
+            try:
+                self.volume.lock()
+            except VolumeBusy:
+                continue
+            return None
+        return None
+
+    def _pass(self) -> SyncResult:
+        self._turn(0.0)
+        done = sync(self.loaded.config, self.agenda, self.withheld, self.hands, quiet=self.quiet)
+        self.agenda, self.withheld = done.agenda, done.withheld
+        if not done.result.interrupted:
+            before, self.status = self.status, status.after(self.status, done.result)
+            _tell(self.log, before, done.result)
+        if not self.status.started and not self.signals.stop_pending() and time.monotonic() >= self.deadline:
+            raise StartError(self._why_not_started(done.result))
+        return done.result
+
+    def _until_next(self) -> float:
+        due = self.agenda.next_due
+        if not self.quiet:
+            due = min(due, self.loaded.read_at + self.loaded.config.period)
+        if not self.status.started:
+            due = min(due, self.deadline)
+        return max(0.0, due - time.monotonic())
+
+    def _wait(self, seconds: float) -> int | None:
+        self._turn(seconds)
+        return self.signals.wait(seconds)
+
+    def _turn(self, seconds: float) -> None:
+        """Say by when the loop turns next; a probe that finds it later than that finds the agent stuck."""
+        self.status = replace(self.status, turns_by=self._turns_by(time.monotonic() + seconds))
+
+    def _turns_by(self, moment: float) -> float:
+        return moment + 2 * pass_limit(len(self.loaded.config.secrets)) + NOTIFY_LIMIT + LIVE_GRACE
+
+    def _reload(self) -> None:
+        """Take a changed config over whole, or keep the one in force and say why."""
+        self.loaded.read_at = time.monotonic()
+        try:
+            text: str | None = config_file.read(self.path)
+        except (OSError, UnicodeDecodeError):
+            text = None
+        if text == self.loaded.text:
+            return
+        self.loaded.text, before = text, self.loaded.config
+        try:
+            _, after = config_file.load(self.path)
+            _refuse_fixed(self.path, before, after)
+        except ConfigError as error:
+            self.status = status.reloaded(self.status, time.time(), success=False)
+            self.log.error("config rejected, the earlier one stays in force", problems=str(error).splitlines())
+            return
+        self.source.prepare(after.secrets)
+        self.agenda = schedule.reload(self.agenda, before, after, self.now())
+        self.withheld = {}
+        self.loaded.config = after
+        self.status = status.reloaded(status.configured(self.status, after), time.time(), success=True)
+        self.log.info("config reloaded", secrets=len(after.secrets), targets=len(after.targets))
+
+    def _why_not_started(self, result: SyncResult) -> str:
+        reasons = [f"{name}: {failure.message}" for name, failure in sorted(result.failures.items())]
+        reasons += [
+            f"{name}: {secret.failure.message}"
+            for name, secret in sorted(self.status.secrets.items())
+            if secret.failure and name not in result.failures
+        ]
+        reasons = [result.trouble] if result.trouble else reasons
+        within = f"no complete generation within startup.timeout of {self.loaded.config.startup_timeout:g} s"
+        return "; ".join([within, *reasons])
+
+
+def _refuse_fixed(path: str, before: Config, after: Config) -> None:
+    """Raise ConfigError for an edit of what is taken only at start."""
+    fixed: list[tuple[str, Callable[[Config], object]]] = [
+        ("volume.path", lambda c: c.volume_path),
+        ("listen", lambda c: c.listen),
+    ]
+    problems = tuple(
+        Problem(1, 1, f"{name} cannot change while the agent runs; change it back, or restart the pod")
+        for name, value in fixed
+        if value(before) != value(after)
+    )
+    if problems:
+        raise ConfigError(path, problems)
+
+
+def _tell(log: structlog.typing.FilteringBoundLogger, before: Status, result: SyncResult) -> None:
+    """One event per change or failure, none for a pass in which nothing happened."""
+    published = result.published
+    if result.generation_made:
+        log.info(
+            "published",
+            generation=published.generation,
+            changed={name: published.secrets[name].version_id for name in result.changed},
+            dropped=list(result.dropped),
+            seconds=round(result.seconds, 4),
+        )
+    if result.repaired:
+        log.warning("repaired", generation=published.generation, found=dict(result.repaired))
+    for name, failure in sorted(result.failures.items()):
+        log.warning("secret failed", secret=name, reason=failure.reason, message=failure.message)
+    for name in sorted(result.succeeded):
+        known = before.secrets.get(name)
+        if known and known.failure:
+            log.info("secret recovered", secret=name, was=known.failure.reason)
+    if result.trouble:
+        log.error("volume", message=result.trouble)
+    for delivery in result.deliveries:
+        if delivery.accepted:
+            log.info(
+                "notified",
+                target=delivery.target,
+                generation=delivery.generation,
+                message=delivery.message,
+                seconds=delivery.seconds,
+            )
+        else:
+            log.warning(
+                "notification refused",
+                target=delivery.target,
+                generation=delivery.generation,
+                message=delivery.message,
+            )

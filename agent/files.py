@@ -1,0 +1,204 @@
+"""Operations beneath a directory handle that no link can redirect.
+
+Every name is looked up in an open directory and never through a link, so a neighbour who swaps a directory for a
+link between check and use gains nothing: the handle stays where it was opened. All raise OSError as the kernel does.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+import stat
+from types import TracebackType
+
+from agent.manifest import Identity
+
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+# O_NONBLOCK: a planted FIFO must not hold us; it means nothing to a regular file.
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+
+TEMPORARY = "..new-"  # what a crash leaves behind under this prefix is ours to sweep
+
+
+def temporary_name() -> str:
+    """A name that no crash left behind: a fixed one would fail with EEXIST ever after."""
+    return f"{TEMPORARY}{secrets.token_hex(8)}"
+
+
+def open_directory(parent: int, name: str) -> int:
+    """A handle on the directory of that name; ENOTDIR or ELOOP if it is anything else."""
+    return os.open(name, _DIRECTORY, dir_fd=parent)
+
+
+def make_directory(parent: int, name: str) -> int:
+    """A handle on a new directory that only we can enter yet; `share` opens it to readers."""
+    os.mkdir(name, 0o700, dir_fd=parent)
+    return open_directory(parent, name)
+
+
+def share(directory: int) -> None:
+    """Let readers in, whatever the umask. The set-group-ID bit stays, so that files get the volume's group."""
+    group = stat.S_IMODE(os.fstat(directory).st_mode) & stat.S_ISGID
+    os.fchmod(directory, 0o755 | group)
+
+
+def identity(parent: int, name: str) -> Identity | None:
+    """Who the regular file of that name is, or None if there is none."""
+    try:
+        found = os.stat(name, dir_fd=parent, follow_symlinks=False)
+    except FileNotFoundError:
+        return None
+    return identity_of(found) if stat.S_ISREG(found.st_mode) else None
+
+
+def identity_of(found: os.stat_result) -> Identity:
+    """The part of a stat result that tells one file from another."""
+    return Identity(found.st_ino, found.st_size, found.st_mtime_ns, stat.S_IMODE(found.st_mode), found.st_uid)
+
+
+def write_file(parent: int, name: str, content: bytes, mode: int) -> Identity:
+    """Write a new file, durable when this returns. EEXIST if the name is taken, by a link too.
+
+    The mode is set before the content, so that nobody reads in between what the mode forbids.
+    """
+    handle = os.open(name, _CREATE, 0o000, dir_fd=parent)
+    try:
+        os.fchmod(handle, mode)
+        rest = memoryview(content)
+        while rest:
+            rest = rest[os.write(handle, rest) :]
+        os.fsync(handle)
+        return identity_of(os.fstat(handle))
+    finally:
+        os.close(handle)
+
+
+def read_file(parent: int, name: str, limit: int) -> bytes:
+    """The content of a regular file of ours, at most `limit` bytes; EPERM for anything else, EFBIG if it is longer."""
+    handle = os.open(name, _READ, dir_fd=parent)
+    try:
+        found = os.fstat(handle)
+        if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid():
+            raise OSError(errno.EPERM, "not a regular file of ours", name)
+        if found.st_size > limit:
+            raise OSError(errno.EFBIG, "larger than anything we write", name)
+        chunks = []
+        while chunk := os.read(handle, limit):
+            chunks.append(chunk)
+        return b"".join(chunks)
+    finally:
+        os.close(handle)
+
+
+def replace_file(parent: int, name: str, content: bytes, mode: int) -> None:
+    """Put the content under the name, in one step for every reader."""
+    aside = temporary_name()
+    try:
+        write_file(parent, aside, content, mode)
+        os.rename(aside, name, src_dir_fd=parent, dst_dir_fd=parent)
+    except OSError:
+        remove(parent, aside)
+        raise
+    os.fsync(parent)
+
+
+def read_link(parent: int, name: str) -> str | None:
+    """Where the link of that name points, or None if no link stands there."""
+    try:
+        return os.readlink(name, dir_fd=parent)
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.EINVAL):
+            return None
+        raise
+
+
+def replace_link(parent: int, name: str, target: str) -> None:
+    """Let the name be a link to the target, in one step for every reader.
+
+    A directory in the way cannot be renamed over; it is moved aside under a name of the sweep, since a reader would
+    otherwise never see a link there again.
+    """
+    aside = temporary_name()
+    os.symlink(target, aside, dir_fd=parent)
+    try:
+        try:
+            os.rename(aside, name, src_dir_fd=parent, dst_dir_fd=parent)
+        except (IsADirectoryError, NotADirectoryError):
+            os.rename(name, temporary_name(), src_dir_fd=parent, dst_dir_fd=parent)
+            os.rename(aside, name, src_dir_fd=parent, dst_dir_fd=parent)
+    except OSError:
+        remove(parent, aside)
+        raise
+
+
+def remove(parent: int, name: str) -> None:
+    """Remove whatever stands under that name, with all beneath it, following no link. Nothing there is fine."""
+    try:
+        os.unlink(name, dir_fd=parent)
+    except FileNotFoundError:
+        return
+    except (IsADirectoryError, PermissionError) as error:
+        # POSIX lets unlink of a directory answer EPERM; Linux answers EISDIR.
+        if not _is_directory(parent, name):
+            raise error from None
+        handle = open_directory(parent, name)
+        try:
+            for entry in os.listdir(handle):
+                remove(handle, entry)
+        finally:
+            os.close(handle)
+        os.rmdir(name, dir_fd=parent)
+
+
+def _is_directory(parent: int, name: str) -> bool:
+    return stat.S_ISDIR(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode)
+
+
+class Descent:
+    """The way down from one directory to the parents of many paths, each handle opened once.
+
+    Paths are to come in `order`, so that those of one directory follow each other; then at most one handle per level
+    is open. With `create` missing directories are made, and each is shared and made durable when it is left.
+    """
+
+    def __init__(self, root: int, *, create: bool = False) -> None:
+        self._root = root
+        self._create = create
+        self._open: list[tuple[str, int]] = []
+
+    def __enter__(self) -> Descent:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        finish = self._create and kind is None
+        while self._open:
+            self._leave(finish)
+
+    def parent(self, path: str) -> tuple[int, str]:
+        """The open directory that holds the path, and the path's last name in it."""
+        *way, name = path.split("/")
+        while [part for part, _ in self._open] != way[: len(self._open)]:
+            self._leave(self._create)
+        for part in way[len(self._open) :]:
+            at = self._open[-1][1] if self._open else self._root
+            self._open.append((part, self._enter(at, part)))
+        return (self._open[-1][1] if self._open else self._root), name
+
+    def _enter(self, at: int, part: str) -> int:
+        return make_directory(at, part) if self._create else open_directory(at, part)
+
+    def _leave(self, finish: bool) -> None:
+        _, handle = self._open.pop()
+        try:
+            if finish:
+                share(handle)
+                os.fsync(handle)
+        finally:
+            os.close(handle)
+
+    @staticmethod
+    def order(path: str) -> list[str]:
+        """The sort key that brings paths of one directory together."""
+        return path.split("/")

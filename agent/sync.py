@@ -1,0 +1,302 @@
+"""One pass: from what AWS and the volume say to files, notifications and a `SyncResult`.
+
+Errors of AWS, of the volume and of targets are values of the result; what is raised here is a bug.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TypeVar
+
+from agent import notify, schedule
+from agent.config import Config, Secret
+from agent.decide import (
+    Answer,
+    Observation,
+    Owed,
+    Publication,
+    Published,
+    Step,
+    Unasked,
+    Wanted,
+    compose,
+    decide,
+    owed,
+    to_describe,
+)
+from agent.errors import Failure, ProjectionError, VolumeError
+from agent.schedule import Agenda, Lesson, Now, Refusal
+from agent.secret import Fetched, ProjectedFile, project
+from agent.secrets_manager import CALL_LIMIT, SecretsManager
+from agent.status import Call, Delivery, SyncResult
+from agent.volume import Volume
+
+IN_FLIGHT = 8  # calls at once
+NOTIFY_LIMIT = 6.0  # seconds for all deliveries of a pass
+_TICK = 0.1  # seconds until a stop is noticed while calls are in flight
+
+K = TypeVar("K")
+R = TypeVar("R")
+Fresh = Mapping[str, tuple[Fetched, Mapping[str, ProjectedFile]]]
+
+
+def pass_limit(calls: int) -> float:
+    """Seconds after which calls of one pass count as timed out: twice what the slowest allowed call can take, and a
+    turn for each of many."""
+    return 2 * CALL_LIMIT + calls * 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Hands:
+    """What a pass acts with. `stopped` tells whether a stop was asked for; `now` and `dice` are clock and chance."""
+
+    source: SecretsManager
+    volume: Volume
+    pool: ThreadPoolExecutor
+    stopped: Callable[[], bool]
+    dice: random.Random = field(default_factory=random.Random)
+    now: Callable[[], Now] = lambda: Now(time.monotonic(), time.time())
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """What one pass leaves for the next: the result to report, when to do what, and the values fetched for a first
+    generation that could not be made whole yet."""
+
+    result: SyncResult
+    agenda: Agenda
+    withheld: Fresh = field(default_factory=dict)
+
+
+def sync(config: Config, agenda: Agenda, withheld: Fresh, hands: Hands, *, quiet: bool = False) -> Pass:
+    """Do one pass. With `quiet` what it publishes tells no target (`init` runs before the app).
+
+    1. Read back what is published.
+    2. Observe the secrets that are due; what will be fetched anyway is not described.
+    3. Decide.
+    4. Fetch the versions decided on.
+    5. Project them into files.
+    6. Publish one generation, then
+    7. notify: nobody is told before the files are there.
+    """
+    began = hands.now()
+    # 1.
+    try:
+        before = hands.volume.published()
+    except VolumeError as error:
+        ended = hands.now()
+        result = SyncResult(began.wall, ended.monotonic - began.monotonic, Published(), trouble=str(error))
+        return Pass(result, _retry(agenda, config, began, ended, hands), withheld)
+    due = agenda.due(began) | {name for name in before.damaged if name in agenda.secrets and _calm(agenda, name)}
+    wanted = Wanted(config.secrets, agenda.refused, agenda.settling(config, began))
+    # 2.
+    observed, describes = _observe(wanted, before, due, hands)
+    # 3.
+    plan = decide(wanted, before, observed)
+    failures = {name: answer for name, answer in observed.items() if isinstance(answer, Failure)}
+    failures |= {s: agenda.refused[s].failure for s, step in plan["keep"].items() if step.because == "unprojectable"}
+    # 4.
+    values, gets = _fetch(config, plan["fetch"], hands)
+    failures |= {name: value for name, value in values.items() if isinstance(value, Failure)}
+    # 5.
+    fresh, refused = _project(config, values)
+    failures |= {name: refusal.failure for name, refusal in refused.items()}
+    refused |= {name: refusal for name, refusal in agenda.refused.items() if name in failures and name not in refused}
+    fresh = {**{name: value for name, value in withheld.items() if name not in refused}, **fresh}
+    # 6.
+    interrupted = hands.stopped()
+    publication = None if interrupted else compose(wanted, before, fresh, config.targets, quiet=quiet)
+    first_waits = publication is None and before.generation == 0
+    published, trouble = _publish(publication, before, hands.volume)
+    if publication and trouble:
+        failures |= {name: Failure("publish", trouble) for name in fresh}
+    # 7.
+    ended = hands.now()
+    asked = frozenset(observed)
+    settling = frozenset(name for name, step in plan["keep"].items() if step.because == "settling")
+    lesson = Lesson(
+        asked=asked,
+        failed=frozenset(failures),
+        rotations={name: a.rotation for name, a in observed.items() if isinstance(a, Observation)},
+        refused=refused,
+        moved=bool(settling),
+        started=published.generation > 0,
+    )
+    agenda = schedule.after_secrets(agenda, config, lesson, ended, hands.dice)
+    deliveries: tuple[Delivery, ...] = ()
+    if not (quiet or interrupted):
+        agenda, deliveries, record_trouble = _notify(config, agenda, published, hands)
+        trouble = trouble or record_trouble
+    ended = hands.now()
+    result = SyncResult(
+        started_at=began.wall,
+        seconds=ended.monotonic - began.monotonic,
+        published=published,
+        generation_made=published.generation > before.generation,
+        changed=tuple(name for name, secret in published.secrets.items() if secret.changed > before.generation),
+        dropped=tuple(sorted(before.secrets.keys() - published.secrets.keys())),
+        repaired={path: finding for path, finding in before.damage.items() if path not in published.damage},
+        observations={name: a for name, a in observed.items() if isinstance(a, Observation)},
+        succeeded=frozenset() if interrupted else asked - failures.keys() - settling,
+        failures=failures,
+        settling=settling,
+        withheld=first_waits,
+        trouble=trouble,
+        interrupted=interrupted,
+        deliveries=deliveries,
+        pending=frozenset(agenda.targets),
+        calls=(*describes, *gets),
+        sweep_in=hands.volume.sweep(),
+    )
+    return Pass(result, agenda, fresh if first_waits else {})
+
+
+def _calm(agenda: Agenda, name: str) -> bool:
+    """Whether a secret is not in backoff: damage is mended at once, but not by hammering AWS."""
+    return agenda.secrets[name].failures == 0
+
+
+def _retry(agenda: Agenda, config: Config, began: Now, now: Now, hands: Hands) -> Agenda:
+    """The agenda when the volume could not even be read: what was due failed."""
+    due = agenda.due(began)
+    lesson = Lesson(due, due, {}, {}, moved=False, started=False)
+    return schedule.after_secrets(agenda, config, lesson, now, hands.dice)
+
+
+_LATE = Failure("timeout", "AWS did not answer within the time of one pass; asked again when the backoff is due")
+
+
+def _observe(
+    wanted: Wanted, before: Published, due: frozenset[str], hands: Hands
+) -> tuple[dict[str, Answer], list[Call]]:
+    """An answer for every due secret, and the calls that it took."""
+    describe = [secret for secret in wanted.secrets if secret.name in to_describe(wanted, before, due)]
+    observed: dict[str, Answer] = dict.fromkeys(due, Unasked())
+    calls = []
+    limit = pass_limit(len(describe))
+    asks = {secret.name: partial(hands.source.observe, secret) for secret in describe}
+    for name, answer in _gather(asks, limit, hands):
+        observed[name] = answer.result if answer else _LATE
+        calls.append(answer.call if answer else Call("DescribeSecret", "timeout", limit))
+    return observed, calls
+
+
+def _fetch(config: Config, steps: Mapping[str, Step], hands: Hands) -> tuple[dict[str, Fetched | Failure], list[Call]]:
+    """The value of each version decided on or why it could not be had, and the calls that it took."""
+    values: dict[str, Fetched | Failure] = {}
+    calls: list[Call] = []
+    limit = pass_limit(len(steps))
+    asks = {
+        secret.name: partial(_fetch_one, secret, steps[secret.name].version_id, hands.source)
+        for secret in config.secrets
+        if secret.name in steps
+    }
+    for name, answer in _gather(asks, limit, hands):
+        values[name], made = answer or (_LATE, [Call("GetSecretValue", "timeout", limit)])
+        calls += made
+    return values, calls
+
+
+def _fetch_one(secret: Secret, version_id: str | None, source: SecretsManager) -> tuple[Fetched | Failure, list[Call]]:
+    """One value. A version that vanished since it was observed is looked for once more."""
+    version_id = secret.version_id or version_id
+    answer = source.fetch(secret, version_id)
+    calls = [answer.call]
+    gone = isinstance(answer.result, Failure) and answer.result.reason == "not_found"
+    if gone and version_id and not secret.version_id:
+        again = source.observe(secret)
+        calls.append(again.call)
+        if isinstance(again.result, Observation) and again.result.version_id != version_id:
+            answer = source.fetch(secret, again.result.version_id)
+            calls.append(answer.call)
+    return answer.result, calls
+
+
+def _project(
+    config: Config, values: Mapping[str, Fetched | Failure]
+) -> tuple[dict[str, tuple[Fetched, Mapping[str, ProjectedFile]]], dict[str, Refusal]]:
+    """The files of each value that was fetched, and the versions that cannot be turned into files."""
+    fresh: dict[str, tuple[Fetched, Mapping[str, ProjectedFile]]] = {}
+    refused: dict[str, Refusal] = {}
+    for secret in config.secrets:
+        fetched = values.get(secret.name)
+        if isinstance(fetched, Fetched):
+            try:
+                fresh[secret.name] = fetched, project(fetched.value, secret.files)
+            except ProjectionError as error:
+                failure = Failure(error.failure.reason, f"version {fetched.version_id}: {error.failure.message}")
+                refused[secret.name] = Refusal(fetched.version_id, secret.fingerprint, failure)
+    return fresh, refused
+
+
+def _publish(publication: Publication | None, before: Published, volume: Volume) -> tuple[Published, str | None]:
+    """What stands afterwards, and what went wrong. Links alone are mended without a new generation."""
+    try:
+        if publication:
+            return volume.publish(publication, before), None
+        if before.damage and before.generation:
+            volume.relink(before)
+            return volume.published(), None
+    except VolumeError as error:
+        return before, str(error)
+    return before, None
+
+
+def _notify(
+    config: Config, agenda: Agenda, published: Published, hands: Hands
+) -> tuple[Agenda, tuple[Delivery, ...], str | None]:
+    """Tell the owed targets that are due. Each acceptance is written down before the next is waited for."""
+    debts = {debt.target.name: debt for debt in owed(config.targets, published)}
+    now = hands.now()
+    generations = {name: debt.generation for name, debt in debts.items()}
+    agenda = schedule.owing(agenda, generations, config.targets, now, hands.dice)
+    due = {name: debts[name] for name, attempt in agenda.targets.items() if attempt.due <= now.monotonic}
+    accepted = {target.name: published.accepted_by(target) for target in config.targets}
+    deliveries, trouble = [], _write_down(hands.volume, hands.volume.unwritten)
+    asks = {name: partial(notify.deliver, debt) for name, debt in due.items()}
+    for name, answer in _gather(asks, NOTIFY_LIMIT, hands):
+        if answer is None and hands.stopped():
+            continue
+        delivery = answer or _late(due[name])
+        deliveries.append(delivery)
+        agenda = schedule.after_delivery(agenda, name, hands.now(), hands.dice, accepted=delivery.accepted)
+        if delivery.accepted:
+            accepted[name] = delivery.generation
+            trouble = _write_down(hands.volume, accepted) or trouble
+    return agenda, tuple(deliveries), trouble
+
+
+def _late(debt: Owed) -> Delivery:
+    return Delivery(debt.target.name, debt.generation, False, f"no answer within {NOTIFY_LIMIT:g} s; tried again later")
+
+
+def _write_down(volume: Volume, accepted: Mapping[str, int]) -> str | None:
+    if not accepted:
+        return None
+    try:
+        volume.mark_accepted(accepted)
+    except VolumeError as error:
+        return str(error)
+    return None
+
+
+def _gather(asks: Mapping[K, Callable[[], R]], limit: float, hands: Hands) -> Iterator[tuple[K, R | None]]:
+    """Each ask with its answer, in the order in which they come; None for what took longer than `limit` seconds.
+
+    Ends early, with None for the rest, when a stop is asked for: a call in flight is not waited for.
+    """
+    futures = {hands.pool.submit(ask): key for key, ask in asks.items()}
+    end = time.monotonic() + limit
+    pending = set(futures)
+    while pending and not hands.stopped() and (left := end - time.monotonic()) > 0:
+        done, pending = wait(pending, timeout=min(_TICK, left), return_when=FIRST_COMPLETED)
+        for future in done:
+            yield futures[future], future.result()
+    for future in pending:
+        future.cancel()
+        yield futures[future], None
