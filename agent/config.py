@@ -7,8 +7,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
+from urllib.parse import urlsplit
+
+import jmespath
+
+from agent import document
+from agent.document import Mapping, Node, Scalar, Sequence, suggestion
+from agent.errors import ConfigError, Problem
 
 Format = Literal["raw", "json", "dotenv", "properties"]
 
@@ -135,3 +143,448 @@ class Config:
     listen: Listen
     secrets: tuple[Secret, ...]
     targets: tuple[Target, ...]
+
+
+# -- from document to Config ---------------------------------------------------------------------------------------
+
+API_VERSION, KIND = "freshmount.dev/v1", "Config"
+FORMATS: tuple[Format, ...] = get_args(Format)
+SIGNALS = ("SIGHUP", "SIGINT", "SIGQUIT", "SIGUSR1", "SIGUSR2", "SIGTERM", "SIGCONT", "SIGWINCH")
+_ARN = re.compile(r"arn:aws[a-z-]*:secretsmanager:([a-z0-9-]+):\d{12}:secret:[A-Za-z0-9/_+=.@-]+")
+_SECRET_NAME = re.compile(r"[A-Za-z0-9/_+=.@-]{1,512}")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+_REGION = re.compile(r"[a-z]{2}(-[a-z]+)+-\d+")
+_DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m(?!s))?(?:(\d+)s)?(?:(\d+)ms)?")
+_MODE = re.compile(r"0?[0-7]{3}")
+_LISTEN = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([^\s\[\]:]*)):(\d{1,5})")
+_PATH_LIMIT, _NAME_BYTES = 4096, 255
+
+KEYS = {
+    "config": (
+        "apiVersion", "kind", "region", "endpointUrl", "volume", "poll", "startup", "staleAfter", "listen", "secrets",
+        "notify",
+    ),
+    "volume": ("path", "fileMode"),
+    "poll": ("period", "rotationPeriod", "settle"),
+    "startup": ("timeout",),
+    "secret": ("name", "secretId", "versionStage", "versionId", "period", "optional", "files"),
+    "file": ("path", "directory", "jmesPath", "format", "fileMode"),
+    "target": ("name", "touch", "signal", "process", "url", "secrets", "splay"),
+    "process": ("name", "pidFile"),
+}  # fmt: skip
+
+
+def parse(text: str, source: str) -> Config:
+    """The config that the text means. Raises ConfigError with every problem in it, in the order of the text.
+
+    `source` is what the problems are reported against, such as the file's path.
+    """
+    node, problems = document.compose(text)
+    reader = _Reader(list(problems))
+    config = reader.config(node) if node is not None else None
+    if reader.problems or config is None:
+        raise ConfigError(source, tuple(sorted(reader.problems, key=lambda p: (p.line, p.column))))
+    return config
+
+
+@dataclass(frozen=True, slots=True)
+class _Section:
+    """A mapping whose keys are known; looks like empty where there was none."""
+
+    node: Mapping | None
+    entries: dict[str, Node]
+
+    def __contains__(self, key: str) -> bool:
+        return key in self.entries
+
+    def key(self, name: str) -> Scalar:
+        """The position of a key that is there."""
+        entries = self.node.entries if self.node else ()
+        return next(key for key, _ in entries if key.text == name)
+
+
+class _Reader:
+    """Reads nodes into words and collects what is wrong. A wrong value is replaced by a harmless one, so that the rest
+    is still looked at; `parse` throws the whole away then."""
+
+    def __init__(self, problems: list[Problem]) -> None:
+        self.problems = problems
+
+    def wrong(self, node: Node, message: str) -> None:
+        self.problems.append(Problem(node.line, node.column, message))
+
+    # -- sections
+
+    def config(self, node: Node) -> Config | None:
+        top = self.section(node, "config", required=("apiVersion", "kind", "secrets"))
+        if top.node is None:
+            return None
+        self.constant(top, "apiVersion", API_VERSION)
+        self.constant(top, "kind", KIND)
+        region = self.pattern(top, "region", _REGION, "a region such as eu-west-1")
+        endpoint = self.url(top, "endpointUrl")
+        volume = self.section(top.entries.get("volume"), "volume")
+        path = self.absolute(volume, "path") or "/freshmount/secrets"
+        mode = self.mode(volume, 0o440)
+        poll = self.section(top.entries.get("poll"), "poll")
+        period = self.duration(poll, "period", 60.0, least=1.0)
+        rotation_period = self.duration(poll, "rotationPeriod", min(10.0, period), least=1.0)
+        if "rotationPeriod" in poll and rotation_period > period:
+            self.wrong(poll.entries["rotationPeriod"], "rotationPeriod is longer than period; it is the quicker one")
+        settle = self.duration(poll, "settle", 0.0)
+        startup = self.section(top.entries.get("startup"), "startup")
+        secrets = self.secrets(top, Origin(region, endpoint), period, mode)
+        targets = self.targets(top, path, {secret.name for secret in secrets})
+        return Config(
+            volume_path=path,
+            period=period,
+            rotation_period=rotation_period,
+            settle=settle,
+            startup_timeout=self.duration(startup, "timeout", 120.0, least=1.0),
+            stale_after=self.duration(top, "staleAfter", 0.0),
+            listen=self.listen(top),
+            secrets=secrets,
+            targets=targets,
+        )
+
+    def secrets(self, top: _Section, origin: Origin, period: float, mode: int) -> tuple[Secret, ...]:
+        found = []
+        names: dict[str, Node] = {}
+        paths: list[tuple[FileSpec, Node]] = []
+        for node in self.items(top, "secrets", "secrets"):
+            section = self.section(node, "secret", required=("name", "secretId", "files"))
+            if section.node is None:
+                continue
+            name = self.unique_name(section, names)
+            secret_id = self.secret_id(section)
+            arn = _ARN.fullmatch(secret_id)
+            version_id = self.text(section, "versionId")
+            if version_id is not None and "versionStage" in section:
+                self.wrong(section.key("versionStage"), "versionId and versionStage contradict; give one of them")
+            stage = self.text(section, "versionStage") or "AWSCURRENT"
+            found.append(
+                Secret(
+                    name=name,
+                    secret_id=secret_id,
+                    origin=Origin(arn[1], origin.endpoint_url) if arn else origin,
+                    version_stage=None if version_id is not None else stage,
+                    version_id=version_id,
+                    period=self.duration(section, "period", period, least=1.0),
+                    optional=self.boolean(section, "optional"),
+                    files=self.files(section, mode, paths),
+                )
+            )
+        self.collisions(paths)
+        return tuple(found)
+
+    def files(self, secret: _Section, mode: int, paths: list[tuple[FileSpec, Node]]) -> tuple[FileSpec, ...]:
+        found = []
+        for node in self.items(secret, "files", "files"):
+            section = self.section(node, "file")
+            if section.node is None:
+                continue
+            kinds = [key for key in ("path", "directory") if key in section]
+            if len(kinds) != 1:
+                self.wrong(node, "needs exactly one of path and directory")
+                continue
+            directory = kinds[0] == "directory"
+            path = self.relative(section, kinds[0])
+            if directory and "format" in section:
+                self.wrong(section.key("format"), "format and directory contradict: each key becomes a raw file")
+            spec = FileSpec(
+                path=path or "",
+                directory=directory,
+                format=self.format(section),
+                jmes_path=self.expression(section),
+                mode=self.mode(section, mode),
+            )
+            found.append(spec)
+            if path:
+                paths.append((spec, section.entries[kinds[0]]))
+        return tuple(found)
+
+    def collisions(self, paths: list[tuple[FileSpec, Node]]) -> None:
+        """No two entries claim one path, and none lies under another's file or directory."""
+        taken: dict[str, tuple[FileSpec, Node]] = {}
+        for spec, node in paths:
+            if spec.path in taken:
+                self.wrong(node, f"path {spec.path!r} is taken already, in line {taken[spec.path][1].line}")
+            else:
+                taken[spec.path] = spec, node
+        for path, (_, node) in taken.items():
+            parts = path.split("/")
+            for end in range(1, len(parts)):
+                above = taken.get("/".join(parts[:end]))
+                if above:
+                    kind = "directory" if above[0].directory else "file"
+                    self.wrong(node, f"path {path!r} lies under the {kind} {above[0].path!r} of line {above[1].line}")
+
+    def targets(self, top: _Section, volume: str, secrets: set[str]) -> tuple[Target, ...]:
+        found = []
+        names: dict[str, Node] = {}
+        if "notify" not in top:
+            return ()
+        for node in self.items(top, "notify", "targets"):
+            section = self.section(node, "target", required=("name",))
+            if section.node is None:
+                continue
+            name = self.unique_name(section, names)
+            action = self.action(section, section.node, volume)
+            watched = self.watched(section, secrets)
+            splay = self.duration(section, "splay", 0.0)
+            if action is not None:
+                found.append(Target(name, action, watched, splay))
+        return tuple(found)
+
+    def action(self, section: _Section, node: Node, volume: str) -> Touch | Signal | Url | None:
+        kinds = [key for key in ("touch", "signal", "url") if key in section]
+        if len(kinds) != 1:
+            self.wrong(node, "needs exactly one of touch, signal and url")
+            return None
+        if kinds != ["signal"] and "process" in section:
+            self.wrong(section.key("process"), "process belongs to a signal; remove it, or give a signal")
+        if kinds == ["touch"]:
+            path = self.absolute(section, "touch")
+            if path and (path == volume or path.startswith(volume.rstrip("/") + "/")):
+                self.wrong(section.entries["touch"], f"touch lies in the volume; choose a path outside of {volume}")
+            return Touch(path or "/")
+        if kinds == ["url"]:
+            return Url(self.url(section, "url") or "")
+        signal = self.choice(section, "signal", SIGNALS)
+        if "process" not in section:
+            self.wrong(section.key("signal"), "a signal needs a process: {name: …} or {pidFile: …}")
+            return None
+        process = self.section(section.entries["process"], "process")
+        if process.node is None:
+            return None
+        if len(process.entries) != 1:
+            self.wrong(process.node, "needs exactly one of name and pidFile")
+            return None
+        if "pidFile" in process:
+            return Signal(signal, PidFile(self.absolute(process, "pidFile") or "/"))
+        name = self.text(process, "name") or ""
+        if "/" in name:
+            self.wrong(process.entries["name"], "is the name of a command, without its directory")
+        return Signal(signal, ProcessName(name))
+
+    def watched(self, section: _Section, secrets: set[str]) -> frozenset[str] | None:
+        if "secrets" not in section:
+            return None
+        names = set()
+        for node in self.items(section, "secrets", "names of secrets"):
+            name = self.scalar(node, "the name of a secret")
+            if name is not None and name in names:
+                self.wrong(node, f"{name!r} is there already; remove one")
+            elif name is not None and name not in secrets:
+                self.wrong(node, f"no secret is named {name!r}{suggestion(name, secrets)}")
+            elif name is not None:
+                names.add(name)
+        return frozenset(names)
+
+    # -- values
+
+    def section(self, node: Node | None, kind: str, required: tuple[str, ...] = ()) -> _Section:
+        if node is None:
+            return _Section(None, {})
+        if not isinstance(node, Mapping):
+            self.wrong(node, f"is to be a mapping with {', '.join(KEYS[kind])}, not {_found(node)}")
+            return _Section(None, {})
+        entries = {}
+        for key, value in node.entries:
+            if key.text in KEYS[kind]:
+                entries[key.text] = value
+            else:
+                known = KEYS[kind]
+                hint = suggestion(key.text, known) or f"; known here are {', '.join(known)}"
+                self.wrong(key, f"key {key.text!r} is not known{hint}")
+        for name in required:
+            if name not in entries:
+                self.wrong(node, f"key {name!r} is missing")
+        return _Section(node, entries)
+
+    def items(self, section: _Section, key: str, what: str) -> tuple[Node, ...]:
+        node = section.entries.get(key)
+        if node is None:
+            return ()
+        if not isinstance(node, Sequence):
+            self.wrong(node, f"{key} is to be a list of {what}, not {_found(node)}")
+            return ()
+        if not node.items:
+            self.wrong(node, f"{key} is empty; list at least one")
+        return node.items
+
+    def scalar(self, node: Node, what: str) -> str | None:
+        if not isinstance(node, Scalar) or node.empty or not node.text:
+            self.wrong(node, f"is to be {what}, not {_found(node)}")
+            return None
+        return node.text
+
+    def text(self, section: _Section, key: str, what: str = "a text") -> str | None:
+        node = section.entries.get(key)
+        return None if node is None else self.scalar(node, what)
+
+    def pattern(self, section: _Section, key: str, pattern: re.Pattern[str], what: str) -> str | None:
+        text = self.text(section, key, what)
+        if text is not None and not pattern.fullmatch(text):
+            self.wrong(section.entries[key], f"{text!r} is not {what}")
+        return text
+
+    def constant(self, section: _Section, key: str, value: str) -> None:
+        text = self.text(section, key, repr(value))
+        if text is not None and text != value:
+            self.wrong(section.entries[key], f"{key} is {text!r}; this agent reads {value!r}")
+
+    def choice(self, section: _Section, key: str, known: tuple[str, ...]) -> str:
+        text = self.text(section, key, f"one of {', '.join(known)}")
+        if text is not None and text not in known:
+            close = f"; did you mean {'SIG' + text!r}?" if "SIG" + text in known else suggestion(text, known)
+            self.wrong(section.entries[key], f"{text!r} is not one of {', '.join(known)}{close}")
+        return text or known[0]
+
+    def format(self, section: _Section) -> Format:
+        chosen = self.choice(section, "format", FORMATS)
+        return next((form for form in FORMATS if form == chosen), "raw")
+
+    def boolean(self, section: _Section, key: str) -> bool:
+        node = section.entries.get(key)
+        if node is None:
+            return False
+        if not isinstance(node, Scalar) or not node.plain or node.text not in ("true", "false"):
+            self.wrong(node, f"{key} is true or false, not {_found(node)}")
+            return False
+        return node.text == "true"
+
+    def duration(self, section: _Section, key: str, default: float, least: float = 0.0) -> float:
+        text = self.text(section, key, "a duration such as 30s")
+        if text is None:
+            return default
+        node = section.entries[key]
+        found = _DURATION.fullmatch(text)
+        if not found or not text:
+            hint = f'; write "{text}s" for seconds' if text.isdigit() else ""
+            self.wrong(node, f"{text!r} is not a duration such as 500ms, 30s, 2m or 1h30m{hint}")
+            return default
+        hours, minutes, seconds, millis = (int(part or 0) for part in found.groups())
+        length = hours * 3600 + minutes * 60 + seconds + millis / 1000
+        if not least <= length <= _LONGEST:
+            self.wrong(node, f"{key} is to be between {least:g}s and {_LONGEST // 86400} days")
+            return default
+        return length
+
+    def mode(self, section: _Section, default: int) -> int:
+        node = section.entries.get("fileMode")
+        if node is None:
+            return default
+        text = self.scalar(node, 'a mode such as "0440"')
+        if text is None:
+            return default
+        if isinstance(node, Scalar) and node.plain:
+            self.wrong(node, f'a mode is a quoted octal string: write "{text.rjust(4, "0")}"; YAML reads it otherwise')
+        elif not _MODE.fullmatch(text):
+            self.wrong(node, f'{text!r} is not a mode such as "0440": three octal digits, with a leading 0')
+        elif not int(text, 8) & 0o400:
+            self.wrong(node, f"mode {text!r} keeps the file from its owner; let the owner read it")
+        else:
+            return int(text, 8)
+        return default
+
+    def url(self, section: _Section, key: str) -> str | None:
+        text = self.text(section, key, "a URL such as http://127.0.0.1:8080/reload")
+        if text is None:
+            return None
+        try:
+            parts = urlsplit(text)
+            good = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
+            whole = not any(char.isspace() or ord(char) < 0x20 for char in text)
+        except ValueError:
+            good = whole = False
+            parts = urlsplit("")
+        if not (good and whole):
+            self.wrong(section.entries[key], f"{key} is not a URL such as http://127.0.0.1:8080/reload")
+        elif parts.username is not None or parts.password is not None:
+            self.wrong(section.entries[key], f"{key} carries credentials, which a config is no place for; remove them")
+        return text
+
+    def listen(self, top: _Section) -> Listen:
+        text = self.text(top, "listen", 'an address such as "[::]:9105"') or "[::]:9105"
+        found = _LISTEN.fullmatch(text)
+        if not found or int(found[3]) > 65535:
+            self.wrong(top.entries["listen"], f'{text!r} is not an address such as "[::]:9105" or "127.0.0.1:9105"')
+            return Listen("::", 9105)
+        return Listen(found[1] or found[2] or "::", int(found[3]))
+
+    def secret_id(self, section: _Section) -> str:
+        text = self.text(section, "secretId", "an ARN or a name") or ""
+        if text.startswith("arn:"):
+            if not _ARN.fullmatch(text):
+                self.wrong(section.entries["secretId"], f"{text!r} is not the ARN of a secret in AWS Secrets Manager")
+        elif text and not _SECRET_NAME.fullmatch(text):
+            self.wrong(section.entries["secretId"], f"{text!r} is neither an ARN nor a name that a secret can have")
+        return text
+
+    def unique_name(self, section: _Section, names: dict[str, Node]) -> str:
+        name = self.pattern(section, "name", _NAME, "a name of letters, digits, '.', '_' and '-', at most 63")
+        if name is not None:
+            if name in names:
+                self.wrong(section.entries["name"], f"name {name!r} is taken already, in line {names[name].line}")
+            names.setdefault(name, section.entries["name"])
+        return name or ""
+
+    def expression(self, section: _Section) -> str | None:
+        text = self.text(section, "jmesPath", "a JMESPath expression")
+        if text is not None:
+            try:
+                jmespath.compile(text)
+            except jmespath.exceptions.JMESPathError as error:
+                reason = " ".join(str(error).split("\n")[0].split())
+                self.wrong(section.entries["jmesPath"], f"{text!r} is not a JMESPath expression: {reason}")
+            except (ValueError, RecursionError, TypeError):
+                self.wrong(section.entries["jmesPath"], f"{text!r} is not a JMESPath expression")
+        return text
+
+    def absolute(self, section: _Section, key: str) -> str | None:
+        text = self.text(section, key, "an absolute path")
+        if text is None:
+            return None
+        parts = text.split("/")
+        if not text.startswith("/") or ".." in parts or "." in parts or _unprintable(text) or len(text) > _PATH_LIMIT:
+            self.wrong(section.entries[key], f"{text!r} is to be an absolute path without '.' and '..'")
+        return "/" + "/".join(part for part in parts if part)
+
+    def relative(self, section: _Section, key: str) -> str | None:
+        """A path below the volume, or None if it is none."""
+        text = self.text(section, key, "a path below the volume")
+        if text is None:
+            return None
+        parts = text.split("/")
+        if text.startswith("/"):
+            problem = "is to be relative: it lies below volume.path"
+        elif any(part.startswith("..") for part in parts):
+            problem = "leaves the volume, or has a name that starts with '..', which are the agent's own"
+        elif any(part in ("", ".") for part in parts):
+            problem = "has an empty or '.' part; write it without"
+        elif _unprintable(text):
+            problem = "has a control character in it"
+        elif len(text.encode()) > _PATH_LIMIT or any(len(part.encode()) > _NAME_BYTES for part in parts):
+            problem = f"is too long: {_NAME_BYTES} bytes for each name, {_PATH_LIMIT} in all"
+        else:
+            return text
+        self.wrong(section.entries[key], f"{text!r} {problem}")
+        return None
+
+
+_LONGEST = 30 * 86400  # seconds
+
+
+def _unprintable(text: str) -> bool:
+    return any(ord(char) < 0x20 or ord(char) == 0x7F or 0xD800 <= ord(char) <= 0xDFFF for char in text)
+
+
+def _found(node: Node) -> str:
+    if isinstance(node, Mapping):
+        return "a mapping"
+    if isinstance(node, Sequence):
+        return "a list"
+    if node.empty or not node.text:
+        return "empty"
+    return repr(node.text if len(node.text) <= 60 else node.text[:57] + "...")

@@ -152,16 +152,8 @@ class _Agent:
         """Say who we are and take the volume; False when a stop came first."""
         if warning := self.volume.warning:
             self.log.warning("volume", advice=warning)
-        while True:
-            try:
-                self.volume.lock()
-                break
-            except VolumeBusy as busy:
-                if time.monotonic() > self.deadline:
-                    raise
-                self.log.info("waiting for the volume", reason=str(busy))
-            if self._wait_for_lock() in STOP:
-                return False
+        if not self._take_volume():
+            return False
         self.source.prepare(self.loaded.config.secrets)
         identity = self.source.identity()
         self.log.info("started", version=__version__, config=self.path, identity=identity.source)
@@ -169,19 +161,21 @@ class _Agent:
             self.log.warning("identity", advice=identity.warning)
         return True
 
-    def _wait_for_lock(self) -> int | None:
-        """Try again every so often, without a line in the log each time."""
-        while time.monotonic() <= self.deadline:
-            self._turn(LOCK_RETRY)
-            got = self.signals.wait(LOCK_RETRY)
-            if got in STOP:
-                return got
+    def _take_volume(self) -> bool:
+        """Lock the volume; False when a stop came first. Raises VolumeBusy when it stays taken."""
+        waiting = False
+        while True:
             try:
                 self.volume.lock()
-            except VolumeBusy:
-                continue
-            return None
-        return None
+                return True
+            except VolumeBusy as busy:
+                if time.monotonic() >= self.deadline:
+                    raise
+                if not waiting:
+                    self.log.info("waiting for the volume", reason=str(busy))
+                waiting = True
+            if self._wait(LOCK_RETRY) in STOP:
+                return False
 
     def _pass(self) -> SyncResult:
         self._turn(0.0)

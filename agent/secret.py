@@ -2,7 +2,24 @@
 
 from __future__ import annotations
 
+import difflib
+import functools
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
+
+import jmespath
+from jmespath.parser import ParsedResult
+
+from agent.config import FileSpec
+from agent.errors import ProjectionError
+
+LIMIT = 65_536  # bytes of a secret; https://docs.aws.amazon.com/secretsmanager/latest/userguide/reference_limits.html
+_NAME_LIMIT = 255  # bytes of a file's name
+_SHOWN = 20  # keys that an error lists
+_IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 class SecretValue:
@@ -46,3 +63,248 @@ class ProjectedFile:
 
     content: SecretValue
     mode: int
+
+
+def project(value: SecretValue, files: Iterable[FileSpec]) -> dict[str, ProjectedFile]:
+    """The files that one version of a secret becomes: path, relative to the volume, to content and mode.
+
+    All of them or none. Raises ProjectionError, which names path, key and what to do, never a value; the version is
+    then of no use until it or the spec moves.
+    """
+    if not len(value):
+        raise ProjectionError("the secret is empty; put a value into it")
+    if len(value) > LIMIT:
+        raise ProjectionError(f"the secret has {len(value)} bytes, more than the {LIMIT} that AWS allows")
+    read = functools.cache(lambda: _parse(value))
+    return {
+        path: ProjectedFile(SecretValue(content, text=True), spec.mode)
+        for spec in files
+        for path, content in _contents(spec, value, read)
+    }
+
+
+def _contents(spec: FileSpec, value: SecretValue, read: Callable[[], Any]) -> Iterator[tuple[str, bytes]]:
+    """Path and content of each file that one entry of `files` asks for."""
+    if not spec.directory and spec.format == "raw" and spec.jmes_path is None:
+        yield spec.path, value.reveal()
+        return
+    where = f"directory {spec.path}" if spec.directory else f"file {spec.path}"
+    tree = _pick(read(), spec.jmes_path, where)
+    if spec.directory:
+        for key, item in _object(tree, where).items():
+            yield f"{spec.path}/{_file_name(key, where)}", _filled(_encode(_plain(item, where, key), where), where, key)
+    elif spec.format == "json":
+        yield spec.path, _encode(_compact(tree), where)
+    elif spec.format == "dotenv":
+        yield spec.path, _encode("".join(_dotenv(k, v, where) for k, v in _object(tree, where).items()), where)
+    elif spec.format == "properties":
+        entries = (
+            f"{_property(k, key=True)}={_property(_plain(v, where, k))}\n" for k, v in _object(tree, where).items()
+        )
+        yield spec.path, "".join(entries).encode("ascii")
+    else:
+        yield spec.path, _filled(_encode(_plain(tree, where, None), where), where, None)
+
+
+# -- reading -------------------------------------------------------------------------------------------------------
+# Errors are raised after leaving the `except` that found them: JSONDecodeError.doc and UnicodeError.object *are* the
+# secret, and an exception raised inside would carry them in its __context__.
+
+
+class _Unusable(Exception):
+    """What a hook of the parser found; its text names keys only."""
+
+
+class _Float(float):
+    literal: str
+
+
+class _Integer(int):
+    literal: str
+
+
+_Float.__name__, _Integer.__name__ = "float", "int"  # jmespath's functions know types by their name
+
+
+def _number(kind: type[_Float] | type[_Integer]) -> Callable[[str], Any]:
+    def keep(literal: str) -> Any:
+        try:
+            number: Any = kind(literal)
+        except ValueError:
+            number = _Float(literal)  # more digits than Python turns into an int
+        number.literal = literal
+        return number
+
+    return keep
+
+
+def _no_constant(_name: str) -> Any:
+    raise _Unusable("the secret's JSON has NaN or Infinity in it, which JSON does not know")
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, item in pairs:
+        if key in found:
+            raise _Unusable(f"the secret's JSON has the key {_shown(key)} twice; remove one")
+        found[key] = item
+    return found
+
+
+def _parse(value: SecretValue) -> Any:
+    """The value as JSON, its numbers as they are written."""
+    try:
+        text = value.reveal().decode()
+        return json.loads(
+            text,
+            parse_float=_number(_Float),
+            parse_int=_number(_Integer),
+            parse_constant=_no_constant,
+            object_pairs_hook=_unique,
+        )
+    except UnicodeDecodeError:
+        problem = "the secret is binary and not JSON; use `format: raw` without jmesPath"
+    except json.JSONDecodeError:
+        problem = "the secret is not JSON; store it as a JSON object, or use `format: raw` without jmesPath"
+    except RecursionError:
+        problem = "the secret's JSON is nested too deeply"
+    except _Unusable as found:
+        problem = str(found)
+    raise ProjectionError(problem)
+
+
+@functools.cache
+def _compiled(expression: str) -> ParsedResult:
+    return jmespath.compile(expression)
+
+
+def _pick(tree: Any, expression: str | None, where: str) -> Any:
+    """What the expression picks from the tree; the whole tree without one."""
+    if expression is None:
+        return tree
+    try:
+        picked = _compiled(expression).search(tree)
+    except Exception:  # a function of jmespath may raise anything, and its message may quote the value
+        failed = True
+    else:
+        failed = False
+    if failed:
+        raise ProjectionError(f"{where}: jmesPath {expression!r} does not fit the secret's JSON; try it on a sample")
+    if picked is None:
+        raise ProjectionError(f"{where}: jmesPath {expression!r} finds nothing or null; {_keys(tree, expression)}")
+    return picked
+
+
+def _keys(tree: Any, expression: str) -> str:
+    """What a person needs to mend an expression: the keys that exist."""
+    if not isinstance(tree, dict):
+        return f"the secret's JSON is {_kind(tree)}, not an object"
+    if not tree:
+        return "the secret's JSON object is empty"
+    shown = ", ".join(_shown(key) for key in sorted(tree)[:_SHOWN])
+    more = f" and {len(tree) - _SHOWN} more" if len(tree) > _SHOWN else ""
+    close = difflib.get_close_matches(expression, tree, n=1)
+    return f"its keys are {shown}{more}" + (f"; did you mean {_shown(close[0])}?" if close else "")
+
+
+# -- writing -------------------------------------------------------------------------------------------------------
+
+
+def _plain(value: Any, where: str, key: str | None) -> str:
+    """A value as the content of a file: strings as they are, everything else as its JSON."""
+    if value is None:
+        at = f" key {_shown(key)}" if key is not None else ""
+        raise ProjectionError(f"{where}:{at} is null; give it a value, or take it out")
+    return value if isinstance(value, str) else _compact(value)
+
+
+def _compact(value: Any) -> str:
+    """Compact JSON with the numbers as they were written, which json.dumps would read as floats and round."""
+    if isinstance(value, (_Float, _Integer)):
+        return value.literal
+    if isinstance(value, dict):
+        return "{" + ",".join(f"{_quoted(key)}:{_compact(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ",".join(map(_compact, value)) + "]"
+    return _quoted(value)
+
+
+def _quoted(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _dotenv(key: str, value: Any, where: str) -> str:
+    """One assignment in POSIX sh quoting: nothing is special between single quotes but the single quote itself."""
+    if not _IDENTIFIER.fullmatch(key):
+        raise ProjectionError(f"{where}: key {_shown(key)} cannot be a shell variable; use [A-Za-z_][A-Za-z0-9_]*")
+    text = _plain(value, where, key)
+    if "\0" in text:
+        raise ProjectionError(f"{where}: key {_shown(key)} holds a NUL character, which a shell variable cannot")
+    quoted = text.replace("'", "'\\''")
+    return f"{key}='{quoted}'\n"
+
+
+_PROPERTY_ESCAPES = {"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r", "\f": "\\f"}
+
+
+def _property(text: str, *, key: bool = False) -> str:
+    """A key or value as java.util.Properties reads it; all but printable ASCII as UTF-16 escapes."""
+    special = " =:#!" if key else ""
+    out = []
+    for place, char in enumerate(text):
+        if char in _PROPERTY_ESCAPES:
+            out.append(_PROPERTY_ESCAPES[char])
+        elif char in special or (char == " " and place == 0):
+            out.append("\\" + char)
+        elif " " <= char <= "~":
+            out.append(char)
+        else:
+            units = char.encode("utf-16-be", "surrogatepass")
+            out.extend(f"\\u{units[i]:02x}{units[i + 1]:02x}" for i in range(0, len(units), 2))
+    return "".join(out)
+
+
+def _object(tree: Any, where: str) -> dict[str, Any]:
+    if not isinstance(tree, dict):
+        raise ProjectionError(f"{where}: needs a JSON object, but there is {_kind(tree)}")
+    if not tree:
+        raise ProjectionError(f"{where}: the JSON object is empty")
+    return tree
+
+
+def _file_name(key: str, where: str) -> str:
+    """The key, if it can be a file's name."""
+    encoded = key.encode("utf-8", "surrogatepass")
+    control = any(ord(char) < 0x20 or ord(char) == 0x7F for char in key)
+    if not key or key == "." or key.startswith("..") or "/" in key or control or len(encoded) > _NAME_LIMIT:
+        raise ProjectionError(
+            f"{where}: key {_shown(key)} cannot be a file's name; rename it, or pick keys by jmesPath"
+        )
+    return key
+
+
+def _filled(content: bytes, where: str, key: str | None) -> bytes:
+    if not content:
+        at = f" key {_shown(key)}" if key is not None else ""
+        raise ProjectionError(f"{where}:{at} would be an empty file; give it a value")
+    return content
+
+
+def _encode(text: str, where: str) -> bytes:
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        pass
+    raise ProjectionError(f"{where}: half of a surrogate pair stands alone in it, which UTF-8 cannot hold")
+
+
+def _kind(value: Any) -> str:
+    if isinstance(value, bool):
+        return "a boolean"
+    kinds: dict[type, str] = {str: "a string", list: "an array", dict: "an object", type(None): "null"}
+    return next((name for kind, name in kinds.items() if isinstance(value, kind)), "a number")
+
+
+def _shown(key: str) -> str:
+    """A key as an error shows it: on one line and not too long."""
+    return ascii(key if len(key) <= 60 else key[:57] + "...")

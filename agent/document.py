@@ -1,0 +1,137 @@
+"""YAML text → nodes with line and column. Knows nothing of our config.
+
+YAML 1.1 reads `0400` as 256, `NO` as false, `1:30` as 90, and takes the last of two equal keys without a word. So
+nothing is resolved here: a plain scalar stays the text that a person wrote, and who asks for a type says what it is to
+look like.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import yaml
+
+from agent.errors import Problem
+
+LIMIT = 1 << 20  # characters of a document
+_NODES = 100_000  # of a document, aliases expanded
+_DEPTH = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Scalar:
+    """One value as it is written. `plain`: without quotes, so YAML itself might take it for a number or a boolean."""
+
+    line: int
+    column: int
+    text: str
+    plain: bool
+
+    @property
+    def empty(self) -> bool:
+        """Whether it is YAML's null."""
+        return self.plain and self.text in ("", "~", "null", "Null", "NULL")
+
+
+@dataclass(frozen=True, slots=True)
+class Sequence:
+    """A list of nodes."""
+
+    line: int
+    column: int
+    items: tuple[Node, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Mapping:
+    """Keys, each with its own position, and their nodes, in the order of the text."""
+
+    line: int
+    column: int
+    entries: tuple[tuple[Scalar, Node], ...]
+
+
+Node = Scalar | Sequence | Mapping
+
+
+def compose(text: str) -> tuple[Node | None, tuple[Problem, ...]]:
+    """The document, with the problems of its form. Without a node the text could not be understood at all."""
+    if len(text) > LIMIT:
+        return None, (Problem(1, 1, f"has more than {LIMIT} characters; nothing that large is read"),)
+    try:
+        documents = list(yaml.compose_all(text, Loader=yaml.SafeLoader))
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
+        return None, (Problem(line, column, f"is not YAML: {error.problem or error.context}"),)
+    except (yaml.YAMLError, ValueError) as error:
+        # A character that YAML does not allow; its error has no line.
+        place = getattr(error, "position", 0) or 0
+        line = text.count("\n", 0, place) + 1
+        return None, (
+            Problem(line, place - text.rfind("\n", 0, place), "is not YAML: a character is not allowed here"),
+        )
+    except RecursionError:
+        return None, (Problem(1, 1, "is nested too deeply"),)
+    if not documents or documents[0] is None:
+        return None, (Problem(1, 1, "is empty; start from one of the examples"),)
+    if len(documents) > 1:
+        mark = documents[1].start_mark
+        return None, (Problem(mark.line + 1, mark.column + 1, "is a second document; only one is read"),)
+    reader = _Reader()
+    try:
+        node = reader.read(documents[0], 0)
+    except _Excessive as excess:
+        return None, (excess.problem,)
+    return node, tuple(reader.problems)
+
+
+class _Excessive(Exception):
+    def __init__(self, problem: Problem) -> None:
+        self.problem = problem
+
+
+class _Reader:
+    def __init__(self) -> None:
+        self.problems: list[Problem] = []
+        self._left = _NODES
+
+    def read(self, node: yaml.Node, depth: int) -> Node:
+        line, column = node.start_mark.line + 1, node.start_mark.column + 1
+        self._left -= 1
+        if self._left < 0 or depth > _DEPTH:  # also what an alias to itself comes to
+            raise _Excessive(Problem(line, column, "is nested too deeply, or its aliases expand without end"))
+        if isinstance(node, yaml.MappingNode):
+            return Mapping(line, column, tuple(self._entries(node, depth)))
+        if isinstance(node, yaml.SequenceNode):
+            return Sequence(line, column, tuple(self.read(item, depth + 1) for item in node.value))
+        if not node.tag.startswith("tag:yaml.org,2002:"):
+            self.problems.append(Problem(line, column, f"tag {node.tag} is not known here; write the value without it"))
+        return Scalar(line, column, node.value, plain=getattr(node, "style", None) is None)
+
+    def _entries(self, node: yaml.MappingNode, depth: int) -> Iterable[tuple[Scalar, Node]]:
+        seen: dict[str, Scalar] = {}
+        for key_node, value_node in node.value:
+            key, value = self.read(key_node, depth + 1), self.read(value_node, depth + 1)
+            if not isinstance(key, Scalar):
+                self.problems.append(Problem(key.line, key.column, "a key is to be a word"))
+            elif key.plain and key.text == "<<":
+                self.problems.append(Problem(key.line, key.column, "merge keys (<<) are not read; write the keys out"))
+            elif key.text in seen:
+                first = seen[key.text].line
+                self.problems.append(
+                    Problem(key.line, key.column, f"key {key.text!r} is there already, in line {first}; remove one")
+                )
+            else:
+                seen[key.text] = key
+                yield key, value
+
+
+def suggestion(word: str, known: Iterable[str]) -> str:
+    """`; did you mean 'X'?` for the closest known word, or nothing."""
+    known = list(known)
+    folded = {candidate.lower(): candidate for candidate in known}
+    close = difflib.get_close_matches(word.lower(), folded, n=1)
+    return f"; did you mean {folded[close[0]]!r}?" if close else ""

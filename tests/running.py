@@ -1,0 +1,145 @@
+"""The real agent as its own process, for tests that see it as its user does."""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from prometheus_client.parser import text_string_to_metric_families
+
+PATIENCE = 30.0  # seconds until a test gives up on an event; no figure is derived from it
+
+
+class Agent:
+    """One running `freshmount` command. Its events are awaited, never slept for."""
+
+    def __init__(self, command: str, config: Path, env: dict[str, str] | None = None, **popen: Any) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "agent", command, "--config", str(config), "--log-format", "json"],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env={**os.environ, "FRESHMOUNT_TERMINATION_LOG": "/nonexistent", **(env or {})},
+            text=True,
+            **popen,
+        )
+        self.lines: list[str] = []
+        self._events: queue.Queue[dict[str, Any] | None] = queue.Queue()
+        self._seen: list[dict[str, Any]] = []
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            self.lines.append(line)
+            try:
+                event = json.loads(line)
+            except ValueError:
+                continue
+            self._events.put(event)
+        self._events.put(None)
+
+    def event(self, name: str, **fields: Any) -> dict[str, Any]:
+        """The next event of that name with those fields; events before it are passed over, and kept in `seen`."""
+        end = time.monotonic() + PATIENCE
+        while True:
+            try:
+                event = self._events.get(timeout=max(0.0, end - time.monotonic()))
+            except queue.Empty:
+                raise AssertionError(f"no event {name} {fields}; seen:\n" + "".join(self.lines)) from None
+            if event is None:
+                raise AssertionError(f"the agent ended before event {name} {fields}:\n" + "".join(self.lines))
+            self._seen.append(event)
+            if event.get("event") == name and fields.items() <= event.items():
+                return event
+
+    @property
+    def seen(self) -> list[dict[str, Any]]:
+        """Every event so far, passed over or not."""
+        while not self._events.empty():
+            if (event := self._events.get()) is not None:
+                self._seen.append(event)
+        return self._seen
+
+    def ready(self) -> Agent:
+        """The agent once its endpoint listens and a complete generation is there."""
+        self.port = self.event("listening")["port"]
+        self.await_page("/startupz", 200)
+        return self
+
+    def page(self, path: str) -> tuple[int, str]:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=PATIENCE) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode()
+
+    def await_page(self, path: str, status: int) -> str:
+        return until(lambda: (page := self.page(path))[0] == status and page[1])
+
+    def metrics(self) -> dict[str, float]:
+        """Samples by `name{label="value",…}`, labels sorted, without the `freshmount_` prefix."""
+        found = {}
+        for family in text_string_to_metric_families(self.page("/metrics")[1]):
+            for sample in family.samples:
+                labels = ",".join(f'{key}="{value}"' for key, value in sorted(sample.labels.items()))
+                found[sample.name.removeprefix("freshmount_") + (f"{{{labels}}}" if labels else "")] = sample.value
+        return found
+
+    def passes(self) -> float:
+        return sum(value for name, value in self.metrics().items() if name.startswith("passes_total"))
+
+    def pass_now(self) -> None:
+        """Let one whole pass happen that began after this call."""
+        before = self.passes()
+        self.process.send_signal(signal.SIGUSR1)
+        until(lambda: self.passes() > before)
+
+    def stop(self, how: signal.Signals = signal.SIGTERM) -> int:
+        self.process.send_signal(how)
+        return self.wait()
+
+    def wait(self) -> int:
+        code = self.process.wait(PATIENCE)
+        self._reader.join(PATIENCE)
+        return code
+
+    @property
+    def stderr(self) -> str:
+        return "".join(self.lines)
+
+
+def until(condition: Callable[[], Any]) -> Any:
+    """The first true result of a condition that another process brings about."""
+    end = time.monotonic() + PATIENCE
+    while not (result := condition()):
+        assert time.monotonic() < end, "the condition did not come true"
+        time.sleep(0.01)
+    return result
+
+
+@contextmanager
+def running(command: str, config: Path, env: dict[str, str] | None = None, **popen: Any) -> Iterator[Agent]:
+    """The agent, killed at the end if it still runs."""
+    agent = Agent(command, config, env, **popen)
+    try:
+        yield agent
+    finally:
+        if agent.process.poll() is None:
+            agent.process.kill()
+        agent.wait()
+        assert agent.process.stdout is not None
+        agent.process.stdout.close()

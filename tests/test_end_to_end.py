@@ -1,0 +1,556 @@
+"""The real process, from a config to files, signals and metrics, against a real AWS API over HTTP."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import uuid
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from tests.aws import Fault, Proxy, StandIn
+from tests.running import running, until
+
+APP = """
+import os, signal, sys
+def reread(*_):
+    with open(sys.argv[1]) as f: print("hup", f.read(), flush=True)
+signal.signal(signal.SIGHUP, reread)
+open(sys.argv[2], "w").write(str(os.getpid()))
+print("ready", flush=True)
+while True: signal.pause()
+"""
+
+
+@pytest.fixture(scope="module")
+def aws() -> Iterator[StandIn]:
+    with StandIn() as stand_in:
+        yield stand_in
+
+
+@pytest.fixture
+def proxy(aws: StandIn) -> Iterator[Proxy]:
+    with Proxy(aws.url) as proxy:
+        yield proxy
+
+
+class Pod:
+    """What the containers of one pod share: a volume, a config, secrets of their own."""
+
+    def __init__(self, aws: StandIn, proxy: Proxy, home: Path) -> None:
+        self.aws, self.proxy, self.home = aws, proxy, home
+        self.suffix = uuid.uuid4().hex[:8]
+        self.volume = home / "secrets"
+        self.config = home / "config" / "config.yaml"
+        self.config.parent.mkdir()
+
+    def put(self, name: str, value: str) -> str:
+        return self.aws.put(f"{name}-{self.suffix}", value)
+
+    def rotate(self, name: str, value: str) -> str:
+        return self.aws.rotate(f"{name}-{self.suffix}", value)
+
+    def secret(self, name: str, *files: str, extra: str = "") -> str:
+        return f"{{name: {name}, secretId: {name}-{self.suffix}, {extra} files: [{', '.join(files)}]}}"
+
+    def write(self, *secrets: str, notify: tuple[str, ...] = (), period: str = "1s", extra: str = "") -> Path:
+        targets = f"notify: [{', '.join(notify)}]" if notify else ""
+        aside = self.config.with_suffix(".new")
+        aside.write_text(
+            f"""
+apiVersion: freshmount.dev/v1
+kind: Config
+region: eu-west-1
+endpointUrl: {self.proxy.url}
+volume: {{path: {self.volume}}}
+poll: {{period: {period}}}
+startup: {{timeout: 20s}}
+listen: 127.0.0.1:0
+secrets: [{", ".join(secrets)}]
+{targets}
+{extra}
+"""
+        )
+        aside.rename(self.config)
+        return self.config
+
+    def read(self, path: str) -> str:
+        return (self.volume / path).read_text()
+
+    def tree(self) -> dict[str, bytes]:
+        """Every file that a reader finds through `..data`, with its content."""
+        data = (self.volume / "..data").resolve()
+        return {
+            str(path.relative_to(data)): path.read_bytes()
+            for path in sorted(data.rglob("*"))
+            if path.is_file() and not path.name.startswith("..")
+        }
+
+
+@pytest.fixture
+def pod(aws: StandIn, proxy: Proxy, tmp_path: Path) -> Pod:
+    return Pod(aws, proxy, tmp_path)
+
+
+class App:
+    """A small real app: it re-reads one file on SIGHUP and says so."""
+
+    def __init__(self, path: Path, pid_file: Path) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", APP, str(path), str(pid_file)], stdout=subprocess.PIPE, text=True
+        )
+        assert self.line() == "ready"
+
+    def line(self) -> str:
+        assert self.process.stdout is not None
+        return self.process.stdout.readline().strip()
+
+    def drain(self) -> list[str]:
+        """End the app; every line that was not read yet."""
+        self.process.kill()
+        assert self.process.stdout is not None
+        return self.process.stdout.read().split("\n")[:-1]
+
+
+@pytest.fixture
+def app(pod: Pod) -> Iterator[App]:
+    pod.put("db", "pw-1")
+    with running("init", pod.write(pod.secret("db", "{path: db}"))) as agent:
+        assert agent.wait() == 0
+    app = App(pod.volume / "db", pod.home / "app.pid")
+    yield app
+    app.process.kill()
+    app.process.wait()
+    assert app.process.stdout is not None
+    app.process.stdout.close()
+
+
+def signalling(pod: Pod, period: str = "1s") -> Path:
+    target = f"{{name: app, signal: SIGHUP, process: {{pidFile: {pod.home}/app.pid}}}}"
+    return pod.write(pod.secret("db", "{path: db}"), notify=(target,), period=period)
+
+
+def test_a_rotation_reaches_file_and_app_once_and_does_not_come_back(pod: Pod, app: App) -> None:
+    """One rotation makes one SIGHUP, and no other comes until the next rotation."""
+    with running("run", signalling(pod)) as agent:
+        agent.ready()
+        pod.rotate("db", "pw-2")
+        assert app.line() == "hup pw-2"
+        for _ in range(3):
+            agent.pass_now()
+        pod.rotate("db", "pw-3")
+        assert app.line() == "hup pw-3"
+        agent.event("notified", generation=3)
+        assert agent.metrics()['notifications_total{result="accepted",target="app"}'] == 2
+        assert agent.metrics()['notification_pending{target="app"}'] == 0
+        assert agent.stop() == 0
+    assert app.drain() == []
+
+
+def test_run_after_init_costs_one_describe_and_changes_nothing(pod: Pod, app: App) -> None:
+    """A start on a filled volume neither rewrites nor notifies, and asks one DescribeSecret per secret."""
+    before = os.stat(pod.volume / "..data", follow_symlinks=False)
+    calls = len(pod.proxy.calls)
+    with running("run", signalling(pod, period="60s")) as agent:
+        agent.ready()
+        until(lambda: agent.passes() >= 1)
+        assert [operation for operation, _ in pod.proxy.calls[calls:]] == ["DescribeSecret"]
+        assert agent.metrics()['passes_total{outcome="noop"}'] == 1
+        assert agent.stop() == 0
+    assert os.stat(pod.volume / "..data", follow_symlinks=False) == before
+    assert app.drain() == []
+
+
+def test_an_owed_signal_survives_kill_nine(pod: Pod, app: App) -> None:
+    """A change that was published but not accepted is told by the next agent, once."""
+    config = signalling(pod)
+    pid = (pod.home / "app.pid").read_text()
+    with running("run", config) as agent:
+        agent.ready()
+        (pod.home / "app.pid").write_text("")
+        pod.rotate("db", "pw-2")
+        agent.event("notification refused")
+        assert agent.metrics()['notification_pending{target="app"}'] == 1
+        agent.process.kill()
+    (pod.home / "app.pid").write_text(pid)
+    with running("run", config) as agent:
+        assert app.line() == "hup pw-2"
+        agent.ready()
+        agent.pass_now()
+        assert agent.stop() == 0
+    assert app.drain() == []
+
+
+def test_an_app_without_a_handler_lives_and_stays_owed(pod: Pod) -> None:
+    """SIGHUP is not sent to a process that it would end, and arrives once the handler is there."""
+    pod.put("db", "pw-1")
+    script = (
+        "import signal, sys\nprint('up', flush=True)\nsys.stdin.readline()\n"
+        "signal.signal(signal.SIGHUP, lambda *_: print('hup', flush=True))\nprint('handler', flush=True)\n"
+        "while True: signal.pause()"
+    )
+    child = subprocess.Popen(
+        [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
+    )
+    assert child.stdin and child.stdout
+    try:
+        assert child.stdout.readline() == "up\n"
+        (pod.home / "app.pid").write_text(str(child.pid))
+        with running("run", signalling(pod)) as agent:
+            agent.ready()
+            pod.rotate("db", "pw-2")
+            agent.event("notification refused")
+            assert child.poll() is None
+            child.stdin.write("\n")
+            assert child.stdout.readline() == "handler\n"
+            assert child.stdout.readline() == "hup\n"
+            agent.event("notified")
+            assert agent.stop() == 0
+    finally:
+        child.kill()
+        child.communicate()
+
+
+def test_an_app_that_started_after_the_publish_is_left_alone(pod: Pod, app: App) -> None:
+    """A process that has the new files anyway counts as told."""
+    with running("run", signalling(pod)) as agent:
+        agent.ready()
+        app.process.kill()
+        app.process.wait()
+        pod.rotate("db", "pw-2")
+        agent.event("notification refused")
+        later = App(pod.volume / "db", pod.home / "app.pid")
+        agent.event("notified")
+        agent.pass_now()
+        assert agent.stop() == 0
+    assert later.drain() == []
+    later.process.wait()
+
+
+def test_touch_and_url_are_told_of_their_secrets_only(pod: Pod) -> None:
+    """A target with a secret filter hears of these secrets and of no others."""
+    posts: list[str] = []
+    heard = threading.Event()
+
+    class Hook(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            posts.append(self.path)
+            self.send_response(204)
+            self.end_headers()
+            heard.set()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    hook = ThreadingHTTPServer(("127.0.0.1", 0), Hook)
+    threading.Thread(target=hook.serve_forever, daemon=True).start()
+    pod.put("db", "d1")
+    pod.put("api", "a1")
+    marker = pod.home / "marker"
+    config = pod.write(
+        pod.secret("db", "{path: db}"),
+        pod.secret("api", "{path: api}"),
+        notify=(
+            f"{{name: marker, touch: {marker}, secrets: [db]}}",
+            f"{{name: hook, url: 'http://127.0.0.1:{hook.server_port}/reload', secrets: [api]}}",
+        ),
+    )
+    with running("run", config) as agent:
+        agent.ready()
+        assert not marker.exists() and not posts
+        pod.rotate("api", "a2")
+        agent.event("notified", target="hook")
+        assert heard.is_set() and posts == ["/reload"] and not marker.exists()
+        pod.rotate("db", "d2")
+        agent.event("notified", target="marker")
+        assert marker.exists() and posts == ["/reload"]
+        assert agent.stop() == 0
+    hook.shutdown()
+    hook.server_close()
+
+
+def test_rotations_that_come_together_make_one_generation(pod: Pod) -> None:
+    """Within `settle` several moved versions are published and told as one change."""
+    pod.put("db", "d1")
+    pod.put("api", "a1")
+    config = pod.write(
+        pod.secret("db", "{path: db}"), pod.secret("api", "{path: api}", extra="period: 2s,"),
+        notify=(f"{{name: marker, touch: {pod.home}/marker}}",),
+    )  # fmt: skip
+    config.write_text(config.read_text().replace("period: 1s", "period: 1s, settle: 1s"))
+    with running("run", config) as agent:
+        agent.ready()
+        pod.rotate("db", "d2")
+        pod.rotate("api", "a2")
+        published = agent.event("published", generation=2)
+        assert sorted(published["changed"]) == ["api", "db"]
+        agent.event("notified", generation=2)
+        agent.pass_now()
+        assert agent.metrics()['notifications_total{result="accepted",target="marker"}'] == 1
+        assert agent.stop() == 0
+
+
+def test_aws_failures_keep_the_files_and_show_in_metrics_and_health(pod: Pod) -> None:
+    """No error of AWS removes a file or ends the agent; it is a metric, and goes when AWS is back."""
+    pod.put("db", "d1")
+    with running("run", pod.write(pod.secret("db", "{path: db}"), extra="staleAfter: 1h")) as agent:
+        agent.ready()
+        before = pod.tree()
+        pod.proxy.fail(Fault.access_denied())
+        failed = agent.event("secret failed", secret="db", reason="access_denied")
+        assert "secretsmanager:DescribeSecret" in failed["message"]
+        assert pod.tree() == before
+        assert agent.metrics()['secret_errors_total{reason="access_denied",secret="db"}'] >= 1
+        assert agent.metrics()['secret_up_to_date{secret="db"}'] == 0
+        assert agent.page("/livez")[0] == agent.page("/readyz")[0] == 200
+        assert json.loads(agent.page("/readyz")[1])["secrets"][0]["error"]["reason"] == "access_denied"
+        pod.proxy.heal()
+        pod.rotate("db", "d2")
+        until(lambda: pod.read("db") == "d2")
+        agent.event("secret recovered", secret="db")
+        assert agent.stop() == 0
+
+
+def test_a_version_that_cannot_be_projected_is_fetched_once_and_the_last_good_stays(pod: Pod) -> None:
+    """A broken rotation keeps the last good files and is not fetched again until the version moves."""
+    pod.put("db", '{"password": "d1"}')
+    with running("run", pod.write(pod.secret("db", "{path: db, jmesPath: password}"))) as agent:
+        agent.ready()
+        pod.rotate("db", '{"pass": "d2"}')
+        failed = agent.event("secret failed", reason="projection")
+        assert "password" in failed["message"] and "d2" not in failed["message"]
+        agent.pass_now()
+        agent.pass_now()
+        assert pod.read("db") == "d1"
+        assert [operation for operation, _ in pod.proxy.calls].count("GetSecretValue") == 2
+        pod.rotate("db", '{"password": "d3"}')
+        until(lambda: pod.read("db") == "d3")
+        assert agent.stop() == 0
+
+
+def test_the_first_generation_is_all_or_nothing(pod: Pod) -> None:
+    """Nothing is there until everything is, optional secrets aside, and each value is fetched once."""
+    pod.put("db", "d1")
+    config = pod.write(
+        pod.secret("db", "{path: db}"), pod.secret("api", "{path: api}"),
+        pod.secret("extra", "{path: extra}", extra="optional: true,"),
+    )  # fmt: skip
+    with running("run", config) as agent:
+        agent.port = agent.event("listening")["port"]
+        agent.event("secret failed", secret="api", reason="not_found")
+        agent.event("secret failed", secret="extra", reason="not_found")
+        assert agent.page("/startupz")[0] == agent.page("/readyz")[0] == 503
+        assert agent.page("/livez")[0] == 200
+        assert not (pod.volume / "db").exists() and not (pod.volume / "..data").exists()
+        pod.put("api", "a1")
+        agent.event("published", generation=1)
+        assert pod.tree() == {"db": b"d1", "api": b"a1"}
+        assert pod.proxy.calls.count(("GetSecretValue", f"db-{pod.suffix}")) == 1
+        assert agent.stop() == 0
+
+
+def test_init_that_cannot_finish_says_why_per_secret(pod: Pod) -> None:
+    """After startup.timeout: exit 1 with the last reason per secret, also in the termination log."""
+    pod.put("db", "d1")
+    config = pod.write(pod.secret("db", "{path: db}"), pod.secret("api", "{path: api}"))
+    config.write_text(config.read_text().replace("timeout: 20s", "timeout: 1s"))
+    log = pod.home / "termination-log"
+    log.touch()
+    with running("init", config, {"FRESHMOUNT_TERMINATION_LOG": str(log)}) as agent:
+        assert agent.wait() == 1
+    assert "api: " in log.read_text() and "eu-west-1" in log.read_text() and "\n" not in log.read_text()
+    assert not (pod.volume / "..data").exists()
+
+
+def test_init_with_a_complete_generation_and_aws_out_of_reach_warns_and_succeeds(pod: Pod) -> None:
+    """A restart of the pod's containers does not depend on AWS."""
+    pod.put("db", "d1")
+    config = pod.write(pod.secret("db", "{path: db}"))
+    with running("init", config) as agent:
+        assert agent.wait() == 0
+    before = pod.tree()
+    pod.proxy.fail(Fault.internal_error())
+    with running("init", config) as agent:
+        agent.event("complete, but not fresh")
+        assert agent.wait() == 0
+    assert pod.tree() == before
+
+
+def test_what_init_publishes_notifies_nobody(pod: Pod) -> None:
+    """A rotation between two inits is no news to an app that starts afterwards."""
+    pod.put("db", "d1")
+    config = pod.write(pod.secret("db", "{path: db}"), notify=(f"{{name: marker, touch: {pod.home}/marker}}",))
+    with running("init", config) as agent:
+        assert agent.wait() == 0
+    pod.rotate("db", "d2")
+    with running("init", config) as agent:
+        assert agent.wait() == 0
+    assert pod.read("db") == "d2"
+    with running("run", config) as agent:
+        agent.ready()
+        agent.pass_now()
+        assert agent.stop() == 0
+    assert not (pod.home / "marker").exists()
+
+
+def test_damage_is_repaired_counted_and_told_to_nobody(pod: Pod) -> None:
+    """A file, a link and `..data` that somebody removed or changed come back with the next pass."""
+    pod.put("db", "d1")
+    config = pod.write(pod.secret("db", "{path: x/db}"), notify=(f"{{name: marker, touch: {pod.home}/marker}}",))
+    with running("run", config) as agent:
+        agent.ready()
+        os.unlink((pod.volume / "..data").resolve() / "x" / "db")
+        agent.pass_now()
+        assert pod.read("x/db") == "d1"
+        assert agent.metrics()["repairs_total"] == 1
+        os.unlink(pod.volume / "x")
+        os.unlink(pod.volume / "..data")
+        agent.pass_now()
+        assert pod.read("x/db") == "d1"
+        assert agent.metrics()["repairs_total"] == 3
+        assert agent.stop() == 0
+    assert not (pod.home / "marker").exists()
+
+
+def test_a_kubelet_style_swap_of_the_config_is_taken_over_and_a_bad_one_is_not(pod: Pod) -> None:
+    """Hot reload through the ConfigMap's directory; a bad config keeps the one in force and says so."""
+    pod.put("db", "d1")
+    pod.put("api", "a1")
+    mount = pod.config.parent
+
+    def swap(text: str, number: int) -> None:
+        version = mount / f"..v{number}"
+        version.mkdir()
+        (version / "config.yaml").write_text(text)
+        (mount / "..data_tmp").symlink_to(version.name)
+        (mount / "..data_tmp").rename(mount / "..data")
+
+    one = pod.write(pod.secret("db", "{path: db}"), period="60s").read_text()
+    two = pod.write(pod.secret("db", "{path: db}"), pod.secret("api", "{path: api}"), period="60s").read_text()
+    pod.config.unlink()
+    swap(one, 1)
+    pod.config.symlink_to("..data/config.yaml")
+    with running("run", pod.config) as agent:
+        agent.ready()
+        swap(two, 2)
+        agent.event("config reloaded")
+        until(lambda: pod.tree() == {"db": b"d1", "api": b"a1"})
+        until(lambda: 'secret_up_to_date{secret="api"}' in agent.metrics())
+        swap(two.replace("kind: Config", "kind: Confit"), 3)
+        rejected = agent.event("config rejected, the earlier one stays in force")
+        assert any("Config" in problem for problem in rejected["problems"])
+        until(lambda: agent.metrics()["config_reload_success"] == 0)
+        agent.pass_now()
+        assert pod.tree() == {"db": b"d1", "api": b"a1"}
+        swap(one, 4)
+        agent.event("config reloaded")
+        until(lambda: pod.tree() == {"db": b"d1"})
+        until(lambda: 'secret_up_to_date{secret="api"}' not in agent.metrics())
+        assert agent.metrics()["config_reload_success"] == 1
+        assert agent.stop() == 0
+
+
+def test_a_second_agent_waits_for_the_volume_then_takes_over(pod: Pod) -> None:
+    """One agent per volume: the second goes on when the first is gone, whatever ended it."""
+    pod.put("db", "d1")
+    config = pod.write(pod.secret("db", "{path: db}"))
+    with running("run", config) as first:
+        first.ready()
+        with running("run", config) as second:
+            second.event("waiting for the volume")
+            first.process.kill()
+            second.event("started")
+            assert second.stop() == 0
+
+
+@pytest.mark.parametrize("moment", ["starting", "steady", "call in flight"])
+def test_a_stop_ends_run_with_zero(pod: Pod, moment: str) -> None:
+    """SIGTERM exits 0 at any moment, and no call in flight is waited for."""
+    pod.put("db", "d1")
+    with running("run", pod.write(pod.secret("db", "{path: db}"))) as agent:
+        if moment == "starting":
+            agent.event("listening")
+        else:
+            agent.ready()
+        if moment == "call in flight":
+            hang = Fault.hang()
+            pod.proxy.fail(hang)
+            calls = len(pod.proxy.calls)
+            until(lambda: len(pod.proxy.calls) > calls)
+        assert agent.stop() == 0
+        pod.proxy.heal()
+
+
+def test_an_init_that_is_stopped_before_it_published_exits_one(pod: Pod) -> None:
+    """A stop is no success while the files are not there."""
+    with running("init", pod.write(pod.secret("db", "{path: db}"))) as agent:
+        agent.event("secret failed")
+        assert agent.stop() == 1
+
+
+def test_a_bad_config_exits_two_with_every_problem(pod: Pod) -> None:
+    """All problems come in one run, each with line and column, and nothing is touched."""
+    config = pod.write(pod.secret("db", "{path: ../x}", "{pth: y}"))
+    for command in ("check", "init", "run"):
+        with running(command, config) as agent:
+            assert agent.wait() == 2
+            assert "pth" in agent.stderr and "../x" in agent.stderr and f"{config}:10:" in agent.stderr
+    assert not pod.volume.exists()
+
+
+def test_check_is_content_with_a_good_config(pod: Pod) -> None:
+    """`check` needs neither AWS nor a volume."""
+    with running("check", pod.write(pod.secret("db", "{path: x}"))) as agent:
+        assert agent.wait() == 0
+    assert pod.proxy.calls == []
+
+
+def test_no_value_appears_anywhere(pod: Pod) -> None:
+    """A canary in every secret, through failure and success, at debug level, is in no stream and on no page."""
+    canary = f"canary-{uuid.uuid4().hex}"
+    pod.put("db", canary)
+    pod.put("json", json.dumps({"key": canary, "other": [canary]}))
+    config = pod.write(
+        pod.secret("db", "{path: db, jmesPath: key}", extra="optional: true,"),
+        pod.secret("json", "{path: json, jmesPath: nokey}", extra="optional: true,"),
+        pod.secret("dir", "{directory: dir}", extra="optional: true,"),
+        notify=("{name: gone, url: 'http://127.0.0.1:9/'}",),
+    )
+    pod.put("dir", json.dumps({canary + "/": canary}))
+    with running("run", config, {"FRESHMOUNT_LOG_LEVEL": "debug"}) as agent:
+        agent.ready()
+        for name in ("db", "json", "dir"):
+            agent.event("secret failed", secret=name, reason="projection")
+        pod.rotate("json", json.dumps({"nokey": canary}))
+        agent.event("notification refused")
+        pages = [agent.page(path)[1] for path in ("/metrics", "/readyz", "/livez", "/startupz", "/x")]
+        process = Path(f"/proc/{agent.process.pid}")
+        pages += [(process / "cmdline").read_text(), (process / "environ").read_text()]
+        assert agent.stop() == 0
+        stdout = agent.process.stdout.read() if agent.process.stdout else ""
+    for place in (*pages, stdout, agent.stderr):
+        assert canary not in place
+    manifest = (pod.volume / "..data" / "..manifest.json").read_text()
+    assert canary not in manifest
+
+
+def test_idle_passes_write_nothing_and_say_nothing(pod: Pod) -> None:
+    """A pass in which nothing changed leaves no trace on the volume and in the log."""
+    pod.put("db", "d1")
+    with running("run", pod.write(pod.secret("db", "{path: db}"))) as agent:
+        agent.ready()
+        until(lambda: agent.passes() >= 2)
+        before = sorted((str(p), p.lstat().st_mtime_ns) for p in [pod.volume, *pod.volume.rglob("*")])
+        lines = len(agent.lines)
+        for _ in range(3):
+            agent.pass_now()
+        assert sorted((str(p), p.lstat().st_mtime_ns) for p in [pod.volume, *pod.volume.rglob("*")]) == before
+        assert agent.lines[lines:] == []
+        assert agent.stop(signal.SIGINT) == 0
