@@ -18,6 +18,7 @@ from agent.errors import Problem
 LIMIT = 1 << 20  # characters of a document
 _NODES = 100_000  # of a document, aliases expanded
 _DEPTH = 50
+_IMPLICIT = frozenset({"str", "int", "float", "bool", "null", "timestamp", "merge", "value"})  # tags nobody wrote
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +108,7 @@ class _Reader:
             return Mapping(line, column, tuple(self._entries(node, depth)))
         if isinstance(node, yaml.SequenceNode):
             return Sequence(line, column, tuple(self.read(item, depth + 1) for item in node.value))
-        if not node.tag.startswith("tag:yaml.org,2002:"):
+        if node.tag.removeprefix("tag:yaml.org,2002:") not in _IMPLICIT:
             self.problems.append(Problem(line, column, f"tag {node.tag} is not known here; write the value without it"))
         return Scalar(line, column, node.value, plain=getattr(node, "style", None) is None)
 

@@ -1,0 +1,128 @@
+"""One corpus of configs for the parser and for the JSON Schema."""
+
+from __future__ import annotations
+
+_SECRET = "name: db, secretId: 'arn:aws:secretsmanager:eu-west-1:111122223333:secret:prod/db-AbCdEf'"
+
+
+def document(secret: str = _SECRET, files: str = "{path: db}", top: str = "", more: str = "") -> str:
+    return f"""\
+apiVersion: freshmount.dev/v1
+kind: Config
+{top}
+secrets:
+  - {{{secret}, files: [{files}]}}
+{more}
+"""
+
+
+def _target(text: str) -> str:
+    return document(top=f"notify: [{{{text}}}]")
+
+
+def _id(text: str) -> str:
+    return document(secret=f"name: db, secretId: {text}")
+
+
+VALID = {
+    "minimal": document(),
+    "a name": _id("prod/db"),
+    "an arn without suffix": _id("'arn:aws:secretsmanager:eu-west-1:111122223333:secret:prod/db'"),
+    "china": _id("'arn:aws-cn:secretsmanager:cn-north-1:111122223333:secret:x-AbCdEf'"),
+    "govcloud": _id("'arn:aws-us-gov:secretsmanager:us-gov-west-1:111122223333:secret:x-AbCdEf'"),
+    "pinned": document(secret=_SECRET + ", versionId: abc"),
+    "staged": document(secret=_SECRET + ", versionStage: AWSPREVIOUS"),
+    "all formats": document(
+        files=", ".join(f"{{path: {f}, format: {f}}}" for f in ("raw", "json", "dotenv", "properties"))
+    ),
+    "directory with jmesPath": document(files="{directory: d, jmesPath: a.b}"),
+    "dotfile": document(files="{path: .env}, {path: a/.b/c}"),
+    "a dot inside": document(files="{path: a..b}"),
+    "listen short": document(top='listen: ":9105"'),
+    "listen v6": document(top='listen: "[::1]:1"'),
+    "durations": document(top="poll: {period: 1h2m3s4ms, settle: 0s}\nstaleAfter: 90m"),
+    "three digits": document(files="{path: a, fileMode: '640'}"),
+    "touch": _target("name: a, touch: /x"),
+    "url": _target("name: a, url: 'https://host.example:8443/p?q=1'"),
+    "signal": _target("name: a, signal: SIGHUP, process: {name: nginx}"),
+    "region": document(top="region: us-gov-west-1"),
+}
+
+# A schema can see these.
+STRUCTURAL = {
+    "not a mapping": "[]",
+    "no secrets key": "apiVersion: freshmount.dev/v1\nkind: Config\n",
+    "no secrets": "apiVersion: freshmount.dev/v1\nkind: Config\nsecrets: []\n",
+    "null secrets": "apiVersion: freshmount.dev/v1\nkind: Config\nsecrets:\n",
+    "other version": document().replace("v1", "v2", 1),
+    "other kind": document().replace("Config", "Secret", 1),
+    "unknown key": document(top="colour: blue"),
+    "unknown key in volume": document(top="volume: {mode: '0440'}"),
+    "unknown key in secret": document(secret=_SECRET + ", stage: x"),
+    "unknown key in file": document(files="{path: a, mode: '0440'}"),
+    "unknown key in target": _target("name: a, touch: /x, on: y"),
+    "volume is a text": document(top="volume: /x"),
+    "relative volume": document(top="volume: {path: x}"),
+    "bare mode": document(top="volume: {fileMode: 0440}"),
+    "bare decimal mode": document(files="{path: a, fileMode: 440}"),
+    "mode of letters": document(files="{path: a, fileMode: 'rw'}"),
+    "mode without owner": document(files="{path: a, fileMode: '0044'}"),
+    "setuid mode": document(files="{path: a, fileMode: '4755'}"),
+    "bare duration": document(top="poll: {period: 60}"),
+    "duration of words": document(top="poll: {period: a minute}"),
+    "empty duration": document(top="poll: {period: ''}"),
+    "optional is a word": document(secret=_SECRET + ", optional: 'true'"),
+    "version and stage": document(secret=_SECRET + ", versionId: a, versionStage: b"),
+    "arn of another service": _id("'arn:aws:s3:::bucket'"),
+    "arn with a wrong account": _id("'arn:aws:secretsmanager:eu-west-1:1:secret:x'"),
+    "no files": document(files=""),
+    "neither path nor directory": document(files="{jmesPath: a}"),
+    "path and directory": document(files="{path: a, directory: b}"),
+    "directory with format": document(files="{directory: a, format: json}"),
+    "unknown format": document(files="{path: a, format: yaml}"),
+    "absolute path": document(files="{path: /a}"),
+    "path that leaves": document(files="{path: a/../../b}"),
+    "path of ours": document(files="{path: ..data}"),
+    "path of ours below": document(files="{path: a/..b/c}"),
+    "empty part": document(files="{path: a//b}"),
+    "dot part": document(files="{path: ./a}"),
+    "trailing slash": document(files="{path: a/}"),
+    "control character": document(files='{path: "a\\nb"}'),
+    "name with a space": document(secret=_SECRET.replace("name: db", "name: 'a b'")),
+    "two ways to tell": _target("name: a, touch: /x, url: 'http://x/'"),
+    "no way to tell": _target("name: a"),
+    "signal without process": _target("name: a, signal: SIGHUP"),
+    "process without signal": _target("name: a, touch: /x, process: {name: y}"),
+    "two processes": _target("name: a, signal: SIGHUP, process: {name: y, pidFile: /z}"),
+    "process with a slash": _target("name: a, signal: SIGHUP, process: {name: /usr/sbin/nginx}"),
+    "a signal that cannot be handled": _target("name: a, signal: SIGKILL, process: {name: y}"),
+    "relative touch": _target("name: a, touch: x"),
+    "url of another scheme": _target("name: a, url: 'ftp://x/'"),
+    "url with credentials": _target("name: a, url: 'http://u:p@x/'"),
+    "empty watch list": _target("name: a, touch: /x, secrets: []"),
+    "watch list twice": _target("name: a, touch: /x, secrets: [db, db]"),
+    "empty notify": document(top="notify: []"),
+    "no such region": document(top="region: Ireland"),
+    "listen without port": document(top="listen: '127.0.0.1'"),
+}
+
+# These take more than a schema.
+BEYOND = {
+    "duplicate key": document(top="region: eu-west-1\nregion: eu-west-2"),
+    "name twice": document(more="  - {" + _SECRET + ", files: [{path: other}]}"),
+    "path twice": document(files="{path: a}, {path: a}"),
+    "path under a file": document(files="{path: a}, {path: a/b}"),
+    "path under a directory": document(files="{directory: d}, {path: d/e}"),
+    "directory over a path": document(files="{path: d/e}, {directory: d}"),
+    "path of another secret": document(more="  - {name: b, secretId: b, files: [{path: db}]}"),
+    "no JMESPath": document(files="{path: a, jmesPath: 'x['}"),
+    "unknown function": document(files="{path: a, jmesPath: '&'}"),
+    "rotation longer than period": document(top="poll: {period: 5s, rotationPeriod: 6s}"),
+    "period too short": document(top="poll: {period: 10ms}"),
+    "duration too long": document(top="staleAfter: 10000h"),
+    "touch in the volume": _target("name: a, touch: /freshmount/secrets/x"),
+    "unknown secret": _target("name: a, touch: /x, secrets: [nope]"),
+    "target twice": document(top="notify: [{name: a, touch: /x}, {name: a, touch: /y}]"),
+    "port too high": document(top="listen: ':65536'"),
+    "long name": document(files="{path: " + "a" * 256 + "}"),
+}

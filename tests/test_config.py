@@ -1,0 +1,227 @@
+"""From a document to a Config, or every problem at once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from agent.config import (
+    Config,
+    FileSpec,
+    Listen,
+    Origin,
+    PidFile,
+    ProcessName,
+    Secret,
+    Signal,
+    Target,
+    Touch,
+    Url,
+    parse,
+)
+from agent.errors import ConfigError
+from tests.configs import BEYOND, STRUCTURAL, VALID, document
+
+ARN = "arn:aws:secretsmanager:eu-west-1:111122223333:secret:prod/db-AbCdEf"
+
+
+def problems(text: str) -> list[tuple[int, int, str]]:
+    with pytest.raises(ConfigError) as refused:
+        parse(text, "c.yaml")
+    return [(p.line, p.column, p.message) for p in refused.value.problems]
+
+
+def test_defaults_are_those_of_the_contract() -> None:
+    """A minimal config means what the README says."""
+    assert parse(document(), "c.yaml") == Config(
+        volume_path="/freshmount/secrets",
+        period=60.0,
+        rotation_period=10.0,
+        settle=0.0,
+        startup_timeout=120.0,
+        stale_after=0.0,
+        listen=Listen("::", 9105),
+        secrets=(
+            Secret(
+                name="db",
+                secret_id=ARN,
+                origin=Origin("eu-west-1", None),
+                version_stage="AWSCURRENT",
+                version_id=None,
+                period=60.0,
+                optional=False,
+                files=(FileSpec("db", directory=False, format="raw", jmes_path=None, mode=0o440),),
+            ),
+        ),
+        targets=(),
+    )
+
+
+def test_everything_can_be_set() -> None:
+    """Each key of the contract arrives where it belongs."""
+    config = parse(
+        """
+apiVersion: freshmount.dev/v1
+kind: Config
+region: us-east-1
+endpointUrl: http://127.0.0.1:5000
+volume: {path: /x/y/, fileMode: "0444"}
+poll: {period: 1h30m, rotationPeriod: 5s, settle: 500ms}
+startup: {timeout: 30s}
+staleAfter: 15m
+listen: "127.0.0.1:0"
+secrets:
+  - {name: a, secretId: prod/a, versionId: v-1, period: 2m, optional: true, files: [{directory: d, fileMode: "400"}]}
+  - {name: b, secretId: "ARN", versionStage: MINE, files: [{path: e/f, jmesPath: "x.y", format: json}]}
+notify:
+  - {name: t, touch: /marker, secrets: [a, b], splay: 3s}
+  - {name: s, signal: SIGUSR1, process: {name: nginx}}
+  - {name: p, signal: SIGHUP, process: {pidFile: /run/p.pid}}
+  - {name: u, url: "http://[::1]:80/x"}
+""".replace("ARN", ARN),
+        "c.yaml",
+    )
+    assert (config.volume_path, config.period, config.rotation_period, config.settle) == ("/x/y", 5400.0, 5.0, 0.5)
+    assert (config.startup_timeout, config.stale_after, config.listen) == (30.0, 900.0, Listen("127.0.0.1", 0))
+    a, b = config.secrets
+    assert (a.origin, a.version_stage, a.version_id) == (Origin("us-east-1", "http://127.0.0.1:5000"), None, "v-1")
+    assert (a.period, a.optional, a.files) == (120.0, True, (FileSpec("d", True, "raw", None, 0o400),))
+    assert (b.origin.region, b.version_stage, b.files) == (
+        "eu-west-1",
+        "MINE",
+        (FileSpec("e/f", False, "json", "x.y", 0o444),),
+    )
+    assert config.targets == (
+        Target("t", Touch("/marker"), frozenset({"a", "b"}), 3.0),
+        Target("s", Signal("SIGUSR1", ProcessName("nginx")), None, 0.0),
+        Target("p", Signal("SIGHUP", PidFile("/run/p.pid")), None, 0.0),
+        Target("u", Url("http://[::1]:80/x"), None, 0.0),
+    )
+
+
+def test_the_rotation_period_is_never_longer_than_the_period() -> None:
+    """Unset, it is the smaller of ten seconds and the period."""
+    assert parse(document(top="poll: {period: 3s}"), "c.yaml").rotation_period == 3.0
+
+
+def test_every_problem_comes_in_one_run_with_its_place() -> None:
+    """A person mends a config once, not once per mistake."""
+    text = """\
+apiVersion: freshmount.dev/v2
+kind: Config
+colour: blue
+volume: {path: secrets, fileMode: 0440}
+poll: {period: 60, rotationPeriod: 2h}
+secrets:
+  - name: db
+    secretID: prod/db
+    files: []
+  - name: db
+    secretId: arn:aws:s3:::bucket
+    versionId: a
+    versionStage: b
+    files:
+      - {path: ../x}
+      - {path: a, jmesPath: "x["}
+      - {path: a/b, format: dotnev}
+notify:
+  - name: web
+    signal: HUP
+    process: {}
+    secrets: [dbx]
+"""
+    expected = [
+        (1, 13, "this agent reads 'freshmount.dev/v1'"),
+        (3, 1, "key 'colour' is not known"),
+        (4, 16, "absolute path"),
+        (4, 35, 'write "0440"'),
+        (5, 16, 'write "60s"'),
+        (5, 36, "rotationPeriod is longer than period"),
+        (7, 5, "key 'secretId' is missing"),
+        (8, 5, "did you mean 'secretId'?"),
+        (9, 12, "files is empty"),
+        (10, 11, "name 'db' is taken already, in line 7"),
+        (11, 15, "not the ARN of a secret"),
+        (13, 5, "versionId and versionStage contradict"),
+        (15, 16, "leaves the volume"),
+        (16, 29, "not a JMESPath expression"),
+        (17, 16, "lies under the file 'a' of line 16"),
+        (17, 29, "did you mean 'dotenv'?"),
+        (20, 13, "did you mean 'SIGHUP'?"),
+        (21, 14, "exactly one of name and pidFile"),
+        (22, 15, "did you mean 'db'?"),
+    ]
+    found = problems(text)
+    assert [place[:2] for place in expected] == [place[:2] for place in found]
+    for (*_, part), (*_, message) in zip(expected, found, strict=True):
+        assert part in message
+
+
+def test_the_error_reads_as_compilers_do() -> None:
+    """Editors and people find `file:line:column:`."""
+    with pytest.raises(ConfigError, match=r"^c\.yaml:1:1: is empty"):
+        parse("", "c.yaml")
+
+
+@pytest.mark.parametrize("text", VALID.values(), ids=VALID.keys())
+def test_valid_configs_parse(text: str) -> None:
+    """What the contract allows is accepted."""
+    assert parse(text, "c.yaml").secrets
+
+
+@pytest.mark.parametrize("text", [*STRUCTURAL.values(), *BEYOND.values()], ids=[*STRUCTURAL, *BEYOND])
+def test_invalid_configs_are_refused(text: str) -> None:
+    """What the contract forbids is refused, with one problem that has a place."""
+    assert all(line >= 1 and column >= 1 and message for line, column, message in problems(text))
+
+
+def test_credentials_in_a_url_are_refused_without_showing_them() -> None:
+    """A config is no place for a password, and an error neither."""
+    text = document(top="notify: [{name: a, url: 'http://u:hunter2@x/'}]")
+    assert "hunter2" not in str(problems(text))
+
+
+@pytest.mark.parametrize(
+    ("edit", "moves"),
+    [
+        ({"secret_id": "x"}, True),
+        ({"version_stage": "x"}, True),
+        ({"files": ()}, True),
+        ({"origin": Origin("eu-west-1", "http://other")}, False),
+        ({"origin": Origin("eu-west-2", None)}, True),
+        ({"period": 1.0}, False),
+        ({"optional": True}, False),
+    ],
+)
+def test_the_fingerprint_moves_when_the_files_may_differ(edit: dict[str, Any], moves: bool) -> None:
+    """A secret is fetched anew exactly when its spec would give other files."""
+    from dataclasses import replace
+
+    secret = parse(document(), "c.yaml").secrets[0]
+    assert (replace(secret, **edit).fingerprint != secret.fingerprint) is moves
+
+
+_TREES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=12),
+    lambda children: st.lists(children, max_size=4) | st.dictionaries(st.text(max_size=12), children, max_size=4),
+    max_leaves=12,
+)
+_KNOWN = st.dictionaries(
+    st.sampled_from(["apiVersion", "kind", "volume", "poll", "secrets", "notify", "listen", "staleAfter", "region"]),
+    _TREES | st.just([{"name": "a", "secretId": "b", "files": [{"path": "c"}]}]),
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.text(max_size=200) | _TREES.map(yaml.safe_dump) | _KNOWN.map(yaml.safe_dump))
+def test_any_text_parses_or_is_refused_with_places(text: str) -> None:
+    """Never another exception, and every problem has a place."""
+    try:
+        assert parse(text, "c.yaml").secrets
+    except ConfigError as refused:
+        assert refused.problems
+        assert all(p.line >= 1 and p.column >= 1 for p in refused.problems)
