@@ -1,0 +1,232 @@
+"""Finding a process and holding on to it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from agent import process
+from agent.config import PidFile, ProcessName
+from agent.process import ProcessRefused, hold, look
+
+CHILD = """
+import os, signal, sys
+open("/proc/self/comm", "w").write(sys.argv[1])
+def hear(*_): print("heard", flush=True)
+for word in sys.argv[2:]:
+    if word == "catch": signal.signal(signal.SIGHUP, hear)
+    if word == "ignore": signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    if word == "block": signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGHUP])
+    if word == "fork":
+        for _ in range(2):
+            if os.fork() == 0: signal.pause()
+    if word == "nobody": os.setgid(65534); os.setuid(65534)
+print("ready", flush=True)
+while True: signal.pause()
+"""
+
+
+class Children:
+    """Processes of a name that no other test uses."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.started: list[subprocess.Popen[str]] = []
+
+    def start(self, *words: str) -> subprocess.Popen[str]:
+        child = subprocess.Popen(
+            [sys.executable, "-c", CHILD, self.name, *words], stdout=subprocess.PIPE, text=True, start_new_session=True
+        )
+        self.started.append(child)
+        assert child.stdout is not None
+        assert child.stdout.readline() == "ready\n"
+        return child
+
+
+@pytest.fixture
+def children() -> Iterator[Children]:
+    children = Children(f"fm{os.getpid()}-{time.monotonic_ns() % 10**6}")
+    yield children
+    for child in children.started:
+        with suppress(ProcessLookupError):
+            os.killpg(child.pid, signal.SIGKILL)
+        child.communicate()
+
+
+def refusal(spec: ProcessName | PidFile) -> str:
+    with pytest.raises(ProcessRefused) as refused, hold(spec):
+        pass
+    return str(refused.value)
+
+
+def test_a_process_is_found_by_name_and_told(children: Children) -> None:
+    """It gets the signal, and the right one."""
+    child = children.start("catch")
+    with hold(ProcessName(children.name)) as held:
+        assert (held.process.pid, held.process.name, held.process.uid) == (child.pid, children.name, os.getuid())
+        held.send("SIGHUP")
+    assert child.stdout is not None
+    assert child.stdout.readline() == "heard\n"
+
+
+def test_a_long_name_is_found_by_what_the_kernel_keeps_of_it() -> None:
+    """comm has 15 bytes."""
+    children = Children("a-name-of-sixteen")
+    child = children.start()
+    try:
+        with hold(ProcessName("a-name-of-sixteen")) as held:
+            assert held.process.pid == child.pid
+    finally:
+        child.kill()
+        child.communicate()
+
+
+def test_the_top_most_is_meant(children: Children) -> None:
+    """nginx's master and not its workers."""
+    child = children.start("fork")
+    with hold(ProcessName(children.name)) as held:
+        assert held.process.pid == child.pid
+
+
+def test_several_top_most_are_refused_with_what_was_found(children: Children) -> None:
+    """Nobody guesses which is meant."""
+    pids = [children.start().pid, children.start().pid]
+    message = refusal(ProcessName(children.name))
+    assert "several" in message and all(f"{pid} ({children.name})" in message for pid in pids)
+
+
+def test_none_is_refused_with_what_to_check(children: Children) -> None:
+    """The usual cause is named."""
+    assert "shareProcessNamespace" in refusal(ProcessName(children.name))
+
+
+def test_a_zombie_does_not_count(children: Children) -> None:
+    """What has ended cannot be told."""
+    child = children.start()
+    os.kill(child.pid, signal.SIGKILL)
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+    assert look(child.pid) is None
+    assert "no process matches" in refusal(ProcessName(children.name))
+
+
+@pytest.mark.parametrize(("word", "survives"), [("catch", True), ("ignore", True), ("block", True), ("none", False)])
+def test_who_would_survive_a_signal(children: Children, word: str, survives: bool) -> None:
+    """Who catches, ignores or blocks it; its default action would end anyone else."""
+    children.start(word)
+    with hold(ProcessName(children.name)) as held:
+        assert held.process.would_survive("SIGHUP") is survives
+        assert held.process.would_survive("SIGUSR2") is False
+        assert held.process.would_survive("SIGWINCH") is True
+
+
+def test_start_times_are_on_the_boot_clock(children: Children) -> None:
+    """So they can be held against the moment of a publish."""
+    before = time.clock_gettime(time.CLOCK_BOOTTIME)
+    children.start()
+    after = time.clock_gettime(time.CLOCK_BOOTTIME)
+    with hold(ProcessName(children.name)) as held:
+        assert before - 0.02 <= held.process.started <= after
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="needs root to run a process as another uid, and to become a third")
+def test_another_uid_is_named_with_the_ways_out(children: Children) -> None:
+    """EPERM is an answer that a person can act on."""
+    child = children.start("catch", "nobody")
+    script = (
+        "import os, sys; os.setgid(65533); os.setuid(65533)\n"
+        "from agent.process import hold, ProcessRefused\nfrom agent.config import ProcessName\n"
+        "try:\n  with hold(ProcessName(sys.argv[1])) as held: held.send('SIGHUP')\n"
+        "except ProcessRefused as refused: print(refused)\n"
+    )
+    # What is imported may lie where another uid cannot look.
+    said = subprocess.run(
+        [sys.executable, "-c", "import agent.process\n" + script, children.name],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    assert "uid 65534" in said and "uid 65533" in said and "touch or url" in said
+    assert child.poll() is None
+
+
+def test_a_process_that_ends_while_it_is_held_is_not_mistaken(children: Children) -> None:
+    """The pidfd names it or nothing, whoever gets the pid."""
+    child = children.start("catch")
+    with hold(ProcessName(children.name)) as held:
+        os.killpg(child.pid, signal.SIGKILL)
+        child.wait()
+        with pytest.raises(ProcessRefused, match="ended before SIGHUP"):
+            held.send("SIGHUP")
+
+
+def test_without_a_pidfd_the_start_time_holds_the_identity(children: Children) -> None:
+    """Where pidfd is refused (gVisor, seccomp) a pid that was used again is still found out."""
+    child = children.start("catch")
+    seen = look(child.pid)
+    assert seen is not None
+    process.Held(seen, None).send("SIGHUP")
+    assert child.stdout is not None
+    assert child.stdout.readline() == "heard\n"
+    from dataclasses import replace
+
+    with pytest.raises(ProcessRefused, match="ended before"):
+        process.Held(replace(seen, started=seen.started - 1), None).send("SIGHUP")
+
+
+def test_a_pid_file_names_its_process(children: Children, tmp_path: Path) -> None:
+    """With or without a newline."""
+    child = children.start()
+    for text in (f"{child.pid}", f" {child.pid}\n"):
+        (tmp_path / "pid").write_text(text)
+        with hold(PidFile(str(tmp_path / "pid"))) as held:
+            assert held.process.pid == child.pid
+
+
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [
+        ("", "empty"),
+        ("\n", "empty"),
+        ("abc", "does not hold a pid"),
+        ("-1", "does not hold a pid"),
+        ("1 2", "does not hold a pid"),
+        ("9" * 100_000, "does not hold a pid"),
+        ("4194999", "no process 4194999"),
+        ("99999999999999999999", "no process"),
+        ("1", "never signalled"),
+        ("own", "itself"),
+    ],
+)
+def test_a_pid_file_that_names_nobody_is_refused(tmp_path: Path, text: str, part: str) -> None:
+    """Each with its own sentence, and without what is in it unless it is a number."""
+    (tmp_path / "pid").write_text(str(os.getpid()) if part == "itself" else text)
+    message = refusal(PidFile(str(tmp_path / "pid")))
+    assert part in message and "abc" not in message
+
+
+def test_a_pid_file_is_not_followed(tmp_path: Path, children: Children) -> None:
+    """A link, a FIFO and a directory are no pid files, and nothing hangs on them."""
+    child = children.start()
+    (tmp_path / "real").write_text(str(child.pid))
+    (tmp_path / "link").symlink_to("real")
+    os.mkfifo(tmp_path / "fifo")
+    assert "symbolic link" in refusal(PidFile(str(tmp_path / "link")))
+    assert "regular file" in refusal(PidFile(str(tmp_path / "fifo")))
+    assert "regular file" in refusal(PidFile(str(tmp_path)))
+    assert "No such file" in refusal(PidFile(str(tmp_path / "none")))
+
+
+def test_a_pid_that_was_used_again_is_found_out(tmp_path: Path, children: Children) -> None:
+    """A process that started after the file was written did not write it."""
+    child = children.start()
+    (tmp_path / "pid").write_text(str(child.pid))
+    os.utime(tmp_path / "pid", (time.time() - 3600,) * 2)
+    assert "stale" in refusal(PidFile(str(tmp_path / "pid")))

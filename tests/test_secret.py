@@ -1,0 +1,280 @@
+"""Values that do not print, and what files they become."""
+
+from __future__ import annotations
+
+import base64
+import copy
+import io
+import json
+import pickle
+import shutil
+import subprocess
+import traceback
+from typing import Any
+
+import dotenv
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from agent.errors import ProjectionError
+from agent.secret import LIMIT, project
+from tests.words import file_spec, value
+
+
+def one(content: str | bytes, **spec: Any) -> bytes:
+    """The content of the one file that the spec makes of it."""
+    (file,) = project(value(content), (file_spec(**spec),)).values()
+    return file.content.reveal()
+
+
+def refusal(content: str | bytes, **spec: Any) -> str:
+    with pytest.raises(ProjectionError) as refused:
+        project(value(content), (file_spec(**spec),))
+    return str(refused.value)
+
+
+def test_a_value_does_not_print() -> None:
+    """No ordinary way of looking at it shows it."""
+    hidden = value("hunter2")
+    for shown in (str(hidden), repr(hidden), f"{hidden}", f"{[hidden]}", f"{project(hidden, (file_spec(),))}"):
+        assert "hunter2" not in shown
+    with pytest.raises(TypeError):
+        pickle.dumps(hidden)
+    with pytest.raises(TypeError):
+        copy.deepcopy(hidden)
+    with pytest.raises(TypeError):
+        json.dumps(hidden)
+
+
+@pytest.mark.parametrize("content", ["text", "with\nnewline\n", "{not json", b"\x00\xff\xfe", "é"])
+def test_raw_is_byte_for_byte(content: str | bytes) -> None:
+    """Nothing is parsed, added or taken away."""
+    assert one(content) == (content if isinstance(content, bytes) else content.encode())
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        ('"text"', "text"),
+        ('"é\\u00e9\\ud83d\\ude00"', "éé😀"),
+        ("1.10", "1.10"),
+        ("1e400", "1e400"),
+        ("-0", "-0"),
+        ("0.1000000000000000055", "0.1000000000000000055"),
+        ("9" * 5000, "9" * 5000),
+        ("true", "true"),
+        ('{"b": 1.50, "a": [1, null, "é"]}', '{"b":1.50,"a":[1,null,"é"]}'),
+        ("[]", "[]"),
+    ],
+)
+def test_a_picked_value_is_as_it_is_written(written: str, expected: str) -> None:
+    """Numbers lose no digit, objects become compact JSON in their own order."""
+    assert one(f'{{"key": {written}}}', jmes_path="key") == expected.encode()
+
+
+def test_numbers_are_numbers_to_jmespath() -> None:
+    """A number that remembers how it is written can still be computed with."""
+    assert one('{"a": 1.50, "b": 2}', jmes_path="sum([a, b])") == b"3.5"
+    assert one('{"a": [{"n": 1, "v": "x"}, {"n": 2, "v": "y"}]}', jmes_path="a[?n > `1`].v | [0]") == b"y"
+    assert one('{"a": 1}', jmes_path="type(a)") == b"number"
+
+
+def test_formats() -> None:
+    """json is compact, dotenv POSIX sh, properties Java's."""
+    content = '{"A": "x y", "B": 1.0, "C": "it\'s", "D": "", "E": {"f": 2.50}}'
+    assert one(content, format="json") == b'{"A":"x y","B":1.0,"C":"it\'s","D":"","E":{"f":2.50}}'
+    assert one(content, format="dotenv") == b"A='x y'\nB='1.0'\nC='it'\\''s'\nD=''\nE='{\"f\":2.50}'\n"
+    assert one('{"a b": " x:é\\n"}', format="properties") == b"a\\ b=\\ x:\\u00e9\\n\n"
+
+
+def test_a_directory_has_one_file_per_key() -> None:
+    """Of the whole value or of what is picked."""
+    files = project(
+        value('{"db": {"user": "u", "port": 5432}}'), (file_spec("d", directory=True, jmes_path="db", mode=0o400),)
+    )
+    assert {path: (file.content.reveal(), file.mode) for path, file in files.items()} == {
+        "d/user": (b"u", 0o400),
+        "d/port": (b"5432", 0o400),
+    }
+
+
+def test_a_missing_key_is_named_with_those_that_exist() -> None:
+    """The person sees what to write instead, and no value."""
+    message = refusal('{"password": "hunter2", "user": "hunter3"}', path="p", jmes_path="pasword")
+    assert "file p" in message and "'pasword'" in message
+    assert "its keys are 'password', 'user'; did you mean 'password'?" in message
+    assert "hunter" not in message
+
+
+CANARY = "cAnaRy-7f3a"
+
+
+@pytest.mark.parametrize(
+    ("content", "spec", "part"),
+    [
+        ("", {}, "empty"),
+        ("x" * (LIMIT + 1), {}, str(LIMIT)),
+        (CANARY, {"jmes_path": "a"}, "not JSON"),
+        ('{"a": "' + CANARY, {"format": "json"}, "not JSON"),
+        (b"\xff" + CANARY.encode(), {"format": "json"}, "binary"),
+        (f'{{"a": "{CANARY}", "a": "{CANARY}2"}}', {"format": "json"}, "twice"),
+        (f'{{"a": NaN, "b": "{CANARY}"}}', {"format": "json"}, "NaN"),
+        ("[" * 50_000 + CANARY, {"format": "json"}, "nested"),
+        (f'{{"a": null, "b": "{CANARY}"}}', {"jmes_path": "a"}, "null"),
+        (f'{{"a": "", "b": "{CANARY}"}}', {"jmes_path": "a"}, "empty file"),
+        (f'{{"a": "{CANARY}"}}', {"jmes_path": "abs(a)"}, "does not fit"),
+        (f'{{"a": "{CANARY}"}}', {"jmes_path": "nosuch(a)"}, "does not fit"),
+        (f'["{CANARY}"]', {"jmes_path": "a"}, "an array"),
+        (f'{{"a": "\\ud800{CANARY}"}}', {"jmes_path": "a"}, "surrogate"),
+        (f'{{"a": "\\ud800{CANARY}"}}', {"format": "json"}, "surrogate"),
+        (f'"{CANARY}"', {"format": "dotenv"}, "a string"),
+        (f'{{"a-b": "{CANARY}"}}', {"format": "dotenv"}, "'a-b'"),
+        (f'{{"a": "\\u0000{CANARY}"}}', {"format": "dotenv"}, "NUL"),
+        (f'{{"a": null, "b": "{CANARY}"}}', {"format": "dotenv"}, "'a' is null"),
+        (f'{{"a": null, "b": "{CANARY}"}}', {"format": "properties"}, "'a' is null"),
+        (f'["{CANARY}"]', {"directory": True}, "an array"),
+        ("{}", {"directory": True}, "empty"),
+        (f'{{"a/b": "{CANARY}"}}', {"directory": True}, "'a/b'"),
+        (f'{{"..a": "{CANARY}"}}', {"directory": True}, "'..a'"),
+        (f'{{".": "{CANARY}"}}', {"directory": True}, "'.'"),
+        (f'{{"": "{CANARY}"}}', {"directory": True}, "''"),
+        (f'{{"a\\nb": "{CANARY}"}}', {"directory": True}, "'a\\nb'"),
+        (f'{{"{"k" * 256}": "{CANARY}"}}', {"directory": True}, "kkk..."),
+        (f'{{"a": null, "b": "{CANARY}"}}', {"directory": True}, "'a' is null"),
+        (f'{{"a": "", "b": "{CANARY}"}}', {"directory": True}, "'a' would be an empty file"),
+    ],
+)
+def test_what_cannot_be_a_file_is_refused_without_its_value(content: Any, spec: dict[str, Any], part: str) -> None:
+    """Each error says what is wrong; no way to look at it shows the value."""
+    with pytest.raises(ProjectionError) as refused:
+        project(value(content), (file_spec("first"), file_spec("second", **spec)))
+    assert part in str(refused.value)
+    assert refused.value.failure.reason == "projection"
+    seen = "".join(everything(refused.value)) + "".join(traceback.format_exception(refused.value))
+    for shape in (CANARY, base64.b64encode(CANARY.encode()).decode(), CANARY.encode().hex()):
+        assert shape not in seen
+
+
+def everything(found: object, depth: int = 0) -> list[str]:
+    """All that hangs on an exception: arguments, attributes, causes and contexts."""
+    if depth > 6 or found is None:
+        return []
+    texts = [repr(found)]
+    if isinstance(found, BaseException):
+        for part in (*found.args, *vars(found).values(), found.__cause__, found.__context__):
+            texts += everything(part, depth + 1)
+        for name in ("doc", "object"):
+            texts.append(repr(getattr(found, name, None)))
+    return texts
+
+
+_TEXT = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\x00"), max_size=30)
+_NAMES = st.from_regex(r"[A-Za-z_][A-Za-z0-9_]{0,8}", fullmatch=True).filter(
+    # What a shell keeps for itself, or refuses to be set.
+    lambda name: name.upper() == name and name not in ("_", "UID", "EUID", "PPID", "IFS", "OPTIND", "SHELLOPTS", "PATH")
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.dictionaries(_NAMES, _TEXT, min_size=1, max_size=5))
+@example({"A": "it's", "B": '$HOME `id` \\ "', "C": "\n\n", "D": " "})
+def test_a_shell_reads_back_the_exact_values(tree: dict[str, str]) -> None:
+    """`. file` in a real sh."""
+    text = one(json.dumps(tree), format="dotenv")
+    script = text.decode() + "".join(f"printf '%s\\0' \"${name}\"\n" for name in tree)
+    said = subprocess.run(["sh", "-s"], input=script.encode(), capture_output=True, check=True).stdout
+    assert list(tree.values()) == said.decode().split("\0")[:-1]
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.dictionaries(
+        _NAMES, st.text(st.characters(exclude_categories=("Cs", "Cc"), exclude_characters="'\\$")), min_size=1
+    )
+)
+def test_python_dotenv_reads_back_plain_values(tree: dict[str, str]) -> None:
+    """For values without quote, backslash and dollar."""
+    text = one(json.dumps(tree), format="dotenv").decode()
+    assert dict(dotenv.dotenv_values(stream=io.StringIO(text), interpolate=False)) == tree
+
+
+def java_properties(text: bytes) -> dict[str, str]:
+    """A reader of one-line-per-entry properties as java.util.Properties documents it."""
+    found = {}
+    for line in text.decode("latin-1").split("\n")[:-1]:
+        parts: list[list[str]] = [[], []]
+        side, at = 0, 0
+        while at < len(line):
+            char = line[at]
+            if char == "\\":
+                at += 1
+                escape = line[at]
+                if escape == "u":
+                    parts[side].append(chr(int(line[at + 1 : at + 5], 16)))
+                    at += 4
+                else:
+                    parts[side].append({"t": "\t", "n": "\n", "r": "\r", "f": "\f"}.get(escape, escape))
+            elif side == 0 and char in "=: \t\f":
+                side = 1
+            else:
+                parts[side].append(char)
+            at += 1
+        key, item = ("".join(part).encode("utf-16", "surrogatepass").decode("utf-16") for part in parts)
+        found[key] = item
+    return found
+
+
+_ANY = st.text(st.characters(exclude_categories=("Cs",)), max_size=20)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.dictionaries(_ANY, _ANY, min_size=1, max_size=5))
+@example({"#a": "!b", " k ": "  v ", "a=b:c": "\t\n\r\f\\"})
+def test_properties_are_read_back_as_java_does(tree: dict[str, str]) -> None:
+    """Every key and value, whatever is in it."""
+    assert java_properties(one(json.dumps(tree), format="properties")) == tree
+
+
+@pytest.mark.skipif(not shutil.which("java"), reason="java is not installed")
+def test_java_itself_reads_back_properties(tmp_path: Any) -> None:
+    """The real java.util.Properties, once."""
+    tree = {"#a": "!b", " k ": "  v ", "a=b:c": "\t\n\r\f\\", "é😀": "ü\u2028", "": "empty key"}
+    (tmp_path / "p").write_bytes(one(json.dumps(tree), format="properties"))
+    (tmp_path / "R.java").write_text(
+        "import java.util.*;import java.io.*;class R{public static void main(String[] a)throws Exception{"
+        "var p=new Properties();p.load(new FileInputStream(a[0]));for(var k:p.stringPropertyNames())"
+        'for(var s:new String[]{k,p.getProperty(k)}){for(char c:s.toCharArray())System.out.printf("%04x",(int)c);'
+        "System.out.println();}}}"
+    )
+    said = subprocess.run(
+        ["java", str(tmp_path / "R.java"), str(tmp_path / "p")], capture_output=True, text=True, check=True
+    ).stdout.split("\n")[:-1]
+    texts = [bytes.fromhex(line).decode("utf-16-be") for line in said]
+    assert dict(zip(texts[::2], texts[1::2], strict=True)) == tree
+
+
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=8),
+    lambda children: st.lists(children, max_size=3) | st.dictionaries(st.text(max_size=8), children, max_size=3),
+    max_leaves=8,
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    _JSON, st.sampled_from(["json", "dotenv", "properties", "raw"]), st.booleans(), st.sampled_from([None, "a", "@"])
+)
+def test_a_projection_is_whole_or_an_error(tree: Any, form: str, directory: bool, expression: str | None) -> None:
+    """Any JSON under any spec gives non-empty files or a ProjectionError, never anything else."""
+    try:
+        files = project(
+            value(json.dumps(tree)), (file_spec("x", format=form, directory=directory, jmes_path=expression),)
+        )
+    except ProjectionError:
+        return
+    assert files
+    assert all(len(file.content) for file in files.values())
+    if directory:
+        picked = tree if expression in (None, "@") else tree[expression]
+        assert files.keys() == {f"x/{key}" for key in picked}
