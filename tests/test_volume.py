@@ -1,0 +1,444 @@
+"""The only writer of secrets, on a real file system, killed wherever it can be."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from agent.decide import Published, Wanted, compose, owed
+from agent.errors import VolumeBusy, VolumeError
+from agent.volume import GRACE, KEPT_AT_MOST, Volume
+from tests.words import fetched, projected, secret, target
+
+DB, API = secret("db"), secret("api")
+APP = target("app")
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Iterator[Path]:
+    """A directory on tmpfs, as a Memory emptyDir is, where there is one."""
+    if not os.access("/dev/shm", os.W_OK):
+        yield tmp_path
+        return
+    path = Path(tempfile.mkdtemp(dir="/dev/shm"))
+    yield path
+    shutil.rmtree(path)
+
+
+@pytest.fixture
+def volume(home: Path) -> Iterator[Volume]:
+    volume = Volume(str(home / "v"))
+    yield volume
+    volume.close()
+
+
+def publish(volume: Volume, version: str, *names: str, **files: dict[str, str]) -> Published:
+    """Publish that version of those secrets; the others of db and api stay as they are."""
+    before = volume.published()
+    new = {
+        name: (fetched(version), {p: projected(c) for p, c in files.get(name, {name: f"{name}-{version}"}).items()})
+        for name in names
+    }
+    made = compose(Wanted((DB, API)), before, new, (APP,), quiet=False)
+    assert made is not None
+    return volume.publish(made, before)
+
+
+def tree(home: Path) -> dict[str, str]:
+    data = home / "v" / "..data"
+    return {
+        str(path.relative_to(data.resolve())): path.read_text()
+        for path in data.resolve().rglob("*")
+        if path.is_file() and not path.name.startswith("..")
+    }
+
+
+def names(home: Path) -> list[str]:
+    return sorted(os.listdir(home / "v"))
+
+
+def test_the_layout_is_kubelets(volume: Volume, home: Path) -> None:
+    """Relative links, of the first component only, so it works wherever it is mounted."""
+    publish(volume, "1", "db", "api", db={"a/b/c": "x", "a/d": "y", "e": "z"})
+    assert names(home) == ["..1", "..data", "a", "api", "e"]
+    assert os.readlink(home / "v" / "..data") == "..1"
+    assert os.readlink(home / "v" / "a") == "..data/a"
+    (home / "v").rename(home / "w")
+    assert (home / "w" / "a" / "b" / "c").read_text() == "x"
+    (home / "w").rename(home / "v")
+    assert stat.S_IMODE((home / "v").stat().st_mode) == 0o2755
+    assert {stat.S_IMODE(p.stat().st_mode) for p in (home / "v" / "..1").rglob("*") if p.is_dir()} == {0o2755}
+
+
+def test_the_manifest_tells_versions_and_identities_but_no_values(volume: Volume, home: Path) -> None:
+    """It is what a restart reads back."""
+    publish(volume, "1", "db", "api")
+    text = (home / "v" / "..1" / "..manifest.json").read_text()
+    found = json.loads(text)
+    assert found["secrets"]["db"]["versionId"] == "1" and found["secrets"]["db"]["changed"] == 1
+    assert found["files"]["db"]["mode"] == "0440" and found["files"]["db"]["secrets"] == ["db"]
+    assert found["accepted"] == {"app": 1}
+    assert "db-1" not in text
+
+
+def test_unchanged_files_are_carried_over_unread(volume: Volume, home: Path) -> None:
+    """The same inode; also when nobody but root could read it."""
+    publish(volume, "1", "db", "api")
+    before = (home / "v" / "api").stat()
+    later = publish(volume, "2", "db")
+    assert (home / "v" / "api").stat().st_ino == before.st_ino
+    assert (home / "v" / "..1" / "db").read_text() == "db-1", "readers in flight keep what they opened"
+    assert tree(home) == {"db": "db-2", "api": "api-1"}
+    assert {n: (s.version_id, s.changed) for n, s in later.secrets.items()} == {"db": ("2", 2), "api": ("1", 1)}
+    assert not later.damage
+
+
+def test_a_path_that_left_is_gone_with_its_link(volume: Volume, home: Path) -> None:
+    """And a new one appears whole."""
+    publish(volume, "1", "db", "api", db={"old/x": "1"})
+    publish(volume, "2", "db", db={"new/x": "2"})
+    assert names(home) == ["..1", "..2", "..data", "api", "new"]
+
+
+def test_a_restart_reads_back_what_was_published(volume: Volume, home: Path) -> None:
+    """The volume is the memory."""
+    first = publish(volume, "1", "db", "api")
+    again = Volume(str(home / "v"))
+    assert again.published() == first
+    again.close()
+
+
+@pytest.mark.parametrize(
+    ("damage", "found", "damaged"),
+    [
+        (lambda v: (v / "db").resolve().unlink(), {"db"}, {"db"}),
+        (lambda v: os.utime((v / "db").resolve()), {"db"}, {"db"}),
+        (lambda v: (v / "db").resolve().chmod(0o644), {"db"}, {"db"}),
+        (lambda v: _rewrite((v / "db").resolve()), {"db"}, {"db"}),
+        (lambda v: _replace((v / "db").resolve(), lambda p: p.symlink_to("/etc/passwd")), {"db"}, {"db"}),
+        (lambda v: _replace((v / "db").resolve(), lambda p: p.mkdir()), {"db"}, {"db"}),
+        (lambda v: _replace((v / "db").resolve(), os.mkfifo), {"db"}, {"db"}),
+        (lambda v: shutil.rmtree((v / "..data").resolve()), {"db", "api", "..manifest.json"}, {"db", "api"}),
+        (lambda v: (v / "..1" / "..manifest.json").unlink(), {"..manifest.json"}, {"db", "api"}),
+        (lambda v: _rewrite(v / "..1" / "..manifest.json"), {"..manifest.json"}, {"db", "api"}),
+        (lambda v: (v / "db").unlink(), {"db"}, set()),
+        (lambda v: _replace(v / "db", lambda p: p.symlink_to("/etc/passwd")), {"db"}, set()),
+        (lambda v: _replace(v / "db", lambda p: p.write_text("foreign")), {"db"}, set()),
+        (lambda v: _replace(v / "db", lambda p: p.mkdir()), {"db"}, set()),
+        (lambda v: (v / "..data").unlink(), {"..data"}, set()),
+        (lambda v: _replace(v / "..data", lambda p: p.symlink_to("/etc")), {"..data"}, set()),
+        (lambda v: _replace(v / "..data", lambda p: p.mkdir()), {"..data"}, set()),
+    ],
+)
+def test_damage_is_found_and_mended(
+    volume: Volume, home: Path, damage: object, found: set[str], damaged: set[str]
+) -> None:
+    """Whatever was removed, altered or redirected comes back, and changes nothing for those who are told."""
+    publish(volume, "1", "db", "api")
+    damage(home / "v")  # type: ignore[operator]
+    seen = volume.published()
+    assert (set(seen.damage), set(seen.damaged)) == (found, damaged)
+    if damaged:
+        seen = publish(volume, "1", *sorted(damaged))
+    else:
+        volume.relink(seen)
+        seen = volume.published()
+    assert not seen.damage
+    assert tree(home) == {"db": "db-1", "api": "api-1"}
+    assert (home / "v" / "db").read_text() == "db-1"
+    assert owed((APP,), seen) == ()
+    volume.sweep()
+    assert [name for name in names(home) if name.startswith("..new-")] == []
+
+
+def _rewrite(path: Path) -> None:
+    path.chmod(0o644)
+    path.write_text("foreign")
+
+
+def _replace(path: Path, make: object) -> None:
+    path.unlink()
+    make(path)  # type: ignore[operator]
+
+
+def test_a_manifest_that_is_lost_with_the_process_is_nothing_published(volume: Volume, home: Path) -> None:
+    """Then the first generation's rule holds again: all or nothing, and a number that was never used."""
+    publish(volume, "1", "db", "api")
+    publish(volume, "2", "db")
+    (home / "v" / "..2" / "..manifest.json").unlink()
+    again = Volume(str(home / "v"))
+    seen = again.published()
+    assert seen.generation == 0 and set(seen.damage) == {"..manifest.json"}
+    assert publish(again, "2", "db", "api").generation == 3
+    again.close()
+
+
+def test_an_unreadable_record_owes_everyone(volume: Volume, home: Path) -> None:
+    """At least once beats once."""
+    publish(volume, "1", "db", "api")
+    volume.mark_accepted({"app": 1})
+    record = home / "v" / "..notified.json"
+    assert owed((APP,), volume.published()) == ()
+    for spoil in (lambda: record.write_text("{"), lambda: (record.unlink(), os.mkfifo(record))):
+        spoil()
+        seen = volume.published()
+        assert seen.record_lost and [debt.target.name for debt in owed((APP,), seen)] == ["app"]
+    volume.mark_accepted({"app": 1})
+    assert owed((APP,), volume.published()) == ()
+
+
+def test_an_acceptance_that_cannot_be_written_is_held(volume: Volume, home: Path) -> None:
+    """It is not delivered twice while this process lives, and written when that works again."""
+    publish(volume, "1", "db", "api")
+    publish(volume, "2", "db")
+    (home / "v" / "..notified.json").mkdir()
+    with pytest.raises(VolumeError, match="record of notifications"):
+        volume.mark_accepted({"app": 2})
+    assert volume.unwritten == {"app": 2} and owed((APP,), volume.published()) == ()
+    (home / "v" / "..notified.json").rmdir()
+    volume.mark_accepted(volume.unwritten)
+    assert volume.unwritten == {}
+    again = Volume(str(home / "v"))
+    assert again.published().accepted == {"app": 2}
+    again.close()
+
+
+def test_one_agent_holds_it_until_its_process_ends(volume: Volume, home: Path) -> None:
+    """Also when that ends by kill -9."""
+    script = (
+        "import sys, signal; from agent.volume import Volume; v = Volume(sys.argv[1]); v.lock(); print(1, flush=True)\n"
+        "signal.pause()"
+    )
+    other = subprocess.Popen([sys.executable, "-c", script, str(home / "v")], stdout=subprocess.PIPE, text=True)
+    assert other.stdout is not None and other.stdout.readline() == "1\n"
+    with pytest.raises(VolumeBusy, match="another agent"):
+        volume.lock()
+    other.kill()
+    other.communicate()
+    volume.lock()
+
+
+def test_superseded_generations_stay_a_minute_across_restarts(volume: Volume, home: Path) -> None:
+    """For readers that have one open; the time is read back from the volume."""
+    for version in "123":
+        publish(volume, version, "db", "api")
+    due = volume.sweep()
+    assert due is not None and 0 < due <= GRACE and {"..1", "..2", "..3"} <= set(names(home))
+    os.utime(home / "v" / "..2", (0, 0))  # the successor of 1, made long ago
+    again = Volume(str(home / "v"))
+    again.published()
+    again.sweep()
+    again.close()
+    assert [name for name in names(home) if name[2:].isdigit()] == ["..2", "..3"]
+
+
+def test_no_more_than_sixteen_stay(volume: Volume, home: Path) -> None:
+    """However quickly they follow each other."""
+    for version in range(KEPT_AT_MOST + 4):
+        publish(volume, str(version), "db", "api")
+        volume.sweep()
+    assert len([name for name in names(home) if name[2:].isdigit()]) == KEPT_AT_MOST + 1
+
+
+def test_the_sweep_touches_only_names_of_ours(volume: Volume, home: Path) -> None:
+    """Leftovers of a crash go; whatever else somebody put there stays."""
+    publish(volume, "1", "db", "api")
+    for name in ("..foo", "..7x", "..0", ".hidden", "plain", "..999999999999999"):
+        (home / "v" / name).mkdir()
+    (home / "v" / "..2").mkdir()
+    (home / "v" / "..new-0123").symlink_to("/etc")
+    (home / "v" / "foreign").symlink_to("/etc")
+    (home / "v" / "stale").symlink_to("..data/stale")
+    volume.sweep()
+    assert names(home) == sorted(
+        ["..0", "..1", "..7x", "..999999999999999", "..data", "..foo", ".hidden", "api", "db", "foreign", "plain"]
+    )
+    assert publish(volume, "2", "db").generation == 2
+
+
+WRITER = """
+import os, signal, sys
+from tests.test_volume import APP, publish
+from agent.volume import Volume
+volume, at, left = Volume(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+WATCHED = ("os.mkdir", "os.rename", "os.link", "os.symlink", "os.remove", "os.rmdir", "os.utime", "open", "os.listdir")
+def hook(event, args):
+    global left
+    if event in WATCHED:
+        left -= 1
+        if left < 0: os.kill(os.getpid(), signal.SIGKILL)
+volume.published()
+sys.addaudithook(hook)
+if at == "publish": publish(volume, "2", "db", "api")
+else: volume.mark_accepted({"app": 9})
+"""
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_a_publish_that_is_killed_anywhere_shows_the_old_or_the_new(home: Path, first: bool) -> None:
+    """At each step that touches the directory: one whole set, nothing left over, and the next publish works."""
+    shown = set()
+    for step in range(200):
+        path = home / "v"
+        if path.exists():
+            shutil.rmtree(path)
+        volume = Volume(str(path))
+        if not first:
+            publish(volume, "1", "db", "api")
+        killed = subprocess.run([sys.executable, "-c", WRITER, str(path), "publish", str(step)], check=False)
+        readable = (tree(home) if (path / "..data").exists() else {}).items()
+        old = {} if first else {"db": "db-1", "api": "api-1"}
+        assert dict(readable) in (old, {"db": "db-2", "api": "api-2"})
+        shown.add(tuple(readable))
+        for name in ("db", "api"):
+            if (path / name).exists():
+                assert (path / name).read_text() == dict(readable)[name]
+        again = Volume(str(path))
+        before = again.published()
+        assert not before.damaged
+        after = publish(again, "3", "db", "api")
+        again.sweep()
+        assert tree(home) == {"db": "db-3", "api": "api-3"} and not after.damage
+        assert [name for name in names(home) if name.startswith("..new-")] == []
+        again.close()
+        volume.close()
+        if killed.returncode == 0:
+            break
+        assert killed.returncode == -signal.SIGKILL
+    assert step > 10 and len(shown) == 2
+
+
+def test_a_record_that_is_killed_anywhere_is_the_old_or_the_new(home: Path) -> None:
+    """An acceptance is never half written."""
+    for step in range(50):
+        path = home / "v"
+        if path.exists():
+            shutil.rmtree(path)
+        volume = Volume(str(path))
+        publish(volume, "1", "db", "api")
+        volume.mark_accepted({"app": 1})
+        killed = subprocess.run([sys.executable, "-c", WRITER, str(path), "accept", str(step)], check=False)
+        seen = volume.published()
+        assert seen.accepted["app"] in (1, 9) and not seen.record_lost
+        volume.sweep()
+        assert names(home) == ["..1", "..data", "..notified.json", "api", "db"]
+        volume.close()
+        if killed.returncode == 0:
+            break
+    assert step == 2  # made aside, then renamed over
+
+
+def test_readers_never_see_a_torn_or_mixed_set(volume: Volume, home: Path) -> None:
+    """One pinned to `..data`, one by path, while generations follow each other."""
+    publish(volume, "0", "db", "api")
+    stop, bad, reads = threading.Event(), [], [0]
+
+    def read() -> None:
+        while not stop.is_set():
+            data = os.open(home / "v" / "..data", os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                pair = [_content(name, data).partition("-")[2] for name in ("db", "api")]
+            except OSError as error:
+                pair = [str(error), ""]
+            finally:
+                os.close(data)
+            if pair[0] != pair[1] or not (home / "v" / "db").read_text().startswith("db-"):
+                bad.append(pair)
+            reads[0] += 1
+
+    thread = threading.Thread(target=read)
+    thread.start()
+    for version in range(1, 150):
+        publish(volume, str(version), "db", "api")
+    stop.set()
+    thread.join()
+    assert bad == [] and reads[0] > 10
+
+
+def _content(name: str, directory: int) -> str:
+    handle = os.open(name, os.O_RDONLY, dir_fd=directory)
+    try:
+        return os.read(handle, 100).decode()
+    finally:
+        os.close(handle)
+
+
+@pytest.mark.parametrize(
+    ("make", "part"),
+    [
+        (lambda home: None, "mount the shared emptyDir"),
+        (lambda home: ((home / "no").mkdir(), (home / "no" / "v").write_text("x")), "not a directory"),
+        (lambda home: ((home / "no").mkdir(), (home / "no" / "v").symlink_to(home)), "not a directory"),
+    ],
+)
+def test_a_volume_that_is_none_is_refused(home: Path, make: object, part: str) -> None:
+    """Each with what to do; nothing is made or followed."""
+    make(home)  # type: ignore[operator]
+    with pytest.raises(VolumeError, match=part):
+        Volume(str(home / "no" / "v"))
+
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to mount and to become another uid")
+
+
+@needs_root
+def test_a_full_volume_keeps_what_was_published(home: Path) -> None:
+    """ENOSPC names the space and what to raise; nothing of the attempt is left."""
+    (home / "small").mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(home / "small")], check=False).returncode:
+        pytest.skip("mount is not permitted here")
+    try:
+        volume = Volume(str(home / "small" / "v"))
+        publish(volume, "1", "db", "api")
+        with pytest.raises(VolumeError, match=r"no space left.*sizeLimit"):
+            publish(volume, "2", "db", "api", db={"db": "x" * 60_000}, api={"api": "y" * 60_000})
+        assert sorted(os.listdir(home / "small" / "v")) == ["..1", "..data", "api", "db"]
+        assert (home / "small" / "v" / "db").read_text() == "db-1"
+        publish(volume, "3", "db", "api")
+        volume.close()
+    finally:
+        subprocess.run(["umount", str(home / "small")], check=True)
+
+
+@needs_root
+def test_a_volume_of_another_uid_names_both(home: Path) -> None:
+    """Whose it is, whose we are, and what to do."""
+    home.chmod(0o755)
+    volume = Volume(str(home / "v"))
+    publish(volume, "1", "db", "api")
+    volume.close()
+    script = (
+        "import os, sys; import tests.test_volume as t; os.setgid(65534); os.setuid(65534)\n"
+        "v = t.Volume(sys.argv[1])\n"
+        "try: t.publish(v, '2', 'db', 'api')\nexcept t.VolumeError as error: print(error)\n"
+    )
+    said = subprocess.run([sys.executable, "-c", script, str(home / "v")], capture_output=True, text=True, check=True)
+    assert "uid 65534" in said.stdout and "uid 0" in said.stdout and "one uid" in said.stdout
+    assert tree(home) == {"db": "db-1", "api": "api-1"}
+
+
+@needs_root
+def test_a_sticky_foreign_directory_draws_a_warning(home: Path) -> None:
+    """The root of an emptyDir is one; links in it cannot be followed by others."""
+    (home / "v").mkdir()
+    os.chown(home / "v", 65534, 65534)
+    (home / "v").chmod(0o1777)
+    volume = Volume(str(home / "v"))
+    assert volume.warning is not None and "fs.protected_symlinks" in volume.warning and "/v/secrets" in volume.warning
+    volume.close()
+
+
+def test_an_ordinary_directory_draws_none(volume: Volume) -> None:
+    """A warning that is always there is none."""
+    assert volume.warning is None
