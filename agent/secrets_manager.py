@@ -332,7 +332,7 @@ def _resource(secret: Secret) -> str:
 
 
 def _network(error: Exception) -> str:
-    text = str(error)
+    text = f"{error} {getattr(error, 'kwargs', {}).get('error', '')}"  # botocore keeps the cause to itself
     if "Name or service not known" in text or "name resolution" in text or "getaddrinfo" in text:
         return "its name does not resolve; check DNS"
     if "refused" in text.lower():

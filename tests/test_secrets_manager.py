@@ -1,0 +1,318 @@
+"""AWS Secrets Manager over HTTP: what it says, and what its errors mean."""
+
+from __future__ import annotations
+
+import http.server
+import json
+import threading
+import uuid
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent.config import Origin, Secret
+from agent.decide import Observation
+from agent.errors import Failure
+from agent.secret import Fetched
+from agent.secrets_manager import CALL_LIMIT, SecretsManager
+from agent.status import OK
+from tests.aws import Fault, Proxy, StandIn
+from tests.words import secret
+
+
+@pytest.fixture(scope="module")
+def aws() -> Iterator[StandIn]:
+    with StandIn() as stand_in:
+        yield stand_in
+
+
+@pytest.fixture
+def proxy(aws: StandIn) -> Iterator[Proxy]:
+    with Proxy(aws.url) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def name() -> str:
+    return f"prod/db-{uuid.uuid4().hex[:8]}x"
+
+
+def asking(proxy: Proxy, secret_id: str, **fields: Any) -> tuple[SecretsManager, Secret]:
+    wanted = secret(secret_id=secret_id, origin=Origin(fields.pop("region", "eu-west-1"), proxy.url), **fields)
+    source = SecretsManager(connect_timeout=0.5, read_timeout=0.5)
+    source.prepare([wanted])
+    return source, wanted
+
+
+def observed(proxy: Proxy, secret_id: str, **fields: Any) -> Observation | Failure:
+    source, wanted = asking(proxy, secret_id, **fields)
+    return source.observe(wanted).result
+
+
+def got(proxy: Proxy, secret_id: str, version: str | None = None, **fields: Any) -> Fetched | Failure:
+    source, wanted = asking(proxy, secret_id, **fields)
+    return source.fetch(wanted, version).result
+
+
+@pytest.mark.parametrize("content", ["text é", b"\x00\xff binary"])
+def test_strings_and_binaries_by_arn_partial_arn_and_name(aws: StandIn, proxy: Proxy, name: str, content: Any) -> None:
+    """However a secret is named, value and version come in one call."""
+    arn = aws.put(name, content)
+    for secret_id in (arn, arn[:-7], name):
+        fetched = got(proxy, secret_id)
+        assert isinstance(fetched, Fetched)
+        assert fetched.value.reveal() == (content.encode() if isinstance(content, str) else content)
+        assert fetched.value.text is isinstance(content, str)
+        assert fetched.stages == ("AWSCURRENT",) and fetched.created_at
+        assert observed(proxy, secret_id).version_id == fetched.version_id  # type: ignore[union-attr]
+
+
+def test_versions_and_stages(aws: StandIn, proxy: Proxy, name: str) -> None:
+    """The wanted stage, its move, and a version by its id."""
+    aws.put(name, "1")
+    first = observed(proxy, name)
+    assert isinstance(first, Observation)
+    second = aws.rotate(name, "2")
+    assert observed(proxy, name).version_id == second  # type: ignore[union-attr]
+    assert observed(proxy, name, version_stage="AWSPREVIOUS").version_id == first.version_id  # type: ignore[union-attr]
+    assert got(proxy, name, first.version_id).value.reveal() == b"1"  # type: ignore[union-attr]
+    assert got(proxy, name, version_stage="AWSPREVIOUS").value.reveal() == b"1"  # type: ignore[union-attr]
+    missing = observed(proxy, name, version_stage="NONE")
+    assert missing.reason == "not_found" and "AWSCURRENT, AWSPREVIOUS" in missing.message  # type: ignore[union-attr]
+
+
+def test_a_pending_version_is_seen(aws: StandIn, proxy: Proxy, name: str) -> None:
+    """AWSPENDING on another version than AWSCURRENT: a rotation is under way."""
+    aws.put(name, "1")
+    assert observed(proxy, name).rotation.pending is None  # type: ignore[union-attr]
+    aws.client.put_secret_value(
+        SecretId=name, SecretString="2", ClientRequestToken="p" * 32, VersionStages=["AWSPENDING"]
+    )
+    seen = observed(proxy, name)
+    assert seen.rotation.pending == "p" * 32 and seen.version_id != "p" * 32  # type: ignore[union-attr]
+
+
+def test_a_scheduled_deletion_is_told_with_its_date(aws: StandIn, proxy: Proxy, name: str) -> None:
+    """And that it can be undone."""
+    aws.put(name, "1")
+    aws.client.delete_secret(SecretId=name, RecoveryWindowInDays=7)
+    failure = observed(proxy, name)
+    assert isinstance(failure, Failure)
+    assert failure.reason == "deleted" and str(datetime.now().year) in failure.message
+    assert "restore-secret" in failure.message
+    fetch = got(proxy, name)
+    assert isinstance(fetch, Failure) and fetch.reason in ("deleted", "not_found")
+
+
+def test_each_region_has_a_client_of_one_session(aws: StandIn, proxy: Proxy, name: str) -> None:
+    """A secret is asked for where it is."""
+    aws.client_in("us-east-1").create_secret(Name=name, SecretString="there")
+    here = secret("here", secret_id=name, origin=Origin("eu-west-1", aws.url))
+    there = secret("there", secret_id=name, origin=Origin("us-east-1", aws.url))
+    source = SecretsManager()
+    source.prepare([here, there])
+    missing = source.fetch(here, None).result
+    assert isinstance(missing, Failure) and missing.reason == "not_found" and "eu-west-1" in missing.message
+    assert source.fetch(there, None).result.value.reveal() == b"there"  # type: ignore[union-attr]
+
+
+def test_no_region_is_a_failure_of_that_secret() -> None:
+    """The sentence says what to set."""
+    wanted = secret(origin=Origin(None, None))
+    source = SecretsManager()
+    source.prepare([wanted])
+    failure = source.observe(wanted).result
+    assert isinstance(failure, Failure) and failure.reason == "invalid" and "region" in failure.message
+
+
+_EXPLICIT = (
+    "User: arn:aws:sts::111122223333:assumed-role/web/pod is not authorized to perform: secretsmanager:GetSecretValue "
+    "on resource: x with an explicit deny in a resource-based policy"
+)
+_KMS = (
+    "User: arn:aws:sts::111122223333:assumed-role/web/pod is not authorized to perform: kms:Decrypt on the resource "
+    "arn:aws:kms:eu-west-1:111122223333:key/k-1 because no policy allows it. Access to KMS is not allowed"
+)
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason", "parts"),
+    [
+        (
+            Fault.access_denied("secretsmanager:GetSecretValue"),
+            "access_denied",
+            ["assumed-role/web/pod", '"Action": "secretsmanager:GetSecretValue"', "secret:prod/db-??????"],
+        ),
+        (Fault.error(400, "AccessDeniedException", _EXPLICIT), "access_denied", ["explicit deny", "will not help"]),
+        (
+            Fault.error(400, "AccessDeniedException", _KMS),
+            "access_denied",
+            ['"kms:Decrypt"', '"arn:aws:kms:eu-west-1:111122223333:key/k-1"'],
+        ),
+        (Fault.error(403, "403", "denied"), "access_denied", ["this agent's role"]),
+        (Fault.error(400, "ResourceNotFoundException", "can't find it"), "not_found", ["eu-west-1"]),
+        (Fault.error(400, "InvalidRequestException", "marked for deletion"), "deleted", ["restore-secret"]),
+        (Fault.throttle(), "throttled", ["ThrottlingException"]),
+        (Fault.expired_token(), "credentials", ["ExpiredTokenException"]),
+        (
+            Fault.error(400, "InvalidSignatureException", "Signature expired: 1 is now earlier"),
+            "credentials",
+            ["clock"],
+        ),
+        (Fault.error(400, "UnrecognizedClientException"), "credentials", ["not accepted"]),
+        (Fault.error(400, "DecryptionFailure"), "invalid", ["DecryptionFailure"]),
+        (Fault.error(400, "InvalidParameterException"), "invalid", []),
+        (Fault.internal_error(), "other", ["500"]),
+        (Fault.error(400, "BrandNewException"), "other", ["BrandNewException"]),
+        (Fault.malformed(), "invalid", ["holds no value"]),
+        (Fault.hang(), "timeout", ["did not answer"]),
+        (Fault.hang_in_body(), "timeout", []),
+        (Fault.reset(), "timeout", []),
+    ],
+)
+def test_errors_are_values_with_a_sentence(
+    aws: StandIn, proxy: Proxy, name: str, fault: Fault, reason: str, parts: list[str]
+) -> None:
+    """Reason, what to do, no value; and never more than two attempts."""
+    canary = f"canary-{uuid.uuid4().hex}"
+    aws.put(name, canary)
+    arn = "arn:aws:secretsmanager:eu-west-1:111122223333:secret:prod/db"
+    proxy.fail(fault)
+    source, wanted = asking(proxy, arn if "??????" in str(parts) else name)
+    answer = source.fetch(wanted, None)
+    assert isinstance(answer.result, Failure)
+    assert answer.result.reason == reason
+    assert [part for part in parts if part not in answer.result.message] == []
+    assert canary not in answer.result.message and canary[:20] not in answer.result.message
+    assert "\n" not in answer.result.message
+    assert answer.call.operation == "GetSecretValue" and answer.call.code != OK
+    assert len(proxy.calls) <= 2
+
+
+def test_nobody_listening_and_no_such_name_are_timeouts() -> None:
+    """With what to look at."""
+    for url, part in (("http://127.0.0.1:9", "refused"), ("http://no-such-host.invalid", "DNS")):
+        wanted = secret(origin=Origin("eu-west-1", url))
+        source = SecretsManager(connect_timeout=0.5, read_timeout=0.5)
+        source.prepare([wanted])
+        failure = source.observe(wanted).result
+        assert isinstance(failure, Failure) and failure.reason == "timeout" and part in failure.message
+
+
+def test_an_answer_without_a_value_is_invalid(aws: StandIn, proxy: Proxy, name: str) -> None:
+    """Something answers, but not AWS Secrets Manager."""
+    proxy.fail(Fault.error(200, "none"))
+    failure = got(proxy, name)
+    assert isinstance(failure, Failure) and failure.reason == "invalid"
+
+
+def describe(rules: dict[str, Any] | None, **fields: Any) -> Fault:
+    body = {
+        "ARN": "a", "Name": "n", "VersionIdsToStages": {"v1": ["AWSCURRENT", "AWSPENDING"]}, "RotationEnabled": True,
+        "NextRotationDate": 1_800_000_000.0, "RotationRules": rules, **fields,
+    }  # fmt: skip
+    return Fault(lambda handler, _status, _body: handler.answer(200, json.dumps(body).encode()))
+
+
+@pytest.mark.parametrize(
+    ("rules", "window"),
+    [
+        ({"ScheduleExpression": "rate(4 hours)"}, 3600.0),
+        ({"ScheduleExpression": "cron(0 */6 * * ? *)"}, 3600.0),
+        ({"ScheduleExpression": "cron(0 16 1 * ? *)"}, 86_400.0),
+        ({"ScheduleExpression": "cron(0 16 1 * ? *)", "Duration": "3h"}, 10_800.0),
+        ({"AutomaticallyAfterDays": 30}, 86_400.0),
+        ({}, 86_400.0),
+    ],
+)
+def test_the_rotation_window_follows_the_rules(proxy: Proxy, rules: dict[str, Any], window: float) -> None:
+    """Its end is the date "on or before", its length what the rules say."""
+    proxy.fail(describe(rules))
+    seen = observed(proxy, "n")
+    assert isinstance(seen, Observation)
+    assert (seen.rotation.next_at, seen.rotation.window, seen.rotation.pending) == (1_800_000_000.0, window, None)
+
+
+def test_a_switched_off_rotation_has_no_date(proxy: Proxy) -> None:
+    """Whatever rules are left."""
+    proxy.fail(describe({"AutomaticallyAfterDays": 30}, RotationEnabled=False))
+    seen = observed(proxy, "n")
+    assert isinstance(seen, Observation) and (seen.rotation.next_at, seen.rotation.window) == (None, None)
+
+
+def test_the_call_limit_covers_both_attempts() -> None:
+    """The daemon's deadlines are derived from it."""
+    assert 14 <= CALL_LIMIT <= 20
+
+
+def _without_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+
+
+def test_the_identity_source_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """By boto3's own chain, without a call."""
+    assert (SecretsManager().identity().source, SecretsManager().identity().warning) == ("environment", None)
+    _without_keys(monkeypatch)
+    none = SecretsManager().identity()
+    assert none.source == "none" and none.warning
+    (tmp_path / "token").write_text("token")
+    monkeypatch.setenv("AWS_ROLE_ARN", "arn:aws:iam::111122223333:role/web")
+    monkeypatch.setenv("AWS_WEB_IDENTITY_TOKEN_FILE", str(tmp_path / "token"))
+    assert SecretsManager().identity().source == "web identity (IRSA)"
+
+
+class Metadata(http.server.BaseHTTPRequestHandler):
+    """What an instance's metadata service and the Pod Identity agent answer."""
+
+    def do_PUT(self) -> None:
+        self._answer(b"token")
+
+    def do_GET(self) -> None:
+        keys = {
+            "Code": "Success", "AccessKeyId": "a", "SecretAccessKey": "b", "Token": "c",
+            "Expiration": "2099-01-01T00:00:00Z",
+        }  # fmt: skip
+        self._answer(b"node-role" if self.path.endswith("security-credentials/") else json.dumps(keys).encode())
+
+    def _answer(self, body: bytes) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def metadata() -> Iterator[str]:
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Metadata)
+    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+def test_pod_identity_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, metadata: str) -> None:
+    """Told from ECS by its token file."""
+    _without_keys(monkeypatch)
+    (tmp_path / "token").write_text("token")
+    monkeypatch.setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", f"{metadata}/v1/credentials")
+    monkeypatch.setenv("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", str(tmp_path / "token"))
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
+    assert (SecretsManager().identity().source, SecretsManager().identity().warning) == ("EKS Pod Identity", None)
+
+
+def test_the_nodes_role_in_kubernetes_is_a_warning(monkeypatch: pytest.MonkeyPatch, metadata: str) -> None:
+    """boto3 falls back to it without a word."""
+    _without_keys(monkeypatch)
+    monkeypatch.delenv("AWS_EC2_METADATA_DISABLED")
+    monkeypatch.setenv("AWS_EC2_METADATA_SERVICE_ENDPOINT", metadata)
+    assert (SecretsManager().identity().source, SecretsManager().identity().warning) == ("instance role", None)
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
+    warning = SecretsManager().identity().warning
+    assert warning is not None and "node's role" in warning and "IRSA" in warning
