@@ -119,8 +119,12 @@ class _Agent:
 
     def keep_fresh(self) -> int:
         """`run`: pass whenever something is due, until a stop."""
+        listen = self.loaded.config.listen
         server = serve(
-            self.loaded.config.listen.host, self.loaded.config.listen.port, telemetry.pages(lambda: self.status)
+            listen.host,
+            listen.port,
+            telemetry.pages(lambda: self.status),
+            lambda error: self.log.error("page", exc_info=error),
         )
         self.log.info("listening", port=server.port)
         watching = watch(self.path, lambda: os.kill(os.getpid(), RELOAD))

@@ -40,17 +40,23 @@ class Server:
         self._http.server_close()
 
 
-def serve(host: str, port: int, pages: Mapping[str, Callable[[], Page]]) -> Server:
+def serve(
+    host: str,
+    port: int,
+    pages: Mapping[str, Callable[[], Page]],
+    report: Callable[[Exception], None] = lambda _error: None,
+) -> Server:
     """Serve the pages by path; `[::]` means IPv4 too, and falls back to it where there is no IPv6.
 
-    Raises StartError when the address cannot be listened on.
+    A page that raises is answered with 500 and no detail; the exception goes to `report`. Raises StartError when the
+    address cannot be listened on.
     """
     try:
-        return Server(_Http(host, port, pages))
+        return Server(_Http(host, port, pages, report))
     except OSError as error:
         failure = error
     if host == "::" and failure.errno in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL):
-        return serve("0.0.0.0", port, pages)  # noqa: S104 a scraper comes from outside of the pod
+        return serve("0.0.0.0", port, pages, report)  # noqa: S104 a scraper comes from outside of the pod
     shown = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     raise StartError(f"cannot listen on {shown}: {failure.strerror or failure}; set `listen` to a free address")
 
@@ -60,9 +66,12 @@ class _Http(ThreadingHTTPServer):
     block_on_close = False
     request_queue_size = 128
 
-    def __init__(self, host: str, port: int, pages: Mapping[str, Callable[[], Page]]) -> None:
+    def __init__(
+        self, host: str, port: int, pages: Mapping[str, Callable[[], Page]], report: Callable[[Exception], None]
+    ) -> None:
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self.pages = pages
+        self.report = report
         self._ending = False
         self._places = threading.BoundedSemaphore(AT_ONCE)
         super().__init__((host, port), _Handler)
@@ -107,7 +116,12 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         page = self.server.pages.get(self.path.split("?", 1)[0])
-        self._answer(page() if page else Page(404, "text/plain", b"not found\n"))
+        try:
+            answer = page() if page else Page(404, "text/plain", b"not found\n")
+        except Exception as error:
+            self.server.report(error)
+            answer = Page(500, "text/plain", b"this page is broken; the agent's log has the reason\n")
+        self._answer(answer)
 
     do_HEAD = do_GET  # noqa: N815 the name that http.server looks for
 

@@ -1,0 +1,84 @@
+"""From argv to an exit code."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from agent import __version__, cli
+from tests.configs import document
+
+
+def run(*argv: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", "agent", *argv], capture_output=True, text=True, check=False, env=env)
+
+
+@pytest.mark.parametrize(
+    "argv", [(), ("no-such",), ("run", "--no-such"), ("check", "--conf", "x"), ("run", "--log-format", "xml")]
+)
+def test_wrong_usage_is_two(argv: tuple[str, ...]) -> None:
+    """With the usage on standard error, and no abbreviation that a later option could break."""
+    done = run(*argv)
+    assert done.returncode == 2 and "usage: freshmount" in done.stderr and done.stdout == ""
+
+
+def test_help_and_version_are_zero() -> None:
+    """Every command is named."""
+    assert run("--version").stdout == f"freshmount {__version__}\n"
+    said = run("--help")
+    assert said.returncode == 0
+    assert [command for command in ("init", "run", "check", "demo") if command not in said.stdout] == []
+
+
+def test_the_console_script_is_the_module() -> None:
+    """`freshmount` and `python -m agent` are one."""
+    script = Path(sys.executable).with_name("freshmount")
+    done = subprocess.run([str(script), "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout == run("--version").stdout
+
+
+def test_check_says_ok_and_counts(tmp_path: Path) -> None:
+    """On standard output, by option or environment."""
+    path = tmp_path / "c.yaml"
+    path.write_text(document())
+    expected = f"{path}: ok: 1 secrets, 1 files, 0 targets\n"
+    assert run("check", "--config", str(path)).stdout == expected
+    assert run("check", env={"FRESHMOUNT_CONFIG": str(path)}).stdout == expected
+
+
+def test_a_bad_config_is_two_and_one_line_in_the_termination_log(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each problem on a line of its own for the person, all on one for `kubectl describe`."""
+    path, log = tmp_path / "c.yaml", tmp_path / "log"
+    path.write_text("kind: x\n")
+    log.write_text("an older and longer reason " * 50)
+    assert cli.main(["check", "--config", str(path)], {"FRESHMOUNT_TERMINATION_LOG": str(log)}) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 3 and all(line.startswith(f"{path}:1:") for line in lines)
+    assert log.read_text() == " ".join(lines)
+
+
+def test_a_termination_log_is_not_made_and_not_followed(tmp_path: Path) -> None:
+    """Kubelet makes it; elsewhere there is none."""
+    environ = {"FRESHMOUNT_TERMINATION_LOG": str(tmp_path / "log")}
+    assert cli.main(["check", "--config", str(tmp_path / "none")], environ) == 2
+    (tmp_path / "log").symlink_to("target")
+    (tmp_path / "target").write_text("kept")
+    assert cli.main(["check", "--config", str(tmp_path / "none")], environ) == 2
+    assert (tmp_path / "target").read_text() == "kept"
+
+
+def test_check_needs_no_library_of_the_running_agent(tmp_path: Path) -> None:
+    """It is quick, and works where boto3 cannot."""
+    path = tmp_path / "c.yaml"
+    path.write_text(document())
+    script = (
+        "import sys; from agent.cli import main; main(['check', '--config', sys.argv[1]], {})\n"
+        "print([name for name in ('boto3', 'watchdog', 'structlog', 'prometheus_client') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", script, str(path)], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"

@@ -1,0 +1,142 @@
+"""Logs that machines and people read, without values."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import logging
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import structlog
+
+from agent import log
+from agent.errors import VolumeError
+from tests.words import fetched, value
+
+CANARY = "cAnaRy-19c4"
+
+
+@pytest.fixture(autouse=True)
+def restored() -> Iterator[None]:
+    """Logging is the process's; what another test relies on is put back."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    structlog.reset_defaults()
+    root.handlers[:] = handlers
+    root.setLevel(level)
+
+
+def lines(stream: io.StringIO) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in stream.getvalue().splitlines()]
+
+
+def test_json_lines_have_time_level_and_event() -> None:
+    """One object per line."""
+    stream = io.StringIO()
+    log.configure("json", stream=stream)
+    structlog.get_logger().info("published", generation=7, changed={"db": "v1"})
+    (line,) = lines(stream)
+    assert line.pop("timestamp").endswith("Z")
+    assert line == {"event": "published", "level": "info", "generation": 7, "changed": {"db": "v1"}}
+
+
+def test_the_level_holds() -> None:
+    """Debug is for those who ask."""
+    stream = io.StringIO()
+    log.configure("json", "warning", stream)
+    structlog.get_logger().info("quiet")
+    assert stream.getvalue() == ""
+
+
+def test_the_console_is_for_people() -> None:
+    """No JSON, and no colour where there is no terminal."""
+    stream = io.StringIO()
+    log.configure("console", stream=stream)
+    structlog.get_logger().warning("repaired", found={"db": "missing"})
+    assert "repaired" in stream.getvalue() and "\x1b" not in stream.getvalue() and "{" in stream.getvalue()
+
+
+@pytest.mark.parametrize("form", ["json", "console"])
+def test_what_could_be_a_value_is_hidden(form: log.Format) -> None:
+    """However deep it lies, and whatever carries it."""
+    stream = io.StringIO()
+    log.configure(form, "debug", stream)
+    structlog.get_logger().info(
+        "x",
+        a=value(CANARY),
+        b=CANARY.encode(),
+        c=[{"d": (bytearray(CANARY.encode()), value(CANARY))}],
+        e=fetched("v1", CANARY),
+    )
+    for shape in (CANARY, base64.b64encode(CANARY.encode()).decode(), CANARY.encode().hex()):
+        assert shape not in stream.getvalue()
+    assert log.HIDDEN in stream.getvalue()
+
+
+def stumble(hidden: str) -> None:
+    try:
+        json.loads(f'{{"password": "{hidden}"')
+    except ValueError as error:
+        raise RuntimeError(f"about {hidden}") from error
+
+
+@pytest.mark.parametrize("form", ["json", "console"])
+def test_an_exception_tells_where_and_not_what(form: log.Format) -> None:
+    """No locals and no message of an unexpected one, nor of what caused it."""
+    stream = io.StringIO()
+    log.configure(form, "debug", stream)
+    try:
+        stumble(CANARY)
+    except RuntimeError:
+        structlog.get_logger().exception("bug")
+    assert "test_log.py" in stream.getvalue() and "stumble" in stream.getvalue()
+    assert "RuntimeError" in stream.getvalue() and "JSONDecodeError" in stream.getvalue()
+    assert CANARY not in stream.getvalue()
+
+
+def test_our_own_errors_keep_their_sentence() -> None:
+    """They are written to be read."""
+    stream = io.StringIO()
+    log.configure("json", stream=stream)
+    for error in (VolumeError("volume /x is full"), FileNotFoundError(2, "No such file", "/x")):
+        structlog.get_logger().error("failed", exc_info=error)
+    assert [line["exception"] for line in lines(stream)] == [
+        "VolumeError: volume /x is full",
+        "FileNotFoundError: No such file: /x",
+    ]
+
+
+@pytest.mark.parametrize("level", ["debug", "info", "error"])
+def test_libraries_are_capped(level: str) -> None:
+    """At DEBUG botocore and urllib3 print the bodies of answers."""
+    stream = io.StringIO()
+    log.configure("json", level, stream)
+    for name in ("botocore.parsers", "boto3.resources", "urllib3.connectionpool"):
+        logging.getLogger(name).debug("body %s", CANARY)
+    assert CANARY not in stream.getvalue()
+    logging.getLogger("watchdog").error("from a library")
+    assert lines(stream)[-1]["event"] == "from a library"
+
+
+def test_a_reader_that_went_away_ends_nothing() -> None:
+    """The agent does not die of its log."""
+
+    class Gone(io.StringIO):
+        def write(self, _text: str) -> int:
+            raise BrokenPipeError
+
+    log.configure("json", stream=Gone())
+    structlog.get_logger().info("x")
+    logging.getLogger("watchdog").error("y")
+
+
+def test_rich_stays_out() -> None:
+    """It costs megabytes in every pod."""
+    log.configure("console", stream=io.StringIO())
+    structlog.get_logger().info("x")
+    assert log.configure.__module__ == "agent.log" and "rich.traceback" not in sys.modules

@@ -1,0 +1,110 @@
+"""The HTTP endpoint over real sockets."""
+
+from __future__ import annotations
+
+import http.client
+import socket
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from agent.errors import StartError
+from agent.server import AT_ONCE, Page, Server, serve
+
+PAGES = {"/ok": lambda: Page(200, "text/plain", b"fine\n"), "/bad": lambda: Page(503, "application/json", b"{}\n")}
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    server = serve("127.0.0.1", 0, PAGES)
+    yield server
+    server.close()
+
+
+def ask(server: Server, path: str, method: str = "GET") -> tuple[int, bytes, dict[str, str]]:
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)
+    try:
+        connection.request(method, path)
+        answer = connection.getresponse()
+        return answer.status, answer.read(), dict(answer.getheaders())
+    finally:
+        connection.close()
+
+
+def test_pages_by_path_and_nothing_else(server: Server) -> None:
+    """Anything else is 404, another method 405; nothing tells who serves."""
+    assert ask(server, "/ok")[:2] == (200, b"fine\n")
+    assert ask(server, "/ok?x=1")[:2] == (200, b"fine\n")
+    assert ask(server, "/bad")[:2] == (503, b"{}\n")
+    assert ask(server, "/")[0] == ask(server, "/ok/")[0] == ask(server, "/metrics")[0] == 404
+    assert ask(server, "/ok", "POST")[0] == ask(server, "/ok", "DELETE")[0] == 405
+    status, body, headers = ask(server, "/ok", "HEAD")
+    assert (status, body, headers["Content-Length"]) == (200, b"", "5")
+    assert "Server" not in headers
+
+
+def test_a_connection_can_be_used_again(server: Server) -> None:
+    """A scraper keeps its own."""
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)
+    for _ in range(3):
+        connection.request("GET", "/ok")
+        assert connection.getresponse().read() == b"fine\n"
+    connection.close()
+
+
+def test_an_idle_client_stalls_nobody(server: Server) -> None:
+    """Open connections that say nothing leave room for a scrape."""
+    idle = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(AT_ONCE // 2)]
+    idle[0].sendall(b"GET /ok HT")
+    assert ask(server, "/ok")[0] == 200
+    for connection in idle:
+        connection.close()
+
+
+def test_garbage_is_answered_shortly(server: Server) -> None:
+    """And nothing of it comes back."""
+    with socket.create_connection(("127.0.0.1", server.port)) as connection:
+        connection.sendall(b"<script>\x00\r\n\r\n")
+        answer = connection.recv(4096)
+        assert b"script" not in answer and b"Python" not in answer
+
+
+def test_a_page_that_breaks_is_a_500() -> None:
+    """Without detail for the client, reported to us, and the server lives."""
+    reported: list[Exception] = []
+
+    def broken() -> Page:
+        raise ValueError("canary")
+
+    other = serve("127.0.0.1", 0, {"/broken": broken, **PAGES}, reported.append)
+    status, body, _ = ask(other, "/broken")
+    assert (status, b"canary" in body) == (500, False)
+    assert [str(error) for error in reported] == ["canary"]
+    assert ask(other, "/ok")[0] == 200
+    other.close()
+
+
+def test_a_taken_port_says_what_to_do(server: Server) -> None:
+    """The address and the setting are named."""
+    with pytest.raises(StartError, match=rf"127\.0\.0\.1:{server.port}.*`listen`"):
+        serve("127.0.0.1", server.port, PAGES)
+
+
+def test_closing_ends_the_thread_and_frees_the_port() -> None:
+    """Also with a connection open."""
+    before = threading.active_count()
+    server = serve("127.0.0.1", 0, PAGES)
+    port = server.port
+    server.close()
+    assert threading.active_count() == before
+    again = serve("127.0.0.1", port, PAGES)
+    assert ask(again, "/ok")[0] == 200
+    again.close()
+
+
+def test_all_addresses_means_both_families() -> None:
+    """`[::]` answers IPv4 too; where there is no IPv6 it is IPv4 alone."""
+    server = serve("::", 0, PAGES)
+    assert ask(server, "/ok")[0] == 200
+    server.close()

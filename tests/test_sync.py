@@ -1,0 +1,307 @@
+"""One pass, with the real hands: AWS over HTTP, a real volume, a pool of threads."""
+
+from __future__ import annotations
+
+import random
+import resource
+import threading
+import uuid
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent import schedule
+from agent.config import Config, Origin, Target, Touch
+from agent.schedule import Now
+from agent.secrets_manager import SecretsManager
+from agent.status import SyncResult
+from agent.sync import Fresh, Hands, sync
+from agent.volume import Volume
+from tests.aws import Fault, Proxy, StandIn
+from tests.words import config, file_spec, secret
+
+
+@pytest.fixture(scope="module")
+def aws() -> Iterator[StandIn]:
+    with StandIn() as stand_in:
+        yield stand_in
+
+
+class Agent:
+    """Passes by hand, with a clock of its own."""
+
+    def __init__(self, aws: StandIn, home: Path) -> None:
+        self.aws = aws
+        self.proxy = Proxy(aws.url)
+        self.home = home
+        self.suffix = uuid.uuid4().hex[:8]
+        self.clock = 1000.0
+        self.stopped = False
+        self.volume = Volume(str(home / "v"))
+        self.pool = ThreadPoolExecutor(8)
+        self.source = SecretsManager(connect_timeout=0.4, read_timeout=0.4)
+        self.config = config()
+        self.agenda = schedule.begin(self.config, self.now())
+        self.withheld: Fresh = {}
+
+    def now(self) -> Now:
+        return Now(self.clock, 1_800_000_000.0 + self.clock)
+
+    def id(self, name: str) -> str:
+        return f"{name}-{self.suffix}"
+
+    def wants(self, *names: str, **fields: Any) -> Config:
+        """Let the config be of these secrets, which need not exist."""
+        origin = Origin("eu-west-1", self.proxy.url)
+        secrets = tuple(secret(name, secret_id=self.id(name), origin=origin, **fields.get(name, {})) for name in names)
+        targets = (Target("marker", Touch(str(self.home / "marker")), None, 0.0),)
+        before, self.config = self.config, config(*secrets, targets=targets, settle=fields.get("settle", 0.0))
+        self.source.prepare(secrets)
+        self.agenda = schedule.reload(self.agenda, before, self.config, self.now())
+        return self.config
+
+    def do(self, *, later: float = 0.0, quiet: bool = False) -> SyncResult:
+        self.clock += later
+        hands = Hands(self.source, self.volume, self.pool, lambda: self.stopped, random.Random(1), self.now)
+        done = sync(self.config, self.agenda, self.withheld, hands, quiet=quiet)
+        self.agenda, self.withheld = done.agenda, done.withheld
+        return done.result
+
+    def calls(self) -> list[str]:
+        """The operations since the last look."""
+        found = [operation for operation, _ in self.proxy.calls]
+        self.proxy.calls.clear()
+        return found
+
+    def read(self, path: str) -> str:
+        return (self.home / "v" / path).read_text()
+
+    def told(self) -> bool:
+        marker = self.home / "marker"
+        found = marker.exists()
+        marker.unlink(missing_ok=True)
+        return found
+
+
+@pytest.fixture
+def agent(aws: StandIn, tmp_path: Path) -> Iterator[Agent]:
+    agent = Agent(aws, tmp_path)
+    yield agent
+    agent.proxy.close()
+    agent.pool.shutdown(wait=True, cancel_futures=True)
+    agent.volume.close()
+
+
+def test_a_cold_start_costs_one_get_per_secret_and_an_idle_pass_one_describe(agent: Agent) -> None:
+    """And no value travels when nothing changed."""
+    for name in ("a", "b", "c"):
+        agent.aws.put(agent.id(name), name)
+    agent.wants("a", "b", "c")
+    assert (agent.do().outcome, agent.calls()) == ("success", ["GetSecretValue"] * 3)
+    assert (agent.do().outcome, agent.calls()) == ("noop", [])
+    assert (agent.do(later=70).outcome, agent.calls()) == ("noop", ["DescribeSecret"] * 3)
+    assert not agent.told()
+
+
+def test_a_rotation_costs_one_get_of_that_version(agent: Agent) -> None:
+    """The others are not fetched, and the target is told."""
+    for name in ("a", "b"):
+        agent.aws.put(agent.id(name), "1")
+    agent.wants("a", "b")
+    agent.do()
+    agent.calls()
+    version = agent.aws.rotate(agent.id("a"), "2")
+    result = agent.do(later=70)
+    assert (result.changed, result.published.secrets["a"].version_id) == (("a",), version)
+    assert sorted(agent.calls()) == ["DescribeSecret", "DescribeSecret", "GetSecretValue"]
+    assert (agent.read("a"), agent.read("b"), agent.told()) == ("2", "1", True)
+
+
+def test_a_pinned_version_is_fetched_once_and_never_asked_about(agent: Agent) -> None:
+    """AWS lists only versions with a label."""
+    agent.aws.put(agent.id("a"), "old")
+    version = agent.aws.client.get_secret_value(SecretId=agent.id("a"))["VersionId"]
+    agent.aws.rotate(agent.id("a"), "new")
+    agent.wants("a", a={"version_stage": None, "version_id": version})
+    agent.do()
+    assert (agent.read("a"), agent.calls()) == ("old", ["GetSecretValue"])
+    assert (agent.do(later=70).outcome, agent.calls()) == ("noop", [])
+
+
+def test_a_version_that_vanishes_before_it_is_fetched_is_looked_for_again(agent: Agent) -> None:
+    """The stage moved on between Describe and Get."""
+    agent.aws.put(agent.id("a"), "1")
+    agent.wants("a")
+    agent.do()
+    agent.aws.rotate(agent.id("a"), "2")
+    moved: list[str] = []
+
+    def vanish(handler: Any, _status: int, _body: bytes) -> None:
+        moved.append(agent.aws.rotate(agent.id("a"), "3"))
+        agent.proxy.heal()
+        handler.answer(400, b'{"__type": "ResourceNotFoundException", "message": "no such version"}')
+
+    agent.proxy.fail(Fault(vanish), operation="GetSecretValue")
+    agent.calls()
+    result = agent.do(later=70)
+    assert agent.calls() == ["DescribeSecret", "GetSecretValue", "DescribeSecret", "GetSecretValue"]
+    assert (agent.read("a"), result.published.secrets["a"].version_id, result.failures) == ("3", moved[0], {})
+
+
+def test_one_bad_secret_delays_no_other(agent: Agent) -> None:
+    """A hanging and a failing one among five: the others are published in the same pass."""
+    names = ("a", "b", "c", "d", "e")
+    for name in names:
+        agent.aws.put(agent.id(name), "1")
+    agent.wants(*names)
+    agent.do()
+    agent.proxy.fail(Fault.hang(), secret=agent.id("a"))
+    agent.proxy.fail(Fault.throttle(), secret=agent.id("b"))
+    for name in names:
+        agent.aws.rotate(agent.id(name), "2")
+    result = agent.do(later=70)
+    assert {name: failure.reason for name, failure in result.failures.items()} == {"a": "timeout", "b": "throttled"}
+    assert [agent.read(name) for name in names] == ["1", "1", "2", "2", "2"]
+    assert result.changed == ("c", "d", "e") and result.outcome == "error"
+
+
+def test_values_of_an_incomplete_first_generation_are_kept_and_not_fetched_again(agent: Agent) -> None:
+    """What waits for a missing secret costs no further call."""
+    agent.aws.put(agent.id("a"), "1")
+    agent.wants("a", "b")
+    first = agent.do()
+    assert first.withheld and not (agent.home / "v" / "a").exists()
+    agent.calls()
+    agent.aws.put(agent.id("b"), "1")
+    assert agent.do(later=5).generation_made
+    assert (agent.calls(), agent.read("a"), agent.read("b")) == (["GetSecretValue"], "1", "1")
+
+
+def test_what_cannot_be_projected_is_not_fetched_again_until_it_moves(agent: Agent) -> None:
+    """Its failure is told each time, from memory."""
+    agent.aws.put(agent.id("a"), '{"k": "1"}')
+    spec = {"files": (file_spec("a", jmes_path="k"),)}
+    agent.wants("a", a=spec)
+    agent.do()
+    agent.aws.rotate(agent.id("a"), '{"x": "2"}')
+    assert agent.do(later=70).failures["a"].reason == "projection"
+    agent.calls()
+    for _ in range(3):
+        assert agent.do(later=400).failures["a"].reason == "projection"
+    assert (agent.calls(), agent.read("a"), agent.told()) == (["DescribeSecret"] * 3, "1", False)
+    agent.wants("a", a={"files": (file_spec("a", jmes_path="x"),)})
+    assert (agent.do().failures, agent.read("a"), agent.told()) == ({}, "2", True)
+
+
+def test_damage_is_mended_at_once_and_tells_nobody(agent: Agent) -> None:
+    """Whatever the period; the rest is carried over."""
+    for name in ("a", "b"):
+        agent.aws.put(agent.id(name), "1")
+    agent.wants("a", "b")
+    agent.do()
+    agent.calls()
+    (agent.home / "v" / "a").resolve().unlink()
+    result = agent.do()
+    assert (agent.calls(), result.repaired, agent.read("a")) == (["GetSecretValue"], {"a": "missing"}, "1")
+    assert (result.changed, result.generation_made, agent.told()) == ((), True, False)
+
+
+def test_damage_while_aws_is_away_is_not_hammered_and_other_links_stay(agent: Agent) -> None:
+    """One try per backoff; what is whole stays readable."""
+    for name in ("a", "b"):
+        agent.aws.put(agent.id(name), "1")
+    agent.wants("a", "b")
+    agent.do()
+    agent.proxy.fail(Fault.internal_error())
+    (agent.home / "v" / "a").resolve().unlink()
+    assert set(agent.do().failures) == {"a"}
+    agent.calls()
+    assert agent.do().failures == {} and agent.calls() == []
+    assert agent.read("b") == "1"
+    agent.proxy.heal()
+    agent.do(later=400)
+    assert agent.read("a") == "1" and not agent.told()
+
+
+def test_settle_makes_one_generation_of_rotations_that_come_together(agent: Agent) -> None:
+    """The first move waits for the second, which nobody was due to see yet."""
+    for name in ("a", "b"):
+        agent.aws.put(agent.id(name), "1")
+    agent.wants("a", "b", b={"period": 600.0}, settle=5.0)
+    agent.do()
+    agent.aws.rotate(agent.id("a"), "2")
+    waiting = agent.do(later=70)
+    assert (waiting.settling, waiting.generation_made, agent.read("a")) == ({"a"}, False, "1")
+    agent.aws.rotate(agent.id("b"), "2")
+    done = agent.do(later=5)
+    assert (sorted(done.changed), done.published.generation, agent.told()) == (["a", "b"], 2, True)
+
+
+def test_a_stop_lets_no_publish_begin_and_waits_for_no_call(agent: Agent) -> None:
+    """What is in flight is left behind."""
+    agent.aws.put(agent.id("a"), "1")
+    agent.wants("a")
+    agent.do()
+    agent.aws.rotate(agent.id("a"), "2")
+    fault = Fault.hang()
+    agent.proxy.fail(fault, operation="GetSecretValue")
+    seen = threading.Event()
+    threading.Thread(target=lambda: _stop_at(agent, seen), daemon=True).start()
+    result = agent.do(later=70)
+    assert seen.is_set() and result.interrupted and not result.generation_made and agent.read("a") == "1"
+    assert result.succeeded == frozenset()
+
+
+def _stop_at(agent: Agent, seen: threading.Event) -> None:
+    while ("GetSecretValue", agent.id("a")) not in agent.proxy.calls[1:]:
+        pass
+    seen.set()
+    agent.stopped = True
+
+
+def test_a_quiet_pass_tells_nobody_now_or_later(agent: Agent) -> None:
+    """What init publishes is there before the app is."""
+    agent.aws.put(agent.id("a"), "1")
+    agent.wants("a")
+    agent.do(quiet=True)
+    agent.aws.rotate(agent.id("a"), "2")
+    agent.do(later=70, quiet=True)
+    agent.do(later=70)
+    assert agent.read("a") == "2" and not agent.told()
+
+
+def test_a_volume_that_cannot_be_written_keeps_everything_and_says_so(agent: Agent) -> None:
+    """The change is published when it can be, and told then."""
+    agent.aws.put(agent.id("a"), "1")
+    agent.wants("a")
+    agent.do()
+    agent.aws.rotate(agent.id("a"), "2")
+    before = agent.read("a")
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
+    try:
+        result = agent.do(later=70)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    assert before == agent.read("a") == "1"
+    assert result.trouble and result.failures["a"].reason == "publish" and not agent.told()
+    agent.do(later=400)
+    assert agent.read("a") == "2" and agent.told()
+
+
+def test_a_renamed_secret_keeps_its_file_through_an_outage(agent: Agent) -> None:
+    """The old entry stays until the new one is there."""
+    agent.aws.put(agent.id("a"), "1")
+    agent.wants("a")
+    agent.do()
+    renamed = replace(agent.config.secrets[0], name="renamed")
+    agent.proxy.fail(Fault.internal_error())
+    before, agent.config = agent.config, replace(agent.config, secrets=(renamed,))
+    agent.agenda = schedule.reload(agent.agenda, before, agent.config, agent.now())
+    assert agent.do().outcome == "error" and agent.read("a") == "1"
+    agent.proxy.heal()
+    result = agent.do(later=400)
+    assert (result.dropped, agent.read("a")) == (("a",), "1")

@@ -1,0 +1,101 @@
+"""The watch on the config's directory, with real inotify."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from agent.watch import Watch, watch
+from tests.running import PATIENCE
+
+
+class Bell:
+    """Rings when the config may have changed."""
+
+    def __init__(self) -> None:
+        self._rung = threading.Event()
+
+    def __call__(self) -> None:
+        self._rung.set()
+
+    def rings(self) -> bool:
+        """Whether it rings, now or soon; afterwards it is quiet again."""
+        found = self._rung.wait(PATIENCE)
+        self._rung.clear()
+        return found
+
+    def silent(self) -> bool:
+        return not self._rung.is_set()
+
+
+@pytest.fixture
+def mount(tmp_path: Path) -> Path:
+    """A ConfigMap volume as kubelet lays it out."""
+    swap(tmp_path, 0)
+    (tmp_path / "config.yaml").symlink_to("..data/config.yaml")
+    return tmp_path
+
+
+@pytest.fixture
+def bell() -> Bell:
+    return Bell()
+
+
+@pytest.fixture
+def watching(mount: Path, bell: Bell) -> Iterator[Watch]:
+    watching = watch(str(mount / "config.yaml"), bell)
+    assert watching.active and watching.reason is None
+    yield watching
+    watching.close()
+
+
+def swap(mount: Path, number: int) -> None:
+    version = mount / f"..v{number}"
+    version.mkdir()
+    (version / "config.yaml").write_text(str(number))
+    (mount / "..data_tmp").symlink_to(version.name)
+    (mount / "..data_tmp").rename(mount / "..data")
+
+
+def test_every_swap_is_noticed(watching: Watch, mount: Path, bell: Bell) -> None:
+    """Not only the first, as a watch on the link would."""
+    for number in (1, 2, 3):
+        swap(mount, number)
+        assert bell.rings()
+
+
+def test_a_plain_file_is_noticed_however_it_is_edited(tmp_path: Path, bell: Bell) -> None:
+    """Written in place, renamed over, removed."""
+    path = tmp_path / "config.yaml"
+    path.write_text("1")
+    watching = watch(str(path), bell)
+    for edit in (
+        lambda: path.write_text("2"),
+        lambda: ((tmp_path / "new").write_text("3"), (tmp_path / "new").rename(path)),
+        path.unlink,
+    ):
+        edit()
+        assert bell.rings()
+    watching.close()
+
+
+def test_reading_and_neighbours_are_no_news(watching: Watch, mount: Path, bell: Bell) -> None:
+    """Our own reads must not make us read again."""
+    for _ in range(3):
+        (mount / "config.yaml").read_text()
+        (mount / "other").write_text("x")
+    swap(mount, 1)  # what came before has been looked at once this rings
+    assert bell.rings()
+    (mount / "config.yaml").read_text()
+    (mount / "other").unlink()
+    assert bell.silent() or bell.rings()
+
+
+def test_a_directory_that_cannot_be_watched_says_so(tmp_path: Path, bell: Bell) -> None:
+    """The periodic re-read is the net; nothing is raised."""
+    watching = watch(str(tmp_path / "none" / "config.yaml"), bell)
+    assert not watching.active and watching.reason is not None and "cannot be watched" in watching.reason
+    watching.close()
