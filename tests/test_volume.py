@@ -336,7 +336,7 @@ def test_a_record_that_is_killed_anywhere_is_the_old_or_the_new(home: Path) -> N
         volume.close()
         if killed.returncode == 0:
             break
-    assert step == 2  # made aside, then renamed over
+    assert step >= 2  # made aside, then renamed over
 
 
 def test_readers_never_see_a_torn_or_mixed_set(volume: Volume, home: Path) -> None:
