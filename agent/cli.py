@@ -29,6 +29,12 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
         print(f"freshmount: {error}", file=sys.stderr)
         _terminate(environ, str(error))
         return 1
+    except Exception as error:  # a bug; Python's own traceback would print messages, which may hold a value
+        from agent import log
+
+        print(f"freshmount: internal error, please report it:\n{log.describe(error)}", file=sys.stderr)
+        _terminate(environ, f"internal error: {type(error).__name__}")
+        return 1
 
 
 def entry() -> None:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 
 import structlog
 
-from agent import __version__, config_file, schedule, status, telemetry
+from agent import __version__, config, config_file, schedule, status, telemetry
 from agent.config import Config
 from agent.errors import ConfigError, Problem, StartError, VolumeBusy
 from agent.schedule import Agenda, Now
@@ -133,18 +133,15 @@ class _Agent:
         try:
             if not self._begin():
                 return 0
-            sweep_at = float("inf")
             while True:
                 result = self._pass()
-                if result.sweep_in is not None:
-                    sweep_at = time.monotonic() + result.sweep_in
-                got = self._wait(min(self._until_next(), max(0.0, sweep_at - time.monotonic())))
+                got = self._wait(min(self._until_next(), result.sweep_in or self._until_next()))
                 if got in STOP:
                     self.log.info("stopped", signal=signal.Signals(got).name if got else None)
                     return 0
                 if got == PASS:
                     self.agenda = schedule.expedite(self.agenda, self.now())
-                if got == RELOAD or time.monotonic() - self.loaded.read_at >= self.loaded.config.period:
+                if got == RELOAD or time.monotonic() >= self.loaded.read_at + 0.8 * self.loaded.config.period:
                     self._reload()
         finally:
             watching.close()
@@ -195,7 +192,9 @@ class _Agent:
     def _until_next(self) -> float:
         due = self.agenda.next_due
         if not self.quiet:
-            due = min(due, self.loaded.read_at + self.loaded.config.period)
+            # The net beneath the watch. A little later than the secrets' jitter reaches, so that it mostly comes along
+            # with their pass and wakes nobody of its own.
+            due = min(due, self.loaded.read_at + 1.2 * self.loaded.config.period)
         if not self.status.started:
             due = min(due, self.deadline)
         return max(0.0, due - time.monotonic())
@@ -214,19 +213,22 @@ class _Agent:
     def _reload(self) -> None:
         """Take a changed config over whole, or keep the one in force and say why."""
         self.loaded.read_at = time.monotonic()
+        before, text, rejected = self.loaded.config, None, None
         try:
-            text: str | None = config_file.read(self.path)
-        except (OSError, UnicodeDecodeError):
-            text = None
-        if text == self.loaded.text:
-            return
-        self.loaded.text, before = text, self.loaded.config
-        try:
-            _, after = config_file.load(self.path)
+            text = config_file.read(self.path)
+            if text == self.loaded.text:
+                return
+            after = config.parse(text, self.path)
             _refuse_fixed(self.path, before, after)
         except ConfigError as error:
+            if text is None and self.loaded.text is None:
+                return  # said when it went
+            rejected = error
+        self.loaded.text = text
+        if rejected:
             self.status = status.reloaded(self.status, time.time(), success=False)
-            self.log.error("config rejected, the earlier one stays in force", problems=str(error).splitlines())
+            problems = str(rejected).splitlines()
+            self.log.error("config rejected, the earlier one stays in force", problems=problems)
             return
         self.source.prepare(after.secrets)
         self.agenda = schedule.reload(self.agenda, before, after, self.now())

@@ -101,8 +101,13 @@ def _render_exception(_logger: Any, _method: str, event: Any) -> Any:
     if isinstance(found, tuple):
         found = found[1]
     if isinstance(found, BaseException):
-        event["exception"] = "\n".join(_describe(found))
+        event["exception"] = describe(found)
     return event
+
+
+def describe(error: BaseException) -> str:
+    """Where an exception came from and of what class it is, one line each; its message only where that is safe."""
+    return "\n".join(_describe(error))
 
 
 def _describe(error: BaseException) -> list[str]:

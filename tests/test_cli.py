@@ -72,6 +72,18 @@ def test_a_termination_log_is_not_made_and_not_followed(tmp_path: Path) -> None:
     assert (tmp_path / "target").read_text() == "kept"
 
 
+def test_a_bug_is_told_without_its_message(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Python's own traceback would print it, and it may hold a value."""
+
+    def break_down(_path: str) -> object:
+        raise ValueError("hunter2")
+
+    monkeypatch.setattr("agent.config_file.load", break_down)
+    assert cli.main(["check"], {}) == 1
+    said = capsys.readouterr().err
+    assert "internal error" in said and "break_down" in said and "ValueError" in said and "hunter2" not in said
+
+
 def test_check_needs_no_library_of_the_running_agent(tmp_path: Path) -> None:
     """It is quick, and works where boto3 cannot."""
     path = tmp_path / "c.yaml"

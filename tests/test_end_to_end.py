@@ -542,6 +542,44 @@ def test_no_value_appears_anywhere(pod: Pod) -> None:
     assert canary not in manifest
 
 
+def test_a_swept_generation_lets_the_loop_sleep_again(pod: Pod) -> None:
+    """What was superseded long enough ago goes, and no pass follows until something is due."""
+    pod.put("db", "d1")
+    config = pod.write(pod.secret("db", "{path: db}"), period="60s")
+    with running("run", config) as agent:
+        agent.ready()
+        pod.rotate("db", "d2")
+        agent.pass_now()
+        os.utime(pod.volume / "..2", (0, 0))
+        agent.pass_now()
+        assert not (pod.volume / "..1").exists()
+        before = agent.passes()
+        for _ in range(20):
+            agent.page("/livez")
+        assert agent.passes() == before
+        assert agent.stop() == 0
+
+
+def test_a_config_that_goes_away_is_told_once_and_comes_back(pod: Pod) -> None:
+    """The one in force stays."""
+    pod.put("db", "d1")
+    config = pod.write(pod.secret("db", "{path: db}"), period="60s")
+    text = config.read_text()
+    with running("run", config) as agent:
+        agent.ready()
+        config.unlink()
+        assert "No such file" in agent.event("config rejected, the earlier one stays in force")["problems"][0]
+        agent.process.send_signal(signal.SIGHUP)
+        agent.pass_now()
+        config.write_text(text.replace("listen: 127.0.0.1:0", "listen: 127.0.0.1:1"))
+        assert "listen cannot change" in agent.event("config rejected, the earlier one stays in force")["problems"][0]
+        config.write_text(text)
+        agent.event("config reloaded")
+        assert pod.read("db") == "d1"
+        assert agent.stop() == 0
+    assert agent.stderr.count("No such file") == 1
+
+
 def test_idle_passes_write_nothing_and_say_nothing(pod: Pod) -> None:
     """A pass in which nothing changed leaves no trace on the volume and in the log."""
     pod.put("db", "d1")
