@@ -169,7 +169,7 @@ class StandIn:
         self._reserved.bind(("127.0.0.1", 0))
         host, port = self._reserved.getsockname()
         self.url = f"http://{host}:{port}"
-        self._make = lambda: server(ip_address=host, port=port, verbose=False)
+        self._make: Callable[[], Any] = lambda: server(ip_address=host, port=port, verbose=False)
         self.start()
         self.client: Any = boto3.session.Session().client("secretsmanager", region_name=REGION, endpoint_url=self.url)
 

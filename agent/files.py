@@ -22,6 +22,18 @@ _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 TEMPORARY = "..new-"  # what a crash leaves behind under this prefix is ours to sweep
 
 
+_EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO})
+
+
+def unless_exhausted(error: OSError) -> None:
+    """Raise the error again if it is the machine's and says nothing about what stands under the name.
+
+    Out of file descriptors is no damage: what was published must not be taken for missing then.
+    """
+    if error.errno in _EXHAUSTED:
+        raise error
+
+
 def temporary_name() -> str:
     """A name that no crash left behind: a fixed one would fail with EEXIST ever after."""
     return f"{TEMPORARY}{secrets.token_hex(8)}"

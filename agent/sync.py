@@ -162,10 +162,11 @@ def _calm(agenda: Agenda, name: str) -> bool:
 
 
 def _retry(agenda: Agenda, config: Config, began: Now, now: Now, hands: Hands) -> Agenda:
-    """The agenda when the volume could not even be read: what was due failed."""
+    """The agenda when the volume could not even be read: what was due failed, and who is owed is not known."""
     due = agenda.due(began)
-    lesson = Lesson(due, due, {}, {}, moved=False, started=False)
-    return schedule.after_secrets(agenda, config, lesson, now, hands.dice)
+    lesson = Lesson(due, due, {}, agenda.refused, moved=False, started=False)
+    agenda = schedule.after_secrets(agenda, config, lesson, now, hands.dice)
+    return schedule.owing(agenda, {}, (), now, hands.dice)
 
 
 _LATE = Failure("timeout", "AWS did not answer within the time of one pass; asked again when the backoff is due")

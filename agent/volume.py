@@ -155,7 +155,8 @@ class Volume:
     def _manifest(self, generation: str) -> Manifest | None:
         try:
             handle = files.open_directory(self._root, generation)
-        except OSError:
+        except OSError as error:
+            files.unless_exhausted(error)
             return None
         try:
             identity = files.identity(handle, MANIFEST)
@@ -164,7 +165,8 @@ class Volume:
             if self._known and self._known[0] == identity:
                 return self._known[1]
             found = manifest.load(files.read_file(handle, MANIFEST, _MANIFEST_LIMIT))
-        except OSError:
+        except OSError as error:
+            files.unless_exhausted(error)
             return None
         finally:
             os.close(handle)
@@ -178,14 +180,16 @@ class Volume:
         findings: list[tuple[str, str | None]] = []
         try:
             generation = files.open_directory(self._root, f"..{current.generation}")
-        except OSError:
+        except OSError as error:
+            files.unless_exhausted(error)
             return [(path, "missing") for path in current.files]
         try:
             with files.Descent(generation) as descent:
                 for path in sorted(current.files, key=files.Descent.order):
                     try:
                         identity = files.identity(*descent.parent(path))
-                    except OSError:
+                    except OSError as error:
+                        files.unless_exhausted(error)
                         identity = None  # a directory on the way is gone or is none
                     if identity is None:
                         findings.append((path, "missing"))
@@ -213,7 +217,8 @@ class Volume:
             record = manifest.load_accepted(files.read_file(self._root, RECORD, _MANIFEST_LIMIT))
         except FileNotFoundError:
             record, lost = {}, False
-        except OSError:
+        except OSError as error:
+            files.unless_exhausted(error)
             record, lost = None, True
         else:
             lost = record is None

@@ -51,7 +51,7 @@ def test_the_whole_story_happens(tmp_path: Path) -> None:
         "rotation → file",
         "0 torn, 0 mixed; 3 signals",
         "with exit code 0",
-        'freshmount_notifications_total{result="accepted",target="app"}  0 → 3',
+        '0 → 3    notifications_total{result="accepted",target="app"}',
         "all of it happened as promised",
     ):
         assert line in told

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import resource
 import threading
@@ -290,6 +291,27 @@ def test_a_volume_that_cannot_be_written_keeps_everything_and_says_so(agent: Age
     assert result.trouble and result.failures["a"].reason == "publish" and not agent.told()
     agent.do(later=400)
     assert agent.read("a") == "2" and agent.told()
+
+
+def test_no_file_descriptors_left_is_no_damage(agent: Agent) -> None:
+    """Nothing is taken for missing, nobody is told, and the loop has something to wait for."""
+    agent.aws.put(agent.id("a"), "1")
+    agent.wants("a")
+    agent.do()
+    agent.calls()
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    taken = [os.open(os.devnull, os.O_RDONLY) for _ in range(20)]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(taken) + len(taken), limits[1]))
+    try:
+        result = agent.do(later=70)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        for handle in taken:
+            os.close(handle)
+    assert result.trouble is not None and "Too many open files" in result.trouble
+    assert (result.outcome, agent.calls(), agent.told()) == ("error", [], False)
+    assert agent.agenda.next_due > agent.clock
+    assert agent.do(later=400).outcome == "noop" and agent.read("a") == "1" and not agent.told()
 
 
 def test_a_renamed_secret_keeps_its_file_through_an_outage(agent: Agent) -> None:
