@@ -13,12 +13,16 @@ from agent.errors import ConfigError, FreshmountError
 
 DEFAULT_CONFIG = "/etc/freshmount/config.yaml"
 DEFAULT_TERMINATION_LOG = "/dev/termination-log"
+_FORMATS = ("json", "console")
+_LEVELS = ("debug", "info", "warning", "error")
 _TERMINATION_LIMIT = 4096  # bytes that kubelet reads of it
 
 
 def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     """Run one command; return the exit code. Usage errors leave through SystemExit(2), as argparse does."""
-    args = _parser(environ).parse_args(argv)
+    parser = _parser(environ)
+    args = parser.parse_args(argv)
+    _refuse_wrong_environment(parser, args)
     try:
         return int(args.command(args))
     except ConfigError as error:
@@ -62,13 +66,13 @@ def _parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
     )
     common.add_argument(
         "--log-format",
-        choices=("json", "console"),
+        choices=_FORMATS,
         default=environ.get("FRESHMOUNT_LOG_FORMAT"),
         help="json, or console for people (FRESHMOUNT_LOG_FORMAT; default: console on a terminal, else json)",
     )
     common.add_argument(
         "--log-level",
-        choices=("debug", "info", "warning", "error"),
+        choices=_LEVELS,
         default=environ.get("FRESHMOUNT_LOG_LEVEL", "info"),
         help="(FRESHMOUNT_LOG_LEVEL; default: %(default)s)",
     )
@@ -86,6 +90,14 @@ def _parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
     demo.add_argument("--keep-running", action="store_true", help="leave everything up at the end, until Ctrl-C")
     demo.set_defaults(command=_demo)
     return parser
+
+
+def _refuse_wrong_environment(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+    """argparse holds options against their choices, but not the defaults that came from the environment."""
+    for name, known in (("log_format", (None, *_FORMATS)), ("log_level", _LEVELS)):
+        given = getattr(args, name, known[0])
+        if given not in known:
+            parser.error(f"FRESHMOUNT_{name.upper()} is {given!r}; known are {', '.join(filter(None, known))}")
 
 
 # The commands import what they need themselves: `check` starts no boto3, and the demo's stand-in is an extra.

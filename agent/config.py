@@ -154,7 +154,8 @@ _ARN = re.compile(r"arn:aws[a-z-]*:secretsmanager:([a-z0-9-]+):\d{12}:secret:[A-
 _SECRET_NAME = re.compile(r"[A-Za-z0-9/_+=.@-]{1,512}")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _REGION = re.compile(r"[a-z]{2}(-[a-z]+)+-\d+")
-_DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m(?!s))?(?:(\d+)s)?(?:(\d+)ms)?")
+_NUMBER = r"(\d{1,9}(?:\.\d{1,3})?)"
+_DURATION = re.compile(rf"(?:{_NUMBER}h)?(?:{_NUMBER}m(?!s))?(?:{_NUMBER}s)?(?:{_NUMBER}ms)?")
 _MODE = re.compile(r"0?[0-7]{3}")
 _LISTEN = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([^\s\[\]:]*)):(\d{1,5})")
 _PATH_LIMIT, _NAME_BYTES = 4096, 255
@@ -227,20 +228,20 @@ class _Reader:
         path = self.absolute(volume, "path") or "/freshmount/secrets"
         mode = self.mode(volume, 0o440)
         poll = self.section(top.entries.get("poll"), "poll")
-        period = self.duration(poll, "period", 60.0, least=1.0)
-        rotation_period = self.duration(poll, "rotationPeriod", min(10.0, period), least=1.0)
+        period = self.duration(poll, "period", 60.0, least=_SHORTEST)
+        rotation_period = self.duration(poll, "rotationPeriod", min(10.0, period), least=_SHORTEST)
         if "rotationPeriod" in poll and rotation_period > period:
             self.wrong(poll.entries["rotationPeriod"], "rotationPeriod is longer than period; it is the quicker one")
         settle = self.duration(poll, "settle", 0.0)
         startup = self.section(top.entries.get("startup"), "startup")
         secrets = self.secrets(top, Origin(region, endpoint), period, mode)
-        targets = self.targets(top, path, {secret.name for secret in secrets})
+        targets = self.targets(top, path, secrets)
         return Config(
             volume_path=path,
             period=period,
             rotation_period=rotation_period,
             settle=settle,
-            startup_timeout=self.duration(startup, "timeout", 120.0, least=1.0),
+            startup_timeout=self.duration(startup, "timeout", 120.0),
             stale_after=self.duration(top, "staleAfter", 0.0),
             listen=self.listen(top),
             secrets=secrets,
@@ -269,7 +270,7 @@ class _Reader:
                     origin=Origin(arn[1], origin.endpoint_url) if arn else origin,
                     version_stage=None if version_id is not None else stage,
                     version_id=version_id,
-                    period=self.duration(section, "period", period, least=1.0),
+                    period=self.duration(section, "period", period, least=_SHORTEST),
                     optional=self.boolean(section, "optional"),
                     files=self.files(section, mode, paths),
                 )
@@ -319,7 +320,7 @@ class _Reader:
                     kind = "directory" if above[0].directory else "file"
                     self.wrong(node, f"path {path!r} lies under the {kind} {above[0].path!r} of line {above[1].line}")
 
-    def targets(self, top: _Section, volume: str, secrets: set[str]) -> tuple[Target, ...]:
+    def targets(self, top: _Section, volume: str, secrets: tuple[Secret, ...]) -> tuple[Target, ...]:
         found = []
         names: dict[str, Node] = {}
         if "notify" not in top:
@@ -329,14 +330,25 @@ class _Reader:
             if section.node is None:
                 continue
             name = self.unique_name(section, names)
-            action = self.action(section, section.node, volume)
-            watched = self.watched(section, secrets)
+            action = self.action(section, section.node)
+            if isinstance(action, Touch):
+                self.apart(section.entries["touch"], action.path, volume, secrets)
+            watched = self.watched(section, {secret.name for secret in secrets})
             splay = self.duration(section, "splay", 0.0)
             if action is not None:
                 found.append(Target(name, action, watched, splay))
         return tuple(found)
 
-    def action(self, section: _Section, node: Node, volume: str) -> Touch | Signal | Url | None:
+    def apart(self, node: Node, path: str, volume: str, secrets: tuple[Secret, ...]) -> None:
+        """A touched file is none of ours: touching a published one would make it a damaged one."""
+        if not (path + "/").startswith(volume.rstrip("/") + "/"):
+            return
+        first = path[len(volume.rstrip("/")) :].strip("/").split("/")[0]
+        published = {spec.path.split("/")[0] for secret in secrets for spec in secret.files}
+        if not first or first.startswith("..") or first in published:
+            self.wrong(node, f"{path!r} is the agent's own; touch a file outside of what is published in {volume}")
+
+    def action(self, section: _Section, node: Node) -> Touch | Signal | Url | None:
         kinds = [key for key in ("touch", "signal", "url") if key in section]
         if len(kinds) != 1:
             self.wrong(node, "needs exactly one of touch, signal and url")
@@ -344,10 +356,7 @@ class _Reader:
         if kinds != ["signal"] and "process" in section:
             self.wrong(section.key("process"), "process belongs to a signal; remove it, or give a signal")
         if kinds == ["touch"]:
-            path = self.absolute(section, "touch")
-            if path and (path == volume or path.startswith(volume.rstrip("/") + "/")):
-                self.wrong(section.entries["touch"], f"touch lies in the volume; choose a path outside of {volume}")
-            return Touch(path or "/")
+            return Touch(self.absolute(section, "touch") or "/")
         if kinds == ["url"]:
             return Url(self.url(section, "url") or "")
         signal = self.choice(section, "signal", SIGNALS)
@@ -464,7 +473,7 @@ class _Reader:
             hint = f'; write "{text}s" for seconds' if text.isdigit() else ""
             self.wrong(node, f"{text!r} is not a duration such as 500ms, 30s, 2m or 1h30m{hint}")
             return default
-        hours, minutes, seconds, millis = (int(part or 0) for part in found.groups())
+        hours, minutes, seconds, millis = (float(part or 0) for part in found.groups())
         length = hours * 3600 + minutes * 60 + seconds + millis / 1000
         if not least <= length <= _LONGEST:
             self.wrong(node, f"{key} is to be between {least:g}s and {_LONGEST // 86400} days")
@@ -574,6 +583,7 @@ class _Reader:
 
 
 _LONGEST = 30 * 86400  # seconds
+_SHORTEST = 0.1  # seconds of a period; a mistyped unit must not become a busy loop
 
 
 def _unprintable(text: str) -> bool:

@@ -101,15 +101,8 @@ class Held:
 
     def send(self, name: str) -> None:
         """Send the signal. Raises ProcessRefused if the process is gone or may not be signalled by us."""
-        number = signal.Signals[name]
         try:
-            if self.pidfd is not None:
-                signal.pidfd_send_signal(self.pidfd, number)
-            else:
-                now = look(self.process.pid)
-                if now is None or now.started != self.process.started:
-                    raise ProcessLookupError
-                os.kill(self.process.pid, number)
+            self._send(signal.Signals[name])
             return
         except ProcessLookupError:
             reason = f"process {self.process.pid} ({self.process.name}) ended before {name} was sent"
@@ -119,6 +112,20 @@ class Held:
                 f"{os.geteuid()}: {name} is not permitted; run both as one uid (runAsUser), or use touch or url"
             )
         raise ProcessRefused(reason)
+
+    def _send(self, number: int) -> None:
+        if self.pidfd is not None:
+            try:
+                signal.pidfd_send_signal(self.pidfd, number)
+                return
+            except OSError as error:
+                if error.errno not in _REFUSED:
+                    raise
+        # A seccomp profile that refuses the pidfd may well allow kill; if not, its EPERM is the kernel's own.
+        now = look(self.process.pid)
+        if now is None or now.started != self.process.started:
+            raise ProcessLookupError
+        os.kill(self.process.pid, number)
 
 
 def _pidfd(pid: int) -> int | None:

@@ -25,6 +25,13 @@ def test_wrong_usage_is_two(argv: tuple[str, ...]) -> None:
     assert done.returncode == 2 and "usage: freshmount" in done.stderr and done.stdout == ""
 
 
+@pytest.mark.parametrize("name", ["FRESHMOUNT_LOG_FORMAT", "FRESHMOUNT_LOG_LEVEL"])
+def test_a_wrong_environment_is_wrong_usage(name: str) -> None:
+    """It is named with what is known."""
+    done = run("run", env={name: "loud"})
+    assert done.returncode == 2 and f"{name} is 'loud'; known are" in done.stderr
+
+
 def test_help_and_version_are_zero() -> None:
     """Every command is named."""
     assert run("--version").stdout == f"freshmount {__version__}\n"

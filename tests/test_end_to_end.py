@@ -580,6 +580,21 @@ def test_a_config_that_goes_away_is_told_once_and_comes_back(pod: Pod) -> None:
     assert agent.stderr.count("No such file") == 1
 
 
+def test_an_edit_that_no_watch_sees_is_found_by_reading_again(pod: Pod) -> None:
+    """The file behind a link into another directory is edited there; the net beneath the watch catches it."""
+    pod.put("db", "d1")
+    real = pod.write(pod.secret("db", "{path: db}"))
+    link = pod.home / "elsewhere" / "config.yaml"
+    link.parent.mkdir()
+    link.symlink_to(real)
+    with running("run", link) as agent:
+        agent.ready()
+        real.write_text(real.read_text().replace("{path: db}", "{path: renamed}"))
+        agent.event("config reloaded")
+        until(lambda: pod.tree() == {"renamed": b"d1"})
+        assert agent.stop() == 0
+
+
 def test_idle_passes_write_nothing_and_say_nothing(pod: Pod) -> None:
     """A pass in which nothing changed leaves no trace on the volume and in the log."""
     pod.put("db", "d1")
