@@ -10,7 +10,6 @@ import os
 import signal
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import structlog
@@ -22,7 +21,7 @@ from agent.schedule import Agenda, Now
 from agent.secrets_manager import SecretsManager
 from agent.server import serve
 from agent.status import Status, SyncResult
-from agent.sync import IN_FLIGHT, NOTIFY_LIMIT, Fresh, Hands, pass_limit, sync
+from agent.sync import NOTIFY_LIMIT, Fresh, Hands, pass_limit, sync
 from agent.volume import Volume
 from agent.watch import watch
 
@@ -83,9 +82,7 @@ class _Agent:
         self.loaded = _Loaded(self._adapted(parsed), text, time.monotonic())
         self.volume = Volume(parsed.volume_path)
         self.source = SecretsManager()
-        self.hands = Hands(
-            self.source, self.volume, ThreadPoolExecutor(IN_FLIGHT, "aws"), stopped=self.signals.stop_pending
-        )
+        self.hands = Hands(self.source, self.volume, self.signals.stop_pending)
         self.agenda: Agenda = schedule.begin(parsed, self.now())
         self.withheld: Fresh = {}
         self.deadline = time.monotonic() + parsed.startup_timeout

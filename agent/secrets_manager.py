@@ -99,7 +99,7 @@ class SecretsManager:
             read_timeout=read_timeout,
             retries={"mode": "standard", "total_max_attempts": ATTEMPTS},
             tcp_keepalive=True,
-            max_pool_connections=8,
+            max_pool_connections=32,  # not fewer than there are threads, or urllib3 warns and drops some
             user_agent_extra=f"freshmount/{__version__}",
         )
 

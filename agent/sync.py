@@ -7,11 +7,9 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TypeVar
 
 from agent import notify, schedule
 from agent.config import Config, Secret
@@ -30,37 +28,38 @@ from agent.decide import (
     to_describe,
 )
 from agent.errors import Failure, ProjectionError, VolumeError
+from agent.pool import Late, Pool
 from agent.schedule import Agenda, Lesson, Now, Refusal
 from agent.secret import Fetched, ProjectedFile, project
 from agent.secrets_manager import CALL_LIMIT, SecretsManager
-from agent.status import Call, Delivery, SyncResult
+from agent.status import Call, Delivery, Operation, SyncResult
 from agent.volume import Volume
 
-IN_FLIGHT = 8  # calls at once
 NOTIFY_LIMIT = 6.0  # seconds for all deliveries of a pass
-_TICK = 0.1  # seconds until a stop is noticed while calls are in flight
 
-K = TypeVar("K")
-R = TypeVar("R")
 Fresh = Mapping[str, tuple[Fetched, Mapping[str, ProjectedFile]]]
 
 
 def pass_limit(calls: int) -> float:
-    """Seconds after which calls of one pass count as timed out: twice what the slowest allowed call can take, and a
-    turn for each of many."""
+    """Seconds for all calls of one step of a pass: twice what the slowest allowed call can take, and a turn for each of
+    many. One call alone is given up after CALL_LIMIT."""
     return 2 * CALL_LIMIT + calls * 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class Hands:
-    """What a pass acts with. `stopped` tells whether a stop was asked for; `now` and `dice` are clock and chance."""
+    """What a pass acts with. `stopped` tells whether a stop was asked for; `now` and `dice` are clock and chance.
+
+    Calls to AWS and deliveries have threads of their own: a URL that hangs takes none from AWS.
+    """
 
     source: SecretsManager
     volume: Volume
-    pool: ThreadPoolExecutor
     stopped: Callable[[], bool]
     dice: random.Random = field(default_factory=random.Random)
     now: Callable[[], Now] = lambda: Now(time.monotonic(), time.time())
+    calls: Pool = field(default_factory=lambda: Pool("aws"))
+    deliveries: Pool = field(default_factory=lambda: Pool("notify", keeps_late=True))
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +168,10 @@ def _retry(agenda: Agenda, config: Config, began: Now, now: Now, hands: Hands) -
     return schedule.owing(agenda, {}, (), now, hands.dice)
 
 
-_LATE = Failure("timeout", "AWS did not answer within the time of one pass; asked again when the backoff is due")
+_LATE = Failure("timeout", "AWS did not answer within the time of one call; asked again when the backoff is due")
+_NOT_ASKED = Failure(
+    "timeout", "not asked: an earlier call for it is unanswered, or slow ones took the whole time of this pass"
+)
 
 
 def _observe(
@@ -179,11 +181,14 @@ def _observe(
     describe = [secret for secret in wanted.secrets if secret.name in to_describe(wanted, before, due)]
     observed: dict[str, Answer] = dict.fromkeys(due, Unasked())
     calls = []
-    limit = pass_limit(len(describe))
     asks = {secret.name: partial(hands.source.observe, secret) for secret in describe}
-    for name, answer in _gather(asks, limit, hands):
-        observed[name] = answer.result if answer else _LATE
-        calls.append(answer.call if answer else Call("DescribeSecret", "timeout", limit))
+    for name, answer in hands.calls.ask(asks, each=CALL_LIMIT, total=pass_limit(len(asks)), stopped=hands.stopped):
+        if isinstance(answer, Late):
+            observed[name], made = _late(answer, "DescribeSecret")
+            calls += made
+        else:
+            observed[name] = answer.result
+            calls.append(answer.call)
     return observed, calls
 
 
@@ -191,16 +196,20 @@ def _fetch(config: Config, steps: Mapping[str, Step], hands: Hands) -> tuple[dic
     """The value of each version decided on or why it could not be had, and the calls that it took."""
     values: dict[str, Fetched | Failure] = {}
     calls: list[Call] = []
-    limit = pass_limit(len(steps))
     asks = {
         secret.name: partial(_fetch_one, secret, steps[secret.name].version_id, hands.source)
         for secret in config.secrets
         if secret.name in steps
     }
-    for name, answer in _gather(asks, limit, hands):
-        values[name], made = answer or (_LATE, [Call("GetSecretValue", "timeout", limit)])
+    for name, answer in hands.calls.ask(asks, each=CALL_LIMIT, total=pass_limit(len(asks)), stopped=hands.stopped):
+        values[name], made = _late(answer, "GetSecretValue") if isinstance(answer, Late) else answer
         calls += made
     return values, calls
+
+
+def _late(late: Late, operation: Operation) -> tuple[Failure, list[Call]]:
+    """What it means for a secret that no answer came in time, and the call that it took, for the books."""
+    return (_LATE, [Call(operation, "timeout", CALL_LIMIT)]) if late.made else (_NOT_ASKED, [])
 
 
 def _fetch_one(secret: Secret, version_id: str | None, source: SecretsManager) -> tuple[Fetched | Failure, list[Call]]:
@@ -260,19 +269,22 @@ def _notify(
     accepted = {target.name: published.accepted_by(target) for target in config.targets}
     deliveries, trouble = [], _write_down(hands.volume, hands.volume.unwritten)
     asks = {name: partial(notify.deliver, debt) for name, debt in due.items()}
-    for name, answer in _gather(asks, NOTIFY_LIMIT, hands):
-        if answer is None and hands.stopped():
+    for name, answer in hands.deliveries.ask(asks, each=NOTIFY_LIMIT, total=NOTIFY_LIMIT, stopped=hands.stopped):
+        if isinstance(answer, Late) and hands.stopped():
             continue
-        delivery = answer or _late(due[name])
-        deliveries.append(delivery)
-        agenda = schedule.after_delivery(agenda, name, hands.now(), hands.dice, accepted=delivery.accepted)
+        delivery = _unanswered(due[name]) if isinstance(answer, Late) else answer
+        if not (isinstance(answer, Late) and not answer.made):
+            deliveries.append(delivery)
         if delivery.accepted:
             accepted[name] = delivery.generation
             trouble = _write_down(hands.volume, accepted) or trouble
+        if delivery.accepted and delivery.generation < due[name].generation:
+            continue  # a late answer about an earlier generation: the latest is owed still, and due now
+        agenda = schedule.after_delivery(agenda, name, hands.now(), hands.dice, accepted=delivery.accepted)
     return agenda, tuple(deliveries), trouble
 
 
-def _late(debt: Owed) -> Delivery:
+def _unanswered(debt: Owed) -> Delivery:
     return Delivery(debt.target.name, debt.generation, False, f"no answer within {NOTIFY_LIMIT:g} s; tried again later")
 
 
@@ -284,20 +296,3 @@ def _write_down(volume: Volume, accepted: Mapping[str, int]) -> str | None:
     except VolumeError as error:
         return str(error)
     return None
-
-
-def _gather(asks: Mapping[K, Callable[[], R]], limit: float, hands: Hands) -> Iterator[tuple[K, R | None]]:
-    """Each ask with its answer, in the order in which they come; None for what took longer than `limit` seconds.
-
-    Ends early, with None for the rest, when a stop is asked for: a call in flight is not waited for.
-    """
-    futures = {hands.pool.submit(ask): key for key, ask in asks.items()}
-    end = time.monotonic() + limit
-    pending = set(futures)
-    while pending and not hands.stopped() and (left := end - time.monotonic()) > 0:
-        done, pending = wait(pending, timeout=min(_TICK, left), return_when=FIRST_COMPLETED)
-        for future in done:
-            yield futures[future], future.result()
-    for future in pending:
-        future.cancel()
-        yield futures[future], None

@@ -114,6 +114,21 @@ class Fault:
         return cls(act, release)
 
     @classmethod
+    def drip(cls) -> Fault:
+        """The answer comes byte by byte, so no read of it ever times out; none of it after `heal`."""
+        release = threading.Event()
+
+        def act(handler: _Handler, status: int, body: bytes) -> None:
+            handler.head(status, len(body))
+            for byte in body:
+                handler.wfile.write(bytes([byte]))
+                if release.wait(0.2):
+                    break
+            handler.drop()
+
+        return cls(act, release)
+
+    @classmethod
     def reset(cls) -> Fault:
         """The connection is reset."""
 

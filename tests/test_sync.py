@@ -8,7 +8,6 @@ import resource
 import threading
 import uuid
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ import pytest
 
 from agent import schedule
 from agent.config import Config, Origin, Target, Touch
+from agent.pool import Pool
 from agent.schedule import Now
 from agent.secrets_manager import SecretsManager
 from agent.status import SyncResult
@@ -43,7 +43,7 @@ class Agent:
         self.clock = 1000.0
         self.stopped = False
         self.volume = Volume(str(home / "v"))
-        self.pool = ThreadPoolExecutor(8)
+        self.calls_to_aws, self.deliveries = Pool("aws"), Pool("notify", keeps_late=True)
         self.source = SecretsManager(connect_timeout=0.4, read_timeout=0.4)
         self.config = config()
         self.agenda = schedule.begin(self.config, self.now())
@@ -67,7 +67,15 @@ class Agent:
 
     def do(self, *, later: float = 0.0, quiet: bool = False) -> SyncResult:
         self.clock += later
-        hands = Hands(self.source, self.volume, self.pool, lambda: self.stopped, random.Random(1), self.now)
+        hands = Hands(
+            self.source,
+            self.volume,
+            lambda: self.stopped,
+            random.Random(1),
+            self.now,
+            self.calls_to_aws,
+            self.deliveries,
+        )
         done = sync(self.config, self.agenda, self.withheld, hands, quiet=quiet)
         self.agenda, self.withheld = done.agenda, done.withheld
         return done.result
@@ -93,7 +101,6 @@ def agent(aws: StandIn, tmp_path: Path) -> Iterator[Agent]:
     agent = Agent(aws, tmp_path)
     yield agent
     agent.proxy.close()
-    agent.pool.shutdown(wait=True, cancel_futures=True)
     agent.volume.close()
 
 
@@ -168,6 +175,29 @@ def test_one_bad_secret_delays_no_other(agent: Agent) -> None:
     assert {name: failure.reason for name, failure in result.failures.items()} == {"a": "timeout", "b": "throttled"}
     assert [agent.read(name) for name in names] == ["1", "1", "2", "2", "2"]
     assert result.changed == ("c", "d", "e") and result.outcome == "error"
+
+
+def test_a_secret_whose_answer_drips_is_given_up_alone_and_not_asked_twice(
+    agent: Agent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No read times out, so the call itself has a limit; the others go on pass after pass."""
+    monkeypatch.setattr("agent.sync.CALL_LIMIT", 0.3)
+    for name in ("a", "b"):
+        agent.aws.put(agent.id(name), "1")
+    agent.wants("a", "b")
+    agent.do()
+    agent.proxy.fail(Fault.drip(), secret=agent.id("a"))
+    agent.calls()
+    for turn in range(3):
+        agent.aws.rotate(agent.id("b"), f"b{turn}")
+        result = agent.do(later=1000)
+        assert (result.failures["a"].reason, agent.read("b")) == ("timeout", f"b{turn}")
+        assert [call.code for call in result.calls].count("timeout") == (turn == 0)
+    assert agent.proxy.calls.count(("DescribeSecret", agent.id("a"))) == 1
+    agent.proxy.heal()
+    agent.aws.rotate(agent.id("a"), "2")
+    while agent.read("a") != "2":
+        agent.do(later=1000)
 
 
 def test_values_of_an_incomplete_first_generation_are_kept_and_not_fetched_again(agent: Agent) -> None:
