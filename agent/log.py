@@ -19,8 +19,8 @@ HIDDEN = "<secret>"
 def configure(form: Format = "auto", level: str = "info", stream: TextIO | None = None) -> None:
     """Send the log to `stream` (default: standard error): JSON lines, or for people on a terminal.
 
-    The libraries' own logging takes the same way; botocore, boto3 and urllib3 are capped at INFO whatever the level,
-    since at DEBUG they print the bodies of answers.
+    The libraries' own logging takes the same way, from warnings on; at DEBUG botocore, boto3 and urllib3 are capped at
+    INFO, since they would print the bodies of answers.
     """
     stream = stream or sys.stderr
     console = form == "console" or (form == "auto" and stream.isatty())
@@ -48,12 +48,11 @@ def configure(form: Format = "auto", level: str = "info", stream: TextIO | None 
             foreign_pre_chain=shared, processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, render]
         )
     )
-    logging.basicConfig(
-        handlers=[bridge], level=number if number == logging.DEBUG else max(number, logging.WARNING), force=True
-    )
+    debug = number == logging.DEBUG
+    logging.basicConfig(handlers=[bridge], level=number if debug else max(number, logging.WARNING), force=True)
     logging.raiseExceptions = False  # a log that nobody reads any more ends nothing
     for name in ("botocore", "boto3", "urllib3"):
-        logging.getLogger(name).setLevel(max(number, logging.INFO))
+        logging.getLogger(name).setLevel(logging.INFO if debug else logging.NOTSET)
 
 
 class _Lines:

@@ -9,6 +9,7 @@ import os
 import socket
 import struct
 import threading
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -54,6 +55,51 @@ class StandIn:
 
     def close(self) -> None:
         self._server.stop()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class QuickStandIn:
+    """A fake of the two operations that the agent calls, with the words of `StandIn`, for thousands of rotations.
+
+    moto's DescribeSecret grows with every version that it has held (8 ms at 400 of them, 18 ms at 2,000), so a soak
+    would measure moto. It keeps the current and the previous version, as AWS lists them.
+    """
+
+    def __init__(self) -> None:
+        self._versions: dict[str, list[tuple[str, str]]] = {}
+        self._http = _Http(("127.0.0.1", 0), _Quick)
+        self._http.quick = self
+        self.url = f"http://127.0.0.1:{self._http.server_port}"
+        threading.Thread(target=self._http.serve_forever, args=(0.05,), daemon=True).start()
+
+    def put(self, name: str, value: str) -> str:
+        self._versions[name] = []
+        self.rotate(name, value)
+        return name
+
+    def rotate(self, name: str, value: str) -> str:
+        version = str(uuid.uuid4())
+        self._versions[name] = [(version, value), *self._versions[name][:1]]
+        return version
+
+    def answer(self, operation: str, asked: dict[str, str]) -> tuple[int, dict[str, Any]]:
+        versions = self._versions.get(asked.get("SecretId", ""), [])
+        staged = dict(zip(("AWSCURRENT", "AWSPREVIOUS"), versions, strict=False))
+        if operation == "DescribeSecret" and staged:
+            return 200, {"VersionIdsToStages": {version: [stage] for stage, (version, _) in staged.items()}}
+        for stage, (version, value) in staged.items():
+            if asked.get("VersionId", version) == version and asked.get("VersionStage", stage) == stage:
+                return 200, {"VersionId": version, "VersionStages": [stage], "SecretString": value}
+        return 400, {"__type": "ResourceNotFoundException", "message": "no such secret or version"}
+
+    def close(self) -> None:
+        self._http.shutdown()
+        self._http.server_close()
 
     def __enter__(self) -> Self:
         return self
@@ -110,6 +156,17 @@ class Fault:
             handler.head(status, len(body))
             handler.wfile.write(body[: len(body) // 2])
             handler.drop_after(release)
+
+        return cls(act, release)
+
+    @classmethod
+    def hold(cls) -> Fault:
+        """The true answer, but not before `heal`."""
+        release = threading.Event()
+
+        def act(handler: _Handler, status: int, body: bytes) -> None:
+            release.wait(60)
+            handler.answer(status, body)
 
         return cls(act, release)
 
@@ -205,7 +262,9 @@ class Proxy:
 class _Http(ThreadingHTTPServer):
     daemon_threads = True
     block_on_close = False
+    request_queue_size = 128
     proxy: Proxy
+    quick: QuickStandIn
 
     def handle_error(self, *_: object) -> None:
         """A client that was dropped is meant to be."""
@@ -213,6 +272,7 @@ class _Http(ThreadingHTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # head and body are two writes
     server: _Http
 
     def do_POST(self) -> None:
@@ -249,6 +309,13 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, *_: Any) -> None:
         pass
+
+
+class _Quick(_Handler):
+    def do_POST(self) -> None:
+        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        status, answer = self.server.quick.answer(self.headers["X-Amz-Target"].rpartition(".")[2], asked)
+        self.answer(status, json.dumps(answer).encode())
 
 
 def environment() -> dict[str, str]:

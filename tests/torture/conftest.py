@@ -1,0 +1,78 @@
+"""What every torture starts from, and the table that they end in.
+
+`make torture` runs them at their full length and prints the table; `make test` runs a short version of each.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.aws import Proxy, QuickStandIn
+from tests.pod import Pod
+
+ROW = "torture"  # the property under which a test reports its rows
+
+
+@dataclass(frozen=True)
+class Length:
+    """How long the torture is. `choose` gives the number of the full length, or of the short one."""
+
+    full: bool
+
+    def choose(self, full: int, short: int) -> int:
+        return full if self.full else short
+
+
+@pytest.fixture(scope="session")
+def length(request: pytest.FixtureRequest) -> Length:
+    return Length(request.config.getoption("--full"))
+
+
+@pytest.fixture
+def report(request: pytest.FixtureRequest) -> Callable[..., None]:
+    """Put one row into the table: the promise, how often it was tried, the violations, the longest recovery."""
+
+    def row(promise: str, tried: str, violations: list[str], longest: str = "–") -> None:
+        request.node.user_properties.append((ROW, (promise, tried, str(len(violations)), longest)))
+        assert violations == [], "\n".join(violations[:20])
+
+    return row
+
+
+@pytest.fixture
+def home() -> Iterator[Path]:
+    """A directory on tmpfs, as a Memory emptyDir is, where there is one."""
+    path = Path(tempfile.mkdtemp(dir="/dev/shm" if os.access("/dev/shm", os.W_OK) else None))
+    yield path
+    shutil.rmtree(path)
+
+
+@pytest.fixture
+def pod(home: Path) -> Iterator[Pod]:
+    with QuickStandIn() as aws, Proxy(aws.url) as proxy:
+        yield Pod(aws, proxy, home)
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    """The table, in Markdown, as docs/reliability.md has it."""
+    if not config.getoption("--full"):
+        return
+    reports = [r for key in ("passed", "failed") for r in terminalreporter.getreports(key) if r.when == "call"]
+    rows = [value for r in sorted(reports, key=lambda r: r.nodeid) for name, value in r.user_properties if name == ROW]
+    with open("/proc/cpuinfo", encoding="utf-8") as handle:
+        cpu = next((line.split(": ")[1].strip() for line in handle if line.startswith("model name")), "unknown")
+    terminalreporter.section("torture")
+    for row in (("promise", "tried", "violations", "longest recovery"), ("---", "---", "---:", "---:"), *rows):
+        terminalreporter.write_line(f"| {' | '.join(row)} |")
+    terminalreporter.write_line(
+        f"\n{os.cpu_count()} cores of {cpu}, Linux {platform.release()}, Python {platform.python_version()}"
+    )

@@ -1,0 +1,325 @@
+"""kill -9 before each system call of a publish and of a notification.
+
+strace writes down the calls of the real process in one pass. Then each of them is the last: the process is killed when
+it is about to make its k-th `openat`, `write` or `renameat`, and that call is not made. The next start is held to what
+was promised, and is the victim of the next call.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent.volume import Volume
+from tests.aws import Fault
+from tests.pod import Pod
+from tests.running import Agent, running, until
+from tests.torture.conftest import Length
+from tests.torture.witness import TARGETS, Witness
+
+FILES = "%file,%desc"  # all that the main thread does to the volume, and to its log
+TELLING = "pidfd_open,pidfd_send_signal,utimensat,socket,connect,sendto,recvfrom"  # all that the other threads do
+PATHS = {"db/user": "u", "db/password": "p", "api": "k"}
+
+pytestmark = pytest.mark.skipif(not shutil.which("strace"), reason="strace is not installed")
+
+
+class Scene:
+    """One pod, and what is expected of it. `number` is the rotation that AWS holds."""
+
+    def __init__(self, pod: Pod, witness: Witness) -> None:
+        self.pod, self.witness = pod, witness
+        self.number = 0
+        self.violations: list[str] = []
+        self.longest = 0.0
+        self._told = witness.told()
+        pod.put("db", "")
+        pod.put("api", "")
+        self.rotate()
+        self.config = pod.write(
+            pod.secret(
+                "db",
+                "{path: db/user, jmesPath: user}",
+                "{path: db/password, jmesPath: password}",
+                "{path: db.json, format: json}",
+            ),
+            pod.secret("api", "{path: api}"),
+            notify=witness.config,
+            period="60s",
+        )
+
+    def rotate(self) -> None:
+        self.number += 1
+        self._told = self.witness.told()
+        self.pod.rotate("db", json.dumps({"user": f"u{self.number}", "password": f"p{self.number}"}))
+        self.pod.rotate("api", f"k{self.number}")
+
+    def told(self) -> Counter[str]:
+        """How often each target was told of the last rotation."""
+        now = self.witness.told()
+        return Counter({target: now[target] - self._told[target] for target in TARGETS})
+
+    def told_at_least(self, times: int) -> bool:
+        return min(self.told().values()) >= times
+
+    def seen(self) -> set[int | str]:
+        """The rotations that a reader sees who is pinned to `..data`, who reads by path, and who reads one file."""
+        data = self.pod.volume / "..data"
+        if not data.exists():
+            return {"partial" for path in (*PATHS, "db.json") if (self.pod.volume / path).exists()}
+        found: set[int | str] = set()
+        for path, prefix in PATHS.items():
+            for place in (data.resolve() / path, self.pod.volume / path):
+                content = place.read_text()
+                found.add(int(content[1:]) if content[:1] == prefix else f"torn {path}")
+        combined = json.loads((self.pod.volume / "db.json").read_text())
+        return found | {int(value[1:]) for value in combined.values()}
+
+    def expect(self, what: str, seen: Any, *allowed: Any) -> None:
+        if seen not in allowed:
+            self.violations.append(f"{what}: {seen}, not {' or '.join(map(str, allowed))}")
+
+    def expect_clean(self, what: str) -> None:
+        """Nothing but the layout is left in the volume."""
+        current = int(os.readlink(self.pod.volume / "..data")[2:])
+        known = {"..data", "..notified.json", "db", "db.json", "api", *(f"..{n}" for n in range(1, current + 1))}
+        self.expect(f"{what}: leftovers", set(os.listdir(self.pod.volume)) - known, set())
+
+
+@dataclass(frozen=True)
+class Call:
+    """The `ordinal`-th call of that name that a thread makes in one pass."""
+
+    name: str
+    ordinal: int
+
+
+@contextmanager
+def traced(agent: Agent, what: str, kill: Call | None, log: Path) -> Iterator[None]:
+    """strace attached to the agent, its main thread or for TELLING all of them, to write its calls down and to kill it
+    before one of them."""
+    argv = ["strace", "-y", "-s", "0", "-o", str(log), "-e", "signal=none", "-e", f"trace={what}"]
+    argv += ["-f"] if what == TELLING else []
+    argv += ["-e", f"inject={kill.name}:signal=KILL:when={kill.ordinal}"] if kill else []
+    strace = subprocess.Popen([*argv, "-p", str(agent.process.pid)], stderr=subprocess.PIPE, text=True)
+    try:
+        assert strace.stderr is not None
+        attached = strace.stderr.readline()
+        assert "attached" in attached, attached
+        yield
+    finally:
+        strace.terminate()
+        strace.communicate()
+
+
+def calls_in(log: Path) -> list[Call]:
+    """The calls that strace wrote down, each once."""
+    found: dict[Call, None] = {}
+    counts: Counter[tuple[str, str]] = Counter()
+    for line in log.read_text().splitlines():
+        if match := re.match(r"(?:(\d+) +)?([a-z_0-9]+)\(", line):
+            counts[match[1], match[2]] += 1
+            found[Call(match[2], counts[match[1], match[2]])] = None
+    return list(found)
+
+
+@pytest.fixture
+def scene(pod: Pod) -> Iterator[Scene]:
+    with Witness(pod.home) as witness:
+        yield Scene(pod, witness)
+
+
+class Chain:
+    """The victims, one after the other: the calls of a pass that nobody ends, then a pass for each that is the last."""
+
+    def __init__(self, scene: Scene, length: Length, stride: int) -> None:
+        self.scene = scene
+        self.log = scene.pod.home / "strace.log"
+        self.killed: Counter[str] = Counter()
+        self._stride = length.choose(1, stride)
+
+    def victims(self, go: Callable[[Call | None], bool]) -> Iterator[Call]:
+        """Let `go` record a pass, then die at each of its calls (in the short version at every `stride`-th)."""
+        assert not go(None)
+        calls = calls_in(self.log)
+        for call in calls[self._stride // 2 :: self._stride]:
+            if go(call):
+                self.killed[call.name] += 1
+                yield call
+
+    @property
+    def tried(self) -> str:
+        """What was tried, for the table."""
+        assert self.killed, "nobody died"
+        return f"{self.killed.total()} kills, {len(self.killed)} kinds of call"
+
+
+@pytest.mark.parametrize(
+    ("what", "promise", "stride"),
+    [
+        (FILES, "of a publish: one whole generation, everyone told, nothing left over", 29),
+        (TELLING, "of a notification: none lost; doubled only between delivery and record", 4),
+    ],
+    ids=["publish", "notification"],
+)
+def test_run_is_killed_at_each_call_of_a_pass(
+    scene: Scene, length: Length, report: Callable[..., None], what: str, promise: str, stride: int
+) -> None:
+    """No reader sees anything but a whole set, and no change is lost."""
+    chain = Chain(scene, length, stride)
+    with running("init", scene.config) as agent:
+        assert agent.wait() == 0
+    state = State()
+
+    def go(call: Call | None) -> bool:
+        """Start, look at what the last kill left, rotate, die."""
+        began = time.monotonic()
+        with running("run", scene.config) as agent:
+            # Recovery: the files are those of the last rotation, and whoever is owed it was told.
+            until(lambda: scene.seen() == {scene.number} and scene.told_at_least(state.debt))
+            scene.longest = max(scene.longest, time.monotonic() - began)
+            agent.ready()
+            agent.pass_now()
+            for target, count in scene.told().items():
+                scene.expect(f"before {call}: the last rotation told to {target}", count, *state.allowed(target))
+            scene.expect_clean(f"before {call}")
+            old = scene.number
+            scene.rotate()
+            said = agent.seen.copy()
+            with traced(agent, what, call, chain.log):
+                agent.process.send_signal(signal.SIGUSR1)
+                died = _dies_before(agent, "notified", len(TARGETS), said)
+            if not died:
+                agent.pass_now()  # so that the one before is over
+                assert agent.stop() == 0
+        state.after(scene.told(), _written(scene.pod))
+        scene.expect(f"{call}: readers see", scene.seen(), {old}, {scene.number})
+        if state.delivered.total():
+            scene.expect(f"{call}: told before the files were there", scene.seen(), {scene.number})
+        return died
+
+    for _ in chain.victims(go):
+        pass
+    report(f"kill -9 of `run` at each call {promise}", chain.tried, scene.violations, f"{scene.longest:.2f} s")
+
+
+@dataclass
+class State:
+    """What the last victim left: how often each target was told of the last rotation, and what is written down."""
+
+    debt: int = 0
+    delivered: Counter[str] = field(default_factory=Counter)
+    written: Mapping[str, bool] = field(default_factory=dict)
+
+    def after(self, delivered: Counter[str], written: Mapping[str, bool]) -> None:
+        self.debt, self.delivered, self.written = 1, delivered, written
+
+    def allowed(self, target: str) -> tuple[int, ...]:
+        """How often it may have been told in the end. Doubled is only what was delivered and could not be written."""
+        return (1, 2) if self.delivered[target] and not self.written[target] else (self.debt,)
+
+
+def _dies_before(agent: Agent, event: str, times: int, said: Sequence[object] = ()) -> bool:
+    """Wait until the agent is dead or has said so as often, not counting what it said before; whether it was killed."""
+
+    def done() -> bool:
+        return agent.process.poll() is not None or [e["event"] for e in agent.seen[len(said) :]].count(event) >= times
+
+    until(done)
+    return agent.process.poll() == -signal.SIGKILL
+
+
+def _written(pod: Pod) -> dict[str, bool]:
+    """The targets whose acceptance of what is published is written down."""
+    volume = Volume(str(pod.volume))
+    published = volume.published()
+    volume.close()
+    return {name: published.accepted.get(name, 0) >= published.generation for name in TARGETS}
+
+
+@pytest.mark.parametrize("command", ["init", "run"])
+def test_the_first_generation_is_killed_at_each_call(
+    scene: Scene, length: Length, report: Callable[..., None], command: str
+) -> None:
+    """There is all of it or nothing, the next start finishes it, and nobody is told of it."""
+    chain, nobody = Chain(scene, length, 37), scene.witness.told()
+
+    def go(call: Call | None) -> bool:
+        shutil.rmtree(scene.pod.volume, ignore_errors=True)
+        return _dies(scene, command, call, chain.log)
+
+    for call in chain.victims(go):
+        scene.expect(f"{call}: readers see", scene.seen(), set(), {scene.number})
+        _finish(scene, call)
+    scene.expect("told of a first generation", scene.witness.told(), nobody)
+    report(
+        f"kill -9 of `{command}` at each call of the first publish: all or nothing, nobody told",
+        chain.tried,
+        scene.violations,
+        f"{scene.longest:.2f} s",
+    )
+
+
+def test_a_later_init_is_killed_at_each_call(scene: Scene, length: Length, report: Callable[..., None]) -> None:
+    """The old set or the new one, the next start finishes it, and nobody is told of what `init` publishes."""
+    chain, nobody = Chain(scene, length, 37), scene.witness.told()
+    with running("init", scene.config) as agent:
+        assert agent.wait() == 0
+
+    def go(call: Call | None) -> bool:
+        scene.rotate()
+        return _dies(scene, "init", call, chain.log)
+
+    for call in chain.victims(go):
+        scene.expect(f"{call}: readers see", scene.seen(), {scene.number - 1}, {scene.number})
+        _finish(scene, call)
+    with running("run", scene.config) as agent:
+        agent.ready()
+        agent.pass_now()
+    scene.expect("told of what init published", scene.witness.told(), nobody)
+    report(
+        "kill -9 of `init` at each call of a later publish: the old set or the new, nobody told",
+        chain.tried,
+        scene.violations,
+        f"{scene.longest:.2f} s",
+    )
+
+
+def _dies(scene: Scene, command: str, call: Call | None, log: Path) -> bool:
+    """Start the command, and kill it before that call, counted from AWS's first answer on."""
+    hold = Fault.hold()
+    scene.pod.proxy.fail(hold)
+    asked = len(scene.pod.proxy.calls)
+    with running(command, scene.config) as agent:
+        until(lambda: len(scene.pod.proxy.calls) > asked)
+        with traced(agent, FILES, call, log):
+            scene.pod.proxy.heal()
+            died = _dies_before(agent, "published", 1)
+            if command == "init":
+                died = agent.wait() == -signal.SIGKILL
+            elif not died:
+                assert agent.stop() == 0
+        return died
+
+
+def _finish(scene: Scene, call: Call) -> None:
+    """The next start: it publishes what AWS has, and leaves nothing of the last one."""
+    began = time.monotonic()
+    with running("init", scene.config) as agent:
+        scene.expect(f"{call}: exit code of the next init", agent.wait(), 0)
+    scene.longest = max(scene.longest, time.monotonic() - began)
+    scene.expect(f"{call}: after the next start", scene.seen(), {scene.number})
+    scene.expect_clean(f"{call}")
