@@ -122,12 +122,12 @@ class Agent:
         return "".join(self.lines)
 
 
-def until(condition: Callable[[], Any]) -> Any:
-    """The first true result of a condition that another process brings about."""
+def until(condition: Callable[[], Any], every: float = 0.01) -> Any:
+    """The first true result of a condition that another process brings about, looked at so often (seconds)."""
     end = time.monotonic() + PATIENCE
     while not (result := condition()):
         assert time.monotonic() < end, "the condition did not come true"
-        time.sleep(0.01)
+        time.sleep(every)
     return result
 
 

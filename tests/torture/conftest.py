@@ -9,7 +9,7 @@ import os
 import platform
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,15 +37,30 @@ def length(request: pytest.FixtureRequest) -> Length:
     return Length(request.config.getoption("--full"))
 
 
+class Report:
+    """The rows that a test puts into the table. A violation of a promise fails the test when all rows are there."""
+
+    def __init__(self, properties: list[tuple[str, object]]) -> None:
+        self._properties = properties
+        self.violations: list[str] = []
+
+    def row(self, promise: str, tried: str, violations: list[str], longest: str = "–") -> None:
+        """A promise, how often it was tried, what broke it, the longest recovery."""
+        self._properties.append((ROW, (promise, tried, str(len(violations)), longest)))
+        self.violations += violations
+
+    def beside(self, what: str, tried: str, bad: int) -> None:
+        """The same done in another way, for comparison; nothing is promised of it."""
+        self._properties.append((ROW, (f"*for comparison:* {what}", tried, str(bad), "–")))
+
+
 @pytest.fixture
-def report(request: pytest.FixtureRequest) -> Callable[..., None]:
-    """Put one row into the table: the promise, how often it was tried, the violations, the longest recovery."""
-
-    def row(promise: str, tried: str, violations: list[str], longest: str = "–") -> None:
-        request.node.user_properties.append((ROW, (promise, tried, str(len(violations)), longest)))
-        assert violations == [], "\n".join(violations[:20])
-
-    return row
+def report(request: pytest.FixtureRequest) -> Iterator[Report]:
+    report = Report(request.node.user_properties)
+    yield report
+    assert report.violations == [], f"{len(report.violations)} violations, such as\n" + "\n".join(
+        report.violations[:20]
+    )
 
 
 @pytest.fixture

@@ -27,7 +27,7 @@ from agent.volume import Volume
 from tests.aws import Fault
 from tests.pod import Pod
 from tests.running import Agent, running, until
-from tests.torture.conftest import Length
+from tests.torture.conftest import Length, Report
 from tests.torture.witness import TARGETS, Witness
 
 FILES = "%file,%desc"  # all that the main thread does to the volume, and to its log
@@ -176,7 +176,7 @@ class Chain:
     ids=["publish", "notification"],
 )
 def test_run_is_killed_at_each_call_of_a_pass(
-    scene: Scene, length: Length, report: Callable[..., None], what: str, promise: str, stride: int
+    scene: Scene, length: Length, report: Report, what: str, promise: str, stride: int
 ) -> None:
     """No reader sees anything but a whole set, and no change is lost."""
     chain = Chain(scene, length, stride)
@@ -213,7 +213,7 @@ def test_run_is_killed_at_each_call_of_a_pass(
 
     for _ in chain.victims(go):
         pass
-    report(f"kill -9 of `run` at each call {promise}", chain.tried, scene.violations, f"{scene.longest:.2f} s")
+    report.row(f"kill -9 of `run` at each call {promise}", chain.tried, scene.violations, f"{scene.longest:.2f} s")
 
 
 @dataclass
@@ -252,7 +252,7 @@ def _written(pod: Pod) -> dict[str, bool]:
 
 @pytest.mark.parametrize("command", ["init", "run"])
 def test_the_first_generation_is_killed_at_each_call(
-    scene: Scene, length: Length, report: Callable[..., None], command: str
+    scene: Scene, length: Length, report: Report, command: str
 ) -> None:
     """There is all of it or nothing, the next start finishes it, and nobody is told of it."""
     chain, nobody = Chain(scene, length, 37), scene.witness.told()
@@ -265,7 +265,7 @@ def test_the_first_generation_is_killed_at_each_call(
         scene.expect(f"{call}: readers see", scene.seen(), set(), {scene.number})
         _finish(scene, call)
     scene.expect("told of a first generation", scene.witness.told(), nobody)
-    report(
+    report.row(
         f"kill -9 of `{command}` at each call of the first publish: all or nothing, nobody told",
         chain.tried,
         scene.violations,
@@ -273,7 +273,7 @@ def test_the_first_generation_is_killed_at_each_call(
     )
 
 
-def test_a_later_init_is_killed_at_each_call(scene: Scene, length: Length, report: Callable[..., None]) -> None:
+def test_a_later_init_is_killed_at_each_call(scene: Scene, length: Length, report: Report) -> None:
     """The old set or the new one, the next start finishes it, and nobody is told of what `init` publishes."""
     chain, nobody = Chain(scene, length, 37), scene.witness.told()
     with running("init", scene.config) as agent:
@@ -290,7 +290,7 @@ def test_a_later_init_is_killed_at_each_call(scene: Scene, length: Length, repor
         agent.ready()
         agent.pass_now()
     scene.expect("told of what init published", scene.witness.told(), nobody)
-    report(
+    report.row(
         "kill -9 of `init` at each call of a later publish: the old set or the new, nobody told",
         chain.tried,
         scene.violations,
