@@ -5,10 +5,11 @@ BIN    := $(VENV)/bin
 # pytest-xdist: one worker per core, tests of one file stay together
 PYTEST_ARGS ?= -n auto --dist loadfile
 
-.PHONY: help demo test check format clean
+.PHONY: help demo test torture check format clean
 help:
 	@printf '%s\n' 'make demo    the whole story on an embedded stand-in for AWS' \
-	  'make test    all tests, with coverage' 'make check   ruff and mypy' \
+	  'make test    all tests, with coverage' 'make torture the promises under fire, at full length' \
+  'make check   ruff and mypy' \
 	  'make format  let ruff format the code' 'make clean   remove what the others made'
 
 $(VENV)/installed: setup.cfg pyproject.toml
@@ -22,6 +23,10 @@ demo: $(VENV)/installed
 
 test: $(VENV)/installed
 	$(BIN)/python -m pytest $(PYTEST_ARGS) --cov --cov-report=term-missing:skip-covered
+
+# The table that it ends in is the one of docs/reliability.md.
+torture: $(VENV)/installed
+	$(BIN)/python -m pytest tests/torture --full -n 2 --dist load
 
 check: $(VENV)/installed
 	$(BIN)/ruff check .

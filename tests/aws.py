@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import itertools
 import json
 import logging
 import os
@@ -141,6 +142,30 @@ class Fault:
             f"User: arn:aws:sts::111122223333:assumed-role/web/pod is not authorized to perform: {action} on resource: "
             "db because no identity-based policy allows the action",
         )
+
+    @classmethod
+    def skewed_clock(cls) -> Fault:
+        """What AWS answers when a request's signature is of another time than its own."""
+        words = "Signature expired: 20260101T000000Z is now earlier than 20260102T000000Z (20260102T000500Z - 5 min.)"
+        return cls.error(400, "InvalidSignatureException", words)
+
+    @classmethod
+    def wrong_content_type(cls) -> Fault:
+        """A proxy's page where an answer of AWS should be."""
+        return cls(lambda handler, _status, _body: handler.answer(200, b"<html>captive portal</html>", "text/html"))
+
+    @classmethod
+    def every_second(cls, fault: Fault) -> Fault:
+        """The fault comes and goes, request by request."""
+        turn = itertools.count()
+
+        def act(handler: _Handler, status: int, body: bytes) -> None:
+            if next(turn) % 2:
+                handler.answer(status, body)
+            else:
+                fault.act(handler, status, body)
+
+        return cls(act)
 
     @classmethod
     def hang(cls) -> Fault:
@@ -289,14 +314,14 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self.answer(status, answer)
 
-    def head(self, status: int, length: int) -> None:
+    def head(self, status: int, length: int, content_type: str = "application/x-amz-json-1.1") -> None:
         self.send_response_only(status)
-        self.send_header("Content-Type", "application/x-amz-json-1.1")
+        self.send_header("Content-Type", content_type)
         self.send_header("Content-Length", str(length))
         self.end_headers()
 
-    def answer(self, status: int, body: bytes) -> None:
-        self.head(status, len(body))
+    def answer(self, status: int, body: bytes, content_type: str = "application/x-amz-json-1.1") -> None:
+        self.head(status, len(body), content_type)
         self.wfile.write(body)
 
     def drop(self) -> None:

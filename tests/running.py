@@ -12,22 +12,32 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from prometheus_client.parser import text_string_to_metric_families
 
 PATIENCE = 30.0  # seconds until a test gives up on an event; no figure is derived from it
 
 
-class Agent:
-    """One running `freshmount` command. Its events are awaited, never slept for."""
+class Usage(NamedTuple):
+    """What a process holds: resident memory in MiB, threads, open files."""
 
-    def __init__(self, command: str, config: Path, env: dict[str, str] | None = None, **popen: Any) -> None:
+    rss: float
+    threads: int
+    files: int
+
+
+class Agent:
+    """One running `freshmount` command, started by the command `within`. Its events are awaited, never slept for."""
+
+    def __init__(
+        self, command: str, config: Path, env: dict[str, str] | None = None, within: Sequence[str] = (), **popen: Any
+    ) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "agent", command, "--config", str(config), "--log-format", "json"],
+            [*within, sys.executable, "-m", "agent", command, "--config", str(config), "--log-format", "json"],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -108,6 +118,16 @@ class Agent:
         self.process.send_signal(signal.SIGUSR1)
         until(lambda: self.passes() > before)
 
+    def usage(self) -> Usage:
+        """What the process holds now."""
+        with open(f"/proc/{self.process.pid}/status", encoding="ascii", errors="replace") as handle:
+            fields = dict(line.split(":", 1) for line in handle)
+        return Usage(
+            rss=int(fields["VmRSS"].split()[0]) / 1024,
+            threads=int(fields["Threads"]),
+            files=len(os.listdir(f"/proc/{self.process.pid}/fd")),
+        )
+
     def stop(self, how: signal.Signals = signal.SIGTERM) -> int:
         self.process.send_signal(how)
         return self.wait()
@@ -132,9 +152,11 @@ def until(condition: Callable[[], Any], every: float = 0.01) -> Any:
 
 
 @contextmanager
-def running(command: str, config: Path, env: dict[str, str] | None = None, **popen: Any) -> Iterator[Agent]:
+def running(
+    command: str, config: Path, env: dict[str, str] | None = None, within: Sequence[str] = (), **popen: Any
+) -> Iterator[Agent]:
     """The agent, killed at the end if it still runs."""
-    agent = Agent(command, config, env, **popen)
+    agent = Agent(command, config, env, within, **popen)
     try:
         yield agent
     finally:
