@@ -1,19 +1,25 @@
-"""The HTTP endpoint: a few pages, each a view of an immutable value."""
+"""The HTTP endpoint: a few pages, each a view of an immutable value.
+
+One thread serves all connections, so that a client which says nothing, or reads slowly, costs a socket and no thread.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import errno
 import socket
 import threading
 from collections.abc import Callable, Mapping
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, NamedTuple
+from http import HTTPStatus
+from typing import NamedTuple, cast
 
 from agent.errors import StartError
 
-CONNECTION_TIMEOUT = 5.0  # seconds that a connection may be silent
-AT_ONCE = 32  # connections; a further one waits its turn in the kernel's backlog
+CONNECTION_TIMEOUT = 5.0  # seconds from a connection's start, or its last request, to the next whole one
+AT_ONCE = 256  # connections; for a further one the oldest makes room, so that a crowd of idle ones keeps nobody out
+_HEAD_LIMIT = 16 << 10  # bytes of a request's head
+_BACKLOG = 128
 
 
 class Page(NamedTuple):
@@ -27,17 +33,29 @@ class Page(NamedTuple):
 class Server:
     """A running endpoint. `port` is the real one, also after port 0."""
 
-    def __init__(self, http: _Http) -> None:
-        self._http = http
-        self.port: int = http.server_address[1]
-        self._thread = threading.Thread(target=http.serve, name="http", daemon=True)
+    def __init__(self, listening: socket.socket, site: _Site) -> None:
+        self.port: int = listening.getsockname()[1]
+        self._site = site
+        self._loop = asyncio.new_event_loop()
+        serving = self._loop.create_server(lambda: _Connection(site), sock=listening, backlog=_BACKLOG)
+        self._server = self._loop.run_until_complete(serving)
+        self._thread = threading.Thread(target=self._serve, name="http", daemon=True)
         self._thread.start()
 
     def close(self) -> None:
-        """Stop listening. Connections that are open end with their own timeout; nobody waits for them."""
-        self._http.end()
+        """Stop listening and drop all connections."""
+        self._loop.call_soon_threadsafe(self._end)
         self._thread.join(1.0)
-        self._http.server_close()
+
+    def _serve(self) -> None:
+        self._loop.run_forever()
+        self._server.close()
+        self._loop.close()
+
+    def _end(self) -> None:
+        for connection in list(self._site.connections):
+            connection.drop()
+        self._loop.call_soon(self._loop.stop)  # behind what the drops have to do
 
 
 def serve(
@@ -52,7 +70,7 @@ def serve(
     address cannot be listened on.
     """
     try:
-        return Server(_Http(host, port, pages, report))
+        return Server(_listen(host, port), _Site(pages, report))
     except OSError as error:
         failure = error
     if host == "::" and failure.errno in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL):
@@ -61,86 +79,113 @@ def serve(
     raise StartError(f"cannot listen on {shown}: {failure.strerror or failure}; set `listen` to a free address")
 
 
-class _Http(ThreadingHTTPServer):
-    daemon_threads = True
-    block_on_close = False
-    request_queue_size = 128
-
-    def __init__(
-        self, host: str, port: int, pages: Mapping[str, Callable[[], Page]], report: Callable[[Exception], None]
-    ) -> None:
-        self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        self.pages = pages
-        self.report = report
-        self._ending = False
-        self._places = threading.BoundedSemaphore(AT_ONCE)
-        super().__init__((host, port), _Handler)
-
-    def server_bind(self) -> None:
-        if self.address_family == socket.AF_INET6:
+def _listen(host: str, port: int) -> socket.socket:
+    listening = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        if listening.family == socket.AF_INET6:
             with contextlib.suppress(OSError):
-                self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
-        # Not HTTPServer's: it would look our name up in DNS.
-        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self.socket.bind(self.server_address)
-        self.server_address = self.socket.getsockname()
+                listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind((host, port))
+        listening.listen(_BACKLOG)
+    except OSError:
+        listening.close()
+        raise
+    return listening
 
-    def serve(self) -> None:
-        """Like serve_forever, which wakes twice a second to look whether it shall end; this one sleeps in accept."""
-        while not self._ending:
-            self.handle_request()
 
-    def end(self) -> None:
-        self._ending = True
-        with contextlib.suppress(OSError):
-            self.socket.shutdown(socket.SHUT_RDWR)  # wakes the accept
+class _Site:
+    """What there is to serve, and the connections that are open, oldest first."""
 
-    def process_request(self, request: Any, client_address: Any) -> None:
-        self._places.acquire()
-        super().process_request(request, client_address)
+    def __init__(self, pages: Mapping[str, Callable[[], Page]], report: Callable[[Exception], None]) -> None:
+        self.connections: dict[_Connection, None] = {}
+        self._pages = pages
+        self._report = report
 
-    def process_request_thread(self, request: Any, client_address: Any) -> None:
+    def page(self, path: str) -> Page:
+        page = self._pages.get(path)
         try:
-            super().process_request_thread(request, client_address)
-        finally:
-            self._places.release()
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that went away is no news."""
-
-
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    timeout = CONNECTION_TIMEOUT
-    server: _Http
-
-    def do_GET(self) -> None:
-        page = self.server.pages.get(self.path.split("?", 1)[0])
-        try:
-            answer = page() if page else Page(404, "text/plain", b"not found\n")
+            return page() if page else Page(404, "text/plain", b"not found\n")
         except Exception as error:
-            self.server.report(error)
-            answer = Page(500, "text/plain", b"this page is broken; the agent's log has the reason\n")
-        self._answer(answer)
+            self._report(error)
+            return Page(500, "text/plain", b"this page is broken; the agent's log has the reason\n")
 
-    do_HEAD = do_GET  # noqa: N815 the name that http.server looks for
 
-    def _answer(self, page: Page) -> None:
-        self.send_response_only(page.status)
-        self.send_header("Content-Type", page.content_type)
-        self.send_header("Content-Length", str(len(page.body)))
-        self.send_header("Cache-Control", "no-store")
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(page.body)
+class _Connection(asyncio.Protocol):
+    """HTTP/1.1 for clients that ask for pages: a request's body is not read, and ends the connection."""
 
-    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
-        """A short answer without the server's name and version."""
-        self.close_connection = True
-        if code == 501:
-            code = 405
-        with contextlib.suppress(OSError):
-            self._answer(Page(code, "text/plain", b"not served here\n"))
+    def __init__(self, site: _Site) -> None:
+        self._site = site
+        self._received = b""
+        self._writable = True
 
-    def log_message(self, *_: Any) -> None:
-        """No access log."""
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        self._transport.set_write_buffer_limits(high=0)  # the next request waits until this answer is taken
+        self._site.connections[self] = None
+        if len(self._site.connections) > AT_ONCE:
+            next(iter(self._site.connections)).drop()
+        self._await_request()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._timer.cancel()
+        self._site.connections.pop(self, None)
+
+    def drop(self) -> None:
+        """End the connection as it is."""
+        self._site.connections.pop(self, None)
+        self._transport.abort()
+
+    def pause_writing(self) -> None:
+        self._writable = False
+        self._transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        self._writable = True
+        self._transport.resume_reading()
+        self._answer_all()
+
+    def data_received(self, data: bytes) -> None:
+        self._received += data
+        self._answer_all()
+
+    def _await_request(self) -> None:
+        self._timer = asyncio.get_running_loop().call_later(CONNECTION_TIMEOUT, self.drop)
+
+    def _answer_all(self) -> None:
+        """Answer the requests that are whole, while the client takes the answers."""
+        while self._writable and not self._transport.is_closing():
+            head, end, rest = self._received.partition(b"\r\n\r\n")
+            if not end and len(head) <= _HEAD_LIMIT:
+                return
+            self._received = rest
+            self._timer.cancel()
+            self._await_request()
+            self._answer(head)
+
+    def _answer(self, head: bytes) -> None:
+        line, *fields = head.decode("latin-1").split("\r\n")
+        words = line.split(" ")
+        named = {name.lower(): value.strip().lower() for name, _, value in (field.partition(":") for field in fields)}
+        last = named.get("connection") == "close" or bool(named.keys() & {"content-length", "transfer-encoding"})
+        if len(head) > _HEAD_LIMIT:
+            self._write(Page(431, "text/plain", b"too long\n"), last=True)
+        elif len(words) != 3 or words[2] not in ("HTTP/1.1", "HTTP/1.0"):
+            self._write(Page(400, "text/plain", b"not understood\n"), last=True)
+        elif words[0] not in ("GET", "HEAD"):
+            self._write(Page(405, "text/plain", b"only GET and HEAD\n"), last=True)
+        else:
+            page = self._site.page(words[1].partition("?")[0])
+            self._write(page, last=last or words[2] == "HTTP/1.0", body=words[0] == "GET")
+
+    def _write(self, page: Page, *, last: bool, body: bool = True) -> None:
+        head = (
+            f"HTTP/1.1 {page.status} {HTTPStatus(page.status).phrase}\r\n"
+            f"Content-Type: {page.content_type}\r\n"
+            f"Content-Length: {len(page.body)}\r\n"
+            f"Cache-Control: no-store\r\n"
+            f"{'Connection: close' if last else 'Connection: keep-alive'}\r\n\r\n"
+        )
+        self._transport.write(head.encode("latin-1") + (page.body if body else b""))
+        if last:
+            self._transport.close()

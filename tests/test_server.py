@@ -53,21 +53,71 @@ def test_a_connection_can_be_used_again(server: Server) -> None:
     connection.close()
 
 
-def test_an_idle_client_stalls_nobody(server: Server) -> None:
-    """Open connections that say nothing leave room for a scrape."""
-    idle = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(AT_ONCE // 2)]
-    idle[0].sendall(b"GET /ok HT")
+def test_a_crowd_of_idle_clients_keeps_nobody_out(server: Server) -> None:
+    """Each costs a socket and no thread; beyond the limit the oldest makes room."""
+    before = threading.active_count()
+    idle = [socket.create_connection(("127.0.0.1", server.port), timeout=10) for _ in range(AT_ONCE + 10)]
+    idle[-1].sendall(b"GET /ok HT")
     assert ask(server, "/ok")[0] == 200
+    assert threading.active_count() == before
+    assert idle[0].recv(1) == b""
+    idle[-1].sendall(b"TP/1.1\r\nHost: x\r\n\r\n")
+    assert idle[-1].recv(15) == b"HTTP/1.1 200 OK"
     for connection in idle:
         connection.close()
 
 
-def test_garbage_is_answered_shortly(server: Server) -> None:
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [
+        (b"<script>\x00\r\n\r\n", b"400"),
+        (b"GET /ok\r\n\r\n", b"400"),
+        (b"GET /ok HTTP/2.0\r\n\r\n", b"400"),
+        (b"GET /" + b"x" * 20_000, b"431"),
+        (b"GET /ok HTTP/1.1\r\nX: " + b"y" * 20_000 + b"\r\n\r\n", b"431"),
+        (b"POST /ok HTTP/1.1\r\nContent-Length: 5\r\n\r\nGET /", b"405"),
+    ],
+)
+def test_what_is_not_understood_is_answered_shortly_and_ends_the_connection(
+    server: Server, sent: bytes, status: bytes
+) -> None:
     """And nothing of it comes back."""
-    with socket.create_connection(("127.0.0.1", server.port)) as connection:
-        connection.sendall(b"<script>\x00\r\n\r\n")
-        answer = connection.recv(4096)
-        assert b"script" not in answer and b"Python" not in answer
+    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection:
+        connection.sendall(sent)
+        answer = connection.makefile("rb").read()
+    assert answer.split(b" ")[1] == status and answer.count(b"HTTP/1.1") == 1
+    assert b"script" not in answer and b"xxx" not in answer and b"Python" not in answer
+
+
+def test_requests_may_follow_each_other_without_waiting(server: Server) -> None:
+    """In order; the one that asks for an end is the last."""
+    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection:
+        requests = (
+            b"GET /ok HTTP/1.1\r\n\r\n",
+            b"HEAD /ok HTTP/1.1\r\n\r\n",
+            b"GET /x HTTP/1.1\r\nconnection:Close\r\n\r\n",
+        )
+        for byte in b"".join(requests):
+            connection.sendall(bytes([byte]))
+        answer = connection.makefile("rb").read()
+    assert [part[:4] for part in answer.split(b"HTTP/1.1 ")[1:]] == [b"200 ", b"200 ", b"404 "]
+
+
+def test_a_client_that_does_not_read_gets_no_more_than_it_reads() -> None:
+    """Answers do not pile up for it, and others are served meanwhile."""
+    asked: list[int] = []
+
+    def large() -> Page:
+        asked.append(1)
+        return Page(200, "text/plain", b"x" * (4 << 20))
+
+    server = serve("127.0.0.1", 0, {"/large": large, **PAGES})
+    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection:
+        connection.sendall(b"GET /large HTTP/1.1\r\n\r\n" * 500)
+        connection.recv(1)
+        assert ask(server, "/ok")[0] == 200
+        assert len(asked) < 10
+    server.close()
 
 
 def test_a_page_that_breaks_is_a_500() -> None:
