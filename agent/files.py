@@ -19,6 +19,8 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
+_CHUNK = 64 << 10  # bytes of one read; os.read makes room for all that it is asked for
+
 TEMPORARY = "..new-"  # what a crash leaves behind under this prefix is ours to sweep
 
 
@@ -96,9 +98,12 @@ def read_file(parent: int, name: str, limit: int) -> bytes:
             raise OSError(errno.EPERM, "not a regular file of ours", name)
         if found.st_size > limit:
             raise OSError(errno.EFBIG, "larger than anything we write", name)
-        chunks = []
-        while chunk := os.read(handle, limit):
+        chunks, left = [], limit + 1  # it may grow while it is read
+        while left and (chunk := os.read(handle, min(left, _CHUNK))):
             chunks.append(chunk)
+            left -= len(chunk)
+        if not left:
+            raise OSError(errno.EFBIG, "larger than anything we write", name)
         return b"".join(chunks)
     finally:
         os.close(handle)
@@ -146,22 +151,40 @@ def replace_link(parent: int, name: str, target: str) -> None:
 
 
 def remove(parent: int, name: str) -> None:
-    """Remove whatever stands under that name, with all beneath it, following no link. Nothing there is fine."""
-    try:
-        os.unlink(name, dir_fd=parent)
-    except FileNotFoundError:
-        return
-    except (IsADirectoryError, PermissionError) as error:
-        # POSIX lets unlink of a directory answer EPERM; Linux answers EISDIR.
-        if not _is_directory(parent, name):
-            raise error from None
-        handle = open_directory(parent, name)
+    """Remove whatever stands under that name, with all beneath it, following no link. Nothing there is fine.
+
+    However deep it is nested: a directory found inside is moved up beside it under a name of the sweep, and is the next
+    to go. So two handles and no recursion do, and a crash leaves only names of ours.
+    """
+    left = [name]
+    while left:
+        doomed = left.pop()
         try:
-            for entry in os.listdir(handle):
-                remove(handle, entry)
-        finally:
-            os.close(handle)
-        os.rmdir(name, dir_fd=parent)
+            os.unlink(doomed, dir_fd=parent)
+        except FileNotFoundError:
+            continue
+        except (IsADirectoryError, PermissionError) as error:
+            # POSIX lets unlink of a directory answer EPERM; Linux answers EISDIR.
+            if not _is_directory(parent, doomed):
+                raise error from None
+            left += _emptied(parent, doomed)
+            os.rmdir(doomed, dir_fd=parent)
+
+
+def _emptied(parent: int, name: str) -> list[str]:
+    """Empty a directory of files; the directories in it are moved to its parent, under the names returned."""
+    moved = []
+    handle = open_directory(parent, name)
+    try:
+        for entry in os.listdir(handle):
+            if _is_directory(handle, entry):
+                moved.append(temporary_name())
+                os.rename(entry, moved[-1], src_dir_fd=handle, dst_dir_fd=parent)
+            else:
+                os.unlink(entry, dir_fd=handle)
+    finally:
+        os.close(handle)
+    return moved
 
 
 def _is_directory(parent: int, name: str) -> bool:

@@ -29,7 +29,8 @@ RECORD = "..notified.json"
 GRACE = 60.0  # seconds that a superseded generation stays, for readers that have it open
 KEPT_AT_MOST = 16  # superseded generations, however quickly they follow each other
 _GENERATION = re.compile(r"\.\.([1-9][0-9]{0,14})")
-_MANIFEST_LIMIT = 64 << 20  # bytes; thousands of secrets stay far below
+_JUMP = 10**6  # a number so far above those in use is a neighbour's, and must not exhaust the numbering
+_MANIFEST_LIMIT = 16 << 20  # bytes; thousands of secrets stay far below, and a planted one cannot fill the memory
 _BOOT_ID = "/proc/sys/kernel/random/boot_id"
 
 
@@ -101,6 +102,9 @@ class Volume:
         accepted, record_lost = self._accepted()
         damage: dict[str, str] = {}
         found = self._current(damage)
+        highest = found.generation if found else max(self._numbers(), default=0)
+        if any(generation > highest + _JUMP for generation in accepted.values()):
+            accepted, record_lost = {}, True
         if found is None:
             return Published(accepted=accepted, record_lost=record_lost, damage=damage)
         linked_at = self._linked_at()
@@ -247,15 +251,18 @@ class Volume:
         name = ""
         try:
             # 1.
-            generation = 1 + max(published.generation, *published.accepted.values(), *self._numbers(), 0)
+            used = max(published.generation, *published.accepted.values(), 0)
+            generation = 1 + max(used, *(number for number in self._numbers() if number <= used + _JUMP), 0)
             name = f"..{generation}"
             handle = files.make_directory(self._root, name)
             try:
                 # 2.
                 records = self._fill(handle, publication, published)
                 written = self._now()
-                fresh = _manifest_of(generation, written, publication, published, records)
-                files.write_file(handle, MANIFEST, manifest.dump(fresh), 0o444)
+                text = manifest.dump(_manifest_of(generation, written, publication, published, records))
+                if len(text) > _MANIFEST_LIMIT:
+                    raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), MANIFEST)
+                files.write_file(handle, MANIFEST, text, 0o444)
                 # 3.
                 files.share(handle)
                 os.fsync(handle)
@@ -510,6 +517,8 @@ def _cause(root: int, error: OSError) -> str:
             f"no space left{name}: {space.f_bavail * space.f_frsize} bytes and {space.f_favail} inodes are free; "
             "raise the emptyDir's sizeLimit"
         )
+    if number == errno.EFBIG:
+        return f"the manifest{name} would be too large; publish fewer files"
     if number == errno.EROFS:
         return f"the file system is read-only{name}; mount the volume read-write in the agent's container"
     return f"{os.strerror(number)}{name}"

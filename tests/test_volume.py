@@ -18,6 +18,7 @@ import pytest
 
 from agent.decide import Published, Wanted, compose, owed
 from agent.errors import VolumeBusy, VolumeError
+from agent.manifest import HIGHEST
 from agent.volume import GRACE, KEPT_AT_MOST, Volume
 from tests.words import fetched, projected, secret, target
 
@@ -265,6 +266,47 @@ def test_the_sweep_touches_only_names_of_ours(volume: Volume, home: Path) -> Non
         ["..0", "..1", "..7x", "..999999999999999", "..data", "..foo", ".hidden", "api", "db", "foreign", "plain"]
     )
     assert publish(volume, "2", "db").generation == 2
+
+
+def test_planted_numbers_exhaust_nothing(volume: Volume, home: Path) -> None:
+    """Neither a directory nor an acceptance of a number far above those in use is believed."""
+    publish(volume, "1", "db", "api")
+    (home / "v" / f"..{HIGHEST}").mkdir()
+    (home / "v" / "..notified.json").write_text(json.dumps({"format": 1, "accepted": {"app": HIGHEST}}))
+    seen = volume.published()
+    assert seen.record_lost and owed((APP,), seen)
+    assert publish(volume, "2", "db").generation == 2
+    volume.sweep()
+    assert f"..{HIGHEST}" not in names(home)
+
+
+def test_leftovers_go_however_deep_they_are_nested(volume: Volume, home: Path) -> None:
+    """A neighbour may nest deeper than a stack or the open files allow; nothing behind a link in it is touched."""
+    publish(volume, "1", "db", "api")
+    (home / "outside").mkdir()
+    (home / "outside" / "file").write_text("x")
+    at = os.open(home / "v", os.O_RDONLY)
+    for name in ("..new-0", *["d"] * 3000):
+        os.mkdir(name, dir_fd=at)
+        below = os.open(name, os.O_RDONLY, dir_fd=at)
+        os.close(at)
+        os.symlink(home / "outside", "link", dir_fd=below)
+        at = below
+    os.close(at)
+    volume.sweep()
+    assert names(home) == ["..1", "..data", "api", "db"]
+    assert (home / "outside" / "file").read_text() == "x"
+
+
+def test_a_manifest_beyond_its_limit_is_not_published(
+    volume: Volume, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It could not be read back; what was published stays."""
+    publish(volume, "1", "db", "api")
+    monkeypatch.setattr("agent.volume._MANIFEST_LIMIT", 1000)
+    with pytest.raises(VolumeError, match="publish fewer files"):
+        publish(volume, "2", "db", db={f"db{number}": "x" for number in range(20)})
+    assert tree(home) == {"db": "db-1", "api": "api-1"} and names(home) == ["..1", "..data", "api", "db"]
 
 
 WRITER = """
