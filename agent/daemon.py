@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 import structlog
 
-from agent import __version__, config, config_file, schedule, status, telemetry
+from agent import __version__, config, config_file, process, schedule, status, telemetry
 from agent.config import Config
 from agent.errors import ConfigError, Problem, StartError, VolumeBusy
 from agent.schedule import Agenda, Now
@@ -75,6 +75,7 @@ class _Agent:
 
     def __init__(self, path: str, *, quiet: bool) -> None:
         self.signals = Signals()
+        process.keep_private()
         self.log = structlog.get_logger()
         self.path = path
         self.quiet = quiet

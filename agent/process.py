@@ -1,4 +1,4 @@
-"""Finding a process and holding on to it, by Linux's /proc and pidfd.
+"""Finding a process and holding on to it, by Linux's /proc and pidfd; and keeping this one to itself.
 
 Everything here may race with processes that end and with pids that are used again. So identity is held by a pidfd from
 the match to the signal; where that is refused, by the start time.
@@ -6,8 +6,10 @@ the match to the signal; where that is refused, by the start time.
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
+import resource
 import signal
 import stat
 import time
@@ -18,12 +20,21 @@ from dataclasses import dataclass
 from agent.config import PidFile, ProcessName
 from agent.errors import FreshmountError
 
+_PR_SET_DUMPABLE = 4
 _TICKS = os.sysconf("SC_CLK_TCK")
 _COMM = 15  # bytes that the kernel keeps of a command's name
 _PID_FILE_LIMIT = 64  # bytes
 _PID_FILE_SLACK = 2.0  # seconds between two clocks; a pid is not used again that soon
 _HARMLESS = frozenset({"SIGCONT", "SIGWINCH", "SIGURG", "SIGCHLD"})  # their default action ends nobody
 _REFUSED = frozenset({errno.ENOSYS, errno.EPERM, errno.EINVAL})
+
+
+def keep_private() -> None:
+    """Let nobody look into this process's memory, where values and credentials are: no core dump, and no ptrace or
+    /proc/PID/{mem,environ} for others of its uid, such as an app that shares the process namespace. See prctl(2).
+    """
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 
 class ProcessRefused(FreshmountError):

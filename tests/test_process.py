@@ -230,3 +230,27 @@ def test_a_pid_that_was_used_again_is_found_out(tmp_path: Path, children: Childr
     (tmp_path / "pid").write_text(str(child.pid))
     os.utime(tmp_path / "pid", (time.time() - 3600,) * 2)
     assert "stale" in refusal(PidFile(str(tmp_path / "pid")))
+
+
+PRIVATE = """
+import ctypes, os, resource
+from agent.process import keep_private
+os.setgid(65534); os.setuid(65534)
+ctypes.CDLL(None).prctl(4, 1, 0, 0, 0)  # what a process has that was started as this uid
+def neighbour():
+    child = os.fork()
+    if child == 0:
+        try: open(f"/proc/{os.getppid()}/environ", "rb").read(); os._exit(0)
+        except PermissionError: os._exit(1)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+print(neighbour())
+keep_private()
+print(neighbour(), resource.getrlimit(resource.RLIMIT_CORE), len(os.listdir("/proc/self/fd")) > 2)
+"""
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="needs root to become another uid")
+def test_a_neighbour_of_the_same_uid_cannot_look_into_this_process() -> None:
+    """Neither into its environment nor into a core dump of it; it still sees itself."""
+    said = subprocess.run([sys.executable, "-c", PRIVATE], capture_output=True, text=True, check=True).stdout
+    assert said.splitlines() == ["0", "1 (0, 0) True"]
