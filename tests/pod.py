@@ -41,8 +41,7 @@ class Pod:
 
     def write(self, *secrets: str, notify: tuple[str, ...] = (), period: str = "1s", extra: str = "") -> Path:
         targets = f"notify: [{', '.join(notify)}]" if notify else ""
-        aside = self.config.with_suffix(".new")
-        aside.write_text(
+        return self.edit(
             f"""
 apiVersion: freshmount.dev/v1
 kind: Config
@@ -57,6 +56,11 @@ secrets: [{", ".join(secrets)}]
 {extra}
 """
         )
+
+    def edit(self, text: str) -> Path:
+        """Let the config be this text, in one step: the agent watches it."""
+        aside = self.config.with_suffix(".new")
+        aside.write_text(text)
         aside.rename(self.config)
         return self.config
 

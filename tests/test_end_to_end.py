@@ -259,7 +259,7 @@ def test_the_first_generation_is_all_or_nothing(pod: Pod) -> None:
     pod.put("db", "d1")
     config = pod.write(
         pod.secret("db", "{path: db}"), pod.secret("api", "{path: api}"),
-        pod.secret("extra", "{path: extra}", extra="optional: true,"),
+        pod.secret("extra", "{path: extra}", extra="optional: true,"), period="60s",
     )  # fmt: skip
     with running("run", config) as agent:
         agent.port = agent.event("listening")["port"]
@@ -489,9 +489,9 @@ def test_a_config_that_goes_away_is_told_once_and_comes_back(pod: Pod) -> None:
         assert "No such file" in agent.event("config rejected, the earlier one stays in force")["problems"][0]
         agent.process.send_signal(signal.SIGHUP)
         agent.pass_now()
-        config.write_text(text.replace("listen: 127.0.0.1:0", "listen: 127.0.0.1:1"))
+        pod.edit(text.replace("listen: 127.0.0.1:0", "listen: 127.0.0.1:1"))
         assert "listen cannot change" in agent.event("config rejected, the earlier one stays in force")["problems"][0]
-        config.write_text(text)
+        pod.edit(text)
         agent.event("config reloaded")
         assert pod.read("db") == "d1"
         assert agent.stop() == 0

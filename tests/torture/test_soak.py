@@ -52,9 +52,7 @@ def test_reloads(pod: Pod, length: Length, report: Report) -> None:
         agent.ready()
         for number in range(1, turns + 1):
             added = number % 2 == 1
-            aside = config.with_suffix(".new")
-            aside.write_text(more if added else text)
-            aside.rename(config)
+            pod.edit(more if added else text)
             until(lambda added=added: (pod.volume / "extra").exists() == added, every=0.001)
             agent.lines.clear()
             agent.seen.clear()
