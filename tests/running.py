@@ -15,7 +15,7 @@ import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -31,7 +31,12 @@ class Usage(NamedTuple):
 
 
 class Agent:
-    """One running `freshmount` command, started by the command `within`. Its events are awaited, never slept for."""
+    """One running `freshmount` command, started by the command `within`. Its events are awaited, never slept for.
+
+    `overheard`, if set, is called with everything that any agent says: each line, each page.
+    """
+
+    overheard: ClassVar[Callable[[str], None] | None] = None
 
     def __init__(
         self, command: str, config: Path, env: dict[str, str] | None = None, within: Sequence[str] = (), **popen: Any
@@ -55,6 +60,7 @@ class Agent:
         assert self.process.stderr is not None
         for line in self.process.stderr:
             self.lines.append(line)
+            self._overhear(line)
             try:
                 event = json.loads(line)
             except ValueError:
@@ -90,12 +96,18 @@ class Agent:
         self.await_page("/startupz", 200)
         return self
 
+    def _overhear(self, text: str) -> None:
+        if Agent.overheard:
+            Agent.overheard(text)
+
     def page(self, path: str) -> tuple[int, str]:
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=PATIENCE) as answer:
-                return answer.status, answer.read().decode()
+                status, text = answer.status, answer.read().decode()
         except urllib.error.HTTPError as error:
-            return error.code, error.read().decode()
+            status, text = error.code, error.read().decode()
+        self._overhear(text)
+        return status, text
 
     def await_page(self, path: str, status: int) -> str:
         return until(lambda: (page := self.page(path))[0] == status and page[1])

@@ -18,6 +18,8 @@ import pytest
 
 from tests.aws import Proxy, QuickStandIn
 from tests.pod import Pod
+from tests.running import Agent
+from tests.torture.canary import leaks
 
 ROW = "torture"  # the property under which a test reports its rows
 
@@ -61,6 +63,20 @@ def report(request: pytest.FixtureRequest) -> Iterator[Report]:
     assert report.violations == [], f"{len(report.violations)} violations, such as\n" + "\n".join(
         report.violations[:20]
     )
+
+
+@pytest.fixture(autouse=True)
+def _no_leak(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Every agent logs at DEBUG, and nothing that it says, in a stream or on a page, holds the canary in any form."""
+    found: list[str] = []
+
+    def overheard(text: str) -> None:
+        found.extend(f"{how}: {text[:200]}" for how in leaks(text))
+
+    monkeypatch.setenv("FRESHMOUNT_LOG_LEVEL", "debug")
+    monkeypatch.setattr(Agent, "overheard", staticmethod(overheard))
+    yield
+    assert found == []
 
 
 @pytest.fixture

@@ -21,6 +21,7 @@ import pytest
 
 from tests.pod import Pod
 from tests.running import Agent, running, until
+from tests.torture.canary import sealed
 from tests.torture.conftest import Length, Report
 
 # Says what it read at its start and at each SIGHUP, and how often it was told; deaf until it is asked to listen.
@@ -78,10 +79,12 @@ class Scene:
         self.pid_file = None if by_name else pod.home / "app.pid"
         self.apps: list[App] = []
         self.violations: list[str] = []
-        pod.put("db", "0")
+        pod.put("db", sealed("0"))
         process = f"{{name: {self.name}}}" if by_name else f"{{pidFile: {pod.home}/app.pid}}"
         self.config = pod.write(
-            pod.secret("db", "{path: db}"), notify=(f"{{name: app, signal: SIGHUP, process: {process}}}",), period="60s"
+            pod.secret("db", "{path: db, jmesPath: v}"),
+            notify=(f"{{name: app, signal: SIGHUP, process: {process}}}",),
+            period="60s",
         )
 
     def start(self, *words: str) -> App:
@@ -94,7 +97,7 @@ class Scene:
 
     def rotate(self, agent: Agent) -> None:
         self.number += 1
-        self.pod.rotate("db", str(self.number))
+        self.pod.rotate("db", sealed(str(self.number)))
         agent.process.send_signal(signal.SIGUSR1)
         until(lambda: self.pod.read("db") == str(self.number))
 
@@ -225,41 +228,51 @@ def test_a_pid_that_somebody_else_has_now_is_not_signalled(pod: Pod, length: Len
     )
 
 
-@pytest.mark.parametrize("content", ["", "huge", "link", "fifo", "directory", "gone", "1", "-1", "99999999"])
-def test_a_pid_file_that_is_none(pod: Pod, report: Report, content: str) -> None:
-    """It is refused with a sentence, nobody is told, and the agent goes on when it is mended."""
+def _plant(path: Path, kind: str, true: Path) -> None:
+    """Something that is no pid file."""
+    match kind:
+        case "huge":
+            with path.open("wb") as handle:
+                handle.truncate(1 << 40)
+        case "a link":
+            path.symlink_to(true)
+        case "a FIFO":
+            os.mkfifo(path)
+        case "a directory":
+            path.mkdir()
+        case "gone":
+            pass
+        case "empty":
+            path.touch()
+        case _:
+            path.write_text(kind)
+
+
+NO_PID_FILES = ("empty", "huge", "a link", "a FIFO", "a directory", "gone", "1", "-1", "99999999", "pid")
+
+
+def test_a_pid_file_that_is_none(pod: Pod, report: Report) -> None:
+    """It is refused with a sentence, nobody is told, and the app is told once when it is mended."""
     with scene_of(pod, by_name=False) as scene, running("run", scene.config) as agent:
         agent.ready()
-        app = scene.start()
-        path = scene.pid_file
+        app, path = scene.start(), scene.pid_file
         assert path is not None
-        path.rename(path.with_suffix(".true"))
-        match content:
-            case "huge":
-                with path.open("wb") as handle:
-                    handle.truncate(1 << 40)
-            case "link":
-                path.symlink_to(path.with_suffix(".true"))
-            case "fifo":
-                os.mkfifo(path)
-            case "directory":
-                path.mkdir()
-            case "gone":
-                pass
-            case _:
-                path.write_text(content)
-        scene.rotate(agent)
-        refused = agent.event("notification refused")["message"]
-        scene.expect("it names the file", str(path) in refused or "process 1" in refused, True)
-        scene.expect("told", app.said("hup"), [])
-        path.rmdir() if path.is_dir() else path.unlink(missing_ok=True)
-        path.with_suffix(".true").rename(path)
-        until(lambda: scene.settled(agent))
-        until(lambda: app.said("hup"))
-        scene.expect("told", app.said("hup"), ["1"])
+        for kind in NO_PID_FILES:
+            true = path.rename(path.with_suffix(".true"))
+            _plant(path, kind, true)
+            before = app.said("hup")
+            scene.rotate(agent)
+            refused = agent.event("notification refused")["message"]
+            scene.expect(f"{kind}: it says which", str(path) in refused or "process 1 " in refused, True)
+            scene.expect(f"{kind}: told", app.said("hup"), before)
+            path.rmdir() if path.is_dir() else path.unlink(missing_ok=True)
+            true.rename(path)
+            until(lambda: scene.settled(agent))
+            until(lambda before=before: app.said("hup") != before)
+            scene.expect(f"{kind}: told when mended", app.said("hup"), [*before, str(scene.number)])
         assert agent.stop() == 0
-    name = content if content in ("huge", "link", "fifo", "directory", "gone") else f"holds {content!r}"
-    report.row(f"a pid file that is none ({name}): refused, nobody told, told once when mended", "1", scene.violations)
+    promise = "a pid file that is empty, stale, huge, a link, a FIFO, …: refused, nobody told, told once when mended"
+    report.row(promise, f"{len(NO_PID_FILES)} kinds", scene.violations)
 
 
 class Odd:
@@ -313,13 +326,15 @@ def test_a_url_that_is_odd(pod: Pod, length: Length, report: Report, kind: str) 
     if "hangs" in kind and not length.full:
         pytest.skip("takes the time-out of a URL: only in `make torture`")
     server, violations, longest = Odd(*ODD[kind]), [], 0.0
-    pod.put("db", "0")
-    config = pod.write(pod.secret("db", "{path: db}"), notify=(f"{{name: url, url: '{server.url}'}}",), period="60s")
+    pod.put("db", sealed("0"))
+    config = pod.write(
+        pod.secret("db", "{path: db, jmesPath: v}"), notify=(f"{{name: url, url: '{server.url}'}}",), period="60s"
+    )
     try:
         with running("run", config) as agent:
             agent.ready()
             for turn in range(1, turns + 1):
-                pod.rotate("db", str(turn))
+                pod.rotate("db", sealed(str(turn)))
                 began = time.monotonic()
                 agent.process.send_signal(signal.SIGUSR1)
                 agent.event("notified", target="url")

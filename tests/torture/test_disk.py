@@ -20,6 +20,7 @@ import pytest
 
 from tests.pod import Pod
 from tests.running import Agent, running, until
+from tests.torture.canary import CANARY
 from tests.torture.conftest import Length, Report
 from tests.torture.outside import Outside
 
@@ -50,7 +51,8 @@ class Rotating:
         )  # fmt: skip
 
     def value(self) -> str:
-        return json.dumps({key: f"{self.number} {key} {self._filling}" for key in FILES.values()})
+        values = {key: f"{self.number} {key} {self._filling}" for key in FILES.values()}
+        return json.dumps({**values, "canary": CANARY})
 
     def rotate(self) -> None:
         self.number += 1

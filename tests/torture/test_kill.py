@@ -27,6 +27,7 @@ from agent.volume import Volume
 from tests.aws import Fault
 from tests.pod import Pod
 from tests.running import Agent, running, until
+from tests.torture.canary import CANARY, sealed
 from tests.torture.conftest import Length, Report
 from tests.torture.witness import TARGETS, Witness
 
@@ -56,7 +57,7 @@ class Scene:
                 "{path: db/password, jmesPath: password}",
                 "{path: db.json, format: json}",
             ),
-            pod.secret("api", "{path: api}"),
+            pod.secret("api", "{path: api, jmesPath: v}"),
             notify=witness.config,
             period="60s",
         )
@@ -64,8 +65,8 @@ class Scene:
     def rotate(self) -> None:
         self.number += 1
         self._told = self.witness.told()
-        self.pod.rotate("db", json.dumps({"user": f"u{self.number}", "password": f"p{self.number}"}))
-        self.pod.rotate("api", f"k{self.number}")
+        self.pod.rotate("db", json.dumps({"user": f"u{self.number}", "password": f"p{self.number}", "canary": CANARY}))
+        self.pod.rotate("api", sealed(f"k{self.number}"))
 
     def told(self) -> Counter[str]:
         """How often each target was told of the last rotation."""
@@ -86,7 +87,7 @@ class Scene:
                 content = place.read_text()
                 found.add(int(content[1:]) if content[:1] == prefix else f"torn {path}")
         combined = json.loads((self.pod.volume / "db.json").read_text())
-        return found | {int(value[1:]) for value in combined.values()}
+        return found | {int(combined[key][1:]) for key in ("user", "password")}
 
     def expect(self, what: str, seen: Any, *allowed: Any) -> None:
         if seen not in allowed:
@@ -170,8 +171,8 @@ class Chain:
 @pytest.mark.parametrize(
     ("what", "promise", "stride"),
     [
-        (FILES, "of a publish: one whole generation, everyone told, nothing left over", 29),
-        (TELLING, "of a notification: none lost; doubled only between delivery and record", 4),
+        (FILES, "of a publish: one whole generation, everyone told, nothing left over", 41),
+        (TELLING, "of a notification: none lost; doubled only between delivery and record", 5),
     ],
     ids=["publish", "notification"],
 )
@@ -255,7 +256,7 @@ def test_the_first_generation_is_killed_at_each_call(
     scene: Scene, length: Length, report: Report, command: str
 ) -> None:
     """There is all of it or nothing, the next start finishes it, and nobody is told of it."""
-    chain, nobody = Chain(scene, length, 37), scene.witness.told()
+    chain, nobody = Chain(scene, length, 61), scene.witness.told()
 
     def go(call: Call | None) -> bool:
         shutil.rmtree(scene.pod.volume, ignore_errors=True)
@@ -275,7 +276,7 @@ def test_the_first_generation_is_killed_at_each_call(
 
 def test_a_later_init_is_killed_at_each_call(scene: Scene, length: Length, report: Report) -> None:
     """The old set or the new one, the next start finishes it, and nobody is told of what `init` publishes."""
-    chain, nobody = Chain(scene, length, 37), scene.witness.told()
+    chain, nobody = Chain(scene, length, 61), scene.witness.told()
     with running("init", scene.config) as agent:
         assert agent.wait() == 0
 
@@ -308,11 +309,9 @@ def _dies(scene: Scene, command: str, call: Call | None, log: Path) -> bool:
         with traced(agent, FILES, call, log):
             scene.pod.proxy.heal()
             died = _dies_before(agent, "published", 1)
-            if command == "init":
-                died = agent.wait() == -signal.SIGKILL
-            elif not died:
-                assert agent.stop() == 0
-        return died
+            code = agent.wait() if died or command == "init" else agent.stop()
+        assert code in (0, -signal.SIGKILL)
+        return code == -signal.SIGKILL
 
 
 def _finish(scene: Scene, call: Call) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from tests.pod import Pod
 from tests.running import Agent, running, until
+from tests.torture.canary import CANARY
 from tests.torture.conftest import Length, Report
 from tests.torture.reader import COMBINED, PAIR, READERS, content
 from tests.torture.writers import WAYS
@@ -54,7 +55,7 @@ def _tried(counts: dict[str, int]) -> str:
 
 def test_no_reader_sees_a_torn_set_while_the_agent_is_killed(pod: Pod, length: Length, report: Report) -> None:
     """Nothing torn, empty or missing for anyone; nothing mixed for those who keep the reader's contract."""
-    generations, kills = length.choose(1000, 30), length.choose(40, 2)
+    generations, kills = length.choose(1000, 20), length.choose(40, 2)
     dice = random.Random(7)
     pod.put("db", _value(0))
     files = [f"{{path: {path}, jmesPath: {path.split('/')[1]}}}" for path in PAIR]
@@ -107,7 +108,7 @@ def test_other_ways_of_writing_do_show_bad_reads(home: Path, length: Length, rep
 
 
 def _value(number: int) -> str:
-    return json.dumps(dict.fromkeys(("user", "password"), content(number)))
+    return json.dumps({**dict.fromkeys(("user", "password"), content(number)), "canary": CANARY})
 
 
 def _rotate(pod: Pod, agent: Agent, number: int) -> None:

@@ -11,6 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from agent.volume import KEPT_AT_MOST
 from tests.pod import Pod
 from tests.running import Agent, Usage, running, until
+from tests.torture.canary import CANARY, sealed
 from tests.torture.conftest import Length, Report
 
 FLAT = 1.05  # memory at the end over memory after the first hundred
@@ -20,13 +21,13 @@ Held = tuple[Usage, int, set[str]]
 
 def test_rotations(pod: Pod, length: Length, report: Report) -> None:
     """Each is published and told; nothing is left of it but the generations that readers may have open."""
-    turns, warm = length.choose(10_000, 150), 100
+    turns, warm = length.choose(10_000, 60), length.choose(100, 30)
     config = _config(pod)
     violations: list[str] = []
     with running("run", config) as agent:
         agent.ready()
         for number in range(1, turns + 1):
-            pod.rotate("db", f"db{number}")
+            pod.rotate("db", sealed(f"db{number}"))
             agent.process.send_signal(signal.SIGUSR1)
             until(lambda number=number: pod.read("db") == f"db{number}", every=0.001)
             agent.lines.clear()  # the test's own memory
@@ -43,9 +44,9 @@ def test_rotations(pod: Pod, length: Length, report: Report) -> None:
 
 def test_reloads(pod: Pod, length: Length, report: Report) -> None:
     """Secrets and targets come and go with each config, and with them their files and series."""
-    turns, warm = length.choose(1_000, 110), 100
+    turns, warm = length.choose(1_000, 24), length.choose(100, 12)
     config, text = _config(pod), _config(pod).read_text()
-    pod.put("extra", "e")
+    pod.put("extra", CANARY)
     more = text.replace("secrets: [", f"secrets: [{pod.secret('extra', '{path: extra}')}, ")
     violations: list[str] = []
     with running("run", config) as agent:
@@ -69,7 +70,7 @@ def test_reloads(pod: Pod, length: Length, report: Report) -> None:
 
 def test_restarts(pod: Pod, length: Length, report: Report) -> None:
     """By SIGTERM and by kill -9, with a rotation while it was away."""
-    turns, warm = length.choose(500, 6), length.choose(100, 3)
+    turns, warm = length.choose(500, 4), length.choose(100, 2)
     config = _config(pod)
     held: list[Held] = []
     violations: list[str] = []
@@ -79,7 +80,7 @@ def test_restarts(pod: Pod, length: Length, report: Report) -> None:
             until(lambda number=number: number == 1 or pod.read("db") == f"db{number - 1}")
             if number in (warm, turns):
                 held.append(_held(agent, pod))
-            pod.rotate("db", f"db{number}")
+            pod.rotate("db", sealed(f"db{number}"))
             if number % 2:
                 violations += [] if agent.stop() == 0 else ["SIGTERM did not end it with 0"]
             else:
@@ -88,11 +89,11 @@ def test_restarts(pod: Pod, length: Length, report: Report) -> None:
 
 
 def _config(pod: Pod) -> Path:
-    pod.put("db", "db0")
-    pod.put("api", json.dumps({"key": "k"}))
+    pod.put("db", sealed("db0"))
+    pod.put("api", sealed("k"))
     return pod.write(
-        pod.secret("db", "{path: db}"),
-        pod.secret("api", "{path: api/key, jmesPath: key}"),
+        pod.secret("db", "{path: db, jmesPath: v}"),
+        pod.secret("api", "{path: api/key, jmesPath: v}"),
         notify=(f"{{name: marker, touch: {pod.home}/marker}}",),
         period="60s",
     )
