@@ -60,7 +60,7 @@ class Agent:
         assert self.process.stderr is not None
         for line in self.process.stderr:
             self.lines.append(line)
-            self._overhear(line)
+            self.overhear(line)
             try:
                 event = json.loads(line)
             except ValueError:
@@ -96,7 +96,7 @@ class Agent:
         self.await_page("/startupz", 200)
         return self
 
-    def _overhear(self, text: str) -> None:
+    def overhear(self, text: str) -> None:
         if Agent.overheard:
             Agent.overheard(text)
 
@@ -106,7 +106,7 @@ class Agent:
                 status, text = answer.status, answer.read().decode()
         except urllib.error.HTTPError as error:
             status, text = error.code, error.read().decode()
-        self._overhear(text)
+        self.overhear(text)
         return status, text
 
     def await_page(self, path: str, status: int) -> str:
@@ -176,4 +176,5 @@ def running(
             agent.process.kill()
         agent.wait()
         assert agent.process.stdout is not None
+        agent.overhear(agent.process.stdout.read())
         agent.process.stdout.close()
