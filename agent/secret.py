@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import functools
+import itertools
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator
@@ -17,6 +18,7 @@ from agent.config import FileSpec
 from agent.errors import ProjectionError
 
 LIMIT = 65_536  # bytes of a secret; https://docs.aws.amazon.com/secretsmanager/latest/userguide/reference_limits.html
+_FILE_LIMIT = 4 << 20  # characters of one file; an expression can double what it picks over and over
 _NAME_LIMIT = 255  # bytes of a file's name
 _SHOWN = 20  # keys that an error lists
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -220,13 +222,30 @@ def _plain(value: Any, where: str, key: str | None) -> str:
 
 def _compact(value: Any) -> str:
     """Compact JSON with the numbers as they were written, which json.dumps would read as floats and round."""
+    pieces, length = [], 0
+    for piece in _pieces(value):
+        pieces.append(piece)
+        length += len(piece)
+        if length > _FILE_LIMIT:
+            raise ProjectionError(f"more than {_FILE_LIMIT} characters come out for one file; pick less by jmesPath")
+    return "".join(pieces)
+
+
+def _pieces(value: Any) -> Iterator[str]:
     if isinstance(value, (_Float, _Integer)):
-        return value.literal
-    if isinstance(value, dict):
-        return "{" + ",".join(f"{_quoted(key)}:{_compact(item)}" for key, item in value.items()) + "}"
-    if isinstance(value, list):
-        return "[" + ",".join(map(_compact, value)) + "]"
-    return _quoted(value)
+        yield value.literal
+    elif isinstance(value, dict):
+        for mark, (key, item) in zip(itertools.chain("{", itertools.repeat(",")), value.items(), strict=False):
+            yield f"{mark}{_quoted(key)}:"
+            yield from _pieces(item)
+        yield "}" if value else "{}"
+    elif isinstance(value, list):
+        for mark, item in zip(itertools.chain("[", itertools.repeat(",")), value, strict=False):
+            yield mark
+            yield from _pieces(item)
+        yield "]" if value else "[]"
+    else:
+        yield _quoted(value)
 
 
 def _quoted(value: Any) -> str:

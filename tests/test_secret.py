@@ -278,3 +278,10 @@ def test_a_projection_is_whole_or_an_error(tree: Any, form: str, directory: bool
     if directory:
         picked = tree if expression in (None, "@") else tree[expression]
         assert files.keys() == {f"x/{key}" for key in picked}
+
+
+def test_an_expression_that_doubles_what_it_picks_is_refused() -> None:
+    """Forty times over would be more than any memory."""
+    expression = " | ".join(["@", *["[@, @]"] * 40])
+    with pytest.raises(ProjectionError, match="pick less"):
+        project(value('{"key": "value"}'), [file_spec("x", jmes_path=expression)])
