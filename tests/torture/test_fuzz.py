@@ -1,0 +1,346 @@
+"""Whatever a person or AWS hands over: configs, values, expressions. Hypothesis makes them up."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+from collections.abc import Callable
+from typing import Any
+
+import dotenv
+import jsonschema
+import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from agent import log
+from agent.config import Config, FileSpec, PidFile, ProcessName, Secret, Signal, Target, Touch, parse
+from agent.errors import ConfigError, ProjectionError
+from agent.secret import SecretValue, project
+from tests.configs import BEYOND, STRUCTURAL, VALID, document
+from tests.test_schema import SCHEMA
+from tests.test_secret import java_properties
+from tests.torture.canary import CANARY, leaks
+from tests.torture.conftest import Length, Report
+from tests.words import file_spec
+
+
+def fuzz(length: Length, full: int, short: int, test: Callable[..., None], *given_: Any) -> int:
+    """Run the test with that many made-up inputs, always the same ones in the short version."""
+    count = 0
+
+    @settings(
+        max_examples=length.choose(full, short),
+        deadline=None,
+        derandomize=not length.full,
+        database=None,
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(st.tuples(*given_))
+    def run(made: tuple[Any, ...]) -> None:
+        nonlocal count
+        count += 1
+        test(*made)
+
+    run()
+    return count
+
+
+# -- configs
+
+_SCALARS = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=12)
+    | st.sampled_from(["0400", "60", "1h", "SIGHUP", "../x", "a/../b", "[::]:1", "arn:aws:secretsmanager:x", "~", "NO"])
+)
+_TREES = st.recursive(
+    _SCALARS, lambda c: st.lists(c, max_size=4) | st.dictionaries(st.text(max_size=12), c, max_size=4), max_leaves=15
+)
+_ODD_YAML = st.sampled_from(
+    [
+        "&a [*a]",
+        "a: &a [1]\nb: *a",
+        "<<: {a: 1}",
+        "!!python/object:os.system x",
+        "a: !!binary aGk=",
+        "? [a]\n: b",
+        "--- a\n--- b",
+        "\t",
+        "a: |\n  x\n ",
+        "%YAML 1.1\n---\n{}",
+        "{a: 1, a: 2}",
+        "\x00",
+        "'",
+        "[" * 2000,
+        "\n".join(f"l{n}: &l{n} [{', '.join([f'*l{n - 1}'] * 9) if n else 'x'}]" for n in range(30)),
+    ]
+)
+
+
+@st.composite
+def _mutated(draw: Any) -> str:
+    """A valid config with something in it removed, doubled, renamed or replaced."""
+    tree = yaml.safe_load(draw(st.sampled_from(sorted((VALID | BEYOND).values()))))
+    for _ in range(draw(st.integers(1, 3))):
+        node: Any = tree
+        while True:
+            keys = list(node) if isinstance(node, dict) else list(range(len(node)))
+            if not keys:
+                break
+            key = draw(st.sampled_from(keys))
+            if isinstance(node[key], (dict, list)) and node[key] and draw(st.booleans()):
+                node = node[key]
+                continue
+            match draw(st.sampled_from(["remove", "replace", "rename", "double"])):
+                case "remove":
+                    del node[key]
+                case "rename" if isinstance(node, dict):
+                    node[f"{key}{draw(st.sampled_from(['s', 'x', '']))}"] = node.pop(key)
+                case "double" if isinstance(node, list):
+                    node.append(node[key])
+                case _:
+                    node[key] = draw(_TREES)
+            break
+    return yaml.safe_dump(tree, allow_unicode=draw(st.booleans()))
+
+
+_CONFIGS = (
+    st.text(max_size=300)
+    | _TREES.map(yaml.safe_dump)
+    | _mutated()
+    | _ODD_YAML
+    | st.sampled_from(sorted((VALID | BEYOND | STRUCTURAL).values()))
+)
+
+
+def _written(config: Config) -> str:
+    """The config as YAML again. A region of its own is written where an ARN does not say it."""
+    regions = {s.origin.region for s in config.secrets if not s.secret_id.startswith("arn:")}
+    endpoints = {s.origin.endpoint_url for s in config.secrets}
+    tree: dict[str, Any] = {
+        "apiVersion": "freshmount.dev/v1",
+        "kind": "Config",
+        "volume": {"path": config.volume_path},
+        "poll": {
+            "period": _duration(config.period),
+            "rotationPeriod": _duration(config.rotation_period),
+            "settle": _duration(config.settle),
+        },
+        "startup": {"timeout": _duration(config.startup_timeout)},
+        "staleAfter": _duration(config.stale_after),
+        "listen": f"[{config.listen.host}]:{config.listen.port}"
+        if ":" in config.listen.host
+        else f"{config.listen.host}:{config.listen.port}",
+        "secrets": [_secret(secret) for secret in config.secrets],
+    }
+    (endpoint,) = endpoints
+    (region,) = regions or {None}
+    tree |= {"endpointUrl": endpoint} if endpoint else {}
+    tree |= {"region": region} if region else {}
+    tree |= {"notify": [_target(target) for target in config.targets]} if config.targets else {}
+    return yaml.safe_dump(tree)
+
+
+def _duration(seconds: float) -> str:
+    millis = round(seconds * 1000)
+    return f"{millis // 1000}s{millis % 1000}ms"
+
+
+def _secret(secret: Secret) -> dict[str, Any]:
+    version = {"versionId": secret.version_id} if secret.version_id else {"versionStage": secret.version_stage}
+    return {
+        "name": secret.name,
+        "secretId": secret.secret_id,
+        "period": _duration(secret.period),
+        "optional": secret.optional,
+        "files": [_file(spec) for spec in secret.files],
+        **version,
+    }
+
+
+def _file(spec: FileSpec) -> dict[str, Any]:
+    kind = {"directory": spec.path} if spec.directory else {"path": spec.path, "format": spec.format}
+    return {**kind, "fileMode": f"{spec.mode:04o}", **({"jmesPath": spec.jmes_path} if spec.jmes_path else {})}
+
+
+def _target(target: Target) -> dict[str, Any]:
+    match target.action:
+        case Touch(path):
+            action: dict[str, Any] = {"touch": path}
+        case Signal(signal, ProcessName(name)):
+            action = {"signal": signal, "process": {"name": name}}
+        case Signal(signal, PidFile(path)):
+            action = {"signal": signal, "process": {"pidFile": path}}
+        case other:
+            action = {"url": other.url}  # type: ignore[union-attr]
+    watched = {"secrets": sorted(target.secrets)} if target.secrets is not None else {}
+    return {"name": target.name, "splay": _duration(target.splay), **action, **watched}
+
+
+def test_configs(length: Length, report: Report) -> None:
+    """Any text is a config that can be written and read again and that the schema accepts, or is refused with a place
+    in it for each problem; nothing else is raised."""
+    good = 0
+
+    def check(text: str) -> None:
+        nonlocal good
+        try:
+            config = parse(text, "c")
+        except ConfigError as refused:
+            lines = text.split("\n")
+            assert refused.problems
+            for problem in refused.problems:
+                assert 1 <= problem.line <= len(lines) + 1 and problem.column >= 1 and "\n" not in problem.message
+            return
+        good += 1
+        assert parse(_written(config), "again") == config
+        assert jsonschema.Draft7Validator(SCHEMA).is_valid(yaml.safe_load(text))
+
+    tried = fuzz(length, 20_000, 150, check, _CONFIGS)
+    assert good
+    report.row("any text is a config that round-trips or is refused with places", f"{tried:,} texts, {good:,} good", [])
+
+
+# -- values and files
+
+_CHARACTERS = st.text(st.characters(exclude_categories=("Cs",)), max_size=20)
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=10) | st.just(CANARY),
+    lambda c: st.lists(c, max_size=4) | st.dictionaries(st.text(max_size=8), c, max_size=5),
+    max_leaves=15,
+)
+_VALUES = (
+    _JSON.map(lambda tree: json.dumps(tree).encode())
+    | _JSON.map(lambda tree: json.dumps(tree).encode()[:-1])
+    | st.binary(max_size=60).map(lambda raw: CANARY.encode() + raw)
+    | st.just(b"[" * 30_000)
+    | st.integers(4290, 4310).map(lambda digits: f'{{"a": {"7" * digits}, "b": 1e400, "c": 1.10}}'.encode())
+)
+_WORDS = st.sampled_from(
+    ["a", "b", '"a b"', "*", "[]", "[0]", "[*]", "@", "`null`", "`1`", "'raw'", "{x: a}", "[a, b]"]
+)
+_FUNCTIONS = st.sampled_from(
+    [
+        "sum",
+        "length",
+        "to_string",
+        "keys",
+        "values",
+        "join",
+        "sort",
+        "max",
+        "merge",
+        "not_null",
+        "reverse",
+        "type",
+        "map",
+    ]
+)
+_EXPRESSIONS = st.recursive(
+    _WORDS,
+    lambda c: st.one_of(
+        st.tuples(c, c).map(lambda p: f"{p[0]}.{p[1]}"),
+        st.tuples(c, c).map(lambda p: f"{p[0]} | {p[1]}"),
+        st.tuples(c, c).map(lambda p: f"{p[0]} || {p[1]}"),
+        st.tuples(c, c).map(lambda p: f"[?{p[0]} == {p[1]}]"),
+        st.tuples(_FUNCTIONS, c).map(lambda p: f"{p[0]}({p[1]})"),
+        st.tuples(c, c).map(lambda p: f"[{p[0]}, {p[1]}]"),
+    ),
+    max_leaves=8,
+) | st.text(max_size=15)
+_FORMATS = st.sampled_from(["raw", "json", "dotenv", "properties"])
+
+
+def test_values(length: Length, report: Report) -> None:
+    """Any value under any spec gives every file that was asked for, or one error that carries nothing of the value."""
+    whole = 0
+
+    def check(value: bytes, form: Any, directory: bool, expression: str | None, text: bool) -> None:
+        nonlocal whole
+        first = file_spec("first")
+        second = file_spec("second", format=form, directory=directory, jmes_path=expression)
+        try:
+            files = project(SecretValue(value, text=text), (first, second))
+        except ProjectionError as error:
+            chain: BaseException | None = error
+            while chain is not None:
+                said = f"{chain} {chain!r} {vars(chain)} {log.describe(error)}"
+                # An expression or a key may be part of an error; the test's do not hold the canary.
+                assert leaks(said) == [], said
+                chain = chain.__cause__ or chain.__context__
+            return
+        whole += 1
+        assert "first" in files and any(path.split("/")[0] == "second" for path in files)
+        assert all(0 < len(file.content) <= 8 << 20 for file in files.values())
+
+    valid = _EXPRESSIONS.filter(_compiles)
+    tried = fuzz(length, 30_000, 200, check, _VALUES, _FORMATS, st.booleans(), st.none() | valid, st.booleans())
+    assert whole
+    report.row(
+        "any value under any spec and expression: all its files, or an error without the value",
+        f"{tried:,} projections, {whole:,} whole",
+        [],
+    )
+
+
+def _compiles(expression: str) -> bool:
+    """Whether a config accepts the expression."""
+    text = document(files=f"{{path: c, jmesPath: {json.dumps(expression)}}}")
+    try:
+        parse(text, "c")
+    except ConfigError:
+        return False
+    return True
+
+
+_NAMES = st.from_regex(r"FM_[A-Za-z0-9_]{0,8}", fullmatch=True)
+_SHELL = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0"), max_size=40)
+_PLAIN = st.text(st.characters(exclude_categories=("Cs", "Cc"), exclude_characters="'\\$"), max_size=40)
+
+
+def _projected(tree: dict[str, str], form: Any) -> bytes:
+    (file,) = project(SecretValue(json.dumps(tree).encode(), text=True), (file_spec("x", format=form),)).values()
+    return file.content.reveal()
+
+
+def test_what_a_shell_reads_back(length: Length, report: Report) -> None:
+    """The exact bytes; many values in one sh, which is what takes the time."""
+    values = 0
+
+    def check(trees: list[dict[str, str]]) -> None:
+        nonlocal values
+        script, expected = b"", []
+        for tree in trees:
+            script += _projected(tree, "dotenv")
+            script += b"".join(f"printf '%s\\0' \"${name}\"\n".encode() for name in tree)
+            expected += list(tree.values())
+        said = subprocess.run(["sh", "-s"], input=script, capture_output=True, check=True).stdout
+        assert said.decode().split("\0")[:-1] == expected
+        values += len(expected)
+
+    trees = st.dictionaries(_NAMES, _SHELL, min_size=1, max_size=5)
+    fuzz(length, 1000, 10, check, st.lists(trees, min_size=1, max_size=30))
+    report.row("dotenv is read back by sh to the same bytes", f"{values:,} values", [])
+
+
+def test_what_libraries_read_back(length: Length, report: Report) -> None:
+    """python-dotenv for plain values, properties as java.util.Properties documents them, JSON with the numbers kept."""
+
+    def check(plain: dict[str, str], any_: dict[str, str], number: str) -> None:
+        text = _projected(plain, "dotenv").decode()
+        assert dict(dotenv.dotenv_values(stream=io.StringIO(text), interpolate=False)) == plain
+        assert java_properties(_projected(any_, "properties")) == any_
+        assert json.loads(_projected(any_, "json")) == any_
+        value = SecretValue(f'{{"n":{number}}}'.encode(), text=True)
+        (file,) = project(value, (file_spec("x", format="json"),)).values()
+        assert file.content.reveal() == value.reveal()
+
+    numbers = st.from_regex(r"-?(0|[1-9][0-9]{0,30})(\.[0-9]{1,20})?([eE][+-]?[0-9]{1,4})?", fullmatch=True)
+    plain = st.dictionaries(_NAMES, _PLAIN, min_size=1, max_size=5)
+    any_ = st.dictionaries(_CHARACTERS, _CHARACTERS, min_size=1, max_size=5)
+    tried = fuzz(length, 10_000, 100, check, plain, any_, numbers)
+    report.row("dotenv, properties and JSON are read back by others as they were", f"{tried:,} values each", [])
