@@ -249,7 +249,12 @@ def _pieces(value: Any) -> Iterator[str]:
 
 
 def _quoted(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False)
+    """A string, a boolean or null, or a number that a function of jmespath came to, as JSON."""
+    try:
+        return json.dumps(value, ensure_ascii=False, allow_nan=False)
+    except (TypeError, ValueError):
+        pass
+    raise ProjectionError("jmesPath comes to an expression, or to a number without end, which JSON cannot hold")
 
 
 def _dotenv(key: str, value: Any, where: str) -> str:

@@ -285,3 +285,11 @@ def test_an_expression_that_doubles_what_it_picks_is_refused() -> None:
     expression = " | ".join(["@", *["[@, @]"] * 40])
     with pytest.raises(ProjectionError, match="pick less"):
         project(value('{"key": "value"}'), [file_spec("x", jmes_path=expression)])
+
+
+@pytest.mark.parametrize("expression", ["&key", "[&key]", "{a: &key}", "sum(large)", "[sum(large)]", "sum(long)"])
+def test_an_expression_that_comes_to_no_json_is_refused(expression: str) -> None:
+    """A reference to an expression, or a number that is too large, is no content of a file."""
+    tree = f'{{"key": 1, "large": [1e400], "long": [{"9" * 4299}, {"9" * 4299}, {"9" * 4300}]}}'
+    for form in ("raw", "json"):
+        assert "JSON cannot hold" in refusal(tree, jmes_path=expression, format=form)

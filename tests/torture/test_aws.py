@@ -126,7 +126,7 @@ def test_whatever_aws_does_the_files_stay_and_the_agent_recovers(pod: Pod, lengt
         before = agent.usage()
         for worst in FAULTS if length.full else FAULTS[1:-3:6]:
             fault = worst.fault()
-            seconds = 1.5 * CALL_LIMIT if worst.hangs else length.choose(8, 1)
+            seconds = 1.5 * CALL_LIMIT if worst.hangs else length.choose(6, 1)
             outage.violations = []
             tried, recovered = outage.meet(
                 worst.name,

@@ -114,6 +114,7 @@ class Machine(RuleBasedStateMachine):
     @rule()
     def restart(self) -> None:
         self.agent.restart()
+        self.agent.volume.published()  # the first that a process does, before a neighbour can come in between
         if self.lost:
             self.owes.clear()
             self.retold, self.lost = True, False
@@ -144,8 +145,11 @@ class Machine(RuleBasedStateMachine):
 
     @rule()
     def accept(self) -> None:
+        """The targets accept again, and are told of all that they are owed, whether or not AWS answers."""
         if (self.home / "away").exists():
             (self.home / "away").rename(self.home / "targets")
+        self._settle()
+        assert self.owes == {}, "a change was lost"
 
     # -- what a neighbour does
 
@@ -248,16 +252,19 @@ class Machine(RuleBasedStateMachine):
         if generation >= self.owes.get(target, 0):
             self.owes.pop(target, None)
 
+    def _settle(self) -> None:
+        for _ in range(4):
+            self.agent.clock.seconds += 1000
+            self.live()
+
     def teardown(self) -> None:
         """When everything is well again, everything is as it should be."""
         try:
             self.accept()
+            self.source.failing.clear()
             for name in NAMES:
                 self.rotate(name, True)
-            self.source.failing.clear()
-            for _ in range(4):
-                self.agent.clock.seconds += 1000
-                self.live()
+            self._settle()
             published = self.agent.volume.published()
             assert not published.damage
             assert published.secrets.keys() == {s.name for s in self.agent.config.secrets}
