@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 # pytest-xdist: one worker per core, tests of one file stay together
 PYTEST_ARGS ?= -n auto --dist loadfile
 
-.PHONY: help demo test torture check format clean
+.PHONY: help demo test torture check format lock image image-test clean
 help:
 	@printf '%s\n' 'make demo    the whole story on an embedded stand-in for AWS' \
 	  'make test    all tests, with coverage' 'make torture the promises under fire, at full length' \
@@ -32,10 +32,23 @@ check: $(VENV)/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/shellcheck --external-sources .ci/run image/*.sh
+	$(BIN)/hadolint Dockerfile
 
 format: $(VENV)/installed
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# What the image installs: the run-time dependencies of setup.cfg, resolved and hashed, for every platform.
+lock: $(VENV)/installed
+	$(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --python-version 3.13 --no-emit-index-url \
+	  --custom-compile-command 'make lock' --output-file requirements.lock setup.cfg
+
+image: $(VENV)/installed
+	PYTHON=$(BIN)/python image/build.sh $(IMAGE)
+
+image-test: $(VENV)/installed
+	PYTHON=$(BIN)/python image/test.sh $(IMAGE)
+
 clean:
-	rm -rf $(VENV) .coverage .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
+	rm -rf $(VENV) image/wheels/*.whl .coverage .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info

@@ -1,0 +1,35 @@
+# The image: an interpreter, the agent and what it imports, and nothing else; no shell and no package manager.
+# docs/image.md says what is in it, how large it is and how to verify it.
+ARG BASE=python:3.13-slim
+
+FROM ${BASE} AS build
+# `make image` fills image/wheels and sets this to 1, so that nothing is downloaded here.
+ARG PIP_NO_INDEX=0
+WORKDIR /build
+COPY requirements.lock ./
+COPY image ./image
+RUN python3 -m pip install --root-user-action ignore --no-cache-dir --no-compile --no-deps --require-hashes --only-binary :all: \
+        --find-links image/wheels --target site --requirement requirements.lock
+COPY agent ./agent
+# The three trees become three layers: what changes seldom comes first. The smoke test runs in the very files of the image.
+RUN python3 image/assemble.py site agent /out \
+    && mkdir /smoke && cp -a /out/*/. /smoke \
+    && chroot /smoke /usr/local/bin/python3.13 -IB - < image/smoke.py
+
+FROM scratch
+ARG VERSION=0.1.0
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="freshmount" \
+      org.opencontainers.image.description="Keeps the secret files of a Kubernetes pod fresh" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}"
+COPY --from=build /out/python/ /
+COPY --from=build /out/packages/ /
+COPY --from=build /out/agent/ /
+ENV PATH=/usr/local/bin SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt
+# The bytecode is there, compiled by this very interpreter, and the root file system is read-only.
+ENV PYTHONDONTWRITEBYTECODE=1
+USER 65532:65532
+EXPOSE 9105
+ENTRYPOINT ["freshmount"]

@@ -1,0 +1,159 @@
+"""Lays out the files of the image: ``assemble.py SITE AGENT OUT``, run by the interpreter that is to be in it.
+
+SITE is where pip put the packages, AGENT the agent's source. OUT gets three trees, one a layer each: `python`,
+`packages` and `agent`.
+"""
+
+from __future__ import annotations
+
+import compileall
+import json
+import os
+import py_compile
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+# Of the standard library: development, other user interfaces, and databases; 30 MB that nothing here imports.
+NOT_IN_STDLIB = (
+    *("__pycache__", "site-packages", "dist-packages", "config-*", "sitecustomize.py"),
+    *("ensurepip", "idlelib", "lib2to3", "pydoc_data", "test", "tests", "tkinter", "turtle*", "venv"),
+    *(
+        "curses",
+        "dbm",
+        "sqlite3",
+        "readline*",
+        "_curses*",
+        "_dbm*",
+        "_gdbm*",
+        "_sqlite3*",
+        "_test*",
+        "_tkinter*",
+        "xx*",
+    ),
+)
+# Of botocore's 440 services: the one that is asked, and those of which the credential chain may need a client.
+SERVICES = {"secretsmanager", "sts", "sso", "sso-oidc", "signin"}
+ENDPOINTS = {"secretsmanager", "sts", "portal.sso", "oidc", "signin"}  # their names in endpoints.json
+NOT_IN_PACKAGES = ("bin", "__pycache__", "tests", "testing")
+USERS = "root:x:0:0:root:/:/nonexistent\nfreshmount:x:65532:65532:freshmount:/:/nonexistent\n"
+
+
+def main(site: Path, agent: Path, out: Path) -> None:
+    home = Path(sysconfig.get_path("purelib"))
+    packages = out / "packages" / home.relative_to("/")
+    shutil.copytree(site, packages, ignore=shutil.ignore_patterns(*NOT_IN_PACKAGES))
+    before = _endpoints(packages)
+    _prune_botocore(packages)
+    if _endpoints(packages) != before:
+        raise SystemExit("the pruning moved an endpoint of AWS; look at SERVICES and ENDPOINTS")
+    shutil.copytree(agent, out / "agent" / home.relative_to("/") / "agent")
+    _command(out / "agent")
+    python = out / "python"
+    _interpreter(python)
+    _system(python)
+    for library in sorted(_libraries([python, packages])):
+        _copy(library, python)
+    for tree in out.iterdir():
+        compileall.compile_dir(
+            tree, quiet=1, stripdir=str(tree), invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH
+        )
+
+
+def _prune_botocore(packages: Path) -> None:
+    """In place: another data directory, by AWS_DATA_PATH, would switch botocore to its legacy endpoint resolver."""
+    for service in (packages / "botocore" / "data").iterdir():
+        if service.is_dir() and service.name not in SERVICES:
+            shutil.rmtree(service)
+    for resource in (packages / "boto3" / "data").iterdir():
+        shutil.rmtree(resource) if resource.is_dir() else resource.unlink()
+    path = packages / "botocore" / "data" / "endpoints.json"
+    endpoints = json.loads(path.read_text())
+    for partition in endpoints["partitions"]:
+        partition["services"] = {name: s for name, s in partition["services"].items() if name in ENDPOINTS}
+    path.write_text(json.dumps(endpoints, separators=(",", ":")))
+
+
+def _endpoints(packages: Path) -> str:
+    """Where secretsmanager and sts are asked, in every region of every partition, as botocore says."""
+    script = """
+import botocore.session
+session = botocore.session.Session()
+for partition in session.get_available_partitions():
+    for region in session.get_available_regions("sts", partition):
+        for service in ("secretsmanager", "sts"):
+            keys = {"aws_access_key_id": "x", "aws_secret_access_key": "x"}
+            print(session.create_client(service, region, **keys).meta.endpoint_url)
+"""
+    found = subprocess.run(
+        [sys.executable, "-IB", "-c", f"import sys; sys.path.insert(0, {str(packages)!r})\n{script}"],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    if found.count("\n") < 60:
+        raise SystemExit("botocore names fewer endpoints than there are regions")
+    return found
+
+
+def _command(root: Path) -> None:
+    command = root / "usr/local/bin/freshmount"
+    command.parent.mkdir(parents=True)
+    command.write_text(f"#!{os.path.realpath(sys.executable)} -IB\nfrom agent.cli import entry\n\nentry()\n")
+    command.chmod(0o755)
+
+
+def _interpreter(root: Path) -> None:
+    executable = Path(os.path.realpath(sys.executable))
+    _copy(executable, root)
+    short = root / "usr/local/bin" / f"python3.{sys.version_info.minor}"
+    if not short.exists():
+        short.parent.mkdir(parents=True, exist_ok=True)
+        short.symlink_to(executable)
+    for name in ("stdlib", "platstdlib"):
+        library = Path(sysconfig.get_path(name))
+        shutil.copytree(
+            library,
+            root / library.relative_to("/"),
+            ignore=shutil.ignore_patterns(*NOT_IN_STDLIB),
+            dirs_exist_ok=True,
+            ignore_dangling_symlinks=True,
+        )
+
+
+def _system(root: Path) -> None:
+    """What a process expects to find besides itself."""
+    for name in ("lib", "lib64"):  # links into /usr, where the loader is looked for
+        if os.path.islink(f"/{name}"):
+            (root / name).symlink_to(os.readlink(f"/{name}"))
+    for name in ("/etc/ssl/certs/ca-certificates.crt", "/etc/ld.so.cache"):  # the cache knows libraries in /usr/local
+        _copy(Path(name), root)
+    (root / "etc/passwd").write_text(USERS)
+    (root / "etc/group").write_text("root:x:0:\nfreshmount:x:65532:\n")
+    (root / "etc/nsswitch.conf").write_text("hosts: files dns\n")
+    (root / "tmp").mkdir(mode=0o1777)
+    (root / "tmp").chmod(0o1777)
+
+
+def _libraries(trees: list[Path]) -> set[Path]:
+    """The shared libraries, and the loader, that the programs and modules in these trees need."""
+    found: set[Path] = set()
+    programs = [p for tree in trees for p in tree.rglob("*") if p.is_file() and (".so" in p.name or "bin" in p.parts)]
+    for program in programs:
+        said = subprocess.run(["ldd", program], capture_output=True, text=True, check=False).stdout
+        found |= {Path(path) for path in re.findall(r"(?:=> |^\t)(/\S+) \(0x", said, re.MULTILINE)}
+    return found
+
+
+def _copy(path: Path, root: Path) -> None:
+    """The file under its own path; `lib` and `lib64` are links into `usr`, as they are here."""
+    where = root / os.path.realpath(path.parent).lstrip("/")
+    where.mkdir(parents=True, exist_ok=True)
+    shutil.copy2(path, where / path.name)
+
+
+if __name__ == "__main__":
+    main(*map(Path, sys.argv[1:]))

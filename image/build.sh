@@ -1,0 +1,21 @@
+#!/usr/bin/env bash
+# Build the image and name it $1 (default: freshmount:<version>). PYTHON: an interpreter with pip, to fetch the wheels.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+# shellcheck source=image/engine.sh
+. image/engine.sh
+
+version=$(sed -n 's/^__version__ = "\(.*\)"/\1/p' agent/__init__.py)
+name=${1:-freshmount:$version}
+base=python:3.13-slim
+
+image/base.sh "$base"
+# Fetched by this machine's pip, with its proxy and certificates, so that the build itself needs no network.
+machine=$(uname -m)
+"${PYTHON:-python3}" -m pip download --quiet --disable-pip-version-check --no-deps --require-hashes --only-binary :all: \
+  --implementation cp --python-version 3.13 --platform "manylinux2014_$machine" --platform "manylinux_2_28_$machine" \
+  --dest image/wheels --requirement requirements.lock
+
+"${BUILD[@]}" --quiet --build-arg PIP_NO_INDEX=1 --build-arg BASE="$base" --build-arg VERSION="$version" \
+  --build-arg REVISION="$(git rev-parse HEAD 2>/dev/null || echo unknown)" --tag "$name" . >/dev/null
+echo "built $name with $ENGINE"

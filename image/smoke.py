@@ -1,0 +1,85 @@
+"""Run within the files of the image while it is built: everything that the agent can need there is there."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import io
+import os
+import ssl
+import sys
+import tempfile
+
+import boto3
+import botocore.session
+from botocore.credentials import create_credential_resolver
+from watchdog.observers import Observer
+
+import agent.cli
+import agent.daemon  # all that `run` and `init` import
+from agent.process import keep_private
+
+REGIONS = {"aws": "eu-west-1", "aws-cn": "cn-north-1", "aws-us-gov": "us-gov-west-1"}
+ASSUMED = """
+[profile base]
+role_arn = arn:aws:iam::111122223333:role/base
+web_identity_token_file = /nonexistent
+[profile above]
+role_arn = arn:aws:iam::111122223333:role/above
+source_profile = base
+"""
+
+
+def main() -> None:
+    for partition, region in REGIONS.items():
+        session = boto3.session.Session(region_name=region)
+        suffix = "amazonaws.com.cn" if partition == "aws-cn" else "amazonaws.com"
+        for service in ("secretsmanager", "sts"):
+            client = session.client(service, aws_access_key_id="x", aws_secret_access_key="x")
+            assert client.meta.endpoint_url == f"https://{service}.{region}.{suffix}", client.meta.endpoint_url
+            assert client.meta.partition == partition
+        for service in ("sso", "sso-oidc"):
+            session.client(service, aws_access_key_id="x", aws_secret_access_key="x")
+    _credential_providers()
+    assert len(ssl.create_default_context(cafile=os.environ.get("SSL_CERT_FILE", _BUNDLE)).get_ca_certs()) > 50
+    _watches()
+    keep_private()
+    for absent in ("pip", "setuptools", "ensurepip", "moto"):
+        assert importlib.util.find_spec(absent) is None, f"{absent} is in the image"
+    for shell in ("sh", "bash", "busybox", "apt-get"):
+        assert not any(os.path.exists(f"/{place}/{shell}") for place in ("bin", "usr/bin", "sbin", "usr/sbin"))
+    with contextlib.redirect_stderr(io.StringIO()):
+        assert agent.cli.main(["check", "--config", "/nonexistent"], {}) == 2
+    print(f"smoke test: Python {sys.version.split()[0]}, botocore {botocore.__version__}, all there")
+
+
+_BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
+
+
+def _credential_providers() -> None:
+    """IRSA, Pod Identity, assumed roles and the instance's: each provider can be made, and IRSA and an assumed role get
+    as far as the token that is not there."""
+    providers = [provider.METHOD for provider in create_credential_resolver(botocore.session.Session()).providers]
+    for wanted in ("env", "assume-role", "assume-role-with-web-identity", "container-role", "iam-role"):
+        assert wanted in providers, providers
+    with tempfile.NamedTemporaryFile("w", suffix=".ini") as config:
+        config.write(ASSUMED)
+        config.flush()
+        for profile in ("base", "above"):
+            os.environ.update(AWS_CONFIG_FILE=config.name, AWS_PROFILE=profile, AWS_DEFAULT_REGION="eu-west-1")
+            try:
+                boto3.session.Session().get_credentials().get_frozen_credentials()
+            except FileNotFoundError as error:
+                assert error.filename == "/nonexistent"
+            else:
+                raise AssertionError("a token that is not there was read")
+
+
+def _watches() -> None:
+    """inotify by ctypes, for which some systems need a compiler."""
+    observer = Observer()
+    observer.start()
+    observer.stop()
+
+
+main()

@@ -1,0 +1,197 @@
+"""The built image, run for real: locked down as in a cluster, beside an app that shares volume and process namespace.
+
+`make image-test` runs it; IMAGE names the image, ENGINE the engine. AWS is moto's server on the loopback.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+import urllib.error
+import urllib.request
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.aws import StandIn
+from tests.running import until
+
+ENGINE, IMAGE = os.environ["ENGINE"], os.environ["IMAGE"]
+BASE = os.environ.get("BASE", "python:3.13-slim")  # has an interpreter for the app
+# podman would put writable tmpfs over /tmp and /run; docker does not.
+READ_ONLY = ("--read-only", "--read-only-tmpfs=false") if ENGINE == "podman" else ("--read-only",)
+LOCKED = (*READ_ONLY, "--cap-drop=ALL", "--security-opt=no-new-privileges", "--user=65532:65532", "--network=host")
+APP_USER = ("--user=65532:65532", "--entrypoint=python3")
+PORT = 19105
+APP = """
+import os, signal
+def reread(*_): print("hup", open("/freshmount/secrets/db/password").read(), flush=True)
+signal.signal(signal.SIGHUP, reread)
+open("/proc/self/comm", "w").write("web")
+print("start", open("/freshmount/secrets/db/password").read(), flush=True)
+while True: signal.pause()
+"""
+
+
+def engine(*argv: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([ENGINE, *argv], capture_output=True, text=True, check=check)
+
+
+class Pod:
+    """A pause container whose process namespace the others share, a Memory emptyDir with fsGroup, a ConfigMap."""
+
+    def __init__(self, aws: StandIn) -> None:
+        self.aws, self.name = aws, f"freshmount-test-{uuid.uuid4().hex[:8]}"
+        self.home = Path(tempfile.mkdtemp(dir="/dev/shm"))
+        self.home.chmod(0o755)
+        self.volume, self.config = self.home / "volume", self.home / "config"
+        self.volume.mkdir()
+        os.chown(self.volume, 0, 65532)
+        self.volume.chmod(0o3777)  # as kubelet leaves it
+        self.config.mkdir()
+        self.arn = aws.put(self.name, json.dumps({"password": "pw-1"}))
+        self.write()
+        self.containers: list[str] = []
+        self.run(
+            "pause", BASE, "--user=65532:65532", "--entrypoint=python3", "--", "-c", "import signal; signal.pause()"
+        )
+
+    def write(self, more: str = "") -> None:
+        (self.config / "config.yaml").write_text(
+            f"""
+apiVersion: freshmount.dev/v1
+kind: Config
+endpointUrl: {self.aws.url}
+poll: {{period: 500ms}}
+startup: {{timeout: 20s}}
+listen: "127.0.0.1:{PORT}"
+secrets: [{{name: db, secretId: "{self.arn}", files: [{{path: db/password, jmesPath: password}}]}}]
+notify: [{{name: web, signal: SIGHUP, process: {{name: web}}}}]
+{more}
+"""
+        )
+
+    def run(self, name: str, image: str, *options: str, wait: bool = False) -> subprocess.CompletedProcess[str]:
+        """One container of the pod: options, then after `--` the arguments of its command."""
+        split = options.index("--") if "--" in options else len(options)
+        shared = [] if name == "pause" else [f"--pid=container:{self.name}-pause"]
+        self.containers.append(f"{self.name}-{name}")
+        return engine(
+            "run",
+            *([] if wait else ["--detach"]),
+            f"--name={self.name}-{name}",
+            *shared,
+            f"--volume={self.volume}:/freshmount",
+            f"--volume={self.config}:/etc/freshmount:ro",
+            "--env=AWS_ACCESS_KEY_ID=x",
+            "--env=AWS_SECRET_ACCESS_KEY=x",
+            *options[:split],
+            image,
+            *options[split + 1 :],
+            check=not wait,
+        )
+
+    def agent(self, name: str, *arguments: str, wait: bool = False) -> subprocess.CompletedProcess[str]:
+        return self.run(name, IMAGE, *LOCKED, "--", *arguments, wait=wait)
+
+    def logs(self, name: str) -> str:
+        said = engine("logs", f"{self.name}-{name}")
+        return said.stdout + said.stderr
+
+    def exit_code(self, name: str) -> int:
+        return int(engine("wait", f"{self.name}-{name}").stdout)
+
+    def close(self) -> None:
+        for container in reversed(self.containers):
+            engine("rm", "--force", "--time=0", container, check=False)
+        shutil.rmtree(self.home)
+
+
+@pytest.fixture
+def pod() -> Iterator[Pod]:
+    os.environ.update(AWS_ACCESS_KEY_ID="x", AWS_SECRET_ACCESS_KEY="x")
+    with StandIn() as aws:
+        pod = Pod(aws)
+        yield pod
+        pod.close()
+
+
+def page(path: str) -> int:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{PORT}{path}") as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        return error.code
+    except OSError:
+        return 0
+
+
+def test_init_then_run_then_a_rotation_reaches_the_app(pod: Pod) -> None:
+    """As in a cluster: the volume fills, the app starts, is told of a rotation once, and SIGTERM ends the agent."""
+    done = pod.agent("init", "init", wait=True)
+    assert done.returncode == 0, done.stderr
+    file = pod.volume / "secrets" / "db" / "password"
+    assert file.read_text() == "pw-1"
+    assert (file.stat().st_uid, file.stat().st_gid, oct(file.stat().st_mode & 0o7777)) == (65532, 65532, "0o440")
+    assert "sticky" not in done.stderr
+    pod.run("app", BASE, *APP_USER, "--", "-c", APP)
+    until(lambda: "start pw-1" in pod.logs("app"))
+    pod.agent("run", "run")
+    until(lambda: page("/startupz") == 200)
+    pod.aws.rotate(pod.name, json.dumps({"password": "pw-2"}))
+    until(lambda: "hup pw-2" in pod.logs("app"))
+    assert pod.logs("app").count("hup") == 1
+    assert page("/livez") == page("/readyz") == page("/metrics") == 200
+    began = time.monotonic()
+    engine("kill", "--signal=TERM", f"{pod.name}-run")
+    assert pod.exit_code("run") == 0
+    assert time.monotonic() - began < 10, "SIGTERM did not end it"
+    assert "pw-" not in pod.logs("run") + pod.logs("init")
+
+
+def test_sigterm_ends_it_as_the_first_process(pod: Pod) -> None:
+    """Without a shared process namespace the agent is PID 1, which no default action ends."""
+    pod.containers.append(f"{pod.name}-alone")
+    engine(
+        "run", "--detach", f"--name={pod.name}-alone", *LOCKED, f"--volume={pod.volume}:/freshmount",
+        f"--volume={pod.config}:/etc/freshmount:ro", "--env=AWS_ACCESS_KEY_ID=x", "--env=AWS_SECRET_ACCESS_KEY=x",
+        IMAGE, "run",
+    )  # fmt: skip
+    until(lambda: page("/startupz") == 200)
+    engine("kill", "--signal=TERM", f"{pod.name}-alone")
+    assert pod.exit_code("alone") == 0
+
+
+def test_a_bad_config_exits_two_and_says_why_where_kubectl_shows_it(pod: Pod) -> None:
+    """Exit code and termination log."""
+    pod.write(more="unknown: 1")
+    log = pod.home / "termination-log"
+    log.touch()
+    log.chmod(0o666)
+    done = pod.run("bad", IMAGE, *LOCKED, f"--volume={log}:/dev/termination-log", "--", "run", wait=True)
+    assert done.returncode == 2 and "'unknown' is not known" in done.stderr
+    assert "'unknown' is not known" in log.read_text()
+
+
+@pytest.mark.parametrize("program", ["sh", "bash", "cat", "pip", "apt-get", "ls"])
+def test_there_is_nothing_to_run_but_the_agent(program: str) -> None:
+    """No shell, no tool, no package manager."""
+    done = engine("run", "--rm", *LOCKED, f"--entrypoint={program}", IMAGE, check=False)
+    assert done.returncode in (126, 127), done.stderr
+
+
+def test_what_the_image_says_of_itself() -> None:
+    """A numeric uid for runAsNonRoot, the command in vector form, the port, the OCI labels."""
+    (found,) = json.loads(engine("image", "inspect", IMAGE).stdout)
+    config = found["Config"]
+    assert config["User"] == "65532:65532" and config["Entrypoint"] == ["freshmount"]
+    assert list(config["ExposedPorts"]) == ["9105/tcp"] and not config.get("Cmd")
+    labels = config["Labels"]
+    for name in ("title", "description", "licenses", "version", "revision"):
+        assert labels[f"org.opencontainers.image.{name}"], name
