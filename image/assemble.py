@@ -145,7 +145,9 @@ def _libraries(trees: list[Path]) -> set[Path]:
     for program in programs:
         said = subprocess.run(["ldd", program], capture_output=True, text=True, check=False).stdout
         found |= {Path(path) for path in re.findall(r"(?:=> |^\t)(/\S+) \(0x", said, re.MULTILINE)}
-    return found
+    # glibc loads this one by name when a thread is ended, and aborts the process without it.
+    known = subprocess.run(["/sbin/ldconfig", "-p"], capture_output=True, text=True, check=True).stdout
+    return found | {Path(re.findall(r"libgcc_s\.so\.1 .*=> (\S+)", known)[0])}
 
 
 def _copy(path: Path, root: Path) -> None:

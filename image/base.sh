@@ -6,8 +6,12 @@ cd "$(dirname "$0")"
 . ./engine.sh
 
 base=$1
-store=${ENGINE/buildah/podman}
-have() { "$ENGINE" image inspect "$base" >/dev/null 2>&1 || { [ "$ENGINE" = buildah ] && buildah inspect "$base" >/dev/null 2>&1; }; }
+have() {
+  case "$ENGINE" in
+    buildah) buildah inspect --type image "$base" ;;
+    *) "$ENGINE" image inspect "$base" ;;
+  esac >/dev/null 2>&1
+}
 
 have && exit 0
 if timeout 120 "$ENGINE" pull --quiet "docker.io/library/$base" >/dev/null 2>&1; then
@@ -31,8 +35,12 @@ if [ ! -f "$archive" ]; then
   mv "$archive.new" "$archive"
   rm -rf "$work"
 fi
-if [ "$store" = docker ]; then
-  docker import "$archive" "$base" >/dev/null
-else
-  podman import --quiet "$archive" "$base" >/dev/null
-fi
+case "$ENGINE" in
+  buildah)
+    container=$(buildah from scratch)
+    buildah add --quiet "$container" "$archive" / >/dev/null
+    buildah commit --quiet "$container" "$base" >/dev/null
+    buildah rm "$container" >/dev/null
+    ;;
+  *) "$ENGINE" import "$archive" "$base" >/dev/null 2>&1 ;;
+esac
