@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +45,8 @@ def content(name: str, number: int, good: bool) -> str:
 
 
 class Machine(RuleBasedStateMachine):
-    """`owes` is the generation that each target is to be told of yet; `told` those that it accepted.
+    """`owes` holds per target the secrets whose change it is to be told of yet, each with its generation; `told` the
+    generations that it accepted. What left the config is owed no more, but may still be told (`excused`).
 
     What a neighbour may take from the promises, and not more: when the record of acceptances is spoilt, who was told
     is told again (`retold`); when the manifest is gone and the process with it, nobody knows who was owed (`lost`).
@@ -59,7 +60,8 @@ class Machine(RuleBasedStateMachine):
         self.source = FakeSource(Clock())
         self.specs = dict.fromkeys(NAMES, 0)
         self.wanted = set(NAMES)
-        self.owes: dict[str, int] = {}
+        self.owes: dict[str, dict[str, int]] = {}
+        self.excused: set[str] = set()
         self.told: dict[str, list[int]] = {}
         self.retold = self.lost = False
         for name in NAMES:
@@ -129,9 +131,17 @@ class Machine(RuleBasedStateMachine):
         if len(self.wanted) > 1:
             self.wanted.discard(name)
             self.agent.reload(self.config())
-            # A target that leaves with what it watches, and comes back, starts at what is published then.
             there = {target.name for target in self.agent.config.targets}
-            self.owes = {name: generation for name, generation in self.owes.items() if name in there}
+            for target, debts in list(self.owes.items()):
+                gone = set(debts) if target not in there else {name} & debts.keys()
+                self.excused |= {target} if gone else set()
+                self._paid(target, gone)
+
+    def _paid(self, target: str, secrets: Iterable[str]) -> None:
+        left = {name: g for name, g in self.owes.get(target, {}).items() if name not in secrets}
+        self.owes.pop(target, None)
+        if left:
+            self.owes[target] = left
 
     @rule(name=names)
     def add(self, name: str) -> None:
@@ -221,8 +231,8 @@ class Machine(RuleBasedStateMachine):
         self._only_changes_are_changes(before, result)
         if result.generation_made and before.generation and not quiet:
             for target in self.agent.config.targets:
-                if any(target.watches(name) for name in result.changed):
-                    self.owes[target.name] = result.published.generation
+                for name in filter(target.watches, result.changed):
+                    self.owes.setdefault(target.name, {})[name] = result.published.generation
         for delivery in result.deliveries:
             if delivery.accepted:
                 self._told(delivery.target, delivery.generation)
@@ -245,12 +255,12 @@ class Machine(RuleBasedStateMachine):
 
     def _told(self, target: str, generation: int) -> None:
         told = self.told.setdefault(target, [])
-        if not self.retold:
+        debts = self.owes.get(target, {})
+        if not self.retold and target not in self.excused:
             assert generation not in told, f"{target} was told twice of {generation}"
-            assert target in self.owes, f"{target} was told of {generation} and was not owed it"
+            assert debts, f"{target} was told of {generation} and was not owed it"
         told.append(generation)
-        if generation >= self.owes.get(target, 0):
-            self.owes.pop(target, None)
+        self._paid(target, {name for name, owed in debts.items() if owed <= generation})
 
     def _settle(self) -> None:
         for _ in range(4):
