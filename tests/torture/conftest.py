@@ -74,6 +74,9 @@ def _no_leak(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         found.extend(f"{how}: {text[:200]}" for how in leaks(text))
 
     monkeypatch.setenv("FRESHMOUNT_LOG_LEVEL", "debug")
+    # Hundreds of processes, many killed while they write: their coverage is no use, and takes minutes to add up.
+    for name in ("COVERAGE_PROCESS_CONFIG", "COVERAGE_PROCESS_START"):
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(Agent, "overheard", staticmethod(overheard))
     yield
     assert found == []

@@ -328,7 +328,8 @@ def test_a_hostile_neighbour_leads_nothing_out_of_the_volume(pod: Pod, length: L
         scene.expect_whole("when it is gone", scene.number)
         repaired = agent.metrics()["repairs_total"]
         said = {event["event"] for event in agent.seen}
-        scene.violations += [f"it never said {word!r}" for word in ("repaired", "volume") if word not in said]
+        expected = ("repaired", "volume") if length.full else ("repaired",)  # few strikes stop a pass altogether
+        scene.violations += [f"it never said {word!r}" for word in expected if word not in said]
         scene.violations += [f"outside: {touch}" for touch in outside.touched]
         scene.violations += [f"outside changed: {path}" for path in outside.changes()]
         known = {"..data", "..notified.json", "db", "db.json", "api"}
