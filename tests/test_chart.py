@@ -50,7 +50,10 @@ def need(found: bool, what: str) -> None:
 
 
 def need_helm(version: str | None = None) -> str:
-    need(version in HELMS if version else bool(HELMS), f"helm {version or ''} is not installed: make tools")
+    need(
+        version in HELMS if version else bool(HELMS),
+        f"helm{f' {version}' if version else ''} is not installed: make tools",
+    )
     return HELMS[version] if version else next(iter(HELMS.values()))
 
 
