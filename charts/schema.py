@@ -11,6 +11,10 @@ HERE = Path(__file__).parent
 def main() -> None:
     schema = json.loads((HERE / "values.schema.in.json").read_text())
     config = json.loads((HERE / schema["properties"]["config"]["$ref"]).read_text())
+    # In values, null takes a default away.
+    for name, of in config["properties"].items():
+        if name not in config["required"]:
+            of["type"] = [of["type"], "null"]
     # `$id` would be the base of other references. What is required, the templates ask for, and only when turned on.
     for key in ("$schema", "$id", "required"):
         del config[key]

@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import textwrap
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -39,7 +40,7 @@ EVERYTHING = {
     "aws": {"identity": "podIdentity", "skipContainers": ["web"]},
     "extraEnv": [{"name": "AWS_REGION", "value": "eu-west-1"}],
     "extraArgs": ["--log-level=debug"],
-    "extraVolumeMounts": [{"name": "app", "mountPath": "/etc/ca", "readOnly": True}],
+    "extraVolumeMounts": [{"name": "app", "mountPath": "/app.py", "subPath": "app.py", "readOnly": True}],
 }
 
 
@@ -162,6 +163,62 @@ def test_other_workloads(tmp_path: Path, demo: Chart, kind: str, kube: str) -> N
     assert_restricted(rendered.pod(kind))
 
 
+_CREATED = """\
+{{- with .Values.KEY }}
+LABEL:
+  {{- toYaml . | nindent WIDTH }}
+{{- end }}
+"""
+_TOGETHER = """\
+{{- if or .Values.KEY (include "freshmount.KEY" .) }}
+LABEL:
+  {{- with include "freshmount.KEY" . }}{{ nindent WIDTH . }}{{ end }}
+  {{- with .Values.KEY }}
+  {{- toYaml . | nindent WIDTH }}
+  {{- end }}
+{{- end }}
+"""
+_FIRST = """\
+{{- with include "freshmount.initContainers" . }}
+initContainers:
+  {{- nindent 8 . }}
+{{- end }}
+containers:
+"""
+
+
+@pytest.mark.parametrize("version", ["v3", "v4"])
+def test_a_chart_of_helm_create(tmp_path: Path, version: str) -> None:
+    """With the README's lines for lists that are there only if a value is: on, it is a pod; off, not a byte is new."""
+    helm = need_helm(version)
+    subprocess.run([helm, "create", str(tmp_path / "web")], capture_output=True, check=True)
+    before = Chart(helm, tmp_path / "web")
+    edits = [("templates/deployment.yaml", "      containers:\n", textwrap.indent(_FIRST, " " * 6))]
+    for key, label, width in (
+        ("podAnnotations", "annotations", 8),
+        ("volumeMounts", "volumeMounts", 12),
+        ("volumes", "volumes", 8),
+    ):
+        old, new = (
+            textwrap.indent(part, " " * (width - 2))
+            .replace("KEY", key)
+            .replace("LABEL", label)
+            .replace("WIDTH", str(width))
+            for part in (_CREATED, _TOGETHER)
+        )
+        edits.append(("templates/deployment.yaml", old, new))
+    chart = before.edited(tmp_path / "with" / "web", *edits)
+    shutil.copytree(CHARTS / "freshmount", chart.path / "charts" / "freshmount")
+    (chart.path / "templates" / "freshmount.yaml").write_text('{{ include "freshmount.objects" . }}\n')
+    assert chart.template(ours(enabled=False)).text == before.template().text
+    on = ours(enabled=True, image={"repository": "r"}, config=yaml.safe_load(document()))
+    rendered = chart.template({**on, "volumes": [{"name": "own", "emptyDir": {}}]})
+    validate(rendered, "1.37")
+    pod = rendered.pod()
+    assert [volume["name"] for volume in pod["volumes"]] == ["freshmount", "freshmount-config", "own"]
+    assert [c["name"] for c in pod["initContainers"]] == ["freshmount"]
+
+
 def test_both_helms_render_the_same(demo: Chart) -> None:
     """What one of them merges or quotes otherwise would show."""
     values = ours(**EVERYTHING)
@@ -210,6 +267,18 @@ def test_what_is_given_arrives_in_the_container(demo: Chart) -> None:
     assert (agent["env"], agent["volumeMounts"][2:]) == (EVERYTHING["extraEnv"], EVERYTHING["extraVolumeMounts"])
     assert agent["resources"]["limits"] == {"cpu": 1, "memory": "96Mi"}
     assert "runAsUser: 1000660000\n" in rendered.text and "runAsGroup: 1000660001\n" in rendered.text
+
+
+@pytest.mark.parametrize("version", ["v3", "v4"])
+def test_null_takes_a_default_away(demo: Chart, version: str) -> None:
+    """As everywhere in Helm: what a base file sets, another unsets."""
+    chart = Chart(need_helm(version), demo.path)
+    sections = dict.fromkeys(
+        ("mode", "resources", "extraEnv", "podMonitor", "prometheusRule", "dashboard", "networkPolicy")
+    )
+    rendered = chart.template(ours(config={"notify": None, "region": None}, aws=None, **sections))
+    assert "resources" not in rendered.agent() and "shareProcessNamespace" not in rendered.pod()
+    assert parse(rendered.config(), "c").targets == ()
 
 
 def test_openshift_chooses_the_uid(demo: Chart) -> None:
@@ -594,7 +663,7 @@ def test_notes_say_what_was_turned_on(demo: Chart, tmp_path: Path) -> None:
     touch = {"notify": [{"name": "web", "touch": "/freshmount/reload"}]}
     notes = said(demo, tmp_path / "b", ours(config=touch, mode="init"))
     assert "WARNING" not in notes and "fills the volume once" in notes and "touch" not in notes
-    assert said(demo, tmp_path / "c", ours(enabled=False)).startswith("Freshmount is off")
+    assert said(demo, tmp_path / "c", ours(enabled=False)).startswith("Freshmount is off. Set freshmount.enabled")
 
 
 def test_notes_are_shown_at_install(demo: Chart) -> None:

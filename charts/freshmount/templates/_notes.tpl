@@ -7,7 +7,7 @@ stands as it is; without the six characters that AWS appends, they are six `?`; 
 {{- if $it.enabled -}}
 {{- $aws := $it.values.aws -}}
 {{- $region := $it.config.region | default "" -}}
-{{- $account := regexFind "[0-9]{12}" $aws.roleArn | default "*" -}}
+{{- $account := regexFind "[0-9]{12}" ($aws.roleArn | default "") | default "*" -}}
 {{- $read := list -}}
 {{- $describe := list -}}
 {{- range $secret := $it.config.secrets -}}
@@ -47,7 +47,7 @@ stands as it is; without the six characters that AWS appends, they are six `?`; 
 {{- define "freshmount.notes" -}}
 {{- $it := include "freshmount.resolve" . | fromJson -}}
 {{- if not $it.enabled -}}
-Freshmount is off. Set its `enabled` to turn it on.
+Freshmount is off. Set {{ $it.key }}.enabled to true to turn it on.
 {{- else -}}
 {{- $values := $it.values -}}
 Freshmount is on, as {{ $it.name }}:

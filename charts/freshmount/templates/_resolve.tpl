@@ -29,7 +29,7 @@ As JSON, because an include returns text.
 {{- if not (kindIs "bool" $values.enabled) -}}
   {{- fail (printf "freshmount: %s.enabled is missing: add a block %s: to your values.yaml, with enabled: true and what the README lists, or enabled: false" $key $key) -}}
 {{- else if not $values.enabled -}}
-  {{- dict "enabled" false | toJson -}}
+  {{- dict "enabled" false "key" $key | toJson -}}
 {{- else -}}
   {{- include "freshmount.resolve.enabled" (dict "root" $root "key" $key "values" $values "job" $call.job) -}}
 {{- end -}}
@@ -38,7 +38,11 @@ As JSON, because an include returns text.
 {{- define "freshmount.resolve.enabled" -}}
 {{- $root := .root -}}
 {{- $key := .key -}}
-{{- $values := .values -}}
+{{- /* In values, null takes a default away. */ -}}
+{{- $values := .values | deepCopy -}}
+{{- range $section := list "image" "aws" "podMonitor" "prometheusRule" "dashboard" "networkPolicy" -}}
+  {{- if not (index $values $section) -}}{{- $_ := set $values $section dict -}}{{- end -}}
+{{- end -}}
 {{- $mode := $values.mode -}}
 {{- $problems := list -}}
 {{- $modes := list "native" "init" "sidecar" "both" -}}
@@ -75,7 +79,10 @@ As JSON, because an include returns text.
   {{- $reference = printf "%s@%s" $image.repository $image.digest -}}
 {{- end -}}
 
-{{- $config := $values.config | default dict | deepCopy -}}
+{{- $config := dict -}}
+{{- range $name, $value := $values.config -}}
+  {{- if not (kindIs "invalid" $value) -}}{{- $_ := set $config $name $value -}}{{- end -}}
+{{- end -}}
 {{- if not $config.secrets -}}
   {{- $problems = append $problems (printf "%s.config.secrets is missing: list at least one secret with name, secretId and files" $key) -}}
 {{- end -}}
