@@ -93,9 +93,9 @@ Attach it to the role of the pod's ServiceAccount (aws.identity: irsa or podIden
 {{- end }}
 {{- if $it.signal }}
 
-WARNING: a signal reaches only processes of the agent's own uid, which is {{ with $it.user.runAsUser }}{{ int64 . }}{{ else }}the pod's (securityContext.runAsUser), else 65532{{ end }}. Run the
-app's container as the same uid, and take shareProcessNamespace into the pod's spec. Until then the target stays pending:
-freshmount_notification_pending is 1, and the agent's log says why.
+WARNING: a signal reaches only processes of the agent's own uid, which is {{ with $it.user.runAsUser }}{{ int64 . }}.{{ else }}the pod's, else 65532.{{ end }}
+Run the app's container as the same uid, and take shareProcessNamespace into the pod's spec. Until then the target stays
+pending: freshmount_notification_pending is 1, and the agent's log says why.
 {{- end }}
 {{- if $values.networkPolicy.enabled }}
 
