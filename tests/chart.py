@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 import shutil
@@ -113,7 +114,12 @@ def validate(rendered: Rendered, kube: str) -> None:
     """Each document against the schemas of that Kubernetes, unknown fields refused."""
     for document in rendered.documents:
         if document["apiVersion"] != _OPERATOR:
-            kubernetes_validate.validate(document, kube, strict=True)
+            _validate(json.dumps(document), kube)
+
+
+@functools.cache  # most documents of a matrix are the same, and the schemas are read anew each time
+def _validate(document: str, kube: str) -> None:
+    kubernetes_validate.validate(json.loads(document), kube, strict=True)
 
 
 def assert_restricted(pod: dict[str, Any]) -> None:
