@@ -5,12 +5,12 @@ BIN    := $(VENV)/bin
 # pytest-xdist: one worker per core, tests of one file stay together
 PYTEST_ARGS ?= -n auto --dist loadfile
 
-.PHONY: help demo test torture check format lock image image-test clean
+.PHONY: help demo test torture check format lock image image-test tools chart-schema chart-docs clean
 help:
 	@printf '%s\n' 'make demo    the whole story on an embedded stand-in for AWS' \
 	  'make test    all tests, with coverage' 'make torture the promises under fire, at full length' \
-  'make check   ruff and mypy' \
-	  'make format  let ruff format the code' 'make clean   remove what the others made'
+	  'make check   ruff, mypy, shellcheck and hadolint' 'make format  let ruff format the code' \
+	  'make image   build the image' 'make tools   helm, for the tests of the chart' 'make clean   remove what the others made'
 
 $(VENV)/installed: setup.cfg pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Freshmount needs Python 3.11 or newer; set PYTHON=")'
@@ -50,5 +50,19 @@ image: $(VENV)/installed
 image-test: $(VENV)/installed
 	PYTHON=$(BIN)/python image/test.sh $(IMAGE)
 
+# Helm 3 and 4 into .cache/tools, for the chart's tests where none is on PATH.
+tools: $(VENV)/installed
+	$(BIN)/python -m tests.chart_tools
+
+# After config/schema.json or charts/values.schema.in.json changed.
+chart-schema: $(VENV)/installed
+	$(BIN)/python charts/schema.py > charts/freshmount/values.schema.json
+
+# After a values.yaml or README.md.gotmpl of a chart changed. Needs Go.
+HELM_DOCS ?= go run github.com/norwoodj/helm-docs/cmd/helm-docs@v1.14.2
+chart-docs:
+	$(HELM_DOCS) --chart-search-root charts --sort-values-order file
+
 clean:
-	rm -rf $(VENV) image/wheels/*.whl .coverage .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
+	rm -rf $(VENV) .cache image/wheels/*.whl charts/demo/charts charts/demo/Chart.lock .coverage .pytest_cache .mypy_cache \
+	  .ruff_cache .hypothesis *.egg-info

@@ -72,3 +72,9 @@ def test_the_keys_are_the_same() -> None:
     }
     assert target["properties"]["signal"]["enum"] == list(SIGNALS)
     assert sections["file"]["properties"]["format"]["enum"] == list(FORMATS)
+
+
+def test_go_reads_the_patterns_too() -> None:
+    """Helm compiles them with RE2, which knows neither lookaround nor \\u."""
+    text = (HOME / "schema.json").read_text()
+    assert "(?" not in text and "\\\\u" not in text

@@ -1,0 +1,106 @@
+{{/*
+The least that the agent may do: read each secret, and describe those that are polled (a pinned version is not). A full ARN
+stands as it is; without the six characters that AWS appends, they are six `?`; a name is looked for in the caller's account.
+*/}}
+{{- define "freshmount.iamPolicy" -}}
+{{- $it := include "freshmount.resolve" . | fromJson -}}
+{{- if $it.enabled -}}
+{{- $aws := $it.values.aws -}}
+{{- $region := $it.config.region | default "" -}}
+{{- $account := regexFind "[0-9]{12}" ($aws.roleArn | default "") | default "*" -}}
+{{- $read := list -}}
+{{- $describe := list -}}
+{{- range $secret := $it.config.secrets -}}
+  {{- $arn := $secret.secretId -}}
+  {{- if not (hasPrefix "arn:" $arn) -}}
+    {{- $arn = printf "arn:%s:secretsmanager:%s:%s:secret:%s-??????" (include "freshmount.partition" $region) ($region | default "*") $account $arn -}}
+  {{- else if not (regexMatch "-[A-Za-z0-9]{6}$" $arn) -}}
+    {{- $arn = printf "%s-??????" $arn -}}
+  {{- end -}}
+  {{- $read = append $read $arn -}}
+  {{- if not $secret.versionId -}}
+    {{- $describe = append $describe $arn -}}
+  {{- end -}}
+{{- end -}}
+{{- $statements := list (dict "Effect" "Allow" "Action" "secretsmanager:GetSecretValue" "Resource" (uniq $read)) -}}
+{{- if eq (len $describe) (len $read) -}}
+  {{- $_ := set (first $statements) "Action" (list "secretsmanager:DescribeSecret" "secretsmanager:GetSecretValue") -}}
+{{- else if $describe -}}
+  {{- $statements = append $statements (dict "Effect" "Allow" "Action" "secretsmanager:DescribeSecret" "Resource" (uniq $describe)) -}}
+{{- end -}}
+{{- range $key := $aws.kmsKeyArns -}}
+  {{- $where := index (splitList ":" $key) 3 -}}
+  {{- $through := printf "secretsmanager.%s.amazonaws.com" $where -}}
+  {{- if hasPrefix "cn-" $where -}}
+    {{- $through = list $through (printf "%s.cn" $through) -}}
+  {{- end -}}
+  {{- $statements = append $statements (dict "Effect" "Allow" "Action" "kms:Decrypt" "Resource" $key "Condition" (dict "StringEquals" (dict "kms:ViaService" $through))) -}}
+{{- end -}}
+{{- dict "Version" "2012-10-17" "Statement" $statements | toPrettyJson -}}
+{{- end -}}
+{{- end }}
+
+{{- define "freshmount.partition" -}}
+{{- if hasPrefix "cn-" . -}}aws-cn{{- else if hasPrefix "us-gov-" . -}}aws-us-gov{{- else -}}aws{{- end -}}
+{{- end }}
+
+{{- define "freshmount.notes" -}}
+{{- $it := include "freshmount.resolve" . | fromJson -}}
+{{- if not $it.enabled -}}
+Freshmount is off. Set {{ $it.key }}.enabled to true to turn it on.
+{{- else -}}
+{{- $values := $it.values -}}
+Freshmount is on, as {{ $it.name }}:
+
+  mode      {{ $it.mode }}: {{ get (dict
+    "native" "one native sidecar; the app starts when the files are there"
+    "init" "an init container fills the volume once; a rotation is not noticed while the pod lives"
+    "sidecar" "a plain sidecar; the app may start before its files are there"
+    "both" "an init container fills the volume, a plain sidecar keeps it fresh") $it.mode }}
+  files     {{ $it.config.volume.path }} in your containers, read-only
+{{- range $it.config.secrets }}
+            {{ .name }}: {{ range $i, $file := .files }}{{ if $i }}, {{ end }}{{ $file.path | default (printf "%s/" $file.directory) }}{{ end }}
+{{- end }}
+{{- if $it.runs }}
+{{- range $it.config.notify }}
+  notifies  {{ .name }}: {{ if .touch }}touch {{ .touch }}{{ else if .url }}POST {{ .url }}{{ else }}{{ .signal }} to {{ .process.name | default .process.pidFile }}{{ end }}
+{{- end }}
+{{- end }}
+  config    ConfigMap {{ $it.fullname }}; a change {{ if $values.restartOnConfigChange }}restarts the pods{{ else if $it.runs }}is picked up without a restart{{ else }}takes effect in new pods{{ end }}
+{{- $objects := list -}}
+{{- if $it.runs -}}
+{{- if $values.podMonitor.enabled }}{{ $objects = append $objects "PodMonitor" }}{{ end -}}
+{{- if $values.prometheusRule.enabled }}{{ $objects = append $objects "PrometheusRule" }}{{ end -}}
+{{- if $values.dashboard.enabled }}{{ $objects = append $objects "dashboard" }}{{ end -}}
+{{- end -}}
+{{- if $values.networkPolicy.enabled }}{{ $objects = append $objects "NetworkPolicy" }}{{ end -}}
+{{- with $objects }}
+  objects   {{ join ", " . }}
+{{- end }}
+
+It needs this IAM policy:
+
+{{ include "freshmount.iamPolicy" . | indent 2 }}
+{{ if eq $values.aws.identity "irsa" }}
+Attach it to {{ $values.aws.roleArn }}; serviceAccountAnnotations names that role to the pod's ServiceAccount.
+{{- else if eq $values.aws.identity "podIdentity" }}
+Attach it to a role that trusts pods.eks.amazonaws.com, and give that role to the pod's ServiceAccount:
+
+  aws eks create-pod-identity-association --cluster-name CLUSTER --namespace {{ $it.namespace }} \
+    --service-account SERVICE_ACCOUNT --role-arn ROLE_ARN
+{{- else }}
+Attach it to the role of the pod's ServiceAccount (aws.identity: irsa or podIdentity says how).
+{{- end }}
+{{- if $it.signal }}
+
+WARNING: a signal reaches only processes of the agent's own uid, which is {{ with $it.user.runAsUser }}{{ int64 . }}.{{ else }}the pod's, else 65532.{{ end }}
+Run the app's container as the same uid, and take shareProcessNamespace into the pod's spec. Until then the target stays
+pending: freshmount_notification_pending is 1, and the agent's log says why.
+{{- end }}
+{{- if $values.networkPolicy.enabled }}
+
+WARNING: the NetworkPolicy closes the whole pod but for what it lists. The app's own traffic goes into networkPolicy.ingress
+and .egress, or into a policy of yours.
+{{- end }}
+{{- end -}}
+{{- end }}

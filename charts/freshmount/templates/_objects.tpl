@@ -1,0 +1,77 @@
+{{/* The objects beside the workload, as many as are turned on, in one file of the user's chart. */}}
+{{- define "freshmount.objects" -}}
+{{- $documents := list -}}
+{{- range $name := list "configMap" "networkPolicy" "podMonitor" "prometheusRule" "dashboard" -}}
+{{- with include (printf "freshmount.%s" $name) $ -}}
+{{- $documents = append $documents . -}}
+{{- end -}}
+{{- end -}}
+{{- join "\n---\n" $documents -}}
+{{- end }}
+
+{{- define "freshmount.metadata" -}}
+name: {{ .fullname }}
+labels:
+  {{- toYaml .labels | nindent 2 }}
+{{- end }}
+
+{{- define "freshmount.configMap" -}}
+{{- $it := include "freshmount.resolve" . | fromJson -}}
+{{- if $it.enabled -}}
+apiVersion: v1
+kind: ConfigMap
+metadata:
+  {{- include "freshmount.metadata" $it | nindent 2 }}
+data:
+  config.yaml: |
+    {{- toYaml $it.config | nindent 4 }}
+{{- end -}}
+{{- end }}
+
+{{/* What the agent needs: DNS, AWS's endpoints, Pod Identity's agent on the node, and a scraper that comes in. */}}
+{{- define "freshmount.networkPolicy" -}}
+{{- $it := include "freshmount.resolve" . | fromJson -}}
+{{- if and $it.enabled $it.values.networkPolicy.enabled -}}
+{{- $policy := $it.values.networkPolicy -}}
+{{- $awsPort := 443 -}}
+{{- with $it.config.endpointUrl -}}
+{{- $awsPort = regexFind "[0-9]+$" (urlParse .).host | default (ternary "443" "80" (hasPrefix "https:" .)) -}}
+{{- end -}}
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata:
+  {{- include "freshmount.metadata" $it | nindent 2 }}
+spec:
+  podSelector:
+    matchLabels:
+      {{- toYaml $it.selectorLabels | nindent 6 }}
+  policyTypes: [Ingress, Egress]
+  ingress:
+    {{- if $it.runs }}
+    - ports: [{protocol: TCP, port: {{ $it.port }}}]
+      {{- with $policy.metricsFrom }}
+      from:
+        {{- toYaml . | nindent 8 }}
+      {{- end }}
+    {{- end }}
+    {{- with $policy.ingress }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
+  egress:
+    - ports: [{protocol: UDP, port: 53}, {protocol: TCP, port: 53}]
+    - ports: [{protocol: TCP, port: {{ $awsPort }}}]
+      {{- with $policy.awsTo }}
+      to:
+        {{- toYaml . | nindent 8 }}
+      {{- end }}
+    {{- if eq $it.values.aws.identity "podIdentity" }}
+    - ports: [{protocol: TCP, port: 80}]
+      to:
+        - ipBlock: {cidr: 169.254.170.23/32}
+        - ipBlock: {cidr: "fd00:ec2::23/128"}
+    {{- end }}
+    {{- with $policy.egress }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
+{{- end -}}
+{{- end }}

@@ -1,0 +1,127 @@
+{{/*
+What goes into a pod. Each template renders list items or map entries without indentation, and nothing at all when it has
+nothing to say: wrap it in `with`, and the manifest of a user who turned us off is what it was, byte for byte.
+*/}}
+
+{{/* The first of the pod's initContainers, so that those after it find the secrets. */}}
+{{- define "freshmount.initContainers" -}}
+{{- $it := include "freshmount.resolve" . | fromJson -}}
+{{- if $it.enabled -}}
+{{- if eq $it.mode "native" -}}
+{{- include "freshmount.container" (dict "it" $it "name" $it.name "command" "run") -}}
+{{- else if has $it.mode (list "init" "both") -}}
+{{- include "freshmount.container" (dict "it" $it "name" (printf "%s-init" $it.name) "command" "init") -}}
+{{- end -}}
+{{- end -}}
+{{- end }}
+
+{{/* A plain sidecar among the pod's containers. */}}
+{{- define "freshmount.containers" -}}
+{{- $it := include "freshmount.resolve" . | fromJson -}}
+{{- if and $it.enabled (has $it.mode (list "sidecar" "both")) -}}
+{{- include "freshmount.container" (dict "it" $it "name" $it.name "command" "run") -}}
+{{- end -}}
+{{- end }}
+
+{{- define "freshmount.container" -}}
+{{- $it := .it -}}
+{{- $values := $it.values -}}
+- name: {{ .name }}
+  image: {{ $it.image | quote }}
+  {{- with $values.image.pullPolicy }}
+  imagePullPolicy: {{ . }}
+  {{- end }}
+  args:
+    {{- concat (list .command) $values.extraArgs | toYaml | nindent 4 }}
+  {{- with $values.extraEnv }}
+  env:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+  {{- if eq .command "run" }}
+  {{- if eq $it.mode "native" }}
+  restartPolicy: Always
+  startupProbe:
+    httpGet: {path: /startupz, port: {{ $it.portName }}}
+    periodSeconds: 1
+    failureThreshold: {{ $it.startupFailureThreshold }}
+  {{- end }}
+  livenessProbe:
+    httpGet: {path: /livez, port: {{ $it.portName }}}
+  {{- if $it.readiness }}
+  readinessProbe:
+    httpGet: {path: /readyz, port: {{ $it.portName }}}
+  {{- end }}
+  ports:
+    - {name: {{ $it.portName }}, containerPort: {{ $it.port }}}
+  {{- end }}
+  {{- with $values.resources }}
+  resources:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+  securityContext:
+    runAsNonRoot: true
+    {{- range $name, $id := $it.user }}
+    {{- if not (kindIs "invalid" $id) }}
+    {{ $name }}: {{ int64 $id }}
+    {{- end }}
+    {{- end }}
+    allowPrivilegeEscalation: false
+    readOnlyRootFilesystem: true
+    capabilities: {drop: [ALL]}
+    seccompProfile: {type: RuntimeDefault}
+  volumeMounts:
+    - {name: {{ $it.name }}, mountPath: {{ $values.mountPath }}}
+    - {name: {{ $it.name }}-config, mountPath: /etc/freshmount, readOnly: true}
+    {{- with $values.extraVolumeMounts }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
+{{- end }}
+
+{{/* The pod's volumes: the secrets in memory, and the config. */}}
+{{- define "freshmount.volumes" -}}
+{{- $it := include "freshmount.resolve" . | fromJson -}}
+{{- if $it.enabled -}}
+- name: {{ $it.name }}
+  emptyDir: {medium: Memory, sizeLimit: {{ $it.values.sizeLimit }}}
+- name: {{ $it.name }}-config
+  configMap: {name: {{ $it.fullname }}}
+{{- end -}}
+{{- end }}
+
+{{/* The app's mount: whole, since a subPath never sees an update, and read-only. */}}
+{{- define "freshmount.volumeMounts" -}}
+{{- $it := include "freshmount.resolve" . | fromJson -}}
+{{- if $it.enabled -}}
+- {name: {{ $it.name }}, mountPath: {{ $it.values.mountPath }}, readOnly: true}
+{{- end -}}
+{{- end }}
+
+{{- define "freshmount.podAnnotations" -}}
+{{- $it := include "freshmount.resolve" . | fromJson -}}
+{{- if $it.enabled -}}
+{{- $annotations := dict -}}
+{{- with $it.values.aws.skipContainers -}}
+{{- $_ := set $annotations "eks.amazonaws.com/skip-containers" (join "," .) -}}
+{{- end -}}
+{{- if $it.values.restartOnConfigChange -}}
+{{- $_ := set $annotations (printf "checksum/%s" $it.name) ($it.config | toYaml | sha256sum) -}}
+{{- end -}}
+{{- with $annotations -}}{{- toYaml . -}}{{- end -}}
+{{- end -}}
+{{- end }}
+
+{{/* For the pod's spec, if a signal has to reach the app. */}}
+{{- define "freshmount.shareProcessNamespace" -}}
+{{- $it := include "freshmount.resolve" . | fromJson -}}
+{{- if and $it.enabled $it.signal -}}
+shareProcessNamespace: true
+{{- end -}}
+{{- end }}
+
+{{/* For the pod's ServiceAccount. Pod Identity needs none: the association is AWS's. */}}
+{{- define "freshmount.serviceAccountAnnotations" -}}
+{{- $it := include "freshmount.resolve" . | fromJson -}}
+{{- if and $it.enabled (eq $it.values.aws.identity "irsa") -}}
+eks.amazonaws.com/role-arn: {{ $it.values.aws.roleArn }}
+{{- end -}}
+{{- end }}

@@ -1,0 +1,176 @@
+{{/*
+From a call and its values to one checked description, of which every other template is a view. All problems come in one
+run. A call is the chart's root context, or a dict with `root` and, for a second agent, `key`: the alias of the dependency
+that holds its values; with `job`, a plain sidecar becomes an init container, since it would keep a Job from its end.
+
+As JSON, because an include returns text.
+*/}}
+{{- define "freshmount.resolve" -}}
+{{- $call := . -}}
+{{- if not (kindIs "map" .) -}}
+  {{- fail "freshmount: pass the chart's root context, as in include \"freshmount.volumes\" $ (inside of range and with, the dot is something else)" -}}
+{{- end -}}
+{{- if hasKey . "Values" -}}
+  {{- $call = dict "root" . -}}
+{{- else if not (hasKey . "root") -}}
+  {{- fail "freshmount: pass the chart's root context, as in include \"freshmount.volumes\" $, or (dict \"root\" $ \"key\" \"…\")" -}}
+{{- end -}}
+{{- range $name, $_ := $call -}}
+  {{- if not (has $name (list "root" "key" "job")) -}}
+    {{- fail (printf "freshmount: a call takes root, key and job, not %q" $name) -}}
+  {{- end -}}
+{{- end -}}
+{{- $root := $call.root -}}
+{{- $key := $call.key | default "freshmount" -}}
+{{- $values := index $root.Values $key -}}
+{{- if not (kindIs "map" $values) -}}
+  {{- fail (printf "freshmount: there are no values under %q: add the library to the dependencies of your Chart.yaml under that name or alias, and a block %s: with enabled: true to your values.yaml" $key $key) -}}
+{{- end -}}
+{{- if not (kindIs "bool" $values.enabled) -}}
+  {{- fail (printf "freshmount: %s.enabled is missing: add a block %s: to your values.yaml, with enabled: true and what the README lists, or enabled: false" $key $key) -}}
+{{- else if not $values.enabled -}}
+  {{- dict "enabled" false "key" $key | toJson -}}
+{{- else -}}
+  {{- include "freshmount.resolve.enabled" (dict "root" $root "key" $key "values" $values "job" $call.job) -}}
+{{- end -}}
+{{- end }}
+
+{{- define "freshmount.resolve.enabled" -}}
+{{- $root := .root -}}
+{{- $key := .key -}}
+{{- /* In values, null takes a default away. */ -}}
+{{- $values := .values | deepCopy -}}
+{{- range $section := list "image" "aws" "podMonitor" "prometheusRule" "dashboard" "networkPolicy" -}}
+  {{- if not (index $values $section) -}}{{- $_ := set $values $section dict -}}{{- end -}}
+{{- end -}}
+{{- $mode := $values.mode -}}
+{{- $problems := list -}}
+{{- $modes := list "native" "init" "sidecar" "both" -}}
+{{- $kube := $root.Capabilities.KubeVersion.Version -}}
+{{- $native := semverCompare ">=1.29-0" $kube -}}
+{{- if not $mode -}}
+  {{- $mode = ternary "native" "both" $native -}}
+{{- else if not (has $mode $modes) -}}
+  {{- $problems = append $problems (printf "%s.mode is %q: set it to native, init, sidecar or both, or leave it out (native from Kubernetes 1.29 on, both before)" $key $mode) -}}
+{{- else if and (eq $mode "native") (not $native) -}}
+  {{- $problems = append $problems (printf "%s.mode is native, which needs Kubernetes 1.29 or newer, and this is %s: set it to both, or leave it out" $key $kube) -}}
+{{- end -}}
+{{- if and .job (ne $mode "native") -}}
+  {{- $mode = "init" -}}
+{{- end -}}
+{{- $runs := ne $mode "init" -}}
+
+{{- $name := $key | kebabcase -}}
+{{- if not (regexMatch "^[a-z]([a-z0-9-]{0,52}[a-z0-9])?$" $name) -}}
+  {{- $problems = append $problems (printf "%q names containers and volumes: give the dependency an alias of lower-case letters, digits and dashes" $key) -}}
+{{- end -}}
+{{- $owner := $root.Values.fullnameOverride -}}
+{{- if not $owner -}}
+  {{- $chart := $root.Values.nameOverride | default $root.Chart.Name -}}
+  {{- $owner = ternary $root.Release.Name (printf "%s-%s" $root.Release.Name $chart) (contains $chart $root.Release.Name) -}}
+{{- end -}}
+
+{{- $image := $values.image -}}
+{{- if not $image.repository -}}
+  {{- $problems = append $problems (printf "%s.image.repository is missing: there is no published image yet, so build one (make image), push it to your registry and name it here" $key) -}}
+{{- end -}}
+{{- $reference := printf "%s:%s" $image.repository $image.tag -}}
+{{- if $image.digest -}}
+  {{- $reference = printf "%s@%s" $image.repository $image.digest -}}
+{{- end -}}
+
+{{- $config := dict -}}
+{{- range $name, $value := $values.config -}}
+  {{- if not (kindIs "invalid" $value) -}}{{- $_ := set $config $name $value -}}{{- end -}}
+{{- end -}}
+{{- if not $config.secrets -}}
+  {{- $problems = append $problems (printf "%s.config.secrets is missing: list at least one secret with name, secretId and files" $key) -}}
+{{- end -}}
+{{- $mountPath := $values.mountPath -}}
+{{- $volume := $config.volume | default dict -}}
+{{- if not $volume.path -}}
+  {{- $_ := set $volume "path" (printf "%s/secrets" $mountPath) -}}
+{{- else if not (hasPrefix (printf "%s/" $mountPath) $volume.path) -}}
+  {{- $problems = append $problems (printf "%s.config.volume.path is %s, outside of the volume mounted at %s: leave it out, or take a directory below the mount" $key $volume.path $mountPath) -}}
+{{- end -}}
+{{- $_ := set $config "volume" $volume -}}
+
+{{- $listen := $config.listen | default "[::]:9105" -}}
+{{- $port := regexFind "[0-9]+$" $listen | int -}}
+{{- if lt $port 1 -}}
+  {{- $problems = append $problems (printf "%s.config.listen is %s: probes and Prometheus need a port that is known, such as [::]:9105" $key $listen) -}}
+{{- else if or (hasPrefix "127." $listen) (hasPrefix "[::1]" $listen) (hasPrefix "localhost:" $listen) -}}
+  {{- $problems = append $problems (printf "%s.config.listen is %s: kubelet and Prometheus come by the pod's address, so listen on [::]:%d" $key $listen $port) -}}
+{{- end -}}
+
+{{- $seen := list (printf "%s/" $mountPath) -}}
+{{- if hasKey $values "subPath" -}}
+  {{- $problems = append $problems (printf "%s.subPath: a subPath mount never sees an update, so leave it out and read below %s" $key $mountPath) -}}
+{{- end -}}
+{{- range $mount := $values.extraVolumeMounts -}}
+  {{- $seen = append $seen (printf "%s/" (trimSuffix "/" $mount.mountPath)) -}}
+  {{- if and (or $mount.subPath $mount.subPathExpr) (has $mount.name (list $name (printf "%s-config" $name))) -}}
+    {{- $problems = append $problems (printf "%s.extraVolumeMounts: %s is mounted with subPath, which never sees an update: mount the whole volume" $key $mount.name) -}}
+  {{- end -}}
+{{- end -}}
+
+{{- $signal := false -}}
+{{- range $target := $config.notify -}}
+  {{- $signal = or $signal (hasKey $target "signal") -}}
+  {{- $paths := dict -}}
+  {{- with $target.touch -}}{{- $_ := set $paths "touch" . -}}{{- end -}}
+  {{- with ($target.process | default dict).pidFile -}}{{- $_ := set $paths "pidFile" . -}}{{- end -}}
+  {{- range $what, $path := $paths -}}
+    {{- $reached := false -}}
+    {{- range $seen -}}{{- $reached = or $reached (hasPrefix . $path) -}}{{- end -}}
+    {{- if not $reached -}}
+      {{- $problems = append $problems (printf "%s.config.notify: %s of %s is %s, which the agent's container does not see: take a path below %s, or mount the volume that it lies on (extraVolumeMounts)" $key $what $target.name $path $mountPath) -}}
+    {{- end -}}
+  {{- end -}}
+{{- end -}}
+
+{{- $aws := $values.aws -}}
+{{- if and (eq $aws.identity "irsa") (not $aws.roleArn) -}}
+  {{- $problems = append $problems (printf "%s.aws.roleArn is missing: name the role that IRSA assumes, or set aws.identity to podIdentity" $key) -}}
+{{- end -}}
+{{- if has $name $aws.skipContainers -}}
+  {{- $problems = append $problems (printf "%s.aws.skipContainers names %s, the agent itself, which needs the credentials: list the app's containers" $key $name) -}}
+{{- end -}}
+
+{{- with $problems -}}
+  {{- fail (printf "freshmount: %s" (join "\n  " .)) -}}
+{{- end -}}
+
+{{- $openshift := $values.openshift -}}
+{{- if eq (toString $openshift) "auto" -}}
+  {{- $openshift = $root.Capabilities.APIVersions.Has "security.openshift.io/v1" -}}
+{{- end -}}
+{{- $readiness := $values.readiness -}}
+{{- if eq (toString $readiness) "auto" -}}
+  {{- $readiness = or (eq $mode "sidecar") (regexMatch "[1-9]" ($config.staleAfter | default "")) -}}
+{{- end -}}
+{{- /* The agent gives up by itself, with its reason, before kubelet does. */ -}}
+{{- $year := toDate "2006" "2000" -}}
+{{- $startup := sub ($year | mustDateModify (($config.startup | default dict).timeout | default "2m") | unixEpoch | int64) ($year | unixEpoch | int64) -}}
+{{- $labels := dict "app.kubernetes.io/name" ($root.Values.nameOverride | default $root.Chart.Name) "app.kubernetes.io/instance" $root.Release.Name -}}
+{{- dict
+    "enabled" true
+    "key" $key
+    "name" $name
+    "fullname" (printf "%s-%s" ($owner | trunc (sub 62 (len $name) | int) | trimSuffix "-") $name)
+    "labels" (merge (dict "app.kubernetes.io/component" $name "app.kubernetes.io/managed-by" $root.Release.Service) $labels)
+    "selectorLabels" ($values.selectorLabels | default $labels)
+    "namespace" $root.Release.Namespace
+    "mode" $mode
+    "runs" $runs
+    "image" $reference
+    "config" $config
+    "port" $port
+    "portName" ($name | trunc 15 | trimSuffix "-")
+    "signal" (and $signal $runs)
+    "readiness" (and $readiness $runs)
+    "startupFailureThreshold" (add $startup 30)
+    "user" (ternary dict (dict "runAsUser" $values.runAsUser "runAsGroup" $values.runAsGroup) $openshift)
+    "values" $values
+  | toJson -}}
+{{- end }}

@@ -1,0 +1,901 @@
+"""The Helm charts, with helm itself: what is rendered, what is refused, and that the agent runs on it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import textwrap
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+
+from agent import __version__
+from agent.config import parse
+from tests import chart_tools, test_telemetry
+from tests.aws import StandIn, environment
+from tests.chart import CHARTS, KUBERNETES, Chart, Rendered, assert_restricted, built, validate
+from tests.configs import STRUCTURAL, VALID, document
+from tests.running import running, until
+
+HELMS = chart_tools.helms()
+EXAMPLES = sorted((CHARTS.parent / "config").glob("*.yaml"))
+ARN = "arn:aws:secretsmanager:eu-west-1:111122223333:secret:prod/db"
+ON = {"enabled": True}
+EVERYTHING = {
+    "podMonitor": ON,
+    "prometheusRule": ON,
+    "dashboard": ON,
+    "networkPolicy": {**ON, "metricsFrom": [{"namespaceSelector": {}}], "awsTo": [{"ipBlock": {"cidr": "10.0.0.0/8"}}]},
+    "restartOnConfigChange": True,
+    "aws": {"identity": "podIdentity", "skipContainers": ["web"]},
+    "extraEnv": [{"name": "AWS_REGION", "value": "eu-west-1"}],
+    "extraArgs": ["--log-level=debug"],
+    "extraVolumeMounts": [{"name": "app", "mountPath": "/app.py", "subPath": "app.py", "readOnly": True}],
+}
+
+
+def need(found: bool, what: str) -> None:
+    """In CI a missing tool is a failure, elsewhere a skip that names it."""
+    if not found:
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(what)
+
+
+def need_helm(version: str | None = None) -> str:
+    need(
+        version in HELMS if version else bool(HELMS),
+        f"helm{f' {version}' if version else ''} is not installed: make tools",
+    )
+    return HELMS[version] if version else next(iter(HELMS.values()))
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Chart:
+    return built(need_helm(), tmp_path_factory.mktemp("chart") / "charts")
+
+
+@pytest.fixture(scope="module")
+def bare(demo: Chart, tmp_path_factory: pytest.TempPathFactory) -> Chart:
+    """The demo without a config of its own, for those that bring a whole one."""
+    path = tmp_path_factory.mktemp("bare") / "demo"
+    values = yaml.safe_load((demo.path / "values.yaml").read_text())
+    del values["freshmount"]["config"]
+    return demo.edited(path, ("values.yaml", (demo.path / "values.yaml").read_text(), yaml.safe_dump(values)))
+
+
+def ours(**values: Any) -> dict[str, Any]:
+    return {"freshmount": values}
+
+
+def configured(text: str, **values: Any) -> dict[str, Any]:
+    return ours(config=yaml.safe_load(text), **values)
+
+
+# What is rendered
+
+
+@pytest.mark.parametrize("chart", ["freshmount", "demo"])
+@pytest.mark.parametrize("version", ["v3", "v4"])
+def test_helm_lint_finds_nothing(demo: Chart, version: str, chart: str) -> None:
+    """Strictly, with both."""
+    done = subprocess.run(
+        [need_helm(version), "lint", "--strict", str(demo.path.parent / chart)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0 and "0 chart(s) failed" in done.stdout, done.stdout + done.stderr
+    assert "[WARNING]" not in done.stdout and "[ERROR]" not in done.stdout
+
+
+@pytest.mark.parametrize("mode", ["", "native", "init", "sidecar", "both"])
+@pytest.mark.parametrize(
+    ("kube", "everything"), [(kube, True) for kube in KUBERNETES] + [(KUBERNETES[0], False), (KUBERNETES[-1], False)]
+)
+def test_modes(demo: Chart, mode: str, kube: str, everything: bool) -> None:
+    """Each puts the agent where the README says, valid for that Kubernetes and restricted."""
+    native = kube in ("1.29", "1.37")
+    if mode == "native" and not native:
+        assert "freshmount.mode is native, which needs Kubernetes 1.29" in demo.refusal(ours(mode=mode), kube)
+        return
+    rendered = demo.template({**ours(mode=mode, **(EVERYTHING if everything else {})), "job": ON}, kube)
+    validate(rendered, kube)
+    means = mode or ("native" if native else "both")
+    for kind, expected in (("Deployment", means), ("Job", "native" if means == "native" else "init")):
+        pod = rendered.pod(kind)
+        assert_restricted(pod)
+        inits = pod.get("initContainers", [])
+        others = [c for c in pod["containers"] if c["name"] != "web"]
+        assert {
+            "native": ([("freshmount", "run", "Always")], []),
+            "init": ([("freshmount-init", "init", None)], []),
+            "sidecar": ([], [("freshmount", "run", None)]),
+            "both": ([("freshmount-init", "init", None)], [("freshmount", "run", None)]),
+        }[expected] == tuple(
+            [(c["name"], c["args"][0], c.get("restartPolicy")) for c in part] for part in (inits, others)
+        )
+        runs = [c for c in [*inits, *others] if c["args"][0] == "run"]
+        assert [c["livenessProbe"]["httpGet"]["path"] for c in runs] == ["/livez"] * len(runs)
+        assert pod.get("shareProcessNamespace", False) is bool(runs)
+        for container in [*inits, *others]:
+            assert "cpu" not in container["resources"]["limits"]
+            assert ("startupProbe" in container) is (expected == "native")
+            assert ("readinessProbe" in container) is (expected == "sidecar")
+    more = ["NetworkPolicy"] if everything else []
+    if everything and means != "init":
+        more += ["ConfigMap", "PodMonitor", "PrometheusRule"]
+    assert rendered.kinds() == sorted([*more, "ConfigMap", "ConfigMap", "Deployment", "Job", "ServiceAccount"])
+
+
+@pytest.mark.parametrize("job", [False, True])
+@pytest.mark.parametrize("version", ["v3", "v4"])
+def test_off_is_as_without_us(tmp_path: Path, demo: Chart, version: str, job: bool) -> None:
+    """Byte for byte."""
+    helm = need_helm(version)
+    before = demo.without_us(tmp_path / "demo")
+    values: dict[str, Any] = {"job": {"enabled": job}}
+    with_us = Chart(helm, demo.path).template({**values, **ours(enabled=False, **EVERYTHING)})
+    assert with_us.text == Chart(helm, before.path).template(values).text
+    assert with_us.kinds() == sorted(["ConfigMap", "Deployment", "ServiceAccount", *(["Job"] if job else [])])
+
+
+@pytest.mark.parametrize("kind", ["StatefulSet", "DaemonSet"])
+@pytest.mark.parametrize("kube", ["1.25", "1.37"])
+def test_other_workloads(tmp_path: Path, demo: Chart, kind: str, kube: str) -> None:
+    """The same lines in another kind."""
+    has = {"StatefulSet": "  replicas: {{ .Values.replicas }}\n  serviceName: web\n", "DaemonSet": ""}[kind]
+    chart = demo.edited(
+        tmp_path / "demo",
+        ("templates/deployment.yaml", "kind: Deployment", f"kind: {kind}"),
+        ("templates/deployment.yaml", "  replicas: {{ .Values.replicas }}\n", has),
+    )
+    rendered = chart.template({}, kube)
+    validate(rendered, kube)
+    assert_restricted(rendered.pod(kind))
+
+
+_CREATED = """\
+{{- with .Values.KEY }}
+LABEL:
+  {{- toYaml . | nindent WIDTH }}
+{{- end }}
+"""
+_TOGETHER = """\
+{{- if or .Values.KEY (include "freshmount.KEY" .) }}
+LABEL:
+  {{- with include "freshmount.KEY" . }}{{ nindent WIDTH . }}{{ end }}
+  {{- with .Values.KEY }}
+  {{- toYaml . | nindent WIDTH }}
+  {{- end }}
+{{- end }}
+"""
+_FIRST = """\
+{{- with include "freshmount.initContainers" . }}
+initContainers:
+  {{- nindent 8 . }}
+{{- end }}
+containers:
+"""
+
+
+@pytest.mark.parametrize("version", ["v3", "v4"])
+def test_a_chart_of_helm_create(tmp_path: Path, version: str) -> None:
+    """With the README's lines for lists that are there only if a value is: on, it is a pod; off, not a byte is new."""
+    helm = need_helm(version)
+    subprocess.run([helm, "create", str(tmp_path / "web")], capture_output=True, check=True)
+    before = Chart(helm, tmp_path / "web")
+    edits = [("templates/deployment.yaml", "      containers:\n", textwrap.indent(_FIRST, " " * 6))]
+    for key, label, width in (
+        ("podAnnotations", "annotations", 8),
+        ("volumeMounts", "volumeMounts", 12),
+        ("volumes", "volumes", 8),
+    ):
+        old, new = (
+            textwrap.indent(part, " " * (width - 2))
+            .replace("KEY", key)
+            .replace("LABEL", label)
+            .replace("WIDTH", str(width))
+            for part in (_CREATED, _TOGETHER)
+        )
+        edits.append(("templates/deployment.yaml", old, new))
+    chart = before.edited(tmp_path / "with" / "web", *edits)
+    shutil.copytree(CHARTS / "freshmount", chart.path / "charts" / "freshmount")
+    (chart.path / "templates" / "freshmount.yaml").write_text('{{ include "freshmount.objects" . }}\n')
+    assert chart.template(ours(enabled=False)).text == before.template().text
+    on = ours(enabled=True, image={"repository": "r"}, config=yaml.safe_load(document()))
+    rendered = chart.template({**on, "volumes": [{"name": "own", "emptyDir": {}}]})
+    validate(rendered, "1.37")
+    pod = rendered.pod()
+    assert [volume["name"] for volume in pod["volumes"]] == ["freshmount", "freshmount-config", "own"]
+    assert [c["name"] for c in pod["initContainers"]] == ["freshmount"]
+
+
+def test_both_helms_render_the_same(demo: Chart) -> None:
+    """What one of them merges or quotes otherwise would show."""
+    values = ours(**EVERYTHING)
+    three, four = (Chart(need_helm(v), demo.path).template(values).documents for v in ("v3", "v4"))
+
+    def by_name(document: dict[str, Any]) -> tuple[str, str]:
+        return document["kind"], document["metadata"]["name"]
+
+    assert sorted(three, key=by_name) == sorted(four, key=by_name)
+
+
+def test_mounts_are_whole_and_read_only_for_the_app(demo: Chart) -> None:
+    """The agent alone writes, into memory, in a directory below the mount."""
+    rendered = demo.template()
+    pod = rendered.pod()
+    (web,) = pod["containers"]
+    assert web["volumeMounts"][0] == {"name": "freshmount", "mountPath": "/freshmount", "readOnly": True}
+    assert rendered.agent()["volumeMounts"] == [
+        {"name": "freshmount", "mountPath": "/freshmount"},
+        {"name": "freshmount-config", "mountPath": "/etc/freshmount", "readOnly": True},
+    ]
+    assert pod["volumes"][:2] == [
+        {"name": "freshmount", "emptyDir": {"medium": "Memory", "sizeLimit": "8Mi"}},
+        {"name": "freshmount-config", "configMap": {"name": "web-demo-freshmount"}},
+    ]
+    assert "subPath" not in rendered.text
+    assert parse(rendered.config(), "c").volume_path == "/freshmount/secrets"
+    assert parse(demo.template(ours(mountPath="/run/s")).config(), "c").volume_path == "/run/s/secrets"
+
+
+def test_what_is_given_arrives_in_the_container(demo: Chart) -> None:
+    """Digest, pull policy, arguments, environment, mounts, resources and large uids as they were written."""
+    rendered = demo.template(
+        ours(
+            **{key: EVERYTHING[key] for key in ("extraEnv", "extraArgs", "extraVolumeMounts")},
+            image={"digest": "sha256:" + "a" * 64, "pullPolicy": "Always"},
+            resources={"limits": {"cpu": 1}},
+            runAsUser=1000660000,
+            runAsGroup=1000660001,
+        )
+    )
+    validate(rendered, "1.37")
+    agent = rendered.agent()
+    assert agent["image"] == "registry.example/freshmount@sha256:" + "a" * 64
+    assert (agent["imagePullPolicy"], agent["args"]) == ("Always", ["run", "--log-level=debug"])
+    assert (agent["env"], agent["volumeMounts"][2:]) == (EVERYTHING["extraEnv"], EVERYTHING["extraVolumeMounts"])
+    assert agent["resources"]["limits"] == {"cpu": 1, "memory": "96Mi"}
+    assert "runAsUser: 1000660000\n" in rendered.text and "runAsGroup: 1000660001\n" in rendered.text
+
+
+@pytest.mark.parametrize("version", ["v3", "v4"])
+def test_null_takes_a_default_away(demo: Chart, version: str) -> None:
+    """As everywhere in Helm: what a base file sets, another unsets."""
+    chart = Chart(need_helm(version), demo.path)
+    sections = dict.fromkeys(
+        ("mode", "resources", "extraEnv", "podMonitor", "prometheusRule", "dashboard", "networkPolicy")
+    )
+    rendered = chart.template(ours(config={"notify": None, "region": None}, aws=None, **sections))
+    assert "resources" not in rendered.agent() and "shareProcessNamespace" not in rendered.pod()
+    assert parse(rendered.config(), "c").targets == ()
+
+
+def test_openshift_chooses_the_uid(demo: Chart) -> None:
+    """Where its API is there, or where it is said; a uid of the image's own is never set."""
+    fixed = ours(runAsUser=1000)
+    api = ("--api-versions", "security.openshift.io/v1")
+    assert "runAsUser" not in demo.template().agent()["securityContext"]
+    assert "runAsUser" not in demo.template(fixed, "1.37", *api).agent()["securityContext"]
+    assert "runAsUser" not in demo.template(ours(runAsUser=1000, openshift=True)).agent()["securityContext"]
+    kept = demo.template(ours(runAsUser=1000, openshift=False), "1.37", *api).agent()["securityContext"]
+    assert kept["runAsUser"] == 1000
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ({}, False),
+        ({"config": {"staleAfter": "0s"}}, False),
+        ({"config": {"staleAfter": "15m"}}, True),
+        ({"readiness": True}, True),
+        ({"mode": "sidecar", "readiness": False}, False),
+        ({"mode": "init", "readiness": True}, False),
+    ],
+)
+def test_readiness_counts_where_it_says_something(demo: Chart, values: dict[str, Any], expected: bool) -> None:
+    """Without `staleAfter`, /readyz adds nothing to a start that was waited for."""
+    assert ("readinessProbe" in demo.template(ours(**values)).agent()) is expected
+
+
+@pytest.mark.parametrize(
+    ("timeout", "seconds"), [(None, 150), ("0s", 30), ("1m30s", 120), ("2h", 7230), ("1500ms", 31)]
+)
+def test_kubelet_waits_longer_than_the_agent(demo: Chart, timeout: str | None, seconds: int) -> None:
+    """So that a start that fails ends with the agent's own reason."""
+    values = ours(config={"startup": {"timeout": timeout}}) if timeout else {}
+    probe = demo.template(values).agent()["startupProbe"]
+    assert probe == {
+        "httpGet": {"path": "/startupz", "port": "freshmount"},
+        "periodSeconds": 1,
+        "failureThreshold": seconds,
+    }
+
+
+def test_the_port_is_the_configs(demo: Chart) -> None:
+    """In one place, for container, probes, PodMonitor and NetworkPolicy."""
+    rendered = demo.template(ours(**{**EVERYTHING, "config": {"listen": ":9200"}}))
+    assert rendered.agent()["ports"] == [{"name": "freshmount", "containerPort": 9200}]
+    assert rendered.one("NetworkPolicy")["spec"]["ingress"][0]["ports"] == [{"protocol": "TCP", "port": 9200}]
+    assert rendered.one("PodMonitor")["spec"] == {
+        "selector": {"matchLabels": {"app.kubernetes.io/name": "demo", "app.kubernetes.io/instance": "web"}},
+        "podMetricsEndpoints": [{"port": "freshmount", "path": "/metrics", "interval": "30s"}],
+    }
+    labels = rendered.one("Deployment")["spec"]["template"]["metadata"]["labels"]
+    assert rendered.one("PodMonitor")["spec"]["selector"]["matchLabels"].items() <= labels.items()
+    assert rendered.one("NetworkPolicy")["spec"]["podSelector"]["matchLabels"].items() <= labels.items()
+
+
+def test_the_network_policy_lets_the_agent_work(demo: Chart) -> None:
+    """DNS, AWS, the node's credentials where they are used, a scraper; and what the user adds."""
+    rule = {"ports": [{"port": 8080}]}
+    spec = demo.template(
+        ours(
+            networkPolicy={**EVERYTHING["networkPolicy"], "ingress": [rule], "egress": [rule]},
+            aws={"identity": "podIdentity"},
+            config={"endpointUrl": "http://vpce.example:8443"},
+        )
+    ).one("NetworkPolicy")["spec"]
+    assert spec["policyTypes"] == ["Ingress", "Egress"]
+    assert spec["ingress"] == [
+        {"ports": [{"protocol": "TCP", "port": 9105}], "from": [{"namespaceSelector": {}}]},
+        rule,
+    ]
+    assert spec["egress"] == [
+        {"ports": [{"protocol": "UDP", "port": 53}, {"protocol": "TCP", "port": 53}]},
+        {"ports": [{"protocol": "TCP", "port": 8443}], "to": [{"ipBlock": {"cidr": "10.0.0.0/8"}}]},
+        {
+            "ports": [{"protocol": "TCP", "port": 80}],
+            "to": [{"ipBlock": {"cidr": "169.254.170.23/32"}}, {"ipBlock": {"cidr": "fd00:ec2::23/128"}}],
+        },
+        rule,
+    ]
+
+
+def test_pods_restart_on_a_config_change_only_if_asked_to(demo: Chart) -> None:
+    """Hot reload is the rule."""
+
+    def annotations(**values: Any) -> dict[str, str]:
+        return dict(
+            demo.template(ours(**values)).one("Deployment")["spec"]["template"]["metadata"].get("annotations", {})
+        )
+
+    changed = {"poll": {"period": "30s"}}
+    assert annotations() == annotations(config=changed) == {"eks.amazonaws.com/skip-containers": "web"}
+    assert annotations(aws={"skipContainers": []}) == {}
+    before, after = annotations(restartOnConfigChange=True), annotations(restartOnConfigChange=True, config=changed)
+    assert before["checksum/freshmount"] != after["checksum/freshmount"]
+
+
+def test_processes_are_shared_only_for_a_signal(demo: Chart) -> None:
+    """It shows every container's processes to every other."""
+    touch = {"notify": [{"name": "web", "touch": "/freshmount/reload"}]}
+    assert demo.template().pod()["shareProcessNamespace"] is True
+    assert "shareProcessNamespace" not in demo.template(ours(config=touch)).pod()
+    assert "shareProcessNamespace" not in demo.template(ours(mode="init")).pod()
+
+
+def test_irsa_annotates_the_service_account(demo: Chart) -> None:
+    """Pod Identity needs no annotation."""
+    role = "arn:aws:iam::111122223333:role/web"
+
+    def metadata(**aws: Any) -> Any:
+        return demo.template(ours(aws=aws)).one("ServiceAccount")["metadata"]
+
+    assert metadata(identity="irsa", roleArn=role)["annotations"] == {"eks.amazonaws.com/role-arn": role}
+    assert "annotations" not in metadata(identity="podIdentity") and "annotations" not in metadata()
+
+
+def test_names_fit(demo: Chart) -> None:
+    """63 characters at most, whatever the release is called."""
+    long = "r" * 53
+    done = subprocess.run([demo.helm, "template", long, str(demo.path)], capture_output=True, text=True, check=True)
+    names = [d["metadata"]["name"] for d in yaml.safe_load_all(done.stdout) if d]
+    assert max(map(len, names)) <= 63 and any(name.endswith("-freshmount") for name in names)
+    assert demo.template({"fullnameOverride": "own", **ours()}).one("ConfigMap", "own-freshmount")
+
+
+# Two agents
+
+
+@pytest.fixture(scope="module")
+def two(demo: Chart, tmp_path_factory: pytest.TempPathFactory) -> Chart:
+    """The README's way: the dependency once more under an alias, each include once more with its key."""
+    again = "  - {name: freshmount, alias: certs, version: 0.1.0, repository: file://../freshmount}"
+    edits = [("Chart.yaml", "dependencies:\n", f"dependencies:\n{again}\n")]
+    for line in (
+        '{{- with include "freshmount.containers" . }}{{ nindent 8 . }}{{ end }}\n',
+        '{{- with include "freshmount.volumeMounts" . }}{{ nindent 12 . }}{{ end }}\n',
+        '{{- with include "freshmount.volumes" . }}{{ nindent 8 . }}{{ end }}\n',
+    ):
+        edits.append(("templates/deployment.yaml", line, line + line.replace('" . }}', '" $certs }}')))
+    first = "initContainers:\n        {{- nindent 8 . }}\n"
+    more = '        {{- with include "freshmount.initContainers" $certs }}{{ nindent 8 . }}{{ end }}\n'
+    call = '{{- $certs := dict "root" . "key" "certs" }}\n'
+    edits += [
+        ("templates/deployment.yaml", first, first + more),
+        ("templates/deployment.yaml", "apiVersion:", f"{call}apiVersion:"),
+        ("templates/freshmount.yaml", "\n", f'\n---\n{call}{{{{ include "freshmount.objects" $certs }}}}\n'),
+    ]
+    return demo.edited(tmp_path_factory.mktemp("two") / "demo", *edits)
+
+
+def second(**values: Any) -> dict[str, Any]:
+    config = {"listen": ":9106", "secrets": [{"name": "tls", "secretId": "tls", "files": [{"path": "tls"}]}]}
+    values = {"enabled": True, "mountPath": "/certs", "image": {"repository": "r"}, "config": config, **values}
+    return {"certs": values}
+
+
+@pytest.mark.parametrize("mode", ["native", "both"])
+def test_two_agents_in_one_pod(two: Chart, mode: str) -> None:
+    """Each with volume, config and port of its own."""
+    rendered = two.template({**ours(mode=mode), **second(mode=mode)})
+    validate(rendered, "1.37")
+    pod = rendered.pod()
+    assert_restricted(pod)
+    containers = [
+        c for c in [*pod["initContainers"], *pod["containers"]] if c["args" if "args" in c else "command"][0] == "run"
+    ]
+    assert [(c["name"], c["ports"][0]) for c in containers] == [
+        ("freshmount", {"name": "freshmount", "containerPort": 9105}),
+        ("certs", {"name": "certs", "containerPort": 9106}),
+    ]
+    web = pod["containers"][-1]
+    assert [m["mountPath"] for m in web["volumeMounts"]] == ["/freshmount", "/certs", "/app"]
+    assert [parse(rendered.config(f"-{name}"), "c").volume_path for name in ("freshmount", "certs")] == [
+        "/freshmount/secrets",
+        "/certs/secrets",
+    ]
+
+
+def test_the_second_agent_is_checked_and_turned_off_by_itself(two: Chart) -> None:
+    """The alias has defaults and schema of the library."""
+    assert "colour" in two.refusal(second(config={"colour": "blue"}))
+    assert "certs.config.secrets is missing" in two.refusal({"certs": {"enabled": True, "image": {"repository": "r"}}})
+    assert "certs.enabled is missing" in two.refusal()
+    pod = two.template({"certs": {"enabled": False}}).pod()
+    assert [c["name"] for c in pod["initContainers"]] == ["freshmount"]
+
+
+# What is refused
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        ({"freshmount": None}, "freshmount.enabled is missing: add a block freshmount: to your values.yaml"),
+        (ours(image={"repository": ""}), "freshmount.image.repository is missing: there is no published image yet"),
+        (ours(subPath="db"), "freshmount.subPath: a subPath mount never sees an update, so leave it out"),
+        (
+            ours(extraVolumeMounts=[{"name": "freshmount", "mountPath": "/x", "subPath": "db"}]),
+            "freshmount is mounted with subPath, which never sees an update: mount the whole volume",
+        ),
+        (
+            ours(extraVolumeMounts=[{"name": "freshmount-config", "mountPath": "/x", "subPathExpr": "$(A)"}]),
+            "freshmount-config is mounted with subPath, which never sees an update: mount the whole volume",
+        ),
+        (ours(config={"volume": {"path": "/freshmount"}}), "take a directory below the mount"),
+        (ours(config={"volume": {"path": "/elsewhere"}}), "outside of the volume mounted at /freshmount: leave it out"),
+        (ours(config={"listen": "127.0.0.1:9105"}), "come by the pod's address, so listen on [::]:9105"),
+        (ours(config={"listen": "[::1]:9105"}), "come by the pod's address, so listen on [::]:9105"),
+        (ours(config={"listen": ":0"}), "probes and Prometheus need a port that is known, such as [::]:9105"),
+        (
+            ours(config={"notify": [{"name": "a", "touch": "/tmp/x"}]}),
+            "touch of a is /tmp/x, which the agent's container does not see: take a path below /freshmount",
+        ),
+        (
+            ours(config={"notify": [{"name": "a", "signal": "SIGHUP", "process": {"pidFile": "/run/x"}}]}),
+            "pidFile of a is /run/x, which the agent's container does not see",
+        ),
+        (ours(aws={"identity": "irsa"}), "freshmount.aws.roleArn is missing: name the role"),
+        (ours(aws={"skipContainers": ["freshmount"]}), "which needs the credentials: list the app's containers"),
+    ],
+)  # fmt: skip
+def test_refusals_say_what_to_do(demo: Chart, values: dict[str, Any], sentence: str) -> None:
+    """In one sentence, with the value's name."""
+    assert sentence in demo.refusal(values)
+
+
+def test_every_problem_comes_in_one_run(demo: Chart) -> None:
+    """A person mends values once."""
+    said = demo.refusal(ours(image={"repository": ""}, config={"listen": ":0", "volume": {"path": "/x"}}))
+    assert all(f"freshmount.{key}" in said for key in ("image.repository", "config.listen", "config.volume.path"))
+
+
+@pytest.mark.parametrize("version", ["v3", "v4"])
+def test_a_bad_mode_names_the_good_ones(demo: Chart, version: str) -> None:
+    """By the schema, and by the template where the schema is skipped."""
+    chart = Chart(need_helm(version), demo.path)
+    said = chart.refusal(ours(mode="natve"))
+    assert "/mode" in said or "mode:" in said
+    assert all(mode in said for mode in ("native", "init", "sidecar", "both"))
+    said = chart.refusal(ours(mode="natve"), "1.37", "--skip-schema-validation")
+    assert 'freshmount.mode is "natve": set it to native, init, sidecar or both, or leave it out' in said
+
+
+def test_a_call_gone_wrong_says_how_to_call(demo: Chart, tmp_path: Path) -> None:
+    """The dot inside of a range, another key, a key without values."""
+    calls = {
+        '{{ range list "a" }}{{ include "freshmount.volumes" . }}{{ end }}': "pass the chart's root context",
+        '{{ include "freshmount.volumes" .Values }}': "pass the chart's root context",
+        '{{ include "freshmount.volumes" (dict "root" . "kye" "b") }}': 'a call takes root, key and job, not "kye"',
+        '{{ include "freshmount.volumes" (dict "root" . "key" "b") }}': 'there are no values under "b"',
+    }
+    for i, (call, sentence) in enumerate(calls.items()):
+        assert sentence in demo.with_template(tmp_path / str(i), call).refusal()
+
+
+# The config
+
+
+def test_the_schema_is_generated() -> None:
+    """From the agent's, by `make chart-schema`."""
+    done = subprocess.run([sys.executable, str(CHARTS / "schema.py")], capture_output=True, text=True, check=True)
+    assert (CHARTS / "freshmount" / "values.schema.json").read_text() == done.stdout, "run make chart-schema"
+
+
+def test_the_schema_knows_every_value() -> None:
+    """And no other: a value that is misspelt is refused."""
+    schema = json.loads((CHARTS / "freshmount" / "values.schema.json").read_text())
+    values = yaml.safe_load((CHARTS / "freshmount" / "values.yaml").read_text())
+
+    def compare(part: dict[str, Any], properties: dict[str, Any], more: set[str]) -> None:
+        assert set(part) | more == set(properties)
+
+    compare(values, schema["properties"], {"global", "subPath"})
+    for name in ("image", "aws", "podMonitor", "prometheusRule", "dashboard", "networkPolicy"):
+        compare(values[name], schema["properties"][name]["properties"], set())
+        assert schema["properties"][name]["additionalProperties"] is False
+    jsonschema.validate(values, schema)
+
+
+def corpus(helm: str, to: Path, texts: dict[str, str]) -> tuple[Chart, dict[str, Any], dict[str, str]]:
+    """A chart with one alias of the library for each config, their values, and the alias of each by its name."""
+    aliases = {name: f"c{i}" for i, name in enumerate(texts)}
+    shutil.copytree(CHARTS / "freshmount", to / "charts" / "freshmount")
+    dependencies = [{"name": "freshmount", "version": "0.1.0", "alias": alias} for alias in aliases.values()]
+    chart = {"apiVersion": "v2", "name": "many", "version": "0.1.0", "dependencies": dependencies}
+    (to / "Chart.yaml").write_text(yaml.safe_dump(chart))
+    (to / "templates").mkdir()
+    (to / "templates" / "configs.yaml").write_text(
+        """\
+{{- range $key, $_ := .Values }}
+{{- if ne $key "global" }}
+---
+{{ include "freshmount.configMap" (dict "root" $ "key" $key) }}
+{{- end }}
+{{- end }}
+"""
+    )
+    everywhere = [{"name": "root", "mountPath": "/"}]  # so that any path of a target is seen
+    values = {
+        aliases[name]: {
+            "enabled": True,
+            "image": {"repository": "r"},
+            "extraVolumeMounts": everywhere,
+            "config": yaml.safe_load(text),
+        }
+        for name, text in texts.items()
+    }
+    return Chart(helm, to), values, aliases
+
+
+@pytest.mark.parametrize("version", ["v3", "v4"])
+def test_a_config_that_the_agent_refuses_is_refused(tmp_path: Path, version: str) -> None:
+    """As far as a schema can see, by the validator of each helm. What is required, the templates ask for."""
+    structural = {name: text for name, text in STRUCTURAL.items() if name != "no secrets key"}
+    chart, values, aliases = corpus(need_helm(version), tmp_path / "many", {**structural, "good": document()})
+    refused = set(re.findall(r"^(c\d+):$", chart.refusal(values), re.MULTILINE))
+    assert refused == {aliases[name] for name in structural}
+
+
+@pytest.mark.parametrize("version", ["v3", "v4"])
+def test_a_config_arrives_as_it_was_written(tmp_path: Path, version: str) -> None:
+    """Quoted modes, durations and names survive YAML, values and YAML."""
+    texts = {name: text for name, text in VALID.items() if name != "listen v6"}  # refused, with a sentence of its own
+    chart, values, aliases = corpus(need_helm(version), tmp_path / "many", texts)
+    rendered = chart.template(values)
+    for name, alias in aliases.items():
+        given = yaml.safe_load(texts[name])
+        given.setdefault("volume", {}).setdefault("path", "/freshmount/secrets")
+        assert parse(rendered.config(f"-{alias}"), name) == parse(yaml.safe_dump(given), name)
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
+def test_the_agent_accepts_what_is_rendered(bare: Chart, tmp_path: Path, path: Path) -> None:
+    """Its own `check` reads the ConfigMap of each example."""
+    seen = [{"name": "run", "mountPath": "/run/app"}]
+    config = tmp_path / "config.yaml"
+    config.write_text(bare.template(configured(path.read_text(), extraVolumeMounts=seen)).config())
+    done = subprocess.run(
+        [sys.executable, "-m", "agent", "check", "--config", str(config)], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "") and ": ok: " in done.stdout
+
+
+def test_check_sees_what_a_schema_cannot(bare: Chart, tmp_path: Path) -> None:
+    """The README says so."""
+    text = document(files="{path: a}, {path: a}")
+    config = tmp_path / "config.yaml"
+    config.write_text(bare.template(configured(text)).config())
+    done = subprocess.run(
+        [sys.executable, "-m", "agent", "check", "--config", str(config)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2 and "'a'" in done.stderr
+
+
+# What is said
+
+
+def said(demo: Chart, to: Path, values: dict[str, Any], template: str = "notes", kube: str = "1.37") -> str:
+    chart = demo.with_template(
+        to, f'kind: Said\nmetadata: {{name: said}}\ntext: {{{{ include "freshmount.{template}" . | quote }}}}\n'
+    )
+    return str(chart.template(values, kube).one("Said")["text"])
+
+
+def test_notes_say_what_was_turned_on(demo: Chart, tmp_path: Path) -> None:
+    """And what the user has to see to."""
+    notes = said(demo, tmp_path / "a", ours(**EVERYTHING))
+    for line in (
+        "native: one native sidecar",
+        "/freshmount/secrets in your containers, read-only",
+        "db: db.env",
+        "web: SIGHUP to python3",
+        "restarts the pods",
+        "PodMonitor, PrometheusRule, dashboard, NetworkPolicy",
+        '"secretsmanager:GetSecretValue"',
+        "aws eks create-pod-identity-association",
+        "a signal reaches only processes of the agent's own uid",
+        "the NetworkPolicy closes the whole pod",
+    ):
+        assert line in notes
+    touch = {"notify": [{"name": "web", "touch": "/freshmount/reload"}]}
+    notes = said(demo, tmp_path / "b", ours(config=touch, mode="init"))
+    assert "WARNING" not in notes and "fills the volume once" in notes and "touch" not in notes
+    assert said(demo, tmp_path / "c", ours(enabled=False)).startswith("Freshmount is off. Set freshmount.enabled")
+
+
+def test_notes_are_shown_at_install(demo: Chart) -> None:
+    """By the demo chart, as helm prints them."""
+    done = subprocess.run(
+        [need_helm("v4"), "install", "web", str(demo.path), "--dry-run=client"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "NOTES:\nFreshmount is on, as freshmount:" in done.stdout
+
+
+def test_the_iam_policy_is_the_least(demo: Chart, tmp_path: Path) -> None:
+    """Each form of an id, the pinned version that is never described, a key through Secrets Manager alone."""
+    ids = [f"{ARN}-AbCdEf", ARN, "prod/named"]
+    secrets: list[dict[str, Any]] = [
+        {"name": f"s{i}", "secretId": id_, "files": [{"path": f"f{i}"}]} for i, id_ in enumerate(ids)
+    ]
+    secrets.append({"name": "pinned", "secretId": f"{ARN}2-AbCdEf", "versionId": "v", "files": [{"path": "p"}]})
+    key = "arn:aws:kms:eu-west-1:111122223333:key/k"
+    policy = json.loads(
+        said(demo, tmp_path / "a", ours(config={"secrets": secrets}, aws={"kmsKeyArns": [key]}), "iamPolicy")
+    )
+    polled = [f"{ARN}-AbCdEf", f"{ARN}-??????", "arn:aws:secretsmanager:*:*:secret:prod/named-??????"]
+    assert policy == {
+        "Version": "2012-10-17",
+        "Statement": [
+            {"Effect": "Allow", "Action": "secretsmanager:GetSecretValue", "Resource": [*polled, f"{ARN}2-AbCdEf"]},
+            {"Effect": "Allow", "Action": "secretsmanager:DescribeSecret", "Resource": polled},
+            {
+                "Effect": "Allow",
+                "Action": "kms:Decrypt",
+                "Resource": key,
+                "Condition": {"StringEquals": {"kms:ViaService": "secretsmanager.eu-west-1.amazonaws.com"}},
+            },
+        ],
+    }
+    one = ours(
+        config={"region": "cn-north-1", "secrets": [{"name": "a", "secretId": "a", "files": [{"path": "a"}]}]},
+        aws={"identity": "irsa", "roleArn": "arn:aws-cn:iam::111122223333:role/web"},
+    )
+    assert json.loads(said(demo, tmp_path / "b", one, "iamPolicy"))["Statement"] == [
+        {
+            "Effect": "Allow",
+            "Action": ["secretsmanager:DescribeSecret", "secretsmanager:GetSecretValue"],
+            "Resource": ["arn:aws-cn:secretsmanager:cn-north-1:111122223333:secret:a-??????"],
+        }
+    ]
+
+
+# Monitoring
+
+
+@pytest.fixture(scope="module")
+def monitoring(demo: Chart) -> Rendered:
+    return demo.template(ours(**EVERYTHING))
+
+
+def panels(rendered: Rendered) -> list[dict[str, Any]]:
+    (content,) = rendered.one("ConfigMap", "-dashboard")["data"].values()
+    return list(json.loads(content)["panels"])
+
+
+def expressions(rendered: Rendered) -> list[str]:
+    rules = rendered.one("PrometheusRule")["spec"]["groups"][0]["rules"]
+    return [rule["expr"] for rule in rules] + [t["expr"] for panel in panels(rendered) for t in panel["targets"]]
+
+
+def test_metrics_of_alerts_and_dashboard_exist(monitoring: Rendered) -> None:
+    """In the agent's own exposition."""
+    kinds = dict(
+        re.findall(r"^# TYPE (freshmount_\w+) (\w+)$", test_telemetry.exposition(test_telemetry.GOOD), re.MULTILINE)
+    )
+    assert kinds["freshmount_secret_errors_total"] == "counter"
+    there = {n for n, kind in kinds.items() if kind != "histogram"}
+    there |= {f"{n}_{part}" for n, kind in kinds.items() if kind == "histogram" for part in ("bucket", "count", "sum")}
+    used = {name for expression in expressions(monitoring) for name in re.findall(r"freshmount_\w+", expression)}
+    assert len(used) > 5 and used - there == set()
+
+
+def test_promtool_reads_the_rules_and_the_panels(monitoring: Rendered, tmp_path: Path) -> None:
+    """Alerts as they are, panels as rules of their own."""
+    need(bool(shutil.which("promtool")), "promtool is not installed (Debian: prometheus)")
+    shown = [
+        {"record": f"panel:{i}", "expr": expr.replace("$__rate_interval", "2m")}
+        for i, expr in enumerate(expressions(monitoring)[4:])
+    ]
+    groups = [*monitoring.one("PrometheusRule")["spec"]["groups"], {"name": "panels", "rules": shown}]
+    (tmp_path / "rules.yaml").write_text(yaml.safe_dump({"groups": groups}))
+    done = subprocess.run(
+        ["promtool", "check", "rules", str(tmp_path / "rules.yaml")], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0 and f"{4 + len(shown)} rules found" in done.stdout, done.stdout + done.stderr
+
+
+def test_alerts_fire_and_keep_still(monitoring: Rendered, tmp_path: Path) -> None:
+    """On series as the agent has them, in Prometheus' own simulation."""
+    need(bool(shutil.which("promtool")), "promtool is not installed (Debian: prometheus)")
+    (tmp_path / "rules.yaml").write_text(yaml.safe_dump(monitoring.one("PrometheusRule")["spec"]))
+    job = 'job="default/web-demo-freshmount",pod="p"'
+
+    def series(good: bool) -> list[dict[str, str]]:
+        metrics = {
+            f'secret_last_success_timestamp_seconds{{{job},secret="db"}}': "0+60x60" if good else "0x60",
+            f'secret_period_seconds{{{job},secret="db"}}': "60x60",
+            f'secret_up_to_date{{{job},secret="db"}}': f"{int(good)}x60",
+            f'notification_pending{{{job},target="web"}}': f"{int(not good)}x60",
+            f"config_reload_success{{{job}}}": f"{int(good)}x60",
+        }
+        return [{"series": f"freshmount_{name}", "values": values} for name, values in metrics.items()]
+
+    alerts = [rule["alert"] for rule in monitoring.one("PrometheusRule")["spec"]["groups"][0]["rules"]]
+    tests = [
+        {
+            "interval": "1m",
+            "input_series": series(good),
+            "promql_expr_test": [
+                {
+                    "expr": 'count by (alertname) (ALERTS{alertstate="firing"})',
+                    "eval_time": "30m",
+                    "exp_samples": []
+                    if good
+                    else [{"labels": f'{{alertname="{name}"}}', "value": 1} for name in alerts],
+                }
+            ],
+        }
+        for good in (True, False)
+    ]
+    (tmp_path / "test.yaml").write_text(yaml.safe_dump({"rule_files": ["rules.yaml"], "tests": tests}))
+    done = subprocess.run(
+        ["promtool", "test", "rules", str(tmp_path / "test.yaml")], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_panels_do_not_overlap(monitoring: Rendered) -> None:
+    """A dashboard is looked at."""
+    cells = [
+        (x, y)
+        for panel in panels(monitoring)
+        for x in range(panel["gridPos"]["x"], panel["gridPos"]["x"] + panel["gridPos"]["w"])
+        for y in range(panel["gridPos"]["y"], panel["gridPos"]["y"] + panel["gridPos"]["h"])
+    ]
+    assert len(cells) == len(set(cells)) and max(x for x, _ in cells) < 24
+
+
+# What is written down
+
+
+@pytest.mark.parametrize("chart", ["freshmount", "demo"])
+def test_the_readme_lists_the_values(chart: str) -> None:
+    """As helm-docs does: `make chart-docs`."""
+    text = (CHARTS / chart / "values.yaml").read_text()
+    rows = dict(
+        re.findall(r"^\| ([\w.]+) \|.*?\| ([^|]*) \|$", (CHARTS / chart / "README.md").read_text(), re.MULTILINE)
+    )
+    described: dict[str, str] = {}
+    section = ""
+    for comment, indent, key in re.findall(r"((?: *#[^\n]*\n)*)( *)(\w+):", text):
+        section = key if not indent else section
+        if comment.lstrip().startswith("# --"):
+            words = " ".join(line.strip().lstrip("# ") for line in comment.splitlines())
+            described[key if not indent else f"{section}.{key}"] = re.sub(r"^-- (\(\w+\) )?", "", words)
+    assert len(described) > 3
+    assert {key: rows.get(key) for key in described} == described
+
+
+def test_versions_agree() -> None:
+    """Agent, chart, image and the demo's dependency."""
+    library, demo = (yaml.safe_load((CHARTS / name / "Chart.yaml").read_text()) for name in ("freshmount", "demo"))
+    values = yaml.safe_load((CHARTS / "freshmount" / "values.yaml").read_text())
+    assert library["type"] == "library" and library["appVersion"] == values["image"]["tag"] == __version__
+    assert demo["dependencies"] == [
+        {"name": "freshmount", "version": library["version"], "repository": "file://../freshmount"}
+    ]
+
+
+# All of it, without a cluster
+
+
+@pytest.fixture
+def aws() -> Iterator[StandIn]:
+    with StandIn() as stand_in:
+        yield stand_in
+
+
+def test_the_demo_runs(demo: Chart, aws: StandIn, tmp_path: Path) -> None:
+    """The agent on the rendered config and arguments, the app as rendered beside it: filled, rotated, told."""
+    mount = tmp_path / "mount"
+    mount.mkdir()
+    arn = aws.put("demo", '{"user": "a", "password": "one"}')
+    pid_file = mount / "app.pid"
+    rendered = demo.template(
+        ours(
+            mountPath=str(mount),
+            config={
+                "endpointUrl": aws.url,
+                "listen": ":65535",  # replaced below: a chart needs a known port, a test a free one
+                "poll": {"period": "1s", "rotationPeriod": "1s"},
+                "secrets": [{"name": "db", "secretId": arn, "files": [{"path": "db.env", "format": "dotenv"}]}],
+                "notify": [{"name": "web", "signal": "SIGHUP", "process": {"pidFile": str(pid_file)}}],
+            },
+        )
+    )
+    config = tmp_path / "config.yaml"
+    config.write_text(rendered.config().replace(":65535", "127.0.0.1:0"))
+    script = tmp_path / "app.py"
+    script.write_text(rendered.one("ConfigMap", "-app")["data"]["app.py"])
+    (command,) = rendered.agent()["args"]
+    with running(command, config, environment()) as agent:
+        agent.ready()
+        with subprocess.Popen(
+            [sys.executable, "-u", str(script)],
+            env={**os.environ, "SECRETS": str(mount / "secrets"), "PORT": "0"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        ) as app:
+            try:
+                assert app.stdout
+                port = app.stdout.readline().rsplit(" ", 1)[1].strip()
+
+                def page() -> str:
+                    with urllib.request.urlopen(f"http://127.0.0.1:{port}/") as answer:
+                        return str(answer.read().decode())
+
+                assert page() == "reads 1\ndb.env\n"
+                pid_file.write_text(f"{app.pid}\n")
+                aws.rotate("demo", '{"user": "a", "password": "two"}')
+                until(lambda: page() == "reads 2\ndb.env\n")
+                assert "password='two'" in (mount / "secrets" / "db.env").read_text()
+            finally:
+                app.kill()
+        assert agent.stop(signal.SIGTERM) == 0
