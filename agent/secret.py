@@ -18,7 +18,9 @@ from agent.config import FileSpec
 from agent.errors import ProjectionError
 
 LIMIT = 65_536  # bytes of a secret; https://docs.aws.amazon.com/secretsmanager/latest/userguide/reference_limits.html
-_FILE_LIMIT = 4 << 20  # characters of one file; an expression can double what it picks over and over
+# What may come out for one file: an expression can double what it picks over and over.
+_FILE_LIMIT = 4 << 20  # characters
+_PIECES_LIMIT = 1 << 17  # pieces of JSON, twice as many as a whole secret of 64 KiB can have; bounds the time
 _NAME_LIMIT = 255  # bytes of a file's name
 _SHOWN = 20  # keys that an error lists
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -226,8 +228,8 @@ def _compact(value: Any) -> str:
     for piece in _pieces(value):
         pieces.append(piece)
         length += len(piece)
-        if length > _FILE_LIMIT:
-            raise ProjectionError(f"more than {_FILE_LIMIT} characters come out for one file; pick less by jmesPath")
+        if length > _FILE_LIMIT or len(pieces) > _PIECES_LIMIT:
+            raise ProjectionError("far more comes out for one file than a secret can hold; pick less by jmesPath")
     return "".join(pieces)
 
 

@@ -216,7 +216,7 @@ _KNOWN = st.dictionaries(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(st.text(max_size=200) | _TREES.map(yaml.safe_dump) | _KNOWN.map(yaml.safe_dump))
 def test_any_text_parses_or_is_refused_with_places(text: str) -> None:
     """Never another exception, and every problem has a place."""

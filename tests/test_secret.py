@@ -176,7 +176,7 @@ _NAMES = st.from_regex(r"[A-Za-z_][A-Za-z0-9_]{0,8}", fullmatch=True).filter(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(st.dictionaries(_NAMES, _TEXT, min_size=1, max_size=5))
 @example({"A": "it's", "B": '$HOME `id` \\ "', "C": "\n\n", "D": " "})
 def test_a_shell_reads_back_the_exact_values(tree: dict[str, str]) -> None:

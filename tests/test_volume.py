@@ -328,8 +328,11 @@ else: volume.mark_accepted({"app": 9})
 
 
 @pytest.mark.parametrize("first", [True, False])
-def test_a_publish_that_is_killed_anywhere_shows_the_old_or_the_new(home: Path, first: bool) -> None:
+def test_a_publish_that_is_killed_anywhere_shows_the_old_or_the_new(
+    home: Path, first: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """At each step that touches the directory: one whole set, nothing left over, and the next publish works."""
+    monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)  # of processes that are killed it is no use
     shown = set()
     for step in range(200):
         path = home / "v"

@@ -291,7 +291,7 @@ class Machine(RuleBasedStateMachine):
 
 def test_whatever_happens_the_promises_hold(length: Length, report: Report) -> None:
     """Rotations, failures, restarts, config edits and a neighbour's tampering, in any order."""
-    examples, most = length.choose(600, 40), length.choose(60, 40)
+    examples, most = length.choose(600, 20), length.choose(60, 40)
     run_state_machine_as_test(
         Machine,
         settings=settings(
