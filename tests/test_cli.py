@@ -11,6 +11,8 @@ import pytest
 from agent import __version__, cli
 from tests.configs import document
 
+CONFIG = Path(__file__).parent.parent / "config"
+
 
 def run(*argv: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-m", "agent", *argv], capture_output=True, text=True, check=False, env=env)
@@ -37,7 +39,7 @@ def test_help_and_version_are_zero() -> None:
     assert run("--version").stdout == f"freshmount {__version__}\n"
     said = run("--help")
     assert said.returncode == 0
-    assert [command for command in ("init", "run", "check", "demo") if command not in said.stdout] == []
+    assert [command for command in ("init", "run", "check", "schema", "demo") if command not in said.stdout] == []
 
 
 def test_the_console_script_is_the_module() -> None:
@@ -91,13 +93,39 @@ def test_a_bug_is_told_without_its_message(monkeypatch: pytest.MonkeyPatch, caps
     assert "internal error" in said and "break_down" in said and "ValueError" in said and "hunter2" not in said
 
 
+def test_schema_prints_what_lies_beside_the_examples() -> None:
+    """It comes with the package, so it is there where no checkout is."""
+    done = run("schema", env={})
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == (CONFIG / "schema.json").read_text()
+
+
+@pytest.mark.parametrize("command", ["init", "run"])
+def test_what_costs_memory_and_serves_nobody_is_not_imported(command: str, tmp_path: Path) -> None:
+    """The running agent stays small. `boto3` brings S3's transfers."""
+    script = (
+        "import sys; from agent.cli import main; main(sys.argv[1:], {})\n"
+        "print({name.partition('.')[0] for name in sys.modules})"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, command, "--config", str(tmp_path / "none")],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "name a readable file" in done.stderr
+    imported = set(done.stdout.strip("{}\n").replace("'", "").split(", "))
+    assert {"botocore", "structlog", "watchdog", "prometheus_client", "yaml"} <= imported
+    assert not imported & {"boto3", "s3transfer", "moto", "cryptography", "jsonschema", "requests"}
+
+
 def test_check_needs_no_library_of_the_running_agent(tmp_path: Path) -> None:
     """It is quick, and works where boto3 cannot."""
     path = tmp_path / "c.yaml"
     path.write_text(document())
     script = (
         "import sys; from agent.cli import main; main(['check', '--config', sys.argv[1]], {})\n"
-        "print([name for name in ('boto3', 'watchdog', 'structlog', 'prometheus_client') if name in sys.modules])"
+        "print([n for n in ('boto3', 'botocore', 'watchdog', 'structlog', 'prometheus_client') if n in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", script, str(path)], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
