@@ -110,8 +110,8 @@ def test_an_app_without_a_handler_lives_and_stays_owed(pod: Pod) -> None:
     """SIGHUP is not sent to a process that it would end, and arrives once the handler is there."""
     pod.put("db", "pw-1")
     script = (
-        "import signal, sys\nprint('up', flush=True)\nsys.stdin.readline()\n"
-        "signal.signal(signal.SIGHUP, lambda *_: print('hup', flush=True))\nprint('handler', flush=True)\n"
+        "import os, signal, sys\nprint('up', flush=True)\nsys.stdin.readline()\n"
+        "signal.signal(signal.SIGHUP, lambda *_: os.write(1, b'hup\\n'))\nprint('handler', flush=True)\n"
         "while True: signal.pause()"
     )
     child = subprocess.Popen(

@@ -30,10 +30,11 @@ import os, signal, sys
 path, pid_file, name = sys.argv[1:4]
 open("/proc/self/comm", "w").write(name)
 def read(why):
-    print(why, open(path).read(), flush=True)
+    # Not by print: a stream refuses to be entered again from a handler.
+    os.write(1, f"{why} {open(path).read()}\\n".encode())
 def listen(*_):
     signal.signal(signal.SIGHUP, lambda *_: read("hup"))
-    print("listens -", flush=True)
+    os.write(1, b"listens -\\n")
 signal.signal(signal.SIGUSR1, listen)
 if "deaf" not in sys.argv: listen()
 read("start")

@@ -24,7 +24,7 @@ def hup(*_):
     count += 1
 signal.signal(signal.SIGHUP, hup)
 # A signal can come while another one's handler writes, which a stream refuses.
-signal.signal(signal.SIGUSR2, lambda *_: os.write(1, b"%d\n" % count))
+signal.signal(signal.SIGUSR2, lambda *_: os.write(1, b"%d\\n" % count))
 open(sys.argv[1], "w").write(str(os.getpid()))
 print("ready", flush=True)
 while True: signal.pause()
