@@ -82,10 +82,13 @@ def _parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
         ("init", _init, "fill the volume once, then exit"),
         ("run", _run, "fill the volume, then keep it fresh until SIGTERM"),
         ("check", _check, "validate a config, offline"),
+        ("plan", _plan, "say what a config means: files, who is told, IAM policy, calls and price; offline"),
     ):
-        commands.add_parser(name, parents=[common], help=text, description=text, allow_abbrev=False).set_defaults(
-            command=command
-        )
+        made = commands.add_parser(name, parents=[common], help=text, description=text, allow_abbrev=False)
+        made.set_defaults(command=command)
+        if command is _plan:
+            made.add_argument("--replicas", type=_replicas, default=1, help="pods to count calls for (default: 1)")
+            made.add_argument("--json", action="store_true", help="for programs")
     text = "print the JSON Schema of the config, for editors and linters"
     schema = commands.add_parser("schema", help=text, description=text, allow_abbrev=False)
     schema.set_defaults(command=_schema)
@@ -138,6 +141,23 @@ def _check(args: argparse.Namespace) -> int:
     _, config = config_file.load(args.config)
     files = sum(len(secret.files) for secret in config.secrets)
     print(f"{args.config}: ok: {len(config.secrets)} secrets, {files} files, {len(config.targets)} targets")
+    return 0
+
+
+def _replicas(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= 1_000_000:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of pods from 1 to 1000000")
+    return int(text)
+
+
+def _plan(args: argparse.Namespace) -> int:
+    import json
+
+    from agent import config_file, plan
+
+    _, config = config_file.load(args.config)
+    made = plan.plan(config, args.replicas)
+    sys.stdout.write(json.dumps(made, indent=2) + "\n" if args.json else plan.render(made))
     return 0
 
 

@@ -57,6 +57,18 @@ class Secret:
     files: tuple[FileSpec, ...]
 
     @property
+    def resource(self) -> str:
+        """What an IAM policy calls this secret. The six characters that AWS appends to a name are `?` where they are
+        not known, and so is the account of a name.
+        """
+        region = self.origin.region or "*"
+        if self.secret_id.startswith("arn:"):
+            return self.secret_id if _SUFFIX.search(self.secret_id) else f"{self.secret_id}-??????"
+        partition = {"cn-": "aws-cn", "us-gov-": "aws-us-gov"}
+        which = next((name for start, name in partition.items() if region.startswith(start)), "aws")
+        return f"arn:{which}:secretsmanager:{region}:*:secret:{self.secret_id}-??????"
+
+    @property
     def fingerprint(self) -> str:
         """Changes exactly when the same version would have to be fetched or projected anew.
 
@@ -151,6 +163,7 @@ API_VERSION, KIND = "freshmount.dev/v1", "Config"
 FORMATS: tuple[Format, ...] = get_args(Format)
 SIGNALS = ("SIGHUP", "SIGINT", "SIGQUIT", "SIGUSR1", "SIGUSR2", "SIGTERM", "SIGCONT", "SIGWINCH")
 _ARN = re.compile(r"arn:aws[a-z-]*:secretsmanager:([a-z0-9-]+):\d{12}:secret:[A-Za-z0-9/_+=.@-]+")
+_SUFFIX = re.compile(r"-[A-Za-z0-9]{6}$")
 _SECRET_NAME = re.compile(r"[A-Za-z0-9/_+=.@-]{1,512}")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _REGION = re.compile(r"[a-z]{2}(-[a-z]+)+-\d+")

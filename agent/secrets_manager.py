@@ -69,7 +69,6 @@ _REASONS: dict[str, Reason] = {
 }
 _CALLER = re.compile(r"User: (arn:\S+)")
 _KEY = re.compile(r"arn:[\w-]+:kms:[^\s\"']+")
-_SUFFIX = re.compile(r"-[A-Za-z0-9]{6}$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -319,7 +318,7 @@ def _denied(secret: Secret, operation: Operation, words: str) -> str:
         key = _KEY.search(words)
         action, resource = "kms:Decrypt", key[0].rstrip(".,") if key else "the key's ARN"
     else:
-        action, resource = f"secretsmanager:{operation}", _resource(secret)
+        action, resource = f"secretsmanager:{operation}", secret.resource
     statement = json.dumps({"Effect": "Allow", "Action": action, "Resource": resource})
     explicit = (
         " (an explicit deny is in force: an allow will not help, that policy must change)"
@@ -327,12 +326,6 @@ def _denied(secret: Secret, operation: Operation, words: str) -> str:
         else ""
     )
     return f"{who} may not {action} on {secret.secret_id}{explicit}; add {statement}"
-
-
-def _resource(secret: Secret) -> str:
-    if not secret.secret_id.startswith("arn:"):
-        return f"arn:aws:secretsmanager:{secret.origin.region or '*'}:*:secret:{secret.secret_id}-??????"
-    return secret.secret_id if _SUFFIX.search(secret.secret_id) else f"{secret.secret_id}-??????"
 
 
 def _network(error: Exception) -> str:

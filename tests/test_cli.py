@@ -39,7 +39,9 @@ def test_help_and_version_are_zero() -> None:
     assert run("--version").stdout == f"freshmount {__version__}\n"
     said = run("--help")
     assert said.returncode == 0
-    assert [command for command in ("init", "run", "check", "schema", "demo") if command not in said.stdout] == []
+    assert [
+        command for command in ("init", "run", "check", "plan", "schema", "demo") if command not in said.stdout
+    ] == []
 
 
 def test_the_console_script_is_the_module() -> None:

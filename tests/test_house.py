@@ -12,7 +12,7 @@ HOME = Path(__file__).parent.parent / "agent"
 WORDS = {"__init__", "errors", "document", "config", "secret", "schedule", "decide", "manifest", "status"}
 HANDS = {"secrets_manager", "files", "volume", "process", "notify", "config_file", "watch"}
 VOICE = {"telemetry", "server", "log"}
-SPINE = {"pool", "sync", "daemon", "demo", "demo_app", "cli", "__main__"}
+SPINE = {"pool", "sync", "daemon", "plan", "demo", "demo_app", "cli", "__main__"}
 
 IMPURE = {"boto3", "botocore", "os", "threading", "time", "structlog", "socket", "subprocess", "signal", "urllib3"}
 ONLY_IN = {
