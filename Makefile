@@ -2,8 +2,8 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
-# pytest-xdist: one worker per core, tests of one file stay together
-PYTEST_ARGS ?= -n auto --dist loadfile
+# pytest-xdist: one worker per core; one that is done takes over from the others
+PYTEST_ARGS ?= -n auto --dist worksteal
 
 .PHONY: help demo test torture check format lock image image-test tools chart-schema chart-docs clean
 help:

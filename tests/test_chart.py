@@ -21,6 +21,7 @@ import yaml
 
 from agent import __version__
 from agent.config import parse
+from agent.plan import policy
 from tests import chart_tools, test_telemetry
 from tests.aws import StandIn, environment
 from tests.chart import CHARTS, KUBERNETES, Chart, Rendered, assert_restricted, built, validate
@@ -713,6 +714,14 @@ def test_the_iam_policy_is_the_least(demo: Chart, tmp_path: Path) -> None:
             "Resource": ["arn:aws-cn:secretsmanager:cn-north-1:111122223333:secret:a-??????"],
         }
     ]
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
+def test_the_policy_is_the_one_of_plan(bare: Chart, tmp_path: Path, path: Path) -> None:
+    """The notes and `freshmount plan` say the same of each example."""
+    text = path.read_text()
+    values = configured(text, extraVolumeMounts=[{"name": "run", "mountPath": "/run/app"}])  # where a pid file lies
+    assert json.loads(said(bare, tmp_path / "a", values, "iamPolicy")) == policy(parse(text, str(path)))
 
 
 # Monitoring

@@ -348,17 +348,17 @@ def after(before: World, event: str) -> World:
 
 
 def test_every_interruption_still_tells_each_change() -> None:
-    """After any five events, passes that go well tell each target of what it reads, and nobody for nothing.
+    """After any four events, passes that go well tell each target of what it reads, and nobody for nothing.
 
     Sequences that lead to the same world go on as one.
     """
     first = after(World(), "pass")
     assert first.told == [], "the first generation notifies nobody"
     reached = {repr(first): (first, ())}
-    for _ in range(5):
+    for _ in range(4):
         ways = [(after(world, event), (*way, event)) for world, way in reached.values() for event in _EVENTS]
         reached = {repr(world): (world, way) for world, way in ways}
-    assert len(reached) > 1000
+    assert len(reached) > 500
     for reached_world, events in reached.values():
         world = after(after(reached_world, "heal"), "pass")
         told = world.told

@@ -187,7 +187,7 @@ def test_a_shell_reads_back_the_exact_values(tree: dict[str, str]) -> None:
     assert list(tree.values()) == said.decode().split("\0")[:-1]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     st.dictionaries(
         _NAMES, st.text(st.characters(exclude_categories=("Cs", "Cc"), exclude_characters="'\\$")), min_size=1

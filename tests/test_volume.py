@@ -16,14 +16,11 @@ from pathlib import Path
 
 import pytest
 
-from agent.decide import Published, Wanted, compose, owed
+from agent.decide import owed
 from agent.errors import VolumeBusy, VolumeError
 from agent.manifest import HIGHEST
 from agent.volume import GRACE, KEPT_AT_MOST, Volume
-from tests.words import fetched, projected, secret, target
-
-DB, API = secret("db"), secret("api")
-APP = target("app")
+from tests.publishing import APP, publish
 
 
 @pytest.fixture
@@ -42,18 +39,6 @@ def volume(home: Path) -> Iterator[Volume]:
     volume = Volume(str(home / "v"))
     yield volume
     volume.close()
-
-
-def publish(volume: Volume, version: str, *names: str, **files: dict[str, str]) -> Published:
-    """Publish that version of those secrets; the others of db and api stay as they are."""
-    before = volume.published()
-    new = {
-        name: (fetched(version), {p: projected(c) for p, c in files.get(name, {name: f"{name}-{version}"}).items()})
-        for name in names
-    }
-    made = compose(Wanted((DB, API)), before, new, (APP,), quiet=False)
-    assert made is not None
-    return volume.publish(made, before)
 
 
 def tree(home: Path) -> dict[str, str]:
@@ -311,7 +296,7 @@ def test_a_manifest_beyond_its_limit_is_not_published(
 
 WRITER = """
 import os, signal, sys
-from tests.test_volume import APP, publish
+from tests.publishing import publish
 from agent.volume import Volume
 volume, at, left = Volume(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 WATCHED = ("os.mkdir", "os.rename", "os.link", "os.symlink", "os.remove", "os.rmdir", "os.utime", "open", "os.listdir")
