@@ -88,6 +88,7 @@ def test_a_pinned_version_is_read_and_not_described() -> None:
     only = plan(config(pinned), 10)
     assert [s["Action"] for s in only["policy"]["Statement"]] == ["secretsmanager:GetSecretValue"]
     assert only["calls"]["describePerHour"] == 0 and only["calls"]["getAtStart"] == 10
+    assert only["warnings"] == []
 
 
 def test_decrypt_is_narrowed_to_the_service_and_the_secrets() -> None:
