@@ -14,7 +14,7 @@ COPY agent ./agent
 # The three trees become three layers: what changes seldom comes first. The smoke test runs in the very files of the image.
 RUN python3 image/assemble.py site agent /out \
     && mkdir /smoke && cp -a /out/*/. /smoke \
-    && chroot /smoke /usr/local/bin/python3.13 -IB - < image/smoke.py
+    && chroot /smoke /usr/local/bin/python3.13 -IBOO - < image/smoke.py
 
 FROM scratch
 ARG VERSION=0.1.0

@@ -5,10 +5,11 @@ BIN    := $(VENV)/bin
 # pytest-xdist: one worker per core; one that is done takes over from the others
 PYTEST_ARGS ?= -n auto --dist worksteal
 
-.PHONY: help demo test torture check format lock image image-test tools chart-schema chart-docs clean
+.PHONY: help demo test torture bench fleet check format lock image image-test tools chart-schema chart-docs clean
 help:
 	@printf '%s\n' 'make demo    the whole story on an embedded stand-in for AWS' \
 	  'make test    all tests, with coverage' 'make torture the promises under fire, at full length' \
+	  'make bench   what the agent costs, on the image'"'"'s files' 'make fleet   a day of 10,000 pods, simulated' \
 	  'make check   ruff, mypy, shellcheck and hadolint' 'make format  let ruff format the code' \
 	  'make image   build the image' 'make tools   helm, for the tests of the chart' 'make clean   remove what the others made'
 
@@ -28,11 +29,22 @@ test: $(VENV)/installed
 torture: $(VENV)/installed
 	$(BIN)/python -m pytest tests/torture --full -n 2 --dist load
 
+$(VENV)/bench: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
+	@touch $@
+
+# The figures of docs/performance.md. BENCH_ARGS: which, and for how long. Needs the image, strace and root.
+bench: $(VENV)/bench
+	PYTHON=$(BIN)/python bench/image.sh $(BENCH_ARGS)
+
+fleet: $(VENV)/bench
+	$(BIN)/python -m bench.fleet --plot docs/fleet.png
+
 check: $(VENV)/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/shellcheck --external-sources .ci/run image/*.sh
+	$(BIN)/shellcheck --external-sources .ci/run image/*.sh bench/*.sh
 	$(BIN)/hadolint Dockerfile
 
 format: $(VENV)/installed

@@ -56,9 +56,13 @@ class Rotation:
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """When one secret is due (monotonic). `fast_since` (wall) is when quick polling for rotation `fast_key` began."""
+    """When one secret is due (monotonic). From `along` on it comes along with a pass that is made for others.
+
+    `fast_since` (wall) is when quick polling for rotation `fast_key` began.
+    """
 
     due: float
+    along: float
     failures: int = 0
     rotation: Rotation | None = None
     fast_key: str | None = None
@@ -105,9 +109,15 @@ class Agenda:
     settle_at: float | None = None  # monotonic; a move was seen, and others may belong to it until then
 
     def due(self, now: Now) -> frozenset[str]:
-        """The secrets to ask about now: at the end of settling all, so that one pass sees what came together."""
-        settled = self.settle_at is not None and self.settle_at <= now.monotonic
-        return frozenset(name for name, timing in self.secrets.items() if settled or timing.due <= now.monotonic)
+        """The secrets to ask about now: at the end of settling all, so that one pass sees what came together.
+
+        Those that are due soon come along: what drifted apart, since one failed or was edited, finds together.
+        """
+        if self.settle_at is not None and self.settle_at <= now.monotonic:
+            return frozenset(self.secrets)
+        if not any(timing.due <= now.monotonic for timing in self.secrets.values()):
+            return frozenset()
+        return frozenset(name for name, timing in self.secrets.items() if timing.along <= now.monotonic)
 
     def settling(self, config: Config, now: Now) -> bool:
         """Whether a moved version is to wait for others that may belong to it."""
@@ -123,14 +133,14 @@ class Agenda:
 
 def begin(config: Config, now: Now) -> Agenda:
     """The agenda of an agent that has just started: everything is due."""
-    return Agenda({secret.name: Timing(now.monotonic) for secret in config.secrets})
+    return Agenda({secret.name: Timing(now.monotonic, now.monotonic) for secret in config.secrets})
 
 
 def reload(agenda: Agenda, before: Config, after: Config, now: Now) -> Agenda:
     """The agenda under a new config: what is new or was edited is due, the rest keeps its time."""
     unchanged = set(before.secrets) if before.period == after.period else set()
     secrets = {
-        secret.name: agenda.secrets[secret.name] if secret in unchanged else Timing(now.monotonic)
+        secret.name: agenda.secrets[secret.name] if secret in unchanged else Timing(now.monotonic, now.monotonic)
         for secret in after.secrets
     }
     names = {target.name for target in after.targets}
@@ -146,7 +156,9 @@ def expedite(agenda: Agenda, now: Now) -> Agenda:
     """The agenda with everything due now, whatever its period or backoff."""
     return replace(
         agenda,
-        secrets={name: replace(timing, due=now.monotonic) for name, timing in agenda.secrets.items()},
+        secrets={
+            name: replace(timing, due=now.monotonic, along=now.monotonic) for name, timing in agenda.secrets.items()
+        },
         targets={name: replace(attempt, due=now.monotonic) for name, attempt in agenda.targets.items()},
         settle_at=None if agenda.settle_at is None else now.monotonic,
     )
@@ -154,20 +166,23 @@ def expedite(agenda: Agenda, now: Now) -> Agenda:
 
 def after_secrets(agenda: Agenda, config: Config, lesson: Lesson, now: Now, dice: random.Random) -> Agenda:
     """The agenda after a pass that asked about some secrets."""
-    # One factor for the whole pass: secrets of one period stay in one pass, so what rotates together is seen together.
-    factor = 1 + dice.uniform(-JITTER, JITTER)
+    # One throw for the whole pass: secrets of one period, or that fail together, stay in one pass. So what rotates
+    # together is seen together, and an outage does not leave a pass of its own for each of them.
+    chance = dice.random()
+    factor = 1 - JITTER + 2 * JITTER * chance
     secrets = dict(agenda.secrets)
     for secret in config.secrets:
         if secret.name in lesson.asked:
             timing = _observed(secrets[secret.name], lesson.rotations.get(secret.name), now)
             if secret.name not in lesson.failed:
                 timing = replace(timing, failures=0)
-                wait = _interval(secret, config, timing, now, dice) * factor
+                wait = _interval(secret, config, timing, now, chance) * factor
+                along = wait * (1 - JITTER)
             else:
                 timing = replace(timing, failures=timing.failures + 1)
-                interval = _interval(secret, config, timing, now, dice) * factor if lesson.started else None
-                wait = _backoff(interval, timing.failures, dice)
-            secrets[secret.name] = replace(timing, due=now.monotonic + wait)
+                interval = _interval(secret, config, timing, now, chance) * factor if lesson.started else None
+                along = wait = _backoff(interval, timing.failures, chance)
+            secrets[secret.name] = replace(timing, due=now.monotonic + wait, along=now.monotonic + along)
     if agenda.settle_at is not None and agenda.settle_at > now.monotonic:
         settle_at: float | None = agenda.settle_at
     else:
@@ -190,7 +205,7 @@ def _under_way(rotation: Rotation, now: Now) -> bool:
     return rotation.pending is not None or (window is not None and window[0] <= now.wall <= window[1])
 
 
-def _interval(secret: Secret, config: Config, timing: Timing, now: Now, dice: random.Random) -> float:
+def _interval(secret: Secret, config: Config, timing: Timing, now: Now, chance: float) -> float:
     """Seconds until a secret that gives no trouble is due again."""
     rotation = timing.rotation
     if rotation is None:
@@ -199,11 +214,11 @@ def _interval(secret: Secret, config: Config, timing: Timing, now: Now, dice: ra
     if _under_way(rotation, now) and timing.fast_key == rotation.key and 0 <= spent < FAST_AT_MOST:
         return min(secret.period, config.rotation_period)
     if (window := rotation.short_window) and 0 < window[0] - now.wall < secret.period:
-        return window[0] - now.wall + dice.uniform(0, config.rotation_period)
+        return window[0] - now.wall + chance * config.rotation_period
     return secret.period
 
 
-def _backoff(interval: float | None, failures: int, dice: random.Random) -> float:
+def _backoff(interval: float | None, failures: int, chance: float) -> float:
     """Seconds until a failing secret is due again; `interval` None while a pod waits for its first generation.
 
     Otherwise full jitter comes on top of the interval: never more than one call per period, and no herd when AWS is
@@ -211,8 +226,8 @@ def _backoff(interval: float | None, failures: int, dice: random.Random) -> floa
     """
     doubled = 2.0 ** min(failures, 10)
     if interval is None:
-        return dice.uniform(0.1, min(STARTUP_BACKOFF_AT_MOST, 0.5 * doubled))
-    return interval + dice.uniform(0, min(BACKOFF_AT_MOST, interval * (doubled / 2 - 1)))
+        return 0.1 + chance * (min(STARTUP_BACKOFF_AT_MOST, 0.5 * doubled) - 0.1)
+    return interval + chance * min(BACKOFF_AT_MOST, interval * (doubled / 2 - 1))
 
 
 def owing(agenda: Agenda, owed: Mapping[str, int], targets: Iterable[Target], now: Now, dice: random.Random) -> Agenda:

@@ -7,6 +7,7 @@ SITE is where pip put the packages, AGENT the agent's source. OUT gets three tre
 from __future__ import annotations
 
 import compileall
+import gzip
 import json
 import os
 import py_compile
@@ -16,6 +17,7 @@ import subprocess
 import sys
 import sysconfig
 from pathlib import Path
+from typing import Any
 
 # Of the standard library: development, other user interfaces, and databases; 30 MB that nothing here imports.
 NOT_IN_STDLIB = (
@@ -59,7 +61,11 @@ def main(site: Path, agent: Path, out: Path) -> None:
         _copy(library, python)
     for tree in out.iterdir():
         compileall.compile_dir(
-            tree, quiet=1, stripdir=str(tree), invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH
+            tree,
+            quiet=1,
+            stripdir=str(tree),
+            optimize=2,  # without docstrings, as `freshmount` runs it: 1.9 MiB less in every pod
+            invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH,
         )
 
 
@@ -75,6 +81,21 @@ def _prune_botocore(packages: Path) -> None:
     for partition in endpoints["partitions"]:
         partition["services"] = {name: s for name, s in partition["services"].items() if name in ENDPOINTS}
     path.write_text(json.dumps(endpoints, separators=(",", ":")))
+    for path in (packages / "botocore" / "data").rglob("*.json.gz"):
+        model = _undocumented(json.loads(gzip.decompress(path.read_bytes())))
+        path.with_suffix("").write_text(json.dumps(model, separators=(",", ":")))
+        path.unlink()
+
+
+def _undocumented(model: Any) -> Any:
+    """A service's model without its prose, which the agent would parse and hold: 0.4 MiB in every pod."""
+    if isinstance(model, dict):
+        return {
+            key: _undocumented(value)
+            for key, value in model.items()
+            if not (key == "documentation" and isinstance(value, str))
+        }
+    return [_undocumented(item) for item in model] if isinstance(model, list) else model
 
 
 def _endpoints(packages: Path) -> str:
@@ -102,7 +123,7 @@ for partition in session.get_available_partitions():
 def _command(root: Path) -> None:
     command = root / "usr/local/bin/freshmount"
     command.parent.mkdir(parents=True)
-    command.write_text(f"#!{os.path.realpath(sys.executable)} -IB\nfrom agent.cli import entry\n\nentry()\n")
+    command.write_text(f"#!{os.path.realpath(sys.executable)} -IBOO\nfrom agent.cli import entry\n\nentry()\n")
     command.chmod(0o755)
 
 

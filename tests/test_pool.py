@@ -83,9 +83,28 @@ def test_when_every_thread_hangs_nothing_more_is_asked(hanging: Hanging) -> None
 
 def test_the_time_of_all_is_bounded_too(hanging: Hanging) -> None:
     """What was not asked by then is late without a call."""
-    answers = ask(Pool("test"), each=30, total=0.2, **{f"n{i}": hanging.call("") for i in range(IN_FLIGHT + 2)})
+    answers = ask(Pool("test"), each=30, total=3.0, **{f"n{i}": hanging.call("") for i in range(IN_FLIGHT + 2)})
     assert list(answers.values()).count(Late(made=True)) == IN_FLIGHT
     assert list(answers.values()).count(Late(made=False)) == 2
+
+
+def test_a_few_quick_calls_take_turns() -> None:
+    """A thread and a connection of its own for each would cost memory and a handshake."""
+    threads = set()
+
+    def call() -> str:
+        threads.add(threading.get_ident())
+        return ""
+
+    asked = {f"n{i}": call for i in range(7)}
+    assert len(ask(Pool("test"), each=30, **asked)) == 7
+    assert len(threads) <= 2
+
+
+def test_nobody_waits_for_the_turn_of_a_slow_call(hanging: Hanging) -> None:
+    """However few there are: those that hang keep their threads, the others get more."""
+    asked = {"a": hanging.call(""), "b": hanging.call(""), "c": lambda: "c"}
+    assert next(Pool("test").ask(asked, each=30, total=60, stopped=lambda: False)) == ("c", "c")
 
 
 def test_a_stop_waits_for_nobody(hanging: Hanging) -> None:

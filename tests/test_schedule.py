@@ -54,6 +54,28 @@ def test_secrets_of_one_period_stay_in_one_pass() -> None:
 
 
 @pytest.mark.parametrize("seed", range(5))
+def test_secrets_that_fail_together_stay_in_one_pass(seed: int) -> None:
+    """An outage would otherwise leave each of them with passes of its own, for ever."""
+    for _, due in polls(config(DB, API), 3600, seed=seed, failed=("db", "api")):
+        assert due == {"db", "api"}
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_what_drifted_apart_finds_together(seed: int) -> None:
+    """One that failed alone has times of its own; what is due soon comes along, and from then on they stay."""
+    dice, conf = random.Random(seed), config(DB, API)
+    agenda, now, passes = schedule.begin(conf, at(0)), 0.0, []
+    while now < 8 * 3600:
+        due = agenda.due(at(now))
+        passes.append(due)
+        failed = ("api",) if now < 600 else ()
+        agenda = schedule.after_secrets(agenda, conf, lesson(*due, failed=failed), at(now), dice)
+        now = agenda.next_due
+    assert frozenset({"db"}) in passes
+    assert set(passes[-50:]) == {frozenset({"db", "api"})}
+
+
+@pytest.mark.parametrize("seed", range(5))
 def test_the_period_is_kept_within_its_jitter(seed: int) -> None:
     """±10 %, and on average the period."""
     times = [now for now, _ in polls(config(DB), 60_000, seed=seed)]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import http.server
 import json
+import os
+import re
 import threading
 import uuid
 from collections.abc import Iterator
@@ -11,6 +13,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import botocore.httpsession
 import pytest
 
 from agent.config import Origin, Secret
@@ -55,6 +58,22 @@ def observed(proxy: Proxy, secret_id: str, **fields: Any) -> Observation | Failu
 def got(proxy: Proxy, secret_id: str, version: str | None = None, **fields: Any) -> Fetched | Failure:
     source, wanted = asking(proxy, secret_id, **fields)
     return source.fetch(wanted, version).result
+
+
+def test_certificates_are_read_once_and_again_when_the_bundle_changes(tmp_path: Path) -> None:
+    """Not for every connection, as urllib3 would; but a CA that was exchanged is trusted without a restart."""
+    shipped = (Path(botocore.httpsession.__file__).parent / "cacert.pem").read_text()
+    first, second = re.findall(r"-----BEGIN CERT.*?-----END CERTIFICATE-----\n", shipped, re.DOTALL)[:2]
+    context, bundle = botocore.httpsession.create_urllib3_context(), tmp_path / "ca.pem"
+    bundle.write_text(first)
+    context.load_verify_locations(str(bundle))
+    was = bundle.stat()
+    bundle.write_text("x" * was.st_size)
+    os.utime(bundle, ns=(was.st_atime_ns, was.st_mtime_ns))
+    context.load_verify_locations(str(bundle))  # reading it would fail
+    bundle.write_text(first + second)
+    context.load_verify_locations(str(bundle))
+    assert context.cert_store_stats()["x509"] == 2
 
 
 @pytest.mark.parametrize("content", ["text é", b"\x00\xff binary"])

@@ -1,27 +1,24 @@
-"""What a status means to a scraper and to a kubelet."""
+"""What a status means to a scraper."""
 
 from __future__ import annotations
 
-import json
 import shutil
 import subprocess
-from dataclasses import replace
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from agent import status, telemetry
-from agent.errors import REASONS, Failure
-from agent.server import Page
+from agent import pages, status
+from agent.errors import REASONS
 from agent.status import Status
-from tests.test_status import BEGIN, CONFIG, published, result
+from tests.test_status import BEGIN, published, result
 from tests.words import config, secret
 
 GOOD = status.after(BEGIN, result(published("db"), generation_made=True, succeeded=frozenset({"db"})))
 
 
 def exposition(of: Status) -> str:
-    return telemetry.pages(lambda: of)["/metrics"]().body.decode()
+    return pages.pages(lambda: of)["/metrics"]().body.decode()
 
 
 def samples(of: Status) -> dict[str, float]:
@@ -103,52 +100,3 @@ def test_promtool_finds_nothing_to_mend() -> None:
         ["promtool", "check", "metrics"], input=exposition(GOOD), capture_output=True, text=True, check=False
     )
     assert (said.returncode, said.stdout, said.stderr) == (0, "", "")
-
-
-def content(page: Page) -> dict[str, object]:
-    assert page.content_type == "application/json"
-    return dict(json.loads(page.body))
-
-
-def test_live_while_the_loop_turns() -> None:
-    """AWS does not matter, time does."""
-    turning = replace(BEGIN, turns_by=100.0)
-    assert telemetry.live(turning, 100.0).status == 200
-    late = telemetry.live(turning, 107.0)
-    assert (late.status, content(late)) == (503, {"live": False, "lateBySeconds": 7.0})
-
-
-def test_started_with_the_first_complete_generation() -> None:
-    """And not before."""
-    assert telemetry.started(BEGIN).status == 503
-    assert telemetry.started(GOOD).status == 200
-
-
-@pytest.mark.parametrize(("stale_after", "now", "code"), [(0.0, 10**9, 200), (60.0, 160.0, 200), (60.0, 161.0, 503)])
-def test_ready_depends_on_age_only_if_asked_to(stale_after: float, now: float, code: int) -> None:
-    """Counted from the last confirmation."""
-    assert telemetry.ready(replace(GOOD, stale_after=stale_after), now).status == code
-
-
-def test_readiness_tells_each_secret_for_people() -> None:
-    """Times that people read, the error of the last attempt, and optional secrets that are not there."""
-    failed = status.after(GOOD, result(published("db"), failures={"api": Failure("not_found", "no such secret")}))
-    page = telemetry.ready(failed, 100.0)
-    assert page.status == 200
-    assert content(page) == {
-        "ready": True,
-        "generation": 1,
-        "secrets": [
-            {
-                "name": "db", "ready": True, "versionId": "v1", "versionStage": "AWSCURRENT",
-                "publishedAt": "1970-01-01T00:00:40.000Z", "lastSuccess": "1970-01-01T00:01:40.500Z",
-                "upToDate": True, "error": None,
-            },
-            {
-                "name": "api", "ready": True, "versionId": None, "versionStage": "AWSCURRENT", "publishedAt": None,
-                "lastSuccess": None, "upToDate": False,
-                "error": {"reason": "not_found", "message": "no such secret"},
-            },
-        ],
-    }  # fmt: skip
-    assert not content(telemetry.ready(status.begin(CONFIG, "1", 0.0), 100.0))["ready"]

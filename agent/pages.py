@@ -1,0 +1,73 @@
+"""What the endpoint serves: what a status means to a kubelet and to a scraper."""
+
+from __future__ import annotations
+
+import functools
+import json
+import time
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from agent.server import Page
+from agent.status import SecretStatus, Status
+
+
+def pages(read: Callable[[], Status]) -> dict[str, Callable[[], Page]]:
+    """The pages by path, each a view of the status that `read` returns when it is asked for."""
+
+    @functools.cache
+    def metrics() -> Callable[[], tuple[str, bytes]]:
+        from agent import telemetry
+
+        return telemetry.exposition(read)
+
+    return {
+        "/metrics": lambda: Page(200, *metrics()()),
+        "/livez": lambda: live(read(), time.monotonic()),
+        "/startupz": lambda: started(read()),
+        "/readyz": lambda: ready(read(), time.time()),
+    }
+
+
+def live(status: Status, monotonic: float) -> Page:
+    """200 while the loop turns. AWS being down does not matter here: a restart would mend nothing."""
+    late = monotonic - status.turns_by
+    return _page(late <= 0, {"live": late <= 0, **({"lateBySeconds": round(late, 1)} if late > 0 else {})})
+
+
+def started(status: Status) -> Page:
+    """200 once a complete generation was published."""
+    return _page(status.started, {"started": status.started, "generation": status.generation})
+
+
+def ready(status: Status, now: float) -> Page:
+    """200 when started and, if `staleAfter` is set, no published secret was confirmed longer ago; JSON per secret."""
+    secrets = [_readiness(secret, status.stale_after, now) for secret in status.secrets.values()]
+    good = status.started and all(secret["ready"] for secret in secrets)
+    return _page(good, {"ready": good, "generation": status.generation, "secrets": secrets})
+
+
+def _readiness(secret: SecretStatus, stale_after: float, now: float) -> dict[str, Any]:
+    confirmed = max(secret.last_success or 0.0, secret.published_at or 0.0)
+    fresh = not stale_after or now - confirmed <= stale_after
+    return {
+        "name": secret.name,
+        "ready": (secret.version_id is not None and fresh) or (secret.version_id is None and secret.optional),
+        "versionId": secret.version_id,
+        "versionStage": secret.version_stage,
+        "publishedAt": _time(secret.published_at),
+        "lastSuccess": _time(secret.last_success),
+        "upToDate": secret.up_to_date,
+        "error": {"reason": secret.failure.reason, "message": secret.failure.message} if secret.failure else None,
+    }
+
+
+def _time(epoch: float | None) -> str | None:
+    return (
+        datetime.fromtimestamp(epoch, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z") if epoch else None
+    )
+
+
+def _page(good: bool, content: Mapping[str, Any]) -> Page:
+    return Page(200 if good else 503, "application/json", json.dumps(content).encode() + b"\n")

@@ -1,0 +1,203 @@
+"""What is measured, one function a figure. Two things that are compared run in turn, and are told by their medians."""
+
+from __future__ import annotations
+
+import json
+import re
+import statistics
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from bench import simulated
+from bench.place import Place
+from bench.process import Measured, started, write_config
+from bench.stand_in import standing_in
+
+
+class Effort(NamedTuple):
+    """How long to measure."""
+
+    pairs: int
+    minutes: float
+    passes: int
+
+
+class Row(NamedTuple):
+    """One line of the table."""
+
+    what: str
+    measured: str
+
+
+def start(place: Place, aside: Path, effort: Effort) -> Iterator[Row]:
+    """From exec to the first generation of 5 secrets over TLS, with memory once it is there; beside the naive stack."""
+    seconds: dict[str, list[float]] = {"agent": [], "naive": []}
+    cpu: dict[str, list[float]] = {"agent": [], "naive": []}
+    memory: dict[str, list[tuple[float, float]]] = {"agent": [], "naive": []}
+    with standing_in(aside) as stand_in:
+        for turn in range(effort.pairs + 1):
+            for who, argv, file in (("agent", [*place.agent, "run"], "..data"), ("naive", place.naive, "s4.json")):
+                here, config, volume = write_config(place, who, stand_in, 5, "1s")
+                with started(argv if who == "agent" else [*argv, str(config)], config, here) as measured:
+                    took = measured.until_there(volume / file)
+                    spent = measured.cpu()
+                    _settle(measured)
+                    if turn:  # the first warms the page cache
+                        seconds[who].append(took)
+                        cpu[who].append(spent)
+                        memory[who].append(measured.memory())
+    ratio = statistics.median(n / a for a, n in zip(seconds["agent"], seconds["naive"], strict=True))
+    yield Row("exec → first generation, 5 secrets over TLS", _spread(seconds["agent"], 1000, "ms"))
+    yield Row("the same, naive stack", f"{_spread(seconds['naive'], 1000, 'ms')}; {ratio:.2f}× the agent's")
+    yield Row("CPU until then", f"{_spread(cpu['agent'], 1000, 'ms')}; naive {_spread(cpu['naive'], 1000, 'ms')}")
+    for which, name in ((0, "RSS, all features on"), (1, "of that anonymous")):
+        agent, naive = ([found[which] for found in memory[who]] for who in ("agent", "naive"))
+        yield Row(name, f"{_spread(agent, 1, 'MiB', 1)}; naive {_spread(naive, 1, 'MiB', 1)}")
+
+
+def _settle(measured: Measured) -> None:
+    """Some passes and scrapes, so that all that is imported late is there."""
+    for _ in range(3):
+        measured.scrape()
+        time.sleep(0.7)
+
+
+def cpu(place: Place, aside: Path, effort: Effort) -> Iterator[Row]:
+    """CPU of an hour: 5 secrets each 60 s, scrapes each 15 s. Sixty times as fast; an agent that waits does nothing."""
+    for idle, what in ((0.0, "kept alive"), (0.4, "that die between polls")):
+        with standing_in(aside, idle=idle) as stand_in:
+            here, config, volume = write_config(place, "cpu", stand_in, 5, "1s")
+            with started([*place.agent, "run"], config, here) as measured:
+                measured.until_there(volume / "..data")
+                _settle(measured)
+                before, calls, began = measured.cpu(), stand_in.counts(), time.monotonic()
+                for turn in range(1, int(effort.minutes * 4) + 1):
+                    time.sleep(max(0.0, began + turn * 0.25 - time.monotonic()))
+                    measured.scrape()
+                spent, after = measured.cpu() - before, stand_in.counts()
+        made = {name: after[name] - calls[name] for name in ("DescribeSecret", "GetSecretValue", "connections")}
+        yield Row(
+            f"CPU an hour, 5 secrets each 60 s, scrapes each 15 s, connections {what}",
+            f"{spent * 60 / effort.minutes:.2f} s ({made} in {effort.minutes:g} periods)",
+        )
+    with standing_in(aside) as stand_in:
+        here, config, volume = write_config(place, "cpu", stand_in, 5, "1h")
+        with started([*place.agent, "run"], config, here) as measured:
+            measured.until_there(volume / "..data")
+            _settle(measured)
+            switches, before = measured.switches(), measured.cpu()
+            time.sleep(20)
+            yield Row(
+                "20 s of waiting",
+                f"{measured.switches() - switches} wake-ups, {(measured.cpu() - before) * 1000:.1f} ms CPU",
+            )
+
+
+def thousand(place: Place, aside: Path, effort: Effort) -> Iterator[Row]:
+    """1,000 secrets, cold, each answer 20 ms away: 8 in flight, so 2.5 s at least."""
+    took, peaks, spent = [], [], []
+    with standing_in(aside, latency=0.02) as stand_in:
+        for _ in range(max(3, effort.pairs // 3)):
+            here, config, volume = write_config(place, "thousand", stand_in, 1000, "1h")
+            with started([*place.agent, "run"], config, here) as measured:
+                took.append(measured.until_there(volume / "..data"))
+                peaks.append(measured.peak())
+                spent.append(measured.cpu())
+    yield Row(
+        "1,000 secrets, cold, 20 ms away (floor 2.5 s)", f"{_spread(took, 1, 's', 2)}; CPU {_spread(spent, 1, 's', 2)}"
+    )
+    yield Row("memory at most meanwhile", _spread(peaks, 1, "MiB", 1))
+
+
+def steady(place: Place, aside: Path, effort: Effort) -> Iterator[Row]:
+    """Passes in which nothing changed: what they ask the kernel for, and whether memory stays."""
+    with standing_in(aside) as stand_in:
+        here, config, volume = write_config(place, "steady", stand_in, 100, "1h")
+        with started([*place.agent, "run"], config, here) as measured:
+            measured.until_there(volume / "..data")
+            measured.pass_now()
+            said, before = (here / "log").stat().st_size, stand_in.counts()
+            calls = _system_calls(measured, 10)
+            after = stand_in.counts()
+            lines = (here / "log").stat().st_size - said
+        asked = {name: after[name] - before[name] for name in ("DescribeSecret", "GetSecretValue", "connections")}
+        yield Row("10 passes over 100 secrets, nothing changed: calls to AWS", str(asked))
+        yield Row("the same: file system calls", f"{calls}; {lines} bytes of log")
+        here, config, volume = write_config(place, "steady", stand_in, 5, "1h")
+        with started([*place.agent, "run"], config, here) as measured:
+            measured.until_there(volume / "..data")
+            seen = []
+            for turn in range(effort.passes + 1):
+                measured.pass_now()
+                if turn % max(1, effort.passes // 10) == 0:
+                    seen.append(measured.memory().resident)
+        yield Row(f"RSS over {effort.passes} passes", " → ".join(f"{value:.1f}" for value in seen) + " MiB")
+
+
+_FILES = (
+    *("write", "fsync", "fdatasync", "rename", "renameat", "renameat2", "symlinkat", "linkat", "mkdirat"),
+    *("unlinkat", "fchmod", "openat", "newfstatat", "readlinkat"),
+)
+
+
+def _system_calls(measured: Measured, passes: int) -> str:
+    """Those on files that the agent made in so many passes, by strace, which is attached meanwhile."""
+    tracer = subprocess.Popen(
+        ["strace", "-f", "-y", "-e", f"trace={','.join(_FILES)}", "-p", str(measured.process.pid)],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert tracer.stderr is not None
+    while "attached" not in tracer.stderr.readline():
+        pass
+    for _ in range(passes):
+        measured.pass_now()
+    tracer.terminate()
+    lines = tracer.communicate()[1].splitlines()
+    calls = [
+        found[1] for line in lines if "<socket:" not in line and (found := re.match(r"(?:\[pid +\d+\] )?(\w+)\(", line))
+    ]
+    return ", ".join(f"{name} {count}" for name, count in sorted(Counter(calls).items()))
+
+
+def publish(place: Place, aside: Path, effort: Effort) -> Iterator[Row]:
+    """1,000 files on tmpfs by the volume, beside the same calls without our code."""
+    _, inside = place.fresh("publish")
+    program = Path(__file__).with_name("publish.py")
+    script = program.read_text()
+    found = subprocess.run(
+        [*place.python, "-c", script, str(inside), str(effort.pairs)], capture_output=True, text=True, check=True
+    )
+    pairs = json.loads(found.stdout)
+    ratio = statistics.median(ours / bare for bare, ours in pairs)
+    yield Row("publish of 1,000 files, tmpfs", _spread([ours for _, ours in pairs], 1000, "ms"))
+    yield Row("the same system calls alone", f"{_spread([bare for bare, _ in pairs], 1000, 'ms')}; ratio {ratio:.2f}")
+
+
+def notice(place: Place, aside: Path, effort: Effort) -> Iterator[Row]:
+    """From a rotation to the pass that sees it, in simulated time, by the agent's own schedule."""
+    for what, delays in simulated.noticing(100 * effort.pairs):
+        cuts = statistics.quantiles(delays, n=100)
+        yield Row(
+            f"noticing a rotation {what}", f"p50 {cuts[49]:.1f} s, p99 {cuts[98]:.1f} s, most {max(delays):.1f} s"
+        )
+
+
+def _spread(values: Sequence[float], scale: float, unit: str, digits: int = 0) -> str:
+    """The median, and the quartiles that half of the values lie between."""
+    low, middle, high = statistics.quantiles([value * scale for value in values], n=4)
+    return f"{middle:.{digits}f} {unit} ({low:.{digits}f}–{high:.{digits}f})"
+
+
+ALL: dict[str, Callable[[Place, Path, Effort], Iterator[Row]]] = {
+    "start": start,
+    "cpu": cpu,
+    "thousand": thousand,
+    "steady": steady,
+    "publish": publish,
+    "notice": notice,
+}

@@ -1,0 +1,135 @@
+"""A measured process, from its start to its end, read from /proc."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+import urllib.request
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from bench.place import Place
+from bench.stand_in import StandIn
+
+PORT = 9199  # of the endpoint; one process is measured at a time
+PATIENCE = 120.0  # seconds until a figure that does not come is a failure
+_TICK = os.sysconf("SC_CLK_TCK")
+
+
+class Memory(NamedTuple):
+    """MiB resident, and of that what no other process shares (anonymous): what each further pod costs."""
+
+    resident: float
+    anonymous: float
+
+
+class Measured:
+    """A process that was started a moment ago."""
+
+    def __init__(self, argv: Sequence[str], env: Mapping[str, str], log: Path) -> None:
+        with log.open("wb") as said:
+            self.began = time.monotonic()
+            self.process = subprocess.Popen(
+                argv, env=dict(env), stdin=subprocess.DEVNULL, stdout=said, stderr=subprocess.STDOUT, cwd="/"
+            )
+        self._log = log
+
+    def until_there(self, path: Path) -> float:
+        """Seconds from exec until something stands at `path`; a millisecond's resolution."""
+        while not os.path.lexists(path):
+            self.check(running=True)
+            time.sleep(0.001)
+        return time.monotonic() - self.began
+
+    def check(self, *, running: bool) -> None:
+        """Raise with the process's own words when it ended although it should not, or takes too long."""
+        ended = self.process.poll() is not None
+        if (running and ended) or time.monotonic() - self.began > PATIENCE:
+            raise RuntimeError(f"{self.process.args!r}: {self._log.read_text()[-2000:]}")
+
+    def memory(self) -> Memory:
+        fields = _fields(self.process.pid, "smaps_rollup")
+        return Memory(fields["Rss"] / 1024, fields["Anonymous"] / 1024)
+
+    def peak(self) -> float:
+        """MiB resident at most so far."""
+        return _fields(self.process.pid, "status")["VmHWM"] / 1024
+
+    def cpu(self) -> float:
+        """CPU seconds so far, of all threads, by the scheduler's clock; the ticks of /proc/PID/stat are 10 ms."""
+        total = 0
+        for task in Path(f"/proc/{self.process.pid}/task").iterdir():
+            total += int((task / "schedstat").read_text().split()[0])
+        return total / 1e9
+
+    def switches(self) -> int:
+        """How often its threads went to sleep so far."""
+        tasks = Path(f"/proc/{self.process.pid}/task").iterdir()
+        return sum(_fields(int(task.name), "status")["voluntary_ctxt_switches"] for task in tasks)
+
+    def scrape(self) -> str:
+        with urllib.request.urlopen(f"http://127.0.0.1:{PORT}/metrics", timeout=10) as answer:
+            return str(answer.read().decode())
+
+    def pass_now(self) -> None:
+        """Let one pass happen."""
+        before = _passes(self.scrape())
+        self.process.send_signal(signal.SIGUSR1)
+        while _passes(self.scrape()) == before:
+            self.check(running=True)
+            time.sleep(0.002)
+
+    def wait(self) -> int:
+        """The exit code."""
+        return self.process.wait(PATIENCE)
+
+
+def _fields(pid: int, name: str) -> dict[str, int]:
+    lines = (line.split() for line in Path(f"/proc/{pid}/{name}").read_text(errors="replace").splitlines())
+    return {words[0].rstrip(":"): int(words[1]) for words in lines if len(words) >= 2 and words[1].isdigit()}
+
+
+def _passes(exposition: str) -> float:
+    lines = (line for line in exposition.splitlines() if line.startswith("freshmount_passes_total{"))
+    return sum(float(line.rpartition(" ")[2]) for line in lines)
+
+
+def write_config(place: Place, name: str, stand_in: StandIn, secrets: int, period: str) -> tuple[Path, Path, Path]:
+    """A directory with a config: that directory from here, the config from inside, the volume from here."""
+    here, inside = place.fresh(name)
+    (here / "ca.pem").write_bytes(stand_in.ca.read_bytes())
+    (here / "config").mkdir()
+    entries = "\n".join(
+        f"  - {{name: s{n}, secretId: 'arn:aws:secretsmanager:eu-west-1:111122223333:secret:bench/s{n}-AbCdEf', "
+        f"files: [{{path: s{n}.json, format: json}}]}}"
+        for n in range(secrets)
+    )
+    (here / "config" / "config.yaml").write_text(
+        f"apiVersion: freshmount.dev/v1\nkind: Config\nregion: eu-west-1\nendpointUrl: {stand_in.url}\n"
+        f"volume: {{path: {inside}/secrets}}\npoll: {{period: {period}}}\nlisten: 127.0.0.1:{PORT}\n"
+        f"notify: [{{name: marker, touch: {inside}/reload}}]\nsecrets:\n{entries}\n"
+    )
+    return here, inside / "config" / "config.yaml", here / "secrets"
+
+
+@contextmanager
+def started(argv: Sequence[str], config: Path, here: Path) -> Iterator[Measured]:
+    """A process with nothing of this one's environment; it is killed at the end."""
+    env = {
+        "PATH": "/usr/local/bin:/usr/bin:/bin",
+        "AWS_ACCESS_KEY_ID": "bench",
+        "AWS_SECRET_ACCESS_KEY": "bench",
+        "AWS_CA_BUNDLE": str(config.parent.parent / "ca.pem"),
+        "FRESHMOUNT_CONFIG": str(config),
+        "PYTHONPATH": os.environ.get("PYTHONPATH", ""),
+    }
+    measured = Measured(argv, env, here / "log")
+    try:
+        yield measured
+    finally:
+        measured.process.kill()
+        measured.wait()

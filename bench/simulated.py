@@ -1,0 +1,131 @@
+"""One pod in simulated time, by the agent's own `schedule` and `decide`; only AWS and the clock are made up.
+
+Calls to AWS take no time here and files none either, so what comes out is when the agent acts and how often it asks.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from agent import config, schedule
+from agent.config import Config
+from agent.decide import Answer, Observation, Published, PublishedSecret, Unasked, Wanted, decide, to_describe
+from agent.errors import Failure
+from agent.schedule import Lesson, Now, Rotation
+
+_DOWN = Failure("timeout", "an outage")
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """What AWS would say at a moment (seconds): the version and rotation of a secret; and whether it answers."""
+
+    version: Callable[[str, float], str]
+    rotation: Callable[[str, float], Rotation] = lambda _name, _moment: Rotation(None, None, None)
+    down: Callable[[float], bool] = lambda _moment: False
+
+
+class Happened(NamedTuple):
+    """One pass: when, the secrets described and those fetched."""
+
+    moment: float
+    described: frozenset[str]
+    fetched: frozenset[str]
+
+
+def parsed(secrets: int, poll: str = "{}") -> Config:
+    """A config of so many secrets, `poll` in YAML."""
+    entries = "\n".join(f"  - {{name: s{n}, secretId: bench/s{n}, files: [{{path: s{n}}}]}}" for n in range(secrets))
+    text = (
+        f"apiVersion: freshmount.dev/v1\nkind: Config\nregion: eu-west-1\npoll: {poll}\n"
+        f"volume: {{path: /v}}\nsecrets:\n{entries}\n"
+    )
+    return config.parse(text, "bench")
+
+
+def live(settings: Config, world: World, begins: float, ends: float, dice: random.Random) -> Iterator[Happened]:
+    """The passes of one pod's life, as `sync` and `daemon` would make them; a pod that begins has nothing published."""
+    agenda = schedule.begin(settings, Now(begins, begins))
+    published, moment = Published(), begins
+    while moment < ends:
+        now = Now(moment, moment)
+        due = agenda.due(now)
+        wanted = Wanted(settings.secrets, agenda.refused, agenda.settling(settings, now))
+        described = to_describe(wanted, published, due)
+        down = world.down(moment)
+        observed: dict[str, Answer] = {}
+        for name in due:
+            if name not in described:
+                observed[name] = Unasked()
+            elif down:
+                observed[name] = _DOWN
+            else:
+                version = world.version(name, moment)
+                observed[name] = Observation(version, ("AWSCURRENT",), world.rotation(name, moment))
+        plan = decide(wanted, published, observed)
+        fetched = frozenset(plan["fetch"])
+        failed = {name for name, answer in observed.items() if answer is _DOWN} | (fetched if down else set())
+        if fetched and not down:
+            published = _publish(settings, published, {name: world.version(name, moment) for name in fetched}, moment)
+        settling = any(step.because == "settling" for step in plan["keep"].values())
+        rotations = {name: a.rotation for name, a in observed.items() if isinstance(a, Observation)}
+        lesson = Lesson(due, frozenset(failed), rotations, {}, moved=settling, started=published.generation > 0)
+        agenda = schedule.after_secrets(agenda, settings, lesson, now, dice)
+        yield Happened(moment, described, fetched)
+        moment = max(agenda.next_due, moment + 1e-6)
+
+
+def _publish(settings: Config, before: Published, versions: dict[str, str], moment: float) -> Published:
+    generation = before.generation + 1
+    fresh = {
+        secret.name: PublishedSecret(
+            versions[secret.name], ("AWSCURRENT",), secret.fingerprint, generation, moment, None, None
+        )
+        for secret in settings.secrets
+        if secret.name in versions
+    }
+    return Published(generation, moment, {**before.secrets, **fresh})
+
+
+def noticing(rotations: int) -> Iterator[tuple[str, list[float]]]:
+    """Seconds from a rotation to the pass that fetches it, at the default periods: by hand, in a window of an hour that
+    AWS announces, and in a window of a day, in which AWSPENDING shows first."""
+    settings, dice, hour = parsed(1), random.Random(1), 3600.0
+    yield (
+        "by hand (period 60 s)",
+        list(_delays(settings, rotations, dice, lambda _at, _moment: Rotation(None, None, None))),
+    )
+    yield (
+        "inside an announced window of 1 h (rotationPeriod 10 s)",
+        list(_delays(settings, rotations, dice, lambda at, _moment: Rotation(at - at % hour + hour, hour, None))),
+    )
+    yield (
+        "in a window of a day, AWSPENDING 90 s before (rotationPeriod 10 s)",
+        list(
+            _delays(
+                settings,
+                rotations,
+                dice,
+                lambda at, moment: Rotation(at + 8 * hour, 24 * hour, "next" if at - 90 <= moment < at else None),
+            )
+        ),
+    )
+
+
+def _delays(
+    settings: Config, rotations: int, dice: random.Random, rotation: Callable[[float, float], Rotation]
+) -> Iterator[float]:
+    for _ in range(rotations):
+        at = dice.uniform(7200.0, 10800.0)
+        world = World(
+            version=lambda _name, moment, at=at: "after" if moment >= at else "before",
+            rotation=lambda _name, moment, at=at: rotation(at, moment),
+        )
+        # It has run for a while: a pod that starts right now would see everything at once.
+        for happened in live(settings, world, at - dice.uniform(3700.0, 5000.0), at + 7200.0, dice):
+            if happened.moment >= at and happened.fetched:
+                yield happened.moment - at
+                break

@@ -1,0 +1,77 @@
+"""What a status means to a kubelet."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+
+from agent import pages, status
+from agent.errors import Failure
+from agent.server import Page
+from tests.test_status import BEGIN, CONFIG, published, result
+from tests.test_telemetry import GOOD
+
+
+def content(page: Page) -> dict[str, object]:
+    assert page.content_type == "application/json"
+    return dict(json.loads(page.body))
+
+
+def test_live_while_the_loop_turns() -> None:
+    """AWS does not matter, time does."""
+    turning = replace(BEGIN, turns_by=100.0)
+    assert pages.live(turning, 100.0).status == 200
+    late = pages.live(turning, 107.0)
+    assert (late.status, content(late)) == (503, {"live": False, "lateBySeconds": 7.0})
+
+
+def test_started_with_the_first_complete_generation() -> None:
+    """And not before."""
+    assert pages.started(BEGIN).status == 503
+    assert pages.started(GOOD).status == 200
+
+
+@pytest.mark.parametrize(("stale_after", "now", "code"), [(0.0, 10**9, 200), (60.0, 160.0, 200), (60.0, 161.0, 503)])
+def test_ready_depends_on_age_only_if_asked_to(stale_after: float, now: float, code: int) -> None:
+    """Counted from the last confirmation."""
+    assert pages.ready(replace(GOOD, stale_after=stale_after), now).status == code
+
+
+def test_readiness_tells_each_secret_for_people() -> None:
+    """Times that people read, the error of the last attempt, and optional secrets that are not there."""
+    failed = status.after(GOOD, result(published("db"), failures={"api": Failure("not_found", "no such secret")}))
+    page = pages.ready(failed, 100.0)
+    assert page.status == 200
+    assert content(page) == {
+        "ready": True,
+        "generation": 1,
+        "secrets": [
+            {
+                "name": "db", "ready": True, "versionId": "v1", "versionStage": "AWSCURRENT",
+                "publishedAt": "1970-01-01T00:00:40.000Z", "lastSuccess": "1970-01-01T00:01:40.500Z",
+                "upToDate": True, "error": None,
+            },
+            {
+                "name": "api", "ready": True, "versionId": None, "versionStage": "AWSCURRENT", "publishedAt": None,
+                "lastSuccess": None, "upToDate": False,
+                "error": {"reason": "not_found", "message": "no such secret"},
+            },
+        ],
+    }  # fmt: skip
+    assert not content(pages.ready(status.begin(CONFIG, "1", 0.0), 100.0))["ready"]
+
+
+def test_a_kubelet_needs_no_metrics_library() -> None:
+    """It is imported at the first scrape, after the app has its files."""
+    script = (
+        "import sys; from agent import pages, status; from tests.test_status import BEGIN\n"
+        "made = pages.pages(lambda: BEGIN)\n"
+        "for path in ('/livez', '/readyz', '/metrics'):\n"
+        "    made[path](); print('prometheus_client' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "False", "True"]
