@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 # pytest-xdist: one worker per core; one that is done takes over from the others
 PYTEST_ARGS ?= -n auto --dist worksteal
 
-.PHONY: help demo test torture bench fleet check format lock image image-test tools chart-schema chart-docs clean
+.PHONY: help demo test torture bench fleet dashboard check format lock image image-test tools chart-schema chart-docs clean
 help:
 	@printf '%s\n' 'make demo    the whole story on an embedded stand-in for AWS' \
 	  'make test    all tests, with coverage' 'make torture the promises under fire, at full length' \
@@ -36,6 +36,10 @@ $(VENV)/bench: $(VENV)/installed
 # The figures of docs/performance.md. BENCH_ARGS: which, and for how long. Needs the image, strace and root.
 bench: $(VENV)/bench
 	PYTHON=$(BIN)/python bench/image.sh $(BENCH_ARGS)
+
+# The picture of the chart's dashboard, by real agents and a real Prometheus, in two minutes.
+dashboard: $(VENV)/bench
+	$(BIN)/python -m bench.dashboard docs/dashboard.png
 
 fleet: $(VENV)/bench
 	$(BIN)/python -m bench.fleet --plot docs/fleet.png

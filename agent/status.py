@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from agent.config import Config
-from agent.decide import Observation, Published
+from agent.decide import Observation, Published, PublishedSecret
 from agent.errors import REASONS, Failure, Reason
 
 Operation = Literal["DescribeSecret", "GetSecretValue"]
@@ -161,6 +161,7 @@ class Status:
         }
     )
     publish_to_notify: Histogram = Histogram.empty(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5, 15, 60, 300)
+    rotation_to_file: Histogram = Histogram.empty(1, 5, 10, 15, 30, 60, 90, 120, 300, 900, 3600)
     config_reload_success: bool = True
     config_last_reload: float | None = None
 
@@ -208,6 +209,9 @@ def after(status: Status, result: SyncResult) -> Status:
     for delivery in result.deliveries:
         if delivery.seconds is not None:
             notified = notified.observe(delivery.seconds)
+    rotated = status.rotation_to_file
+    for name in result.changed:
+        rotated = _rotated(rotated, status.secrets.get(name), published.secrets[name])
     return replace(
         status,
         started=status.started or is_complete(published, status.secrets.values()),
@@ -222,7 +226,15 @@ def after(status: Status, result: SyncResult) -> Status:
         aws_seconds=seconds,
         pass_seconds=status.pass_seconds.observe(result.seconds),
         publish_to_notify=notified,
+        rotation_to_file=rotated,
     )
+
+
+def _rotated(histogram: Histogram, before: SecretStatus | None, now: PublishedSecret) -> Histogram:
+    """The histogram with the time from a version's creation to its files, if it took the place of another one."""
+    if before is None or before.version_id in (None, now.version_id) or now.created_at is None:
+        return histogram
+    return histogram.observe(max(0.0, now.changed_at - now.created_at))
 
 
 def is_complete(published: Published, secrets: Iterable[SecretStatus]) -> bool:
@@ -236,6 +248,9 @@ def _secret_after(secret: SecretStatus, result: SyncResult, ended: float) -> Sec
     failure = result.failures.get(secret.name)
     succeeded = secret.name in result.succeeded
     observed = result.observations.get(secret.name)
+    # An optional secret that AWS does not have is not there by right, and nothing to be woken for.
+    rightly_absent = secret.optional and published is None and failure is not None and failure.reason == "not_found"
+    confirmed = succeeded or (secret.up_to_date and not failure and secret.name not in result.settling)
     errors = {**secret.errors, failure.reason: secret.errors[failure.reason] + 1} if failure else secret.errors
     return replace(
         secret,
@@ -243,8 +258,7 @@ def _secret_after(secret: SecretStatus, result: SyncResult, ended: float) -> Sec
         published_at=published.changed_at if published else None,
         last_success=ended if succeeded else secret.last_success,
         next_rotation=observed.rotation.next_at if observed else secret.next_rotation,
-        up_to_date=(succeeded or (secret.up_to_date and not failure and secret.name not in result.settling))
-        and published is not None,
+        up_to_date=rightly_absent or (confirmed and (published is not None or secret.optional)),
         failure=None if succeeded else failure or secret.failure,
         errors=errors,
     )

@@ -143,6 +143,12 @@ def _targets(status: Status) -> Iterator[Metric]:
         [],
         {(): status.publish_to_notify},
     )
+    yield _histogram(
+        "rotation_to_file_seconds",
+        "Time from the creation of a version, as AWS tells it, until its files took the place of another's.",
+        [],
+        {(): status.rotation_to_file},
+    )
 
 
 def _gauge(name: str, text: str, labels: list[str], values: Mapping[Any, float | None]) -> Metric:

@@ -10,6 +10,7 @@ import os
 import socket
 import struct
 import threading
+import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -73,6 +74,7 @@ class QuickStandIn:
 
     def __init__(self) -> None:
         self._versions: dict[str, list[tuple[str, str]]] = {}
+        self._created: dict[str, float] = {}
         self._http = _Http(("127.0.0.1", 0), _Quick)
         self._http.quick = self
         self.url = f"http://127.0.0.1:{self._http.server_port}"
@@ -86,6 +88,7 @@ class QuickStandIn:
     def rotate(self, name: str, value: str) -> str:
         version = str(uuid.uuid4())
         self._versions[name] = [(version, value), *self._versions[name][:1]]
+        self._created[version] = time.time()
         return version
 
     def answer(self, operation: str, asked: dict[str, str]) -> tuple[int, dict[str, Any]]:
@@ -95,7 +98,13 @@ class QuickStandIn:
             return 200, {"VersionIdsToStages": {version: [stage] for stage, (version, _) in staged.items()}}
         for stage, (version, value) in staged.items():
             if asked.get("VersionId", version) == version and asked.get("VersionStage", stage) == stage:
-                return 200, {"VersionId": version, "VersionStages": [stage], "SecretString": value}
+                created = self._created[version]
+                return 200, {
+                    "VersionId": version,
+                    "VersionStages": [stage],
+                    "SecretString": value,
+                    "CreatedDate": created,
+                }
         return 400, {"__type": "ResourceNotFoundException", "message": "no such secret or version"}
 
     def close(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -12,10 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import kubernetes_validate
+import pytest
 import yaml
+
+from tests import chart_tools
 
 CHARTS = Path(__file__).parent.parent / "charts"
 KUBERNETES = ("1.25", "1.28", "1.29", "1.37")  # the oldest supported, both sides of native sidecars, the newest
+HELMS = chart_tools.helms()
 _OPERATOR = "monitoring.coreos.com/v1"  # not Kubernetes' own, so not in its schemas
 
 
@@ -139,3 +144,21 @@ def assert_restricted(pod: dict[str, Any]) -> None:
         if container["name"] != "web":  # ours keeps it whatever the pod says
             own = container["securityContext"]
             assert own["runAsNonRoot"] is True and own["seccompProfile"] == {"type": "RuntimeDefault"}
+
+
+def need(found: bool, what: str) -> None:
+    """In CI a missing tool is a failure, elsewhere a skip that names it."""
+    if not found:
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(what)
+
+
+def need_helm(version: str | None = None) -> str:
+    need(
+        version in HELMS if version else bool(HELMS),
+        f"helm{f' {version}' if version else ''} is not installed: make tools",
+    )
+    return HELMS[version] if version else next(iter(HELMS.values()))
+
+
+def ours(**values: Any) -> dict[str, Any]:
+    return {"freshmount": values}

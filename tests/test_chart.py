@@ -22,13 +22,11 @@ import yaml
 from agent import __version__
 from agent.config import parse
 from agent.plan import policy
-from tests import chart_tools, test_telemetry
 from tests.aws import StandIn, environment
-from tests.chart import CHARTS, KUBERNETES, Chart, Rendered, assert_restricted, built, validate
+from tests.chart import CHARTS, KUBERNETES, Chart, assert_restricted, built, need_helm, ours, validate
 from tests.configs import STRUCTURAL, VALID, document
 from tests.running import running, until
 
-HELMS = chart_tools.helms()
 EXAMPLES = sorted((CHARTS.parent / "config").glob("*.yaml"))
 ARN = "arn:aws:secretsmanager:eu-west-1:111122223333:secret:prod/db"
 ON = {"enabled": True}
@@ -45,20 +43,6 @@ EVERYTHING = {
 }
 
 
-def need(found: bool, what: str) -> None:
-    """In CI a missing tool is a failure, elsewhere a skip that names it."""
-    if not found:
-        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(what)
-
-
-def need_helm(version: str | None = None) -> str:
-    need(
-        version in HELMS if version else bool(HELMS),
-        f"helm{f' {version}' if version else ''} is not installed: make tools",
-    )
-    return HELMS[version] if version else next(iter(HELMS.values()))
-
-
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Chart:
     return built(need_helm(), tmp_path_factory.mktemp("chart") / "charts")
@@ -71,10 +55,6 @@ def bare(demo: Chart, tmp_path_factory: pytest.TempPathFactory) -> Chart:
     values = yaml.safe_load((demo.path / "values.yaml").read_text())
     del values["freshmount"]["config"]
     return demo.edited(path, ("values.yaml", (demo.path / "values.yaml").read_text(), yaml.safe_dump(values)))
-
-
-def ours(**values: Any) -> dict[str, Any]:
-    return {"freshmount": values}
 
 
 def configured(text: str, **values: Any) -> dict[str, Any]:
@@ -724,102 +704,6 @@ def test_the_policy_is_the_one_of_plan(bare: Chart, tmp_path: Path, path: Path) 
     assert json.loads(said(bare, tmp_path / "a", values, "iamPolicy")) == policy(parse(text, str(path)))
 
 
-# Monitoring
-
-
-@pytest.fixture(scope="module")
-def monitoring(demo: Chart) -> Rendered:
-    return demo.template(ours(**EVERYTHING))
-
-
-def panels(rendered: Rendered) -> list[dict[str, Any]]:
-    (content,) = rendered.one("ConfigMap", "-dashboard")["data"].values()
-    return list(json.loads(content)["panels"])
-
-
-def expressions(rendered: Rendered) -> list[str]:
-    rules = rendered.one("PrometheusRule")["spec"]["groups"][0]["rules"]
-    return [rule["expr"] for rule in rules] + [t["expr"] for panel in panels(rendered) for t in panel["targets"]]
-
-
-def test_metrics_of_alerts_and_dashboard_exist(monitoring: Rendered) -> None:
-    """In the agent's own exposition."""
-    kinds = dict(
-        re.findall(r"^# TYPE (freshmount_\w+) (\w+)$", test_telemetry.exposition(test_telemetry.GOOD), re.MULTILINE)
-    )
-    assert kinds["freshmount_secret_errors_total"] == "counter"
-    there = {n for n, kind in kinds.items() if kind != "histogram"}
-    there |= {f"{n}_{part}" for n, kind in kinds.items() if kind == "histogram" for part in ("bucket", "count", "sum")}
-    used = {name for expression in expressions(monitoring) for name in re.findall(r"freshmount_\w+", expression)}
-    assert len(used) > 5 and used - there == set()
-
-
-def test_promtool_reads_the_rules_and_the_panels(monitoring: Rendered, tmp_path: Path) -> None:
-    """Alerts as they are, panels as rules of their own."""
-    need(bool(shutil.which("promtool")), "promtool is not installed (Debian: prometheus)")
-    shown = [
-        {"record": f"panel:{i}", "expr": expr.replace("$__rate_interval", "2m")}
-        for i, expr in enumerate(expressions(monitoring)[4:])
-    ]
-    groups = [*monitoring.one("PrometheusRule")["spec"]["groups"], {"name": "panels", "rules": shown}]
-    (tmp_path / "rules.yaml").write_text(yaml.safe_dump({"groups": groups}))
-    done = subprocess.run(
-        ["promtool", "check", "rules", str(tmp_path / "rules.yaml")], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0 and f"{4 + len(shown)} rules found" in done.stdout, done.stdout + done.stderr
-
-
-def test_alerts_fire_and_keep_still(monitoring: Rendered, tmp_path: Path) -> None:
-    """On series as the agent has them, in Prometheus' own simulation."""
-    need(bool(shutil.which("promtool")), "promtool is not installed (Debian: prometheus)")
-    (tmp_path / "rules.yaml").write_text(yaml.safe_dump(monitoring.one("PrometheusRule")["spec"]))
-    job = 'job="default/web-demo-freshmount",pod="p"'
-
-    def series(good: bool) -> list[dict[str, str]]:
-        metrics = {
-            f'secret_last_success_timestamp_seconds{{{job},secret="db"}}': "0+60x60" if good else "0x60",
-            f'secret_period_seconds{{{job},secret="db"}}': "60x60",
-            f'secret_up_to_date{{{job},secret="db"}}': f"{int(good)}x60",
-            f'notification_pending{{{job},target="web"}}': f"{int(not good)}x60",
-            f"config_reload_success{{{job}}}": f"{int(good)}x60",
-        }
-        return [{"series": f"freshmount_{name}", "values": values} for name, values in metrics.items()]
-
-    alerts = [rule["alert"] for rule in monitoring.one("PrometheusRule")["spec"]["groups"][0]["rules"]]
-    tests = [
-        {
-            "interval": "1m",
-            "input_series": series(good),
-            "promql_expr_test": [
-                {
-                    "expr": 'count by (alertname) (ALERTS{alertstate="firing"})',
-                    "eval_time": "30m",
-                    "exp_samples": []
-                    if good
-                    else [{"labels": f'{{alertname="{name}"}}', "value": 1} for name in alerts],
-                }
-            ],
-        }
-        for good in (True, False)
-    ]
-    (tmp_path / "test.yaml").write_text(yaml.safe_dump({"rule_files": ["rules.yaml"], "tests": tests}))
-    done = subprocess.run(
-        ["promtool", "test", "rules", str(tmp_path / "test.yaml")], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-
-
-def test_panels_do_not_overlap(monitoring: Rendered) -> None:
-    """A dashboard is looked at."""
-    cells = [
-        (x, y)
-        for panel in panels(monitoring)
-        for x in range(panel["gridPos"]["x"], panel["gridPos"]["x"] + panel["gridPos"]["w"])
-        for y in range(panel["gridPos"]["y"], panel["gridPos"]["y"] + panel["gridPos"]["h"])
-    ]
-    assert len(cells) == len(set(cells)) and max(x for x, _ in cells) < 24
-
-
 # What is written down
 
 
@@ -831,12 +715,12 @@ def test_the_readme_lists_the_values(chart: str) -> None:
         re.findall(r"^\| ([\w.]+) \|.*?\| ([^|]*) \|$", (CHARTS / chart / "README.md").read_text(), re.MULTILINE)
     )
     described: dict[str, str] = {}
-    section = ""
-    for comment, indent, key in re.findall(r"((?: *#[^\n]*\n)*)( *)(\w+):", text):
-        section = key if not indent else section
+    above: list[str] = []
+    for comment, indent, key in re.findall(r"((?:^ *#[^\n]*\n)*)^( *)(\w+):", text, re.MULTILINE):
+        above = [*above[: len(indent) // 2], key]
         if comment.lstrip().startswith("# --"):
             words = " ".join(line.strip().lstrip("# ") for line in comment.splitlines())
-            described[key if not indent else f"{section}.{key}"] = re.sub(r"^-- (\(\w+\) )?", "", words)
+            described[".".join(above)] = re.sub(r"^-- (\(\w+\) )?", "", words)
     assert len(described) > 3
     assert {key: rows.get(key) for key in described} == described
 

@@ -57,7 +57,7 @@ def test_readiness_tells_each_secret_for_people() -> None:
             },
             {
                 "name": "api", "ready": True, "versionId": None, "versionStage": "AWSCURRENT", "publishedAt": None,
-                "lastSuccess": None, "upToDate": False,
+                "lastSuccess": None, "upToDate": True,
                 "error": {"reason": "not_found", "message": "no such secret"},
             },
         ],

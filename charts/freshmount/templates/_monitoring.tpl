@@ -18,51 +18,146 @@ spec:
 {{- end -}}
 {{- end }}
 
+{{- /* A ServiceMonitor finds pods through a Service; this one has no address and serves nobody else. */ -}}
+{{- define "freshmount.service" -}}
+{{- $it := include "freshmount.resolve" . | fromJson -}}
+{{- if and $it.enabled $it.runs $it.values.serviceMonitor.enabled -}}
+apiVersion: v1
+kind: Service
+metadata:
+  {{- include "freshmount.metadata" $it | nindent 2 }}
+spec:
+  clusterIP: None
+  publishNotReadyAddresses: true
+  selector:
+    {{- toYaml $it.selectorLabels | nindent 4 }}
+  ports:
+    - {name: {{ $it.portName }}, port: {{ $it.port }}, targetPort: {{ $it.portName }}}
+{{- end -}}
+{{- end }}
+
+{{- define "freshmount.serviceMonitor" -}}
+{{- $it := include "freshmount.resolve" . | fromJson -}}
+{{- if and $it.enabled $it.runs $it.values.serviceMonitor.enabled -}}
+apiVersion: monitoring.coreos.com/v1
+kind: ServiceMonitor
+metadata:
+  name: {{ $it.fullname }}
+  labels:
+    {{- merge dict $it.values.serviceMonitor.labels $it.labels | toYaml | nindent 4 }}
+spec:
+  selector:
+    matchLabels:
+      {{- toYaml $it.labels | nindent 6 }}
+  endpoints:
+    - port: {{ $it.portName }}
+      path: /metrics
+      interval: {{ $it.values.serviceMonitor.interval }}
+      relabelings:  # the name that a PodMonitor's job has by itself, so that the alerts find either
+        - {targetLabel: job, replacement: {{ printf "%s/%s" $it.namespace $it.fullname | quote }}}
+{{- end -}}
+{{- end }}
+
 {{- define "freshmount.prometheusRule" -}}
 {{- $it := include "freshmount.resolve" . | fromJson -}}
 {{- if and $it.enabled $it.runs $it.values.prometheusRule.enabled -}}
-{{- $series := $it.values.prometheusRule.selector | default (printf "job=%q" (printf "%s/%s" $it.namespace $it.fullname)) -}}
+{{- $rule := $it.values.prometheusRule -}}
 apiVersion: monitoring.coreos.com/v1
 kind: PrometheusRule
 metadata:
   name: {{ $it.fullname }}
   labels:
-    {{- merge dict $it.values.prometheusRule.labels $it.labels | toYaml | nindent 4 }}
+    {{- merge dict $rule.labels $it.labels | toYaml | nindent 4 }}
 spec:
   groups:
     - name: {{ $it.fullname }}
       rules:
-        - alert: FreshmountSecretStale
+        {{- range $name, $alert := include "freshmount.alerts" $it | fromYaml }}
+        {{- $set := index $rule.alerts $name }}
+        {{- if $set.enabled }}
+        - alert: {{ $alert.alert }}
           expr: |
-            time() - freshmount_secret_last_success_timestamp_seconds{ {{- $series -}} }
-              > clamp_min(5 * freshmount_secret_period_seconds{ {{- $series -}} }, 300)
-          for: 5m
-          labels: {severity: warning}
+            {{- $alert.expr | trim | nindent 12 }}
+          for: {{ $set.for }}
+          labels: {severity: {{ $set.severity }}}
           annotations:
-            summary: Nobody knows whether secret {{ "{{ $labels.secret }}" }} in {{ "{{ $labels.pod }}" }} is still current.
-            description: AWS has not confirmed it for {{ "{{ $value | humanizeDuration }}" }}. The app keeps the last good value. freshmount_secret_errors_total and the agent's log have the reason.
-        - alert: FreshmountSecretNotPublished
-          expr: freshmount_secret_up_to_date{ {{- $series -}} } == 0
-          for: 15m
-          labels: {severity: warning}
-          annotations:
-            summary: Secret {{ "{{ $labels.secret }}" }} in {{ "{{ $labels.pod }}" }} is not the version that AWS says is current.
-            description: The app keeps the last good value. freshmount_secret_errors_total and the agent's log have the reason.
-        - alert: FreshmountNotificationPending
-          expr: freshmount_notification_pending{ {{- $series -}} } == 1
-          for: 10m
-          labels: {severity: warning}
-          annotations:
-            summary: Target {{ "{{ $labels.target }}" }} in {{ "{{ $labels.pod }}" }} has not accepted the latest change.
-            description: The files are new, but the app may still use what it read before. The agent tries again; its log says why the target refused.
-        - alert: FreshmountConfigReloadFailed
-          expr: freshmount_config_reload_success{ {{- $series -}} } == 0
-          for: 5m
-          labels: {severity: warning}
-          annotations:
-            summary: The agent in {{ "{{ $labels.pod }}" }} refuses its config file and keeps the config before it.
-            description: The agent's log has every problem with line and column.
+            summary: {{ $alert.summary }}
+            description: {{ $alert.description }}
+            runbook_url: {{ printf "%s#%s" $rule.runbookUrl (lower $alert.alert) }}
+        {{- end }}
+        {{- end }}
 {{- end -}}
+{{- end }}
+
+{{- /*
+The alerts by their name in values. Each says one thing, so that one fault wakes with one alert: what AWS denies is not
+told as a failing refresh, too, and a secret is stale only when either has lasted.
+*/ -}}
+{{- define "freshmount.alerts" -}}
+{{- $rule := .values.prometheusRule -}}
+{{- $set := $rule.alerts -}}
+{{- $series := $rule.selector | default (printf "job=%q" (printf "%s/%s" .namespace .fullname)) -}}
+{{- $denied := printf "ignoring (reason) increase(freshmount_secret_errors_total{%s,reason=\"access_denied\"}[%s]) > 0" $series $set.accessDenied.window -}}
+secretStale:
+  alert: FreshmountSecretStale
+  expr: |
+    time() - freshmount_secret_last_success_timestamp_seconds{ {{- $series -}} }
+      > clamp_min({{ $set.secretStale.periods }} * freshmount_secret_period_seconds{ {{- $series -}} }, {{ $set.secretStale.seconds }})
+  summary: Nobody knows whether secret {{ "{{ $labels.secret }}" }} in {{ "{{ $labels.pod }}" }} is still current.
+  description: AWS has not confirmed it for {{ "{{ $value | humanizeDuration }}" }}. The app keeps the last good value, which a rotation may have ended.
+refreshFailing:
+  alert: FreshmountRefreshFailing
+  expr: |
+    freshmount_secret_up_to_date{ {{- $series -}} } == 0
+      unless {{ $denied }}
+  summary: Secret {{ "{{ $labels.secret }}" }} in {{ "{{ $labels.pod }}" }} cannot be refreshed.
+  description: The app keeps the last good value. freshmount_secret_errors_total has the reason, the agent's log and /readyz the sentence.
+accessDenied:
+  alert: FreshmountAccessDenied
+  expr: |
+    freshmount_secret_up_to_date{ {{- $series -}} } == 0
+      and {{ $denied }}
+  summary: AWS denies {{ "{{ $labels.pod }}" }} the secret {{ "{{ $labels.secret }}" }}.
+  description: The app keeps the last good value; a new pod would not start. The agent's log names the caller and the statement that is missing.
+rotationOverdue:
+  alert: FreshmountRotationOverdue
+  expr: |
+    max by (namespace, secret) (time() - freshmount_secret_next_rotation_timestamp_seconds{ {{- $series -}} })
+      > {{ $set.rotationOverdue.seconds }}
+  summary: AWS was to rotate secret {{ "{{ $labels.secret }}" }} and has not.
+  description: The date on or before which it was due has passed {{ "{{ $value | humanizeDuration }}" }} ago. The rotation itself fails, not its delivery.
+notificationPending:
+  alert: FreshmountNotificationPending
+  expr: freshmount_notification_pending{ {{- $series -}} } == 1
+  summary: Target {{ "{{ $labels.target }}" }} in {{ "{{ $labels.pod }}" }} has not accepted the latest change.
+  description: The files are new, but the app may still use what it read before. The agent tries again; its log says why the target refused.
+replicasDisagree:
+  alert: FreshmountReplicasDisagree
+  expr: |
+    count by (namespace, secret, version_stage) (
+      count by (namespace, secret, version_stage, version_id) (freshmount_secret_version_info{ {{- $series -}} })
+    ) > 1
+  summary: The pods have different versions of secret {{ "{{ $labels.secret }}" }}.
+  description: There are {{ "{{ $value }}" }} versions. freshmount_secret_version_info tells which pod has which.
+configReloadFailed:
+  alert: FreshmountConfigReloadFailed
+  expr: freshmount_config_reload_success{ {{- $series -}} } == 0
+  summary: The agent in {{ "{{ $labels.pod }}" }} refuses its config file and keeps the config before it.
+  description: The next start of this pod would fail. The agent's log has every problem with line and column.
+loopStuck:
+  alert: FreshmountLoopStuck
+  expr: |
+    time() - freshmount_last_pass_timestamp_seconds{ {{- $series -}} }
+      > on (namespace, pod) clamp_min({{ $set.loopStuck.periods }} * min by (namespace, pod) (freshmount_secret_period_seconds{ {{- $series -}} }), {{ $set.loopStuck.seconds }})
+  summary: The agent in {{ "{{ $labels.pod }}" }} answers, but has stopped working.
+  description: Its last pass ended {{ "{{ $value | humanizeDuration }}" }} ago. Its liveness probe fails, so kubelet should have restarted it.
+absent:
+  alert: FreshmountAbsent
+  expr: |
+    up{ {{- $series -}} } == 0
+      or absent(freshmount_build_info{ {{- $series -}} })
+  summary: No metrics come from the agent{{ "{{ with $labels.pod }} in {{ . }}{{ end }}" }}.
+  description: Either it does not run, or Prometheus does not reach it. Files stay as they are, and nobody sees whether they are fresh.
 {{- end }}
 
 {{- define "freshmount.dashboard" -}}
@@ -108,34 +203,41 @@ panels:
     (printf "sum(freshmount_notification_pending{%s}) or vector(0)" $series) "")
   (list "stat" "none" "Agents that refuse their config"
     (printf "count(freshmount_config_reload_success{%s} == 0) or vector(0)" $series) "")
-  (list "timeseries" "s" "Time since AWS confirmed each secret"
+  (list "stat" "currencyUSD" "Calls to AWS, a month at this pace"
+    (printf "sum(rate(freshmount_aws_requests_total{%s}[$__rate_interval])) * 730 * 3600 * 0.05 / 10000" $series) "")
+  (list "timeseries" "s" "From a new version to its files, median and 95th percentile"
+    (printf "histogram_quantile(0.5, sum by (le) (increase(freshmount_rotation_to_file_seconds_bucket{%s}[$__range])))" $series) "p50"
+    (printf "histogram_quantile(0.95, sum by (le) (increase(freshmount_rotation_to_file_seconds_bucket{%s}[$__range])))" $series) "p95")
+  (list "timeseries" "s" "Freshness: time since AWS confirmed each secret, oldest pod"
     (printf "time() - min by (secret) (freshmount_secret_last_success_timestamp_seconds{%s})" $series) "{{secret}}")
-  (list "timeseries" "none" "New versions published"
-    (printf "sum by (secret) (changes(freshmount_secret_published_timestamp_seconds{%s}[$__rate_interval]))" $series) "{{secret}}")
-  (list "timeseries" "none" "Errors by reason"
-    (printf "sum by (secret, reason) (increase(freshmount_secret_errors_total{%s}[$__rate_interval])) > 0" $series) "{{secret}}: {{reason}}")
+  (list "timeseries" "none" "Pods by version"
+    (printf "count by (secret, version_id) (freshmount_secret_version_info{%s})" $series) "{{secret}} {{version_id}}")
+  (list "timeseries" "none" "Notifications"
+    (printf "sum by (target, result) (increase(freshmount_notifications_total{%s}[$__rate_interval]))" $series) "{{target}}: {{result}}")
   (list "timeseries" "reqps" "Calls to AWS by their code"
     (printf "sum by (operation, code) (rate(freshmount_aws_requests_total{%s}[$__rate_interval]))" $series) "{{operation}} {{code}}")
-  (list "timeseries" "s" "From publish to accepted notification, 95th percentile"
-    (printf "histogram_quantile(0.95, sum by (le) (rate(freshmount_publish_to_notify_seconds_bucket{%s}[$__rate_interval])))" $series) "p95")
+  (list "timeseries" "none" "Errors by reason"
+    (printf "sum by (secret, reason) (increase(freshmount_secret_errors_total{%s}[$__rate_interval])) > 0" $series) "{{secret}}: {{reason}}")
 -}}
 {{- range $i, $panel := $panels }}
-{{- $small := lt $i 3 }}
+{{- $small := lt $i 4 }}
   - id: {{ add1 $i }}
     type: {{ index $panel 0 }}
     title: {{ index $panel 2 | quote }}
     datasource: {type: prometheus, uid: $datasource}
     fieldConfig: {defaults: {unit: {{ index $panel 1 }}, min: 0}, overrides: []}
     {{- if $small }}
-    gridPos: {x: {{ mul 8 $i }}, "y": 0, w: 8, h: 4}
+    gridPos: {x: {{ mul 6 $i }}, "y": 0, w: 6, h: 4}
     {{- else }}
-    {{- $j := sub $i 3 }}
+    {{- $j := sub $i 4 }}
     gridPos: {x: {{ mul 12 (mod $j 2) }}, "y": {{ add 4 (mul 8 (div $j 2)) }}, w: 12, h: 8}
     {{- end }}
     targets:
-      - refId: A
+      {{- range $k, $_ := until (div (sub (len $panel) 3) 2 | int) }}
+      - refId: {{ list "A" "B" | join "" | substr $k (add1 $k | int) }}
         datasource: {type: prometheus, uid: $datasource}
-        expr: {{ index $panel 3 | quote }}
-        legendFormat: {{ index $panel 4 | quote }}
+        expr: {{ index $panel (add 3 (mul 2 $k)) | quote }}
+        legendFormat: {{ index $panel (add 4 (mul 2 $k)) | quote }}
+      {{- end }}
 {{- end }}
 {{- end }}

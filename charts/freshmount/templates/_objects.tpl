@@ -1,7 +1,7 @@
 {{/* The objects beside the workload, as many as are turned on, in one file of the user's chart. */}}
 {{- define "freshmount.objects" -}}
 {{- $documents := list -}}
-{{- range $name := list "configMap" "networkPolicy" "podMonitor" "prometheusRule" "dashboard" -}}
+{{- range $name := list "configMap" "networkPolicy" "podMonitor" "service" "serviceMonitor" "prometheusRule" "dashboard" -}}
 {{- with include (printf "freshmount.%s" $name) $ -}}
 {{- $documents = append $documents . -}}
 {{- end -}}

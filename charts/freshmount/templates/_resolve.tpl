@@ -40,7 +40,7 @@ As JSON, because an include returns text.
 {{- $key := .key -}}
 {{- /* In values, null takes a default away. */ -}}
 {{- $values := .values | deepCopy -}}
-{{- range $section := list "image" "aws" "podMonitor" "prometheusRule" "dashboard" "networkPolicy" -}}
+{{- range $section := list "image" "aws" "podMonitor" "serviceMonitor" "prometheusRule" "dashboard" "networkPolicy" -}}
   {{- if not (index $values $section) -}}{{- $_ := set $values $section dict -}}{{- end -}}
 {{- end -}}
 {{- $mode := $values.mode -}}
@@ -135,6 +135,10 @@ As JSON, because an include returns text.
 {{- end -}}
 {{- if has $name $aws.skipContainers -}}
   {{- $problems = append $problems (printf "%s.aws.skipContainers names %s, the agent itself, which needs the credentials: list the app's containers" $key $name) -}}
+{{- end -}}
+
+{{- if and $values.podMonitor.enabled $values.serviceMonitor.enabled -}}
+  {{- $problems = append $problems (printf "%s.podMonitor and %s.serviceMonitor are both enabled, and each pod would be scraped twice: take one" $key $key) -}}
 {{- end -}}
 
 {{- with $problems -}}
