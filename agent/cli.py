@@ -82,13 +82,18 @@ def _parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
         ("init", _init, "fill the volume once, then exit"),
         ("run", _run, "fill the volume, then keep it fresh until SIGTERM"),
         ("check", _check, "validate a config, offline"),
+        ("status", _status, "say how the running agent is, or else what its volume holds"),
+        ("doctor", _doctor, "check credentials, permissions, network, volume and targets, and say what to do"),
         ("plan", _plan, "say what a config means: files, who is told, IAM policy, calls and price; offline"),
     ):
         made = commands.add_parser(name, parents=[common], help=text, description=text, allow_abbrev=False)
         made.set_defaults(command=command)
+        if command in (_plan, _status, _doctor):
+            made.add_argument("--json", action="store_true", help="for programs")
         if command is _plan:
             made.add_argument("--replicas", type=_replicas, default=1, help="pods to count calls for (default: 1)")
-            made.add_argument("--json", action="store_true", help="for programs")
+        if command is _status:
+            made.add_argument("--watch", action="store_true", help="look again each two seconds, until Ctrl-C")
     text = "print the JSON Schema of the config, for editors and linters"
     schema = commands.add_parser("schema", help=text, description=text, allow_abbrev=False)
     schema.set_defaults(command=_schema)
@@ -142,6 +147,18 @@ def _check(args: argparse.Namespace) -> int:
     files = sum(len(secret.files) for secret in config.secrets)
     print(f"{args.config}: ok: {len(config.secrets)} secrets, {files} files, {len(config.targets)} targets")
     return 0
+
+
+def _status(args: argparse.Namespace) -> int:
+    from agent import show
+
+    return show.show(args.config, as_json=args.json, watch=args.watch)
+
+
+def _doctor(args: argparse.Namespace) -> int:
+    from agent import doctor
+
+    return doctor.examine(args.config, as_json=args.json)
 
 
 def _replicas(text: str) -> int:

@@ -86,7 +86,15 @@ class _Agent:
         self.withheld: Fresh = {}
         self.deadline = time.monotonic() + parsed.startup_timeout
         self.status: Status = status.reloaded(
-            status.begin(parsed, __version__, self._turns_by(time.monotonic())), time.time(), success=True
+            status.begin(
+                parsed,
+                __version__,
+                self._turns_by(time.monotonic()),
+                up_since=time.time(),
+                config_path=path,
+            ),
+            time.time(),
+            success=True,
         )
 
     def now(self) -> Now:
@@ -158,6 +166,7 @@ class _Agent:
             return False
         self.source.prepare(self.loaded.config.secrets)
         identity = self.source.identity()
+        self.status = replace(self.status, identity=identity.source)
         self.log.info("started", version=__version__, config=self.path, identity=identity.source)
         if identity.warning:
             self.log.warning("identity", advice=identity.warning)

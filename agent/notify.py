@@ -21,6 +21,7 @@ from agent.status import Delivery
 
 _TOUCH = os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _TIMEOUT = urllib3.Timeout(connect=2.0, read=3.0)
+_EXAMINED = urllib3.Timeout(total=2.5)  # seconds
 
 
 class Refused(FreshmountError):
@@ -32,6 +33,9 @@ class Notifier(Protocol):
 
     def tell(self, owed: Owed) -> str:
         """Tell the target; return what was done. Raises Refused, ProcessRefused or OSError when it did not accept."""
+
+    def examine(self) -> str:
+        """Look whether `tell` would reach it, and tell it nothing; return what was found. Raises as `tell` does."""
 
 
 def deliver(owed: Owed) -> Delivery:
@@ -85,6 +89,15 @@ class TouchFile:
             os.close(handle)
         return f"touched {path}"
 
+    def examine(self) -> str:
+        path = self.action.path
+        directory = os.path.dirname(path)
+        there = os.path.lexists(path)
+        if not os.access(path if there else directory, os.W_OK | (0 if there else os.X_OK)):
+            error = OSError(errno.EACCES if os.path.isdir(directory) else errno.ENOENT, "")
+            raise Refused(f"{path} cannot be touched: {self._cause(error)}")
+        return f"{path} can be touched"
+
     def _open(self) -> int:
         """The file, made if missing. Under fs.protected_regular opening another's file in a sticky directory with
         O_CREAT fails, so it is opened without at first."""
@@ -132,6 +145,14 @@ class SignalProcess:
             held.send(name)
             return f"sent {name} to process {process.pid} ({process.name})"
 
+    def examine(self) -> str:
+        with hold(self.action.process) as held:
+            process, name = held.process, self.action.signal
+            held.ask()
+            if not process.would_survive(name):
+                raise Refused(f"process {process.pid} ({process.name}) has no handler for {name}, which would end it")
+            return f"process {process.pid} ({process.name}) may be sent {name} and handles it"
+
 
 @dataclass(frozen=True, slots=True)
 class CallUrl:
@@ -140,8 +161,7 @@ class CallUrl:
     action: Url
 
     def tell(self, owed: Owed) -> str:
-        parts = urlsplit(self.action.url)
-        shown = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"  # a query may carry a token
+        shown = self._shown()
         try:
             with urllib3.PoolManager(retries=False, timeout=_TIMEOUT) as pool:
                 answer = pool.request(
@@ -160,3 +180,18 @@ class CallUrl:
                 return f"{shown} answered {status}"
             raise Refused(f"{shown} answered {status}; 2xx accepts")
         raise Refused(f"{shown} cannot be called: {failure}")
+
+    def examine(self) -> str:
+        shown = self._shown()
+        try:
+            with urllib3.PoolManager(retries=False, timeout=_EXAMINED) as pool:
+                status = pool.request("HEAD", self.action.url, redirect=False).status
+        except urllib3.exceptions.HTTPError as error:
+            failure = type(error).__name__
+        else:
+            return f"{shown} answers (HEAD: {status}); what it says to POST is seen with the first change"
+        raise Refused(f"{shown} cannot be called: {failure}")
+
+    def _shown(self) -> str:
+        parts = urlsplit(self.action.url)
+        return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"  # a query may carry a token

@@ -6,9 +6,10 @@ import functools
 import json
 import time
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
 from typing import Any
 
+from agent import report
+from agent.report import time_of
 from agent.server import Page
 from agent.status import SecretStatus, Status
 
@@ -27,7 +28,15 @@ def pages(read: Callable[[], Status]) -> dict[str, Callable[[], Page]]:
         "/livez": lambda: live(read(), time.monotonic()),
         "/startupz": lambda: started(read()),
         "/readyz": lambda: ready(read(), time.time()),
+        "/status": lambda: _page(True, report.of_agent(read(), time.time())),
+        "/": lambda: Page(200, "text/html; charset=utf-8", _html(report.of_agent(read(), time.time()))),
     }
+
+
+def _html(made: report.Report) -> bytes:
+    from agent import page  # only where a person looks
+
+    return page.html(made).encode()
 
 
 def live(status: Status, monotonic: float) -> Page:
@@ -56,17 +65,11 @@ def _readiness(secret: SecretStatus, stale_after: float, now: float) -> dict[str
         "ready": (secret.version_id is not None and fresh) or (secret.version_id is None and secret.optional),
         "versionId": secret.version_id,
         "versionStage": secret.version_stage,
-        "publishedAt": _time(secret.published_at),
-        "lastSuccess": _time(secret.last_success),
+        "publishedAt": time_of(secret.published_at),
+        "lastSuccess": time_of(secret.last_success),
         "upToDate": secret.up_to_date,
         "error": {"reason": secret.failure.reason, "message": secret.failure.message} if secret.failure else None,
     }
-
-
-def _time(epoch: float | None) -> str | None:
-    return (
-        datetime.fromtimestamp(epoch, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z") if epoch else None
-    )
 
 
 def _page(good: bool, content: Mapping[str, Any]) -> Page:

@@ -110,10 +110,17 @@ class Held:
     process: Process
     pidfd: int | None
 
+    def ask(self) -> None:
+        """Whether we may signal it, without a signal. Raises ProcessRefused as `send` does."""
+        self._deliver(0, "a signal")
+
     def send(self, name: str) -> None:
         """Send the signal. Raises ProcessRefused if the process is gone or may not be signalled by us."""
+        self._deliver(signal.Signals[name], name)
+
+    def _deliver(self, number: int, name: str) -> None:
         try:
-            self._send(signal.Signals[name])
+            self._send(number)
             return
         except ProcessLookupError:
             reason = f"process {self.process.pid} ({self.process.name}) ended before {name} was sent"

@@ -15,6 +15,7 @@ import ssl
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 import botocore.exceptions as aws
@@ -107,6 +108,15 @@ class Identity:
 
     source: str
     warning: str | None = None
+    expires: float | None = None  # epoch seconds; None: never, or the source does not tell
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who AWS takes us for, and how many seconds this node's clock is ahead of AWS's."""
+
+    arn: str
+    skew: float
 
 
 class SecretsManager:
@@ -115,13 +125,19 @@ class SecretsManager:
     `prepare` is called by one thread, since making clients is not thread-safe; `observe` and `fetch` by any.
     """
 
-    def __init__(self, *, connect_timeout: float = CONNECT_TIMEOUT, read_timeout: float = READ_TIMEOUT) -> None:
+    def __init__(
+        self,
+        *,
+        connect_timeout: float = CONNECT_TIMEOUT,
+        read_timeout: float = READ_TIMEOUT,
+        attempts: int = ATTEMPTS,
+    ) -> None:
         self._session = botocore.session.Session()
         self._clients: dict[Origin, SecretsManagerClient | Failure] = {}
         self._config = ClientConfig(
             connect_timeout=connect_timeout,
             read_timeout=read_timeout,
-            retries={"mode": "standard", "total_max_attempts": ATTEMPTS},
+            retries={"mode": "standard", "total_max_attempts": attempts},
             tcp_keepalive=True,
             max_pool_connections=32,  # not fewer than there are threads, or urllib3 warns and drops some
             user_agent_extra=f"freshmount/{__version__}",
@@ -201,12 +217,35 @@ class SecretsManager:
             return Identity(
                 "none", f"no credentials were found; {advice}" if in_kubernetes else "no credentials were found"
             )
+        expiry = getattr(found, "_expiry_time", None)  # botocore keeps it to itself
+        expires = expiry.timestamp() if expiry else None
         source = _SOURCES.get(found.method, found.method)
         if found.method == "container-role" and "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE" in os.environ:
             source = "EKS Pod Identity"
         if found.method == "iam-role" and in_kubernetes:
-            return Identity(source, f"this pod uses the node's role, which every pod here shares; {advice}")
-        return Identity(source)
+            return Identity(source, f"this pod uses the node's role, which every pod here shares; {advice}", expires)
+        return Identity(source, expires=expires)
+
+    @property
+    def bundle(self) -> str | None:
+        """The file of certificates that TLS to AWS is checked against."""
+        configured = self._session.get_config_variable("ca_bundle")
+        return str(configured or botocore.httpsession.where())
+
+    def endpoint(self, origin: Origin) -> str | Failure:
+        """The URL that is asked for secrets of that origin; `prepare` made its client."""
+        client = self._clients[origin]
+        return client if isinstance(client, Failure) else str(client.meta.endpoint_url)
+
+    def caller(self, origin: Origin) -> Caller | Failure:
+        """Who we are, by STS in the region of that origin. It needs no permission, but a route to STS."""
+        try:
+            client: Any = self._session.create_client("sts", region_name=origin.region, config=self._config)
+            answer = client.get_caller_identity()
+        except (aws.BotoCoreError, aws.ClientError, OSError, ValueError) as error:
+            return Failure("other", _line(str(error)))
+        told = answer["ResponseMetadata"]["HTTPHeaders"].get("date")
+        return Caller(answer["Arn"], time.time() - parsedate_to_datetime(told).timestamp() if told else 0.0)
 
 
 _SOURCES = {

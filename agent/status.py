@@ -50,7 +50,8 @@ class SyncResult:
     `published` is what stands after it. `changed` and `dropped` name the secrets that the new generation changed or
     left out, if there is one. `succeeded` and `failures` speak of the secrets that were asked about. `withheld`: a
     first generation could not be made whole. `trouble` is why the volume could not be read or written. `interrupted`:
-    a stop was asked for.
+    a stop was asked for. `pending` holds per owed target the generation that it has not accepted, `next_polls` and
+    `next_tries` when secrets are asked about and owed targets told next.
     """
 
     started_at: float
@@ -68,7 +69,9 @@ class SyncResult:
     trouble: str | None = None
     interrupted: bool = False
     deliveries: tuple[Delivery, ...] = ()
-    pending: frozenset[str] = frozenset()
+    pending: Mapping[str, int] = field(default_factory=dict)
+    next_polls: Mapping[str, float] = field(default_factory=dict)
+    next_tries: Mapping[str, float] = field(default_factory=dict)
     calls: tuple[Call, ...] = ()
     sweep_in: float | None = None  # seconds
 
@@ -104,7 +107,8 @@ class Histogram:
 class SecretStatus:
     """One secret of the config. Times are epoch seconds; None until the first such event.
 
-    `version_id` is what is published; `version_stage` what the config asks for, None for a pinned version.
+    `version_id` is what is published, created at `created_at`; `version_stage` what the config asks for, None for a
+    pinned version. `seen_version` is what AWS said was current when last asked, `seen_at` when this agent first saw it.
     """
 
     name: str
@@ -112,7 +116,11 @@ class SecretStatus:
     optional: bool
     version_id: str | None = None
     version_stage: str | None = None
+    created_at: float | None = None
+    seen_version: str | None = None
+    seen_at: float | None = None
     published_at: float | None = None
+    next_poll: float | None = None
     last_success: float | None = None
     next_rotation: float | None = None
     up_to_date: bool = False
@@ -122,10 +130,13 @@ class SecretStatus:
 
 @dataclass(frozen=True, slots=True)
 class TargetStatus:
-    """One target of the config."""
+    """One target of the config. `generation` is the highest that it accepted, `owed` what it has not accepted yet."""
 
     name: str
-    pending: bool = False
+    generation: int | None = None
+    accepted_at: float | None = None  # epoch seconds; None if not by this agent since its start
+    owed: int | None = None
+    next_try: float | None = None
     accepted: int = 0
     refused: int = 0
     message: str | None = None  # of the last delivery
@@ -141,6 +152,9 @@ class Status:
 
     version: str
     turns_by: float
+    up_since: float | None = None
+    config_path: str = ""
+    identity: str = ""
     stale_after: float = 0.0
     started: bool = False
     generation: int = 0
@@ -166,9 +180,9 @@ class Status:
     config_last_reload: float | None = None
 
 
-def begin(config: Config, version: str, turns_by: float) -> Status:
+def begin(config: Config, version: str, turns_by: float, *, up_since: float = 0.0, config_path: str = "") -> Status:
     """The status of an agent that has done nothing yet."""
-    return configured(Status(version=version, turns_by=turns_by), config)
+    return configured(Status(version, turns_by, up_since, config_path), config)
 
 
 def configured(status: Status, config: Config) -> Status:
@@ -221,7 +235,7 @@ def after(status: Status, result: SyncResult) -> Status:
         passes={**status.passes, result.outcome: status.passes[result.outcome] + 1},
         repairs=status.repairs + len(result.repaired),
         secrets={name: _secret_after(secret, result, ended) for name, secret in status.secrets.items()},
-        targets={name: _target_after(target, result) for name, target in status.targets.items()},
+        targets={name: _target_after(target, result, ended) for name, target in status.targets.items()},
         aws_requests=requests,
         aws_seconds=seconds,
         pass_seconds=status.pass_seconds.observe(result.seconds),
@@ -252,9 +266,14 @@ def _secret_after(secret: SecretStatus, result: SyncResult, ended: float) -> Sec
     rightly_absent = secret.optional and published is None and failure is not None and failure.reason == "not_found"
     confirmed = succeeded or (secret.up_to_date and not failure and secret.name not in result.settling)
     errors = {**secret.errors, failure.reason: secret.errors[failure.reason] + 1} if failure else secret.errors
+    seen = observed.version_id if observed else published.version_id if published else None
     return replace(
         secret,
         version_id=published.version_id if published else None,
+        created_at=published.created_at if published else None,
+        seen_version=seen or secret.seen_version,
+        seen_at=ended if seen and seen != secret.seen_version else secret.seen_at,
+        next_poll=result.next_polls.get(secret.name, secret.next_poll),
         published_at=published.changed_at if published else None,
         last_success=ended if succeeded else secret.last_success,
         next_rotation=observed.rotation.next_at if observed else secret.next_rotation,
@@ -264,13 +283,21 @@ def _secret_after(secret: SecretStatus, result: SyncResult, ended: float) -> Sec
     )
 
 
-def _target_after(target: TargetStatus, result: SyncResult) -> TargetStatus:
+def _target_after(target: TargetStatus, result: SyncResult, ended: float) -> TargetStatus:
+    accepted = result.published.accepted.get(target.name)
     for delivery in result.deliveries:
         if delivery.target == target.name:
             target = replace(
                 target,
+                accepted_at=ended if delivery.accepted else target.accepted_at,
                 accepted=target.accepted + delivery.accepted,
                 refused=target.refused + (not delivery.accepted),
                 message=delivery.message,
             )
-    return replace(target, pending=target.name in result.pending)
+            accepted = delivery.generation if delivery.accepted else accepted
+    return replace(
+        target,
+        generation=max(accepted or 0, target.generation or 0) or None,
+        owed=result.pending.get(target.name),
+        next_try=result.next_tries.get(target.name),
+    )

@@ -148,11 +148,18 @@ def sync(config: Config, agenda: Agenda, withheld: Fresh, hands: Hands, *, quiet
         trouble=trouble,
         interrupted=interrupted,
         deliveries=deliveries,
-        pending=frozenset(agenda.targets),
+        pending={name: attempt.generation for name, attempt in agenda.targets.items()},
+        next_polls={name: _epoch(timing.due, ended) for name, timing in agenda.secrets.items()},
+        next_tries={name: _epoch(attempt.due, ended) for name, attempt in agenda.targets.items()},
         calls=(*describes, *gets),
         sweep_in=hands.volume.sweep(),
     )
     return Pass(result, agenda, fresh if first_waits else {})
+
+
+def _epoch(due: float, now: Now) -> float:
+    """A due time as people read it."""
+    return now.wall + due - now.monotonic
 
 
 def _calm(agenda: Agenda, name: str) -> bool:

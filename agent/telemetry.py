@@ -135,7 +135,7 @@ def _targets(status: Status) -> Iterator[Metric]:
         "notification_pending",
         "Whether the target has not accepted the latest change yet.",
         ["target"],
-        {(name,): int(target.pending) for name, target in status.targets.items()},
+        {(name,): int(target.owed is not None) for name, target in status.targets.items()},
     )
     yield _histogram(
         "publish_to_notify_seconds",

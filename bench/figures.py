@@ -121,7 +121,7 @@ def steady(place: Place, aside: Path, effort: Effort) -> Iterator[Row]:
             measured.until_there(volume / "..data")
             measured.pass_now()
             said, before = (here / "log").stat().st_size, stand_in.counts()
-            calls = _system_calls(measured, 10)
+            calls = _system_calls(measured, 10, aside / "strace")
             after = stand_in.counts()
             lines = (here / "log").stat().st_size - said
         asked = {name: after[name] - before[name] for name in ("DescribeSecret", "GetSecretValue", "connections")}
@@ -144,24 +144,23 @@ _FILES = (
 )
 
 
-def _system_calls(measured: Measured, passes: int) -> str:
+def _system_calls(measured: Measured, passes: int, to: Path) -> str:
     """Those on files that the agent made in so many passes, by strace, which is attached meanwhile."""
+    pid = measured.process.pid
     tracer = subprocess.Popen(
-        ["strace", "-f", "-y", "-e", f"trace={','.join(_FILES)}", "-p", str(measured.process.pid)],
-        stderr=subprocess.PIPE,
-        text=True,
+        ["strace", "-f", "-y", "-o", str(to), "-e", f"trace={','.join(_FILES)}", "-p", str(pid)],
+        stderr=subprocess.DEVNULL,
     )
-    assert tracer.stderr is not None
-    while "attached" not in tracer.stderr.readline():
-        pass
+    while f"TracerPid:\t{tracer.pid}" not in Path(f"/proc/{pid}/status").read_text(errors="replace"):
+        measured.check(running=True)
+        time.sleep(0.01)
     for _ in range(passes):
         measured.pass_now()
     tracer.terminate()
-    lines = tracer.communicate()[1].splitlines()
-    calls = [
-        found[1] for line in lines if "<socket:" not in line and (found := re.match(r"(?:\[pid +\d+\] )?(\w+)\(", line))
-    ]
-    return ", ".join(f"{name} {count}" for name, count in sorted(Counter(calls).items()))
+    tracer.wait()
+    lines = [line for line in to.read_text(errors="replace").splitlines() if "<socket:" not in line]
+    counts = Counter(found[1] for line in lines if (found := re.match(r"\d+ +(\w+)\(", line)))
+    return ", ".join(f"{name} {count}" for name, count in sorted(counts.items()))
 
 
 def publish(place: Place, aside: Path, effort: Effort) -> Iterator[Row]:

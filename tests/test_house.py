@@ -9,10 +9,10 @@ import pytest
 
 HOME = Path(__file__).parent.parent / "agent"
 
-WORDS = {"__init__", "errors", "document", "config", "secret", "schedule", "decide", "manifest", "status"}
-HANDS = {"secrets_manager", "files", "volume", "process", "notify", "config_file", "watch"}
-VOICE = {"pages", "telemetry", "server", "log"}
-SPINE = {"pool", "sync", "daemon", "plan", "demo", "demo_app", "cli", "__main__"}
+WORDS = {"__init__", "errors", "document", "config", "secret", "schedule", "decide", "manifest", "status", "report"}
+HANDS = {"secrets_manager", "files", "volume", "process", "notify", "config_file", "watch", "ground"}
+VOICE = {"pages", "page", "telemetry", "server", "log"}
+SPINE = {"pool", "sync", "daemon", "plan", "show", "doctor", "demo", "demo_app", "cli", "__main__"}
 
 IMPURE = {"boto3", "botocore", "os", "threading", "time", "structlog", "socket", "subprocess", "signal", "urllib3"}
 ONLY_IN = {
@@ -24,7 +24,7 @@ ONLY_IN = {
     "urllib3": {"notify"},
     "yaml": {"document"},
 }
-STAND_ON = {"volume": {"files"}, "notify": {"process", "files"}}
+STAND_ON = {"volume": {"files"}, "ground": {"files"}, "notify": {"process", "files"}}
 MODULES = sorted(path.stem for path in HOME.glob("*.py"))
 
 

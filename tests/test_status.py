@@ -117,14 +117,12 @@ def test_deliveries_are_counted_by_result() -> None:
     """And the time from publish to acceptance is kept."""
     refused = Delivery("app", 2, accepted=False, message="no handler")
     accepted = Delivery("app", 2, accepted=True, message="sent", seconds=0.2)
-    after = status.after(BEGIN, result(published("db"), deliveries=(refused,), pending=frozenset({"app"})))
-    assert (after.targets["app"].refused, after.targets["app"].pending, after.passes["noop"]) == (1, True, 1)
+    after = status.after(BEGIN, result(published("db"), deliveries=(refused,), pending={"app": 2}))
+    assert (after.targets["app"].refused, after.targets["app"].owed, after.passes["noop"]) == (1, 2, 1)
     after = status.after(after, result(published("db"), deliveries=(accepted,)))
-    assert (after.targets["app"].accepted, after.targets["app"].pending, after.targets["app"].message) == (
-        1,
-        False,
-        "sent",
-    )
+    app = after.targets["app"]
+    assert (app.accepted, app.owed, app.message) == (1, None, "sent")
+    assert (app.generation, app.accepted_at) == (2, 100.5)
     assert sum(after.publish_to_notify.counts) == 1 and after.passes["success"] == 1
 
 

@@ -1,0 +1,223 @@
+"""`freshmount doctor`: is everything as the agent needs it? In the pod, as an init container, or on a laptop.
+
+Everything is looked at for real, as far as it can be without telling a target or publishing a file; values are thrown
+away.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from functools import partial
+from typing import Literal, NamedTuple
+
+from agent import config_file, ground, notify, show
+from agent.config import Config, Origin, Secret, Target
+from agent.errors import ConfigError, Failure, FreshmountError, ProjectionError
+from agent.pool import Late, Pool
+from agent.secret import project
+from agent.secrets_manager import SecretsManager
+
+LIMIT = 3.0  # seconds for each look at the network
+_SKEW_WARNS, _SKEW_FAILS = 60.0, 240.0  # seconds; AWS refuses signatures that are 5 minutes off
+
+Outcome = Literal["ok", "warning", "bad"]
+_MARKS = {"ok": "✓", "warning": "!", "bad": "✗"}
+
+
+class Finding(NamedTuple):
+    """One check: what was looked at, how it is, and the sentence that says what was found and what to do."""
+
+    check: str
+    outcome: Outcome
+    message: str
+
+
+def examine(path: str, *, as_json: bool) -> int:
+    """Check everything for the config at `path`, and print each finding. Returns 0 if nothing is bad, else 1."""
+    findings = []
+    for finding in _findings(path):
+        findings.append(finding)
+        if not as_json:
+            print(f"{_MARKS[finding.outcome]} {finding.check:<24} {finding.message}", flush=True)
+    bad = sum(finding.outcome == "bad" for finding in findings)
+    if as_json:
+        json.dump([finding._asdict() for finding in findings], sys.stdout, indent=2)
+        print()
+    else:
+        warnings = sum(finding.outcome == "warning" for finding in findings)
+        print(f"\n{len(findings)} checks: {bad} failed, {warnings} to look at")
+    return 1 if bad else 0
+
+
+def _findings(path: str) -> Iterator[Finding]:
+    try:
+        _, config = config_file.load(path)
+    except ConfigError as error:
+        yield from (
+            Finding("config", "bad", f"{path}:{problem.line}:{problem.column}: {problem.message}")
+            for problem in error.problems
+        )
+        return
+    yield _config(path, config)
+    yield from _aws(config)
+    yield from _volume(config.volume_path)
+    yield from _bounded({f"target {target.name}": partial(_target, target) for target in config.targets})
+    yield _port(config)
+
+
+def _config(path: str, config: Config) -> Finding:
+    mount = ground.mount_of(path)
+    if mount and mount.is_sub_path:
+        return Finding(
+            "config", "warning", f"{path} is mounted with subPath, so an edit never arrives; mount the whole ConfigMap"
+        )
+    return Finding("config", "ok", f"{path}: {len(config.secrets)} secret(s), {len(config.targets)} target(s)")
+
+
+def _bounded(asks: dict[str, Callable[[], Finding]]) -> Iterator[Finding]:
+    """Each finding as it comes; what takes longer than LIMIT is told as that."""
+    pool = Pool("doctor")
+    for check, answer in pool.ask(asks, each=LIMIT, total=LIMIT * (1 + len(asks)), stopped=lambda: False):
+        if isinstance(answer, Late):
+            yield Finding(
+                check, "bad", f"no answer within {LIMIT:g} s; check routes, security groups and NetworkPolicies"
+            )
+        else:
+            yield answer
+
+
+# -- AWS --------------------------------------------------------------------------------------------------------------
+
+
+def _aws(config: Config) -> Iterator[Finding]:
+    source = SecretsManager(connect_timeout=1.0, read_timeout=1.8, attempts=1)
+    source.prepare(config.secrets)
+    yield from _bounded({"credentials": partial(_credentials, source)})
+    endpoints = {secret.origin: secret for secret in config.secrets}
+    yield from _bounded({f"endpoint {_name(o)}": partial(_endpoint, source, o) for o in endpoints})
+    yield from _bounded({"caller": partial(_caller, source, next(iter(endpoints)))})
+    yield from _bounded({f"secret {secret.name}": partial(_secret, source, secret) for secret in config.secrets})
+
+
+def _name(origin: Origin) -> str:
+    return origin.region or "of the environment"
+
+
+def _credentials(source: SecretsManager) -> Finding:
+    identity = source.identity()
+    if identity.source == "none":
+        return Finding("credentials", "bad", identity.warning or "none")
+    left = f", until {datetime.fromtimestamp(identity.expires, UTC):%Y-%m-%d %H:%M} UTC" if identity.expires else ""
+    if identity.warning:
+        return Finding("credentials", "warning", f"{identity.source}{left}: {identity.warning}")
+    return Finding("credentials", "ok", f"{identity.source}{left}")
+
+
+def _endpoint(source: SecretsManager, origin: Origin) -> Finding:
+    check, url = f"endpoint {_name(origin)}", source.endpoint(origin)
+    if isinstance(url, Failure):
+        return Finding(check, "bad", url.message)
+    if os.environ.get("HTTPS_PROXY") or os.environ.get("https_proxy"):
+        return Finding(check, "ok", f"{url}, by a proxy (HTTPS_PROXY), so not tried directly")
+    try:
+        address = ground.reach(url, source.bundle, LIMIT / 2)
+    except ground.Unfit as unfit:
+        return Finding(check, "bad", str(unfit))
+    return Finding(check, "ok", f"{url} answers at {address}{', TLS verified' if url.startswith('https') else ''}")
+
+
+def _caller(source: SecretsManager, origin: Origin) -> Finding:
+    caller = source.caller(origin)
+    if isinstance(caller, Failure):
+        # The agent itself needs STS only to renew IRSA's credentials.
+        return Finding("caller", "warning", f"STS does not tell who calls: {caller.message}")
+    if abs(caller.skew) < _SKEW_WARNS:
+        return Finding("caller", "ok", f"{caller.arn}; the clock agrees with AWS's")
+    outcome: Outcome = "bad" if abs(caller.skew) >= _SKEW_FAILS else "warning"
+    return Finding(
+        "caller", outcome, f"{caller.arn}; this node's clock is {caller.skew:+.0f} s off AWS's: mend its time service"
+    )
+
+
+def _secret(source: SecretsManager, secret: Secret) -> Finding:
+    """Both calls that the agent makes, and what it would make of the value."""
+    check = f"secret {secret.name}"
+    if secret.version_id is None:
+        observed = source.observe(secret).result
+        if isinstance(observed, Failure):
+            return _refused(check, secret, observed)
+    fetched = source.fetch(secret, secret.version_id).result
+    if isinstance(fetched, Failure):
+        return _refused(check, secret, fetched)
+    try:
+        files = project(fetched.value, secret.files)
+    except ProjectionError as error:
+        return Finding(check, "bad", error.failure.message)
+    return Finding(check, "ok", f"version {fetched.version_id[:8]} can be read and makes {len(files)} file(s)")
+
+
+def _refused(check: str, secret: Secret, failure: Failure) -> Finding:
+    absent = secret.optional and failure.reason == "not_found"
+    return Finding(check, "warning" if absent else "bad", failure.message)
+
+
+# -- the pod ----------------------------------------------------------------------------------------------------------
+
+
+def _volume(path: str) -> Iterator[Finding]:
+    there = os.path.isdir(path)
+    mount = ground.mount_of(path)
+    if mount and mount.is_sub_path:
+        yield Finding("volume mount", "bad", f"{mount.point} is mounted with subPath, which never sees an update")
+    elif mount and not mount.in_memory:
+        yield Finding(
+            "volume mount", "warning", f"{mount.point} is {mount.kind}, so values reach a disk; use medium: Memory"
+        )
+    elif mount:
+        yield Finding("volume mount", "ok", f"{mount.point} is in memory")
+    if not there:
+        path = os.path.dirname(path.rstrip("/"))
+    try:
+        room = ground.try_out(path)
+        strangers = ground.foreign(path) if there else []
+    except ground.Unfit as unfit:
+        yield Finding("volume", "bad", str(unfit))
+        return
+    except OSError as error:
+        yield Finding("volume", "bad", f"{path} cannot be listed: {os.strerror(error.errno or 0)}")
+        return
+    if strangers:
+        yield Finding(
+            "volume",
+            "bad",
+            f"{path} is sticky and holds what belongs to another uid ({', '.join(strangers[:3])}), which cannot be "
+            "replaced: run init and sidecar as one uid",
+        )
+    else:
+        yield Finding(
+            "volume", "ok", f"{path} can be written: {room}" + ("" if there else "; the volume is made at start")
+        )
+
+
+def _target(target: Target) -> Finding:
+    check = f"target {target.name}"
+    try:
+        return Finding(check, "ok", notify.notifier_for(target).examine())
+    except FreshmountError as refusal:
+        return Finding(check, "bad", str(refusal))
+    except OSError as error:
+        return Finding(check, "bad", os.strerror(error.errno or 0))
+
+
+def _port(config: Config) -> Finding:
+    listen = config.listen
+    shown = f"[{listen.host}]:{listen.port}" if ":" in listen.host else f"{listen.host}:{listen.port}"
+    if listen.port == 0 or ground.free(listen.host, listen.port):
+        return Finding("listen", "ok", f"{shown} is free")
+    if show.asked(config):
+        return Finding("listen", "ok", f"{shown} is the running agent's")
+    return Finding("listen", "bad", f"{shown} is taken by another program; set `listen` to a free address")

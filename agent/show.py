@@ -1,0 +1,69 @@
+"""`freshmount status`: what the running agent says of itself, or else what its volume holds."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import sys
+import time
+
+from agent import config_file, report
+from agent.config import Config
+from agent.errors import StartError
+from agent.report import Report
+from agent.volume import Volume
+
+TIMEOUT = 3.0  # seconds for the agent to answer
+EVERY = 2.0  # seconds between two looks of --watch
+
+
+def show(path: str, *, as_json: bool, watch: bool) -> int:
+    """Print the status of the agent that runs with the config at `path`. Returns 0 when the agent answered, else 1.
+
+    Raises ConfigError when the config cannot be read, StartError or VolumeError when there is no volume either.
+    """
+    _, config = config_file.load(path)
+    while True:
+        made = look(config)
+        shown = json.dumps(made, indent=2) + "\n" if as_json else report.text(made)
+        if watch and sys.stdout.isatty():
+            shown = f"\033[H{shown.replace(chr(10), chr(27) + '[K' + chr(10))}\033[J"  # over what stood there
+        sys.stdout.write(shown)
+        sys.stdout.flush()
+        if not watch:
+            return 0 if made["from"] == "agent" else 1
+        try:
+            time.sleep(EVERY)
+        except KeyboardInterrupt:
+            return 0
+
+
+def look(config: Config) -> Report:
+    """The report of the agent, or of the volume when it does not answer."""
+    return asked(config) or _read(config)
+
+
+def asked(config: Config) -> Report | None:
+    """The report of the agent, or None when it does not answer."""
+    host = {"::": "localhost", "0.0.0.0": "127.0.0.1"}.get(config.listen.host, config.listen.host)  # noqa: S104
+    connection = http.client.HTTPConnection(host, config.listen.port, timeout=TIMEOUT)
+    try:
+        connection.request("GET", "/status")
+        answer = connection.getresponse()
+        found = json.loads(answer.read()) if answer.status == 200 else None
+    except (OSError, http.client.HTTPException, ValueError):
+        return None  # somebody else listens there, or nobody
+    finally:
+        connection.close()
+    return found if isinstance(found, dict) and found.get("from") == "agent" else None
+
+
+def _read(config: Config) -> Report:
+    if not os.path.isdir(config.volume_path):
+        where = f"{config.listen.host}:{config.listen.port}"
+        raise StartError(
+            f"no agent answers on {where}, and there is no volume {config.volume_path}; "
+            "run this in the agent's container: kubectl exec POD -c freshmount -- freshmount status"
+        )
+    return report.of_volume(Volume(config.volume_path).published(), time.time())

@@ -1,0 +1,107 @@
+"""What the agent tells a person: as JSON, as text, as a page."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from agent import page, report, status
+from agent.decide import Observation
+from agent.errors import Failure
+from agent.schedule import Rotation
+from agent.status import Delivery
+from tests.test_status import BEGIN, published, result
+
+NOW = 1000.0
+WELL = status.after(
+    replace(BEGIN, up_since=10.0, config_path="/etc/c.yaml", identity="environment", config_last_reload=10.0),
+    result(
+        published("db", accepted={"app": 1}),
+        generation_made=True,
+        succeeded=frozenset({"db"}),
+        failures={"api": Failure("not_found", "no such secret")},
+        observations={"db": Observation("v1", ("AWSCURRENT",), Rotation(8200.0, 3600.0, None))},
+        next_polls={"db": 1042.0},
+    ),
+)
+ILL = status.after(
+    WELL,
+    result(
+        published("db", accepted={"app": 1}),
+        failures={"db": Failure("access_denied", "web may not <read> it")},
+        deliveries=(Delivery("app", 2, accepted=False, message="no handler yet"),),
+        pending={"app": 2},
+        next_tries={"app": 1004.0},
+    ),
+)
+
+
+def test_a_healthy_agent_in_text() -> None:
+    """Every line as a person reads it."""
+    assert report.text(report.of_agent(WELL, NOW)) == (
+        "freshmount 1.2.3, started 16m ago, last pass 15m ago.\n"
+        "Published: generation 1, 16m ago.\n"
+        "Config: /etc/c.yaml, read 16m ago.\n"
+        "Identity: environment.\n"
+        "Failed attempts since then: not_found 1.\n"
+        "\n"
+        "SECRET  STATE   VERSION  STAGE    CREATED  SEEN     PUBLISHED  NEXT POLL  ROTATION\n"
+        "db      fresh   v1       CURRENT  -        15m ago  16m ago    in 42s     in 2h\n"
+        "api     absent  -        CURRENT  -        -        -          -          -\n"
+        "\n"
+        "TARGET  STATE  GENERATION  ACCEPTED  NEXT TRY\n"
+        "app     told   1           -         -\n"
+        "\n"
+        "api: not_found: no such secret\n"
+    )
+
+
+def test_what_is_wrong_has_its_sentence() -> None:
+    """Which secret, which target, why, and when it is tried again."""
+    text = report.text(report.of_agent(ILL, NOW))
+    assert "db      stale   v1" in text and "app     owed 2  1           -         in 4s" in text
+    assert "db: access_denied: web may not <read> it\n" in text and "app: no handler yet\n" in text
+    assert "REFUSED" in report.text(report.of_agent(status.reloaded(ILL, 20.0, success=False), NOW))
+
+
+def test_the_text_fits_a_terminal() -> None:
+    """Whatever the names; what gives way is marked."""
+    long = status.configured(BEGIN, replace_names("a-secret-of-a-name-that-somebody-thought-about-for-very-long" * 2))
+    lines = report.text(report.of_agent(long, NOW)).splitlines()
+    assert max(map(len, lines)) <= 100 and any("…" in line for line in lines)
+
+
+def replace_names(name: str) -> report.Any:
+    from tests.words import config, secret, target
+
+    return config(secret(name, version_stage="A_STAGE_OF_ITS_OWN"), targets=(target(name),))
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [(0, "0s ago"), (119, "119s ago"), (120, "2m ago"), (7300, "2h ago"), (200_000, "2d ago"), (-90, "in 90s")],
+)
+def test_times_are_told_from_now(seconds: float, shown: str) -> None:
+    """Nobody subtracts at 3 a.m."""
+    assert report.ago(report.time_of(1e6 - seconds), str(report.time_of(1e6))) == shown
+
+
+def test_a_volume_without_an_agent() -> None:
+    """What is published, and nothing that only the agent could know."""
+    stands = published("db", accepted={"app": 1}, damage={"db": "missing"})
+    made = report.of_volume(stands, NOW)
+    text = report.text(made)
+    assert text.startswith("The agent does not answer") and "Damaged: db: missing." in text
+    assert "db      -      v1       CURRENT" in text and "app     -      1 " in text
+    json.dumps(made)
+
+
+def test_the_page_says_what_the_text_says() -> None:
+    """Whole without JavaScript, nothing from elsewhere, and nothing that AWS says becomes markup."""
+    html = page.html(report.of_agent(ILL, NOW))
+    for part in ("db", "stale", "owed 2", "in 4s", "no handler yet", "environment", "/etc/c.yaml"):
+        assert part in html
+    assert "web may not &lt;read&gt; it" in html and "<read>" not in html
+    assert "http" not in html.replace("http-equiv", "") and "src=" not in html
