@@ -94,6 +94,20 @@ def _parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
             made.add_argument("--replicas", type=_replicas, default=1, help="pods to count calls for (default: 1)")
         if command is _status:
             made.add_argument("--watch", action="store_true", help="look again each two seconds, until Ctrl-C")
+    text = "hold a secret at a version for a while, such as the one before a bad rotation"
+    pin = commands.add_parser("pin", parents=[common], help=text, description=text, allow_abbrev=False)
+    pin.add_argument("name", help="the secret's name in the config")
+    pin.add_argument(
+        "--version-id", type=_version_id, required=True, help="as `aws secretsmanager list-secret-version-ids` shows it"
+    )
+    pin.add_argument(
+        "--for", dest="seconds", type=_seconds, required=True, help="how long, such as 30m; 30 days at most"
+    )
+    pin.set_defaults(command=_pin)
+    text = "let a secret follow its stage again"
+    unpin = commands.add_parser("unpin", parents=[common], help=text, description=text, allow_abbrev=False)
+    unpin.add_argument("name", help="the secret's name in the config")
+    unpin.set_defaults(command=_unpin)
     text = "print the JSON Schema of the config, for editors and linters"
     schema = commands.add_parser("schema", help=text, description=text, allow_abbrev=False)
     schema.set_defaults(command=_schema)
@@ -159,6 +173,33 @@ def _doctor(args: argparse.Namespace) -> int:
     from agent import doctor
 
     return doctor.examine(args.config, as_json=args.json)
+
+
+def _seconds(text: str) -> float:
+    from agent import config, pins
+
+    found = config.seconds(text)
+    if not found or found > pins.LONGEST:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a duration such as 30m or 1h30m, of 30 days at most")
+    return found
+
+
+def _version_id(text: str) -> str:
+    if not 32 <= len(text) <= 64:  # so GetSecretValue's API reference
+        raise argparse.ArgumentTypeError(f"{text!r} is not a version id: those have 32 to 64 characters")
+    return text
+
+
+def _pin(args: argparse.Namespace) -> int:
+    from agent import pin
+
+    return pin.pin(args.config, args.name, args.version_id, args.seconds)
+
+
+def _unpin(args: argparse.Namespace) -> int:
+    from agent import pin
+
+    return pin.unpin(args.config, args.name)
 
 
 def _replicas(text: str) -> int:

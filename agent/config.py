@@ -44,6 +44,17 @@ class FileSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class Require:
+    """What a version must hold before it is published. `matches` are (key, regular expression) of the JSON object,
+    `certificate` the keys of a certificate and of its private key, both PEM.
+    """
+
+    keys: tuple[str, ...] = ()
+    matches: tuple[tuple[str, str], ...] = ()
+    certificate: tuple[str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Secret:
     """One secret of the config. Exactly one of `version_stage` and `version_id` is set. Periods are seconds."""
 
@@ -55,6 +66,7 @@ class Secret:
     period: float
     optional: bool
     files: tuple[FileSpec, ...]
+    require: Require | None = None
 
     @property
     def resource(self) -> str:
@@ -74,13 +86,15 @@ class Secret:
 
         The endpoint is left out: another road to the same secret publishes nothing new.
         """
-        spec = [
+        spec: list[object] = [
             self.secret_id,
             self.origin.region,
             self.version_stage,
             self.version_id,
             [[f.path, f.directory, f.format, f.jmes_path, f.mode] for f in self.files],
         ]
+        if self.require:
+            spec.append([self.require.keys, self.require.matches, self.require.certificate])
         return hashlib.sha256(json.dumps(spec).encode()).hexdigest()[:16]
 
 
@@ -155,6 +169,7 @@ class Config:
     listen: Listen
     secrets: tuple[Secret, ...]
     targets: tuple[Target, ...]
+    exit_with: ProcessName | PidFile | None = None  # whose end is the agent's
 
 
 # -- from document to Config ---------------------------------------------------------------------------------------
@@ -176,15 +191,19 @@ _PATH_LIMIT, _NAME_BYTES = 4096, 255
 KEYS = {
     "config": (
         "apiVersion", "kind", "region", "endpointUrl", "volume", "poll", "startup", "staleAfter", "listen", "secrets",
-        "notify",
+        "notify", "exitWith",
     ),
     "volume": ("path", "fileMode"),
     "poll": ("period", "rotationPeriod", "settle"),
     "startup": ("timeout",),
-    "secret": ("name", "secretId", "versionStage", "versionId", "period", "optional", "files"),
+    "secret": ("name", "secretId", "versionStage", "versionId", "period", "optional", "files", "require"),
+    "require": ("keys", "match", "certificate"),
+    "match": ("key", "pattern"),
+    "certificate": ("certificate", "privateKey"),
     "file": ("path", "directory", "jmesPath", "format", "fileMode"),
     "target": ("name", "touch", "signal", "process", "url", "secrets", "splay"),
     "process": ("name", "pidFile"),
+    "exitWith": ("process",),
 }  # fmt: skip
 
 
@@ -259,7 +278,12 @@ class _Reader:
             listen=self.listen(top),
             secrets=secrets,
             targets=targets,
+            exit_with=self.exit_with(top),
         )
+
+    def exit_with(self, top: _Section) -> ProcessName | PidFile | None:
+        section = self.section(top.entries.get("exitWith"), "exitWith", required=("process",))
+        return self.process(section) if "process" in section else None
 
     def secrets(self, top: _Section, origin: Origin, period: float, mode: int) -> tuple[Secret, ...]:
         found = []
@@ -286,6 +310,7 @@ class _Reader:
                     period=self.duration(section, "period", period, least=_SHORTEST),
                     optional=self.boolean(section, "optional"),
                     files=self.files(section, mode, paths),
+                    require=self.require(section),
                 )
             )
         self.collisions(paths)
@@ -316,6 +341,31 @@ class _Reader:
             if path:
                 paths.append((spec, section.entries[kinds[0]]))
         return tuple(found)
+
+    def require(self, secret: _Section) -> Require | None:
+        if "require" not in secret:
+            return None
+        section = self.section(secret.entries["require"], "require")
+        if section.node is not None and not section.entries:
+            self.wrong(section.node, "require is empty; name keys, match or certificate, or remove it")
+        keys = [self.scalar(node, "a key of the secret's JSON") for node in self.items(section, "keys", "keys")]
+        matches = []
+        for node in self.items(section, "match", "mappings with key and pattern"):
+            entry = self.section(node, "match", required=("key", "pattern"))
+            matches.append((self.text(entry, "key") or "", self.regular_expression(entry)))
+        certificate = None
+        if "certificate" in section:
+            pair = self.section(section.entries["certificate"], "certificate", required=("certificate", "privateKey"))
+            certificate = self.text(pair, "certificate") or "", self.text(pair, "privateKey") or ""
+        return Require(tuple(key or "" for key in keys), tuple(matches), certificate)
+
+    def regular_expression(self, section: _Section) -> str:
+        text = self.text(section, "pattern", "a regular expression")
+        try:
+            re.compile(text or "")
+        except (re.error, RecursionError, OverflowError) as error:
+            self.wrong(section.entries["pattern"], f"{text!r} is not a regular expression: {error}")
+        return text or ""
 
     def collisions(self, paths: list[tuple[FileSpec, Node]]) -> None:
         """No two entries claim one path, and none lies under another's file or directory."""
@@ -376,6 +426,10 @@ class _Reader:
         if "process" not in section:
             self.wrong(section.key("signal"), "a signal needs a process: {name: …} or {pidFile: …}")
             return None
+        process = self.process(section)
+        return Signal(signal, process) if process else None
+
+    def process(self, section: _Section) -> ProcessName | PidFile | None:
         process = self.section(section.entries["process"], "process")
         if process.node is None:
             return None
@@ -383,11 +437,11 @@ class _Reader:
             self.wrong(process.node, "needs exactly one of name and pidFile")
             return None
         if "pidFile" in process:
-            return Signal(signal, PidFile(self.absolute(process, "pidFile") or "/"))
+            return PidFile(self.absolute(process, "pidFile") or "/")
         name = self.text(process, "name") or ""
         if "/" in name:
             self.wrong(process.entries["name"], "is the name of a command, without its directory")
-        return Signal(signal, ProcessName(name))
+        return ProcessName(name)
 
     def watched(self, section: _Section, secrets: set[str]) -> frozenset[str] | None:
         if "secrets" not in section:
@@ -486,8 +540,7 @@ class _Reader:
             hint = f'; write "{text}s" for seconds' if text.isdigit() else ""
             self.wrong(node, f"{text!r} is not a duration such as 500ms, 30s, 2m or 1h30m{hint}")
             return default
-        hours, minutes, seconds, millis = (float(part or 0) for part in found.groups())
-        length = hours * 3600 + minutes * 60 + seconds + millis / 1000
+        length = _length(found)
         if not least <= length <= _LONGEST:
             self.wrong(node, f"{key} is to be between {least:g}s and {_LONGEST // 86400} days")
             return default
@@ -593,6 +646,17 @@ class _Reader:
             return text
         self.wrong(section.entries[key], f"{text!r} {problem}")
         return None
+
+
+def seconds(text: str) -> float | None:
+    """The length of a duration such as 1h30m, or None if the text is none."""
+    found = _DURATION.fullmatch(text)
+    return _length(found) if found and text else None
+
+
+def _length(found: re.Match[str]) -> float:
+    hours, minutes, whole, millis = (float(part or 0) for part in found.groups())
+    return hours * 3600 + minutes * 60 + whole + millis / 1000
 
 
 _LONGEST = 30 * 86400  # seconds

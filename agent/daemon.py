@@ -14,9 +14,10 @@ from dataclasses import dataclass, replace
 
 import structlog
 
-from agent import __version__, config, config_file, process, schedule, status
+from agent import __version__, config, config_file, pins, process, schedule, status
 from agent.config import Config
-from agent.errors import ConfigError, Problem, StartError, VolumeBusy
+from agent.errors import ConfigError, Problem, StartError, VolumeBusy, VolumeError
+from agent.pins import Pins
 from agent.schedule import Agenda, Now
 from agent.secrets_manager import SecretsManager
 from agent.status import Status, SyncResult
@@ -79,6 +80,9 @@ class _Agent:
         self.quiet = quiet
         text, parsed = config_file.load(path)
         self.loaded = _Loaded(self._adapted(parsed), text, time.monotonic())
+        self.acting = self.loaded.config  # the same, but for secrets that are pinned
+        self.pins: Pins = {}
+        self.pins_trouble: str | None = None
         self.volume = Volume(parsed.volume_path)
         self.source = SecretsManager()
         self.hands = Hands(self.source, self.volume, self.signals.stop_pending)
@@ -139,6 +143,8 @@ class _Agent:
         watching = watch(self.path, lambda: os.kill(os.getpid(), RELOAD))
         if not watching.active:
             self.log.warning("config is not watched, only read again each period", reason=watching.reason)
+        if spec := self.loaded.config.exit_with:
+            process.when_ended(spec, self._end_with)
         try:
             if not self._begin():
                 return 0
@@ -155,6 +161,10 @@ class _Agent:
         finally:
             watching.close()
             server.close()
+
+    def _end_with(self, app: str) -> None:
+        self.log.info("the app has ended", app=app)
+        os.kill(os.getpid(), signal.SIGTERM)
 
     # -- the steps ------------------------------------------------------------------------------------------------
 
@@ -190,7 +200,8 @@ class _Agent:
 
     def _pass(self) -> SyncResult:
         self._turn(0.0)
-        done = sync(self.loaded.config, self.agenda, self.withheld, self.hands, quiet=self.quiet)
+        self._take_pins()
+        done = sync(self.acting, self.agenda, self.withheld, self.hands, quiet=self.quiet)
         self.agenda, self.withheld = done.agenda, done.withheld
         if not done.result.interrupted:
             before, self.status = self.status, status.after(self.status, done.result)
@@ -207,6 +218,8 @@ class _Agent:
             due = min(due, self.loaded.read_at + 1.2 * self.loaded.config.period)
         if not self.status.started:
             due = min(due, self.deadline)
+        if self.pins:
+            due = min(due, time.monotonic() + min(pin.until for pin in self.pins.values()) - time.time())
         return max(0.0, due - time.monotonic())
 
     def _wait(self, seconds: float) -> int | None:
@@ -241,11 +254,40 @@ class _Agent:
             self.log.error("config rejected, the earlier one stays in force", problems=problems)
             return
         self.source.prepare(after.secrets)
-        self.agenda = schedule.reload(self.agenda, before, after, self.now())
-        self.withheld = {}
         self.loaded.config = after
-        self.status = status.reloaded(status.configured(self.status, after), time.time(), success=True)
+        self._act()
+        self.status = status.reloaded(self.status, time.time(), success=True)
         self.log.info("config reloaded", secrets=len(after.secrets), targets=len(after.targets))
+
+    def _take_pins(self) -> None:
+        """Act on what `freshmount pin` left on the volume, and end what has run out. Unreadable pins are none."""
+        found, trouble = {}, None
+        try:
+            found = self.volume.pins()
+        except VolumeError as error:
+            trouble = str(error)
+        if trouble and trouble != self.pins_trouble:
+            self.log.error("pins are ignored", message=trouble)
+        self.pins_trouble = trouble
+        now, names = time.time(), {secret.name for secret in self.loaded.config.secrets}
+        valid = {name: pin for name, pin in found.items() if pin.until > now and name in names}
+        if valid == self.pins:
+            return
+        for name, pin in valid.items():
+            if self.pins.get(name) != pin:
+                self.log.warning("pinned", secret=name, version=pin.version_id, seconds=round(pin.until - now))
+        for name in self.pins.keys() - valid.keys():
+            self.log.info("no longer pinned", secret=name)
+        self.pins = valid
+        self._act()
+
+    def _act(self) -> None:
+        """Let config and pins be what the next pass acts on; what is another secret by that is due."""
+        before, self.acting = self.acting, pins.apply(self.loaded.config, self.pins, time.time())
+        self.agenda = schedule.reload(self.agenda, before, self.acting, self.now())
+        self.withheld = {}
+        until = {name: pin.until for name, pin in self.pins.items()}
+        self.status = status.configured(self.status, self.acting, until)
 
     def _why_not_started(self, result: SyncResult) -> str:
         reasons = [f"{name}: {failure.message}" for name, failure in sorted(result.failures.items())]
@@ -264,6 +306,7 @@ def _refuse_fixed(path: str, before: Config, after: Config) -> None:
     fixed: list[tuple[str, Callable[[Config], object]]] = [
         ("volume.path", lambda c: c.volume_path),
         ("listen", lambda c: c.listen),
+        ("exitWith", lambda c: c.exit_with),
     ]
     problems = tuple(
         Problem(1, 1, f"{name} cannot change while the agent runs; change it back, or restart the pod")

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Literal, NamedTuple
 
-from agent import config_file, ground, notify, show
+from agent import config_file, ground, notify, require, show
 from agent.config import Config, Origin, Secret, Target
 from agent.errors import ConfigError, Failure, FreshmountError, ProjectionError
 from agent.pool import Late, Pool
@@ -154,6 +154,7 @@ def _secret(source: SecretsManager, secret: Secret) -> Finding:
     if isinstance(fetched, Failure):
         return _refused(check, secret, fetched)
     try:
+        require.check(fetched.value, secret.require)
         files = project(fetched.value, secret.files)
     except ProjectionError as error:
         return Finding(check, "bad", error.failure.message)
@@ -179,6 +180,10 @@ def _volume(path: str) -> Iterator[Finding]:
         )
     elif mount:
         yield Finding("volume mount", "ok", f"{mount.point} is in memory")
+    if there and (parts := ground.frozen_parts(path)):
+        yield Finding(
+            "mounts of others", "bad", f"mounted with subPath, so no update is seen there: {', '.join(parts[:3])}"
+        )
     if not there:
         path = os.path.dirname(path.rstrip("/"))
     try:

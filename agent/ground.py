@@ -28,10 +28,11 @@ class Unfit(FreshmountError):
 
 @dataclass(frozen=True, slots=True)
 class Mount:
-    """The mount that a path lies on: where it is mounted, its file system, and which part of that is mounted."""
+    """The mount that a path lies on: where it is mounted, its file system and device, which part of that is mounted."""
 
     point: str
     kind: str
+    device: str
     root: str
 
     @property
@@ -45,21 +46,42 @@ class Mount:
         return bool(_SUB_PATH.search(self.root)) or (self.in_memory and self.root != "/")
 
 
-def mount_of(path: str, table: str = "/proc/self/mountinfo") -> Mount | None:
-    """The mount that the path lies on, or None where the kernel does not tell. See proc(5)."""
-    real = os.path.realpath(path)
-    found = None
+def mounts(table: str = "/proc/self/mountinfo") -> list[Mount]:
+    """All mounts that a process sees; none where the kernel does not tell. See proc(5)."""
+    found = []
     try:
         with open(table, encoding="utf-8", errors="surrogateescape") as handle:
             for line in handle:
                 before, _, after = line.partition(" - ")
-                root, point = (_unescaped(word) for word in before.split(" ")[3:5])
-                inside = real == point or real.startswith(point.rstrip("/") + "/")
-                if inside and (found is None or len(point) >= len(found.point)):
-                    found = Mount(point, after.split(" ")[0], root)
+                device, root, point = (_unescaped(word) for word in before.split(" ")[2:5])
+                found.append(Mount(point, after.split(" ")[0], device, root))
     except (OSError, ValueError):
-        return None
+        return []
     return found
+
+
+def mount_of(path: str, table: str = "/proc/self/mountinfo") -> Mount | None:
+    """The mount that the path lies on, or None where the kernel does not tell."""
+    real = os.path.realpath(path)
+    over = [m for m in mounts(table) if real == m.point or real.startswith(m.point.rstrip("/") + "/")]
+    return max(over, key=lambda mount: len(mount.point), default=None)
+
+
+def frozen_parts(path: str) -> list[str]:
+    """Where other processes, as far as they can be seen, have a part of this directory mounted and not the whole."""
+    own = mount_of(path)
+    if own is None:
+        return []
+    inside = os.path.join(own.root, os.path.relpath(os.path.realpath(path), own.point))
+    seen: set[str] = set()
+    for entry in os.listdir("/proc"):
+        if entry.isdigit():
+            seen.update(
+                f"{mount.point} (process {entry})"
+                for mount in mounts(f"/proc/{entry}/mountinfo")
+                if mount.device == own.device and mount.root.startswith(inside.rstrip("/") + "/")
+            )
+    return sorted(seen)
 
 
 def _unescaped(word: str) -> str:

@@ -40,7 +40,7 @@ setInterval(async () => {
   } catch { late.hidden = false; }
 }, 2000);
 """
-_BAD, _GOOD = ("stale", "missing", "owed"), ("fresh", "told")
+_BAD, _GOOD = ("stale", "missing", "owed", "pinned"), ("fresh", "told")
 
 
 def html(made: Report) -> str:

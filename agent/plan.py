@@ -13,7 +13,7 @@ from collections import defaultdict
 from typing import Any
 from urllib.parse import urlsplit
 
-from agent.config import Config, PidFile, ProcessName, Secret, Signal, Target, Touch, Url
+from agent.config import Config, PidFile, ProcessName, Require, Secret, Signal, Target, Touch, Url
 
 PRICE = 0.05 / 10_000  # dollars a call
 QUOTAS = {"DescribeSecret": 40_000, "GetSecretValue": 10_000}  # calls a second
@@ -65,6 +65,7 @@ def render(made: dict[str, Any]) -> str:
         lines += [
             f"  {secret['name']}  {secret['secretId']}",
             f"    in {secret['region'] or 'the region of the environment'}, {version}, {polled}{needed}",
+            *(f"    requires {requirement}" for requirement in secret["require"]),
             *(f"    {file['mode']}  {file['path']}  {file['content']}" for file in secret["files"]),
         ]
     lines += ["", "TOLD AFTER EACH CHANGE"]
@@ -122,7 +123,15 @@ def _secret(secret: Secret, config: Config) -> dict[str, Any]:
             }
             for file in secret.files
         ],
+        "require": _required(secret.require) if secret.require else [],
     }
+
+
+def _required(require: Require) -> list[str]:
+    keys = [f"key {key}, not empty" for key in require.keys]
+    matches = [f"key {key} to match {pattern}" for key, pattern in require.matches]
+    pair = require.certificate
+    return [*keys, *matches, *([f"{pair[0]} and {pair[1]} to be a valid certificate and its key"] if pair else [])]
 
 
 def _how(target: Target) -> str:

@@ -10,10 +10,12 @@ import ctypes
 import errno
 import os
 import resource
+import select
 import signal
 import stat
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -24,6 +26,7 @@ _PR_SET_DUMPABLE = 4
 _TICKS = os.sysconf("SC_CLK_TCK")
 _COMM = 15  # bytes that the kernel keeps of a command's name
 _PID_FILE_LIMIT = 64  # bytes
+_LOOK_AGAIN = 0.5  # seconds between two looks for a process that is not there, or has no pidfd
 _PID_FILE_SLACK = 2.0  # seconds between two clocks; a pid is not used again that soon
 _HARMLESS = frozenset({"SIGCONT", "SIGWINCH", "SIGURG", "SIGCHLD"})  # their default action ends nobody
 _REFUSED = frozenset({errno.ENOSYS, errno.EPERM, errno.EINVAL})
@@ -118,6 +121,14 @@ class Held:
         """Send the signal. Raises ProcessRefused if the process is gone or may not be signalled by us."""
         self._deliver(signal.Signals[name], name)
 
+    def outlast(self) -> None:
+        """Wait until it has ended."""
+        if self.pidfd is not None:
+            select.select([self.pidfd], [], [])  # readable from its end on, see pidfd_open(2)
+            return
+        while (now := look(self.process.pid)) and now.started == self.process.started:
+            time.sleep(_LOOK_AGAIN)
+
     def _deliver(self, number: int, name: str) -> None:
         try:
             self._send(number)
@@ -144,6 +155,39 @@ class Held:
         if now is None or now.started != self.process.started:
             raise ProcessLookupError
         os.kill(self.process.pid, number)
+
+
+def when_ended(spec: ProcessName | PidFile, ended: Callable[[str], None]) -> None:
+    """Call `ended`, on a thread of its own, with who it was, when the process that is meant has ended.
+
+    One that is not there yet is waited for; one that cannot be told from others, too. A pid file that was written since
+    this call and names no process any more tells of an app that was quicker than we looked.
+    """
+    since = time.time()
+
+    def wait() -> None:
+        while True:
+            try:
+                with hold(spec) as held:
+                    held.outlast()
+                ended(f"process {held.process.pid} ({held.process.name})")
+                return
+            except (ProcessRefused, OSError):
+                if isinstance(spec, PidFile) and _was_quick(spec.path, since):
+                    ended(f"the process of pid file {spec.path}")
+                    return
+            time.sleep(_LOOK_AGAIN)
+
+    threading.Thread(target=wait, name="exit-with", daemon=True).start()
+
+
+def _was_quick(path: str, since: float) -> bool:
+    try:
+        with open(path, "rb") as handle:
+            text, written = handle.read(_PID_FILE_LIMIT).strip(), os.fstat(handle.fileno()).st_mtime
+    except OSError:
+        return False
+    return written >= since and text.isdigit() and look(int(text)) is None
 
 
 def _pidfd(pid: int) -> int | None:

@@ -92,6 +92,7 @@ def _secret(secret: SecretStatus) -> Report:
         "lastSuccess": time_of(secret.last_success),
         "nextPoll": time_of(secret.next_poll),
         "nextRotation": time_of(secret.next_rotation),
+        "pinnedUntil": time_of(secret.pinned_until),
         "upToDate": secret.up_to_date,
         "optional": secret.optional,
         "error": {"reason": secret.failure.reason, "message": secret.failure.message} if secret.failure else None,
@@ -175,9 +176,11 @@ def secret_row(secret: Mapping[str, Any], at: str) -> tuple[str, ...]:
 
 
 def secret_state(secret: Mapping[str, Any]) -> str:
-    """One word: `fresh`, `stale`, `missing`, `absent` (optional, and rightly not there), or `-` where nobody knows."""
+    """One word: `pinned`, `fresh`, `stale`, `missing`, `absent` (optional, and rightly so), or `-`: nobody knows."""
     if "upToDate" not in secret:
         return "-"
+    if secret.get("pinnedUntil"):
+        return "pinned"
     if secret["upToDate"]:
         return "fresh" if secret["versionId"] else "absent"
     return "stale" if secret["versionId"] else "missing"
@@ -201,6 +204,11 @@ def target_row(target: Mapping[str, Any], at: str) -> tuple[str, ...]:
 def troubles(report: Report) -> list[tuple[str, str]]:
     """Each secret and target that is not well, with the sentence that says why."""
     found = [
+        (s["name"], f"held at this version by `freshmount pin`, which ends {ago(s['pinnedUntil'], report['at'])}")
+        for s in report["secrets"]
+        if s.get("pinnedUntil")
+    ]
+    found += [
         (s["name"], f"{s['error']['reason']}: {s['error']['message']}") for s in report["secrets"] if s.get("error")
     ]
     return found + [(t["name"], t["message"] or "") for t in report["targets"] if t.get("owedGeneration")]

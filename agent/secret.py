@@ -14,7 +14,7 @@ from typing import Any
 import jmespath
 from jmespath.parser import ParsedResult
 
-from agent.config import FileSpec
+from agent.config import FileSpec, Require
 from agent.errors import ProjectionError
 
 LIMIT = 65_536  # bytes of a secret; https://docs.aws.amazon.com/secretsmanager/latest/userguide/reference_limits.html
@@ -85,6 +85,31 @@ def project(value: SecretValue, files: Iterable[FileSpec]) -> dict[str, Projecte
         for spec in files
         for path, content in _contents(spec, value, read)
     }
+
+
+def meets(value: SecretValue, require: Require) -> tuple[bytes, bytes] | None:
+    """Hold a value against what is required of it, but for the certificate, which is returned with its key, as PEM.
+
+    Raises ProjectionError, which names the key and the check, never a value.
+    """
+    tree = _object(_parse(value), "require")
+    for key in require.keys:
+        _required(tree, key)
+    for key, pattern in require.matches:
+        if not re.search(pattern, _plain(_required(tree, key), "require", key)):
+            raise ProjectionError(f"require: key {_shown(key)} does not match its pattern {pattern!r}")
+    if require.certificate is None:
+        return None
+    certificate, key = (_plain(_required(tree, name), "require", name) for name in require.certificate)
+    return _encode(certificate, "require"), _encode(key, "require")
+
+
+def _required(tree: dict[str, Any], key: str) -> Any:
+    if key not in tree:
+        raise ProjectionError(f"require: key {_shown(key)} is missing; {_keys(tree, key)}")
+    if tree[key] is None or tree[key] in ("", [], {}):
+        raise ProjectionError(f"require: key {_shown(key)} is empty; give it a value")
+    return tree[key]
 
 
 def _contents(spec: FileSpec, value: SecretValue, read: Callable[[], Any]) -> Iterator[tuple[str, bytes]]:

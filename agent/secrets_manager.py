@@ -340,6 +340,8 @@ def classify(error: Exception, secret: Secret, operation: Operation, region: str
         error, (aws.CredentialRetrievalError, aws.TokenRetrievalError, aws.SSOError, aws.MetadataRetrievalError)
     ):
         return Failure("credentials", f"{what}: credentials could not be had: {_line(str(error))}")
+    if isinstance(error, aws.ParamValidationError):
+        return Failure("invalid", f"{what}: AWS knows no such request: {_line(str(error))}")
     if isinstance(error, aws.SSLError):
         return Failure("other", f"{what}: TLS to {endpoint} failed; if a proxy re-signs it, set AWS_CA_BUNDLE")
     if isinstance(error, (aws.HTTPClientError, aws.ConnectionError, OSError)):

@@ -24,19 +24,23 @@ def show(path: str, *, as_json: bool, watch: bool) -> int:
     Raises ConfigError when the config cannot be read, StartError or VolumeError when there is no volume either.
     """
     _, config = config_file.load(path)
-    while True:
-        made = look(config)
-        shown = json.dumps(made, indent=2) + "\n" if as_json else report.text(made)
-        if watch and sys.stdout.isatty():
-            shown = f"\033[H{shown.replace(chr(10), chr(27) + '[K' + chr(10))}\033[J"  # over what stood there
-        sys.stdout.write(shown)
-        sys.stdout.flush()
-        if not watch:
-            return 0 if made["from"] == "agent" else 1
-        try:
+    try:
+        while True:
+            made = look(config)
+            _print(json.dumps(made, indent=2) + "\n" if as_json else report.text(made), over=watch)
+            if not watch:
+                return 0 if made["from"] == "agent" else 1
             time.sleep(EVERY)
-        except KeyboardInterrupt:
-            return 0
+    except KeyboardInterrupt:
+        return 0
+
+
+def _print(text: str, *, over: bool) -> None:
+    """On a terminal over what stood there, if asked for; elsewhere one after the other."""
+    if over and sys.stdout.isatty():
+        text = "\033[H" + text.replace("\n", "\033[K\n") + "\033[J"
+    sys.stdout.write(text)
+    sys.stdout.flush()
 
 
 def look(config: Config) -> Report:

@@ -123,6 +123,7 @@ class SecretStatus:
     next_poll: float | None = None
     last_success: float | None = None
     next_rotation: float | None = None
+    pinned_until: float | None = None
     up_to_date: bool = False
     failure: Failure | None = None  # of the last attempt
     errors: Mapping[Reason, int] = field(default_factory=lambda: dict.fromkeys(REASONS, 0))
@@ -185,8 +186,8 @@ def begin(config: Config, version: str, turns_by: float, *, up_since: float = 0.
     return configured(Status(version, turns_by, up_since, config_path), config)
 
 
-def configured(status: Status, config: Config) -> Status:
-    """The status under a config: what is new starts empty, what left is gone."""
+def configured(status: Status, config: Config, pinned: Mapping[str, float] | None = None) -> Status:
+    """The status under a config: what is new starts empty, what left is gone. `pinned`: until when a secret is held."""
     return replace(
         status,
         stale_after=config.stale_after,
@@ -196,6 +197,7 @@ def configured(status: Status, config: Config) -> Status:
                 period=secret.period,
                 optional=secret.optional,
                 version_stage=secret.version_stage,
+                pinned_until=(pinned or {}).get(secret.name),
             )
             for secret in config.secrets
         },

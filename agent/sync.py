@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 
-from agent import notify, schedule
+from agent import notify, require, schedule
 from agent.config import Config, Secret
 from agent.decide import (
     Answer,
@@ -244,6 +244,7 @@ def _project(
         fetched = values.get(secret.name)
         if isinstance(fetched, Fetched):
             try:
+                require.check(fetched.value, secret.require)
                 fresh[secret.name] = fetched, project(fetched.value, secret.files)
             except ProjectionError as error:
                 failure = Failure(error.failure.reason, f"version {fetched.version_id}: {error.failure.message}")

@@ -91,6 +91,12 @@ def _secrets(status: Status) -> Iterator[Metric]:
         ["secret"],
         each(lambda s: s.next_rotation),
     )
+    yield _gauge(
+        "secret_pinned_until_timestamp_seconds",
+        "Until when it is held at a version by `freshmount pin`.",
+        ["secret"],
+        each(lambda s: s.pinned_until),
+    )
     yield _counter(
         "secret_errors",
         "Failed attempts by reason.",

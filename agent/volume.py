@@ -17,15 +17,17 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from agent import files, manifest
+from agent import files, manifest, pins
 from agent.decide import Entry, Publication, Published, PublishedSecret
 from agent.errors import VolumeBusy, VolumeError
 from agent.manifest import Clock, FileRecord, Identity, Manifest
+from agent.pins import Pin, Pins
 from agent.secret import ProjectedFile
 
 DATA = "..data"
 MANIFEST = "..manifest.json"
 RECORD = "..notified.json"
+PINS = "..pins.json"
 GRACE = 60.0  # seconds that a superseded generation stays, for readers that have it open
 KEPT_AT_MOST = 16  # superseded generations, however quickly they follow each other
 _GENERATION = re.compile(r"\.\.([1-9][0-9]{0,14})")
@@ -377,6 +379,41 @@ class Volume:
     def unwritten(self) -> Mapping[str, int]:
         """Acceptances that could not be written yet."""
         return self._held_back
+
+    # -- pins -----------------------------------------------------------------------------------------------------
+
+    def pins(self) -> dict[str, Pin]:
+        """The secrets that a person holds at a version. Raises VolumeError when there are some that cannot be read."""
+        try:
+            found = pins.load(files.read_file(self._root, PINS, _MANIFEST_LIMIT))
+        except FileNotFoundError:
+            return {}
+        except OSError as error:
+            raise self._error(f"holds {PINS}, which cannot be read", error) from error
+        if found is None:
+            raise VolumeError(f"volume {self.path} holds {PINS}, which is damaged; `freshmount unpin` writes it anew")
+        return found
+
+    def write_pins(self, held: Pins) -> None:
+        """Let these be all pins. Raises VolumeError when they cannot be written."""
+        try:
+            if held:
+                files.replace_file(self._root, PINS, pins.dump(held), 0o644)
+            else:
+                files.remove(self._root, PINS)
+        except OSError as error:
+            raise self._error("cannot hold pins", error) from error
+
+    def holder(self) -> int | None:
+        """The pid of the agent that has locked the volume, where the kernel tells. See proc_locks(5)."""
+        found = os.fstat(self._root)
+        here = f"{os.major(found.st_dev):02x}:{os.minor(found.st_dev):02x}:{found.st_ino}"
+        try:
+            with open("/proc/locks", encoding="ascii") as handle:
+                words = [line.split() for line in handle]
+        except OSError:
+            return None
+        return next((int(w[4]) for w in words if w[1] == "FLOCK" and w[5] == here and int(w[4]) > 0), None)
 
     # -- sweeping -------------------------------------------------------------------------------------------------
 

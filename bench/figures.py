@@ -152,7 +152,7 @@ def _system_calls(measured: Measured, passes: int, to: Path) -> str:
         stderr=subprocess.DEVNULL,
     )
     while f"TracerPid:\t{tracer.pid}" not in Path(f"/proc/{pid}/status").read_text(errors="replace"):
-        measured.check(running=True)
+        measured.check(measured.began)
         time.sleep(0.01)
     for _ in range(passes):
         measured.pass_now()

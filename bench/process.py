@@ -41,14 +41,13 @@ class Measured:
     def until_there(self, path: Path) -> float:
         """Seconds from exec until something stands at `path`; a millisecond's resolution."""
         while not os.path.lexists(path):
-            self.check(running=True)
+            self.check(self.began)
             time.sleep(0.001)
         return time.monotonic() - self.began
 
-    def check(self, *, running: bool) -> None:
-        """Raise with the process's own words when it ended although it should not, or takes too long."""
-        ended = self.process.poll() is not None
-        if (running and ended) or time.monotonic() - self.began > PATIENCE:
+    def check(self, since: float) -> None:
+        """Raise with the process's own words when it has ended, or something has taken too long since then."""
+        if self.process.poll() is not None or time.monotonic() - since > PATIENCE:
             raise RuntimeError(f"{self.process.args!r}: {self._log.read_text()[-2000:]}")
 
     def memory(self) -> Memory:
@@ -77,10 +76,10 @@ class Measured:
 
     def pass_now(self) -> None:
         """Let one pass happen."""
-        before = _passes(self.scrape())
+        before, began = _passes(self.scrape()), time.monotonic()
         self.process.send_signal(signal.SIGUSR1)
         while _passes(self.scrape()) == before:
-            self.check(running=True)
+            self.check(began)
             time.sleep(0.002)
 
     def wait(self) -> int:

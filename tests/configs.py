@@ -24,6 +24,10 @@ def _id(text: str) -> str:
     return document(secret=f"name: db, secretId: {text}")
 
 
+def _require(text: str) -> str:
+    return document(secret=_SECRET + f", require: {{{text}}}")
+
+
 VALID = {
     "minimal": document(),
     "a name": _id("prod/db"),
@@ -32,6 +36,10 @@ VALID = {
     "govcloud": _id("'arn:aws-us-gov:secretsmanager:us-gov-west-1:111122223333:secret:x-AbCdEf'"),
     "pinned": document(secret=_SECRET + ", versionId: abc"),
     "staged": document(secret=_SECRET + ", versionStage: AWSPREVIOUS"),
+    "requirements": _require(
+        "keys: [a, b], match: [{key: a, pattern: '^x'}], certificate: {certificate: c, privateKey: d}"
+    ),
+    "one requirement": _require("keys: [a]"),
     "all formats": document(
         files=", ".join(f"{{path: {f}, format: {f}}}" for f in ("raw", "json", "dotenv", "properties"))
     ),
@@ -49,6 +57,8 @@ VALID = {
     "url": _target("name: a, url: 'https://host.example:8443/p?q=1'"),
     "signal": _target("name: a, signal: SIGHUP, process: {name: nginx}"),
     "region": document(top="region: us-gov-west-1"),
+    "ends with the app": document(top="exitWith: {process: {name: job}}"),
+    "ends with a pid file's": document(top="exitWith: {process: {pidFile: /run/app.pid}}"),
 }
 
 # A schema can see these.
@@ -79,6 +89,13 @@ STRUCTURAL = {
     "arn of another service": _id("'arn:aws:s3:::bucket'"),
     "arn with a wrong account": _id("'arn:aws:secretsmanager:eu-west-1:1:secret:x'"),
     "no files": document(files=""),
+    "requires nothing": _require(""),
+    "requires no key": _require("keys: []"),
+    "requires an empty key": _require("keys: ['']"),
+    "unknown requirement": _require("length: 3"),
+    "match without pattern": _require("match: [{key: a}]"),
+    "match as a mapping": _require("match: {a: b}"),
+    "certificate without key": _require("certificate: {certificate: a}"),
     "neither path nor directory": document(files="{jmesPath: a}"),
     "path and directory": document(files="{path: a, directory: b}"),
     "directory with format": document(files="{directory: a, format: json}"),
@@ -106,6 +123,9 @@ STRUCTURAL = {
     "watch list twice": _target("name: a, touch: /x, secrets: [db, db]"),
     "empty notify": document(top="notify: []"),
     "no such region": document(top="region: Ireland"),
+    "ends with nothing": document(top="exitWith: {}"),
+    "ends with two": document(top="exitWith: {process: {name: a, pidFile: /b}}"),
+    "ends with a name alone": document(top="exitWith: {name: a}"),
     "listen without port": document(top="listen: '127.0.0.1'"),
 }
 
@@ -118,6 +138,7 @@ BEYOND = {
     "path under a directory": document(files="{directory: d}, {path: d/e}"),
     "directory over a path": document(files="{path: d/e}, {directory: d}"),
     "path of another secret": document(more="  - {name: b, secretId: b, files: [{path: db}]}"),
+    "no regular expression": _require("match: [{key: a, pattern: '('}]"),
     "no JMESPath": document(files="{path: a, jmesPath: 'x['}"),
     "unknown function": document(files="{path: a, jmesPath: '&'}"),
     "rotation longer than period": document(top="poll: {period: 5s, rotationPeriod: 6s}"),

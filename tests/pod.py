@@ -29,6 +29,7 @@ class Pod:
         self.suffix = uuid.uuid4().hex[:8]
         self.volume = home / "secrets"
         self.config = home / "config" / "config.yaml"
+        self.app: App
         self.config.parent.mkdir()
 
     def put(self, name: str, value: str) -> str:

@@ -129,6 +129,18 @@ def test_off_is_as_without_us(tmp_path: Path, demo: Chart, version: str, job: bo
     assert with_us.kinds() == sorted(["ConfigMap", "Deployment", "ServiceAccount", *(["Job"] if job else [])])
 
 
+def test_a_job_that_the_agent_ends_with(demo: Chart) -> None:
+    """A plain sidecar stays one, in the app's process namespace; a pid file that it cannot see is refused."""
+    values = ours(mode="sidecar", config={"exitWith": {"process": {"name": "job"}}})
+    pod = demo.template({**values, "job": ON}).pod("Job")
+    assert pod["shareProcessNamespace"] is True and "initContainers" not in pod
+    assert [c["args"][0] for c in pod["containers"] if c["name"] != "web"] == ["run"]
+    refusal = demo.refusal(ours(config={"exitWith": {"process": {"pidFile": "/run/job.pid"}}}))
+    assert (
+        "freshmount.config.exitWith: the pidFile is /run/job.pid, which the agent's container does not see" in refusal
+    )
+
+
 @pytest.mark.parametrize("kind", ["StatefulSet", "DaemonSet"])
 @pytest.mark.parametrize("kube", ["1.25", "1.37"])
 def test_other_workloads(tmp_path: Path, demo: Chart, kind: str, kube: str) -> None:

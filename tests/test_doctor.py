@@ -275,6 +275,26 @@ def test_a_mount_by_sub_path_is_found(tmp_path: Path, root: str, kind: str, sub_
         f"2 1 0:2 {root} {tmp_path.resolve()}/a\\040b rw,relatime master:1 - {kind} {kind} rw\n"
     )
     found = ground.mount_of(f"{tmp_path}/a b/secrets", str(table))
-    assert found == ground.Mount(f"{tmp_path.resolve()}/a b", kind, root)
+    assert found == ground.Mount(f"{tmp_path.resolve()}/a b", kind, "0:2", root)
     assert (found.is_sub_path, found.in_memory) == (sub_path, kind == "tmpfs")
-    assert ground.mount_of("/elsewhere", str(table)) == ground.Mount("/", "overlay", "/")
+    assert ground.mount_of("/elsewhere", str(table)) == ground.Mount("/", "overlay", "0:1", "/")
+
+
+def test_a_neighbour_that_mounted_one_file_is_found(pod: Pod, aws: StandIn, tmp_path: Path) -> None:
+    """As a container of the pod does it with subPath: it would keep what was there at its start for ever."""
+    with running("init", pod.config) as agent:
+        assert agent.wait() == 0
+    (tmp_path / "mounted").touch()
+    script = 'mount --bind "$1" "$2" && echo mounted && exec sleep 60'
+    with subprocess.Popen(
+        ["unshare", "--mount", "sh", "-c", script, "sh", str((pod.volume / "db").resolve()), str(tmp_path / "mounted")],
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as app:
+        assert app.stdout
+        assert app.stdout.readline() == "mounted\n"
+        code, findings, _ = doctor(pod, aws)
+        app.kill()
+    outcome, message = findings["mounts of others"]
+    assert (code, outcome) == (1, "bad") and f"{tmp_path}/mounted (process {app.pid})" in message
+    assert "mounts of others" not in doctor(pod, aws)[1]

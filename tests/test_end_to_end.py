@@ -55,6 +55,27 @@ def signalling(pod: Pod, period: str = "1s") -> Path:
     return pod.write(pod.secret("db", "{path: db}"), notify=(target,), period=period)
 
 
+def test_a_version_that_does_not_meet_its_requirements_is_not_published(pod: Pod) -> None:
+    """The last good one stays; log, metric and status say which check failed and nothing of the value."""
+    pod.put("db", '{"user": "a", "password": "long-enough"}')
+    require = "require: {keys: [user], match: [{key: password, pattern: '^.{8,}$'}]},"
+    config = pod.write(pod.secret("db", "{path: db, jmesPath: password}", extra=require))
+    with running("run", config) as agent:
+        agent.ready()
+        version = pod.rotate("db", '{"user": "a", "password": "hunter2"}')
+        failed = agent.event("secret failed", secret="db", reason="projection")
+        assert failed["message"] == f"version {version}: require: key 'password' does not match its pattern '^.{{8,}}$'"
+        agent.pass_now()
+        assert pod.read("db") == "long-enough" and "hunter2" not in agent.stderr + agent.page("/status")[1]
+        assert agent.metrics()['secret_up_to_date{secret="db"}'] == 0
+        calls = [operation for operation, _ in pod.proxy.calls].count("GetSecretValue")
+        agent.pass_now()
+        assert [operation for operation, _ in pod.proxy.calls].count("GetSecretValue") == calls
+        pod.rotate("db", '{"user": "a", "password": "long-enough-2"}')
+        agent.event("secret recovered", secret="db")
+        assert pod.read("db") == "long-enough-2"
+
+
 def test_a_rotation_reaches_file_and_app_once_and_does_not_come_back(pod: Pod, app: App) -> None:
     """One rotation makes one SIGHUP, and no other comes until the next rotation."""
     with running("run", signalling(pod)) as agent:
@@ -526,3 +547,43 @@ def test_idle_passes_write_nothing_and_say_nothing(pod: Pod) -> None:
         assert sorted((str(p), p.lstat().st_mtime_ns) for p in [pod.volume, *pod.volume.rglob("*")]) == before
         assert agent.lines[lines:] == []
         assert agent.stop(signal.SIGINT) == 0
+
+
+@pytest.mark.parametrize("by", ["name", "pidFile"])
+def test_it_ends_with_the_app(pod: Pod, by: str) -> None:
+    """A plain sidecar in a Job: it waits for the app to come, keeps fresh meanwhile, and ends with 0 after it."""
+    pod.put("db", "pw-1")
+    name = f"job{os.getpid() % 10_000}"
+    program = pod.home / name
+    program.symlink_to("/bin/sleep")
+    which = f"name: {name}" if by == "name" else f"pidFile: {pod.home}/job.pid"
+    config = pod.write(pod.secret("db", "{path: db}"), extra=f"exitWith: {{process: {{{which}}}}}")
+    with running("run", config) as agent:
+        agent.ready()
+        with subprocess.Popen([str(program), "60"]) as app:
+            (pod.home / "job.pid").write_text(f"{app.pid}\n")
+            pod.rotate("db", "pw-2")
+            agent.event("published", generation=2)
+            agent.pass_now()
+            assert agent.process.poll() is None
+            app.kill()
+        agent.event("the app has ended", app=f"process {app.pid} ({name})")
+        assert agent.wait() == 0
+
+
+def test_it_ends_with_an_app_that_was_quicker_than_a_look(pod: Pod) -> None:
+    """By its pid file, if that was written since the agent's start; an older one tells of another life."""
+    pod.put("db", "pw-1")
+    pid_file = pod.home / "job.pid"
+    with subprocess.Popen(["true"]) as app:
+        pass
+    pid_file.write_text(f"{app.pid}\n")
+    os.utime(pid_file, (1, 1))
+    config = pod.write(pod.secret("db", "{path: db}"), extra=f"exitWith: {{process: {{pidFile: {pid_file}}}}}")
+    with running("run", config) as agent:
+        agent.ready()
+        agent.pass_now()
+        assert agent.process.poll() is None
+        pid_file.write_text(f"{app.pid}\n")
+        agent.event("the app has ended", app=f"the process of pid file {pid_file}")
+        assert agent.wait() == 0

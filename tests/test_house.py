@@ -9,10 +9,22 @@ import pytest
 
 HOME = Path(__file__).parent.parent / "agent"
 
-WORDS = {"__init__", "errors", "document", "config", "secret", "schedule", "decide", "manifest", "status", "report"}
-HANDS = {"secrets_manager", "files", "volume", "process", "notify", "config_file", "watch", "ground"}
+WORDS = {
+    "__init__",
+    "errors",
+    "document",
+    "config",
+    "secret",
+    "schedule",
+    "decide",
+    "manifest",
+    "status",
+    "report",
+    "pins",
+}
+HANDS = {"secrets_manager", "files", "volume", "process", "notify", "config_file", "watch", "ground", "require"}
 VOICE = {"pages", "page", "telemetry", "server", "log"}
-SPINE = {"pool", "sync", "daemon", "plan", "show", "doctor", "demo", "demo_app", "cli", "__main__"}
+SPINE = {"pool", "sync", "daemon", "plan", "show", "doctor", "pin", "demo", "demo_app", "cli", "__main__"}
 
 IMPURE = {"boto3", "botocore", "os", "threading", "time", "structlog", "socket", "subprocess", "signal", "urllib3"}
 ONLY_IN = {

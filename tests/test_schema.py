@@ -64,8 +64,12 @@ def test_the_keys_are_the_same() -> None:
         "startup": SCHEMA["properties"]["startup"],
         "secret": secret,
         "file": secret["properties"]["files"]["items"],
+        "require": secret["properties"]["require"],
+        "match": secret["properties"]["require"]["properties"]["match"]["items"],
+        "certificate": secret["properties"]["require"]["properties"]["certificate"],
         "target": target,
         "process": target["properties"]["process"],
+        "exitWith": SCHEMA["properties"]["exitWith"],
     }
     assert {name: sorted(section["properties"]) for name, section in sections.items()} == {
         name: sorted(keys) for name, keys in KEYS.items()

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -18,7 +19,7 @@ from tests.aws import Fault, Proxy, QuickStandIn
 from tests.chart import need
 from tests.monitored import free_port
 from tests.pod import Pod
-from tests.running import Agent, running, until
+from tests.running import PATIENCE, Agent, running, until
 
 
 @pytest.fixture
@@ -102,6 +103,21 @@ def test_watch_looks_again(pod: Pod, agent: Agent) -> None:
         pod.rotate("db", "value-2")
         assert 2 in generations
         watching.terminate()
+
+
+def test_watch_draws_over_what_stood_there(pod: Pod, agent: Agent) -> None:
+    """On a terminal: the second picture begins where the first did, and Ctrl-C ends it without a word."""
+    ours, theirs = os.openpty()
+    argv = [sys.executable, "-m", "agent", "status", "--config", str(pod.config), "--watch"]
+    with subprocess.Popen(argv, stdout=theirs, stderr=theirs, start_new_session=True) as watching:
+        seen = b""
+        while seen.count(b"\033[H") < 2:
+            seen += os.read(ours, 4096)
+        watching.send_signal(signal.SIGINT)
+        assert watching.wait(PATIENCE) == 0
+    os.close(ours)
+    os.close(theirs)
+    assert b"db" in seen and b"\033[K" in seen and b"Traceback" not in seen
 
 
 # In a browser

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from agent import log
-from agent.config import Config, FileSpec, PidFile, ProcessName, Secret, Signal, Target, Touch, parse
+from agent.config import Config, FileSpec, PidFile, ProcessName, Require, Secret, Signal, Target, Touch, parse
 from agent.errors import ConfigError, ProjectionError
 from agent.secret import SecretValue, project
 from tests.configs import BEYOND, STRUCTURAL, VALID, document
@@ -201,6 +201,7 @@ def _written(config: Config) -> str:
     tree |= {"endpointUrl": endpoint} if endpoint else {}
     tree |= {"region": region} if region else {}
     tree |= {"notify": [_target(target) for target in config.targets]} if config.targets else {}
+    tree |= {"exitWith": {"process": _process(config.exit_with)}} if config.exit_with else {}
     return yaml.safe_dump(tree)
 
 
@@ -218,7 +219,21 @@ def _secret(secret: Secret) -> dict[str, Any]:
         "optional": secret.optional,
         "files": [_file(spec) for spec in secret.files],
         **version,
+        **({"require": _require(secret.require)} if secret.require else {}),
     }
+
+
+def _require(require: Require) -> dict[str, Any]:
+    pair, matches = require.certificate, [{"key": key, "pattern": pattern} for key, pattern in require.matches]
+    return {
+        **({"keys": list(require.keys)} if require.keys else {}),
+        **({"match": matches} if matches else {}),
+        **({"certificate": {"certificate": pair[0], "privateKey": pair[1]}} if pair else {}),
+    }
+
+
+def _process(process: ProcessName | PidFile) -> dict[str, str]:
+    return {"name": process.name} if isinstance(process, ProcessName) else {"pidFile": process.path}
 
 
 def _file(spec: FileSpec) -> dict[str, Any]:
@@ -230,10 +245,8 @@ def _target(target: Target) -> dict[str, Any]:
     match target.action:
         case Touch(path):
             action: dict[str, Any] = {"touch": path}
-        case Signal(signal, ProcessName(name)):
-            action = {"signal": signal, "process": {"name": name}}
-        case Signal(signal, PidFile(path)):
-            action = {"signal": signal, "process": {"pidFile": path}}
+        case Signal(signal, process):
+            action = {"signal": signal, "process": _process(process)}
         case other:
             action = {"url": other.url}  # type: ignore[union-attr]
     watched = {"secrets": sorted(target.secrets)} if target.secrets is not None else {}

@@ -1,7 +1,7 @@
 {{/*
 From a call and its values to one checked description, of which every other template is a view. All problems come in one
 run. A call is the chart's root context, or a dict with `root` and, for a second agent, `key`: the alias of the dependency
-that holds its values; with `job`, a plain sidecar becomes an init container, since it would keep a Job from its end.
+that holds its values; with `job`, a plain sidecar becomes an init container, since it would keep a Job from its end, unless `exitWith` ends it.
 
 As JSON, because an include returns text.
 */}}
@@ -55,7 +55,8 @@ As JSON, because an include returns text.
 {{- else if and (eq $mode "native") (not $native) -}}
   {{- $problems = append $problems (printf "%s.mode is native, which needs Kubernetes 1.29 or newer, and this is %s: set it to both, or leave it out" $key $kube) -}}
 {{- end -}}
-{{- if and .job (ne $mode "native") -}}
+{{- $exitWith := ($values.config | default dict).exitWith -}}
+{{- if and .job (ne $mode "native") (not $exitWith) -}}
   {{- $mode = "init" -}}
 {{- end -}}
 {{- $runs := ne $mode "init" -}}
@@ -114,7 +115,15 @@ As JSON, because an include returns text.
   {{- end -}}
 {{- end -}}
 
-{{- $signal := false -}}
+{{- $signal := not (not $exitWith) -}}
+{{- with (($exitWith | default dict).process | default dict).pidFile -}}
+  {{- $reached := false -}}
+  {{- $path := . -}}
+  {{- range $seen -}}{{- $reached = or $reached (hasPrefix . $path) -}}{{- end -}}
+  {{- if not $reached -}}
+    {{- $problems = append $problems (printf "%s.config.exitWith: the pidFile is %s, which the agent's container does not see: take a path below %s, or mount the volume that it lies on (extraVolumeMounts)" $key . $mountPath) -}}
+  {{- end -}}
+{{- end -}}
 {{- range $target := $config.notify -}}
   {{- $signal = or $signal (hasKey $target "signal") -}}
   {{- $paths := dict -}}

@@ -1,0 +1,113 @@
+"""What the documents say is true: commands parse, manifests are valid, configs are accepted, links lead somewhere."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import re
+import shlex
+from pathlib import Path
+
+import kubernetes_validate
+import pytest
+import yaml
+
+from agent import cli, config
+from agent.errors import REASONS
+from tests.chart import KUBERNETES
+
+HOME = Path(__file__).parent.parent
+PAGES = sorted(
+    path
+    for path in [*HOME.glob("*.md"), *HOME.glob("docs/*.md"), *HOME.glob("charts/*/README.md")]
+    if path.name != "CHANGELOG.md"
+)
+_FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^\1```", re.MULTILINE | re.DOTALL)
+BLOCKS = [
+    (path, found[2], re.sub(rf"^{found[1]}", "", found[3], flags=re.MULTILINE))
+    for path in PAGES
+    for found in _FENCE.finditer(path.read_text())
+]
+SHELL = [(path, line) for path, kind, text in BLOCKS if kind == "sh" for line in text.splitlines() if line.strip()]
+MANIFESTS = [(path, text) for path, kind, text in BLOCKS if kind == "yaml" and "\nkind: " in f"\n{text}"]
+NOT_KUBERNETES = {"freshmount.dev/v1"}
+
+
+def commands() -> list[tuple[Path, str]]:
+    """Every command line of ours, in a block or between backticks, also behind `kubectl exec … --`."""
+    found = [(path, line) for path, line in SHELL if re.search(r"\bfreshmount ", line)]
+    for path in PAGES:
+        found += [(path, text) for text in re.findall(r"`(freshmount [^`\n]*)`", path.read_text())]
+    return found
+
+
+def ids(found: list[tuple[Path, str]]) -> list[str]:
+    return [f"{path.name}:{text.strip()[:50]}" for path, text in found]
+
+
+@pytest.mark.parametrize(("path", "line"), commands(), ids=ids(commands()))
+def test_a_command_line_is_understood(path: Path, line: str) -> None:
+    """Names stand for themselves; `[…]`, `…` and FILE are a reader's to fill in."""
+    words = shlex.split(re.sub(r"(^|[\s'\"])freshmount\[\w+\]", r"\1", line), comments=True)
+    starts = [at for at, word in enumerate(words) if word == "freshmount" and words[at - 1] not in ("-c", "install")]
+    if not starts:
+        return  # the name of a container, of an image or of a package
+    argv = [word for word in words[starts[-1] + 1 :] if word not in ("…", "&")]
+    argv = ["10" if word == "N" else word for word in argv]
+    argv = ["1a2b3c4d-0000-4000-8000-000000000000" if word.startswith("1a2b3c4d-") else word for word in argv]
+    wanting = {"pin": ["db", "--version-id", "0" * 32, "--for", "30m"], "unpin": ["db"]}
+    if argv and len(argv) == 1 and argv[0] in wanting:
+        argv += wanting[argv[0]]
+    with contextlib.redirect_stderr(io.StringIO()) as said, contextlib.redirect_stdout(io.StringIO()):
+        try:
+            cli._parser({}).parse_args(argv)
+        except SystemExit as leaving:
+            assert not leaving.code, f"{path}: {line}: {said.getvalue()}"
+
+
+@pytest.mark.parametrize(("path", "text"), MANIFESTS, ids=ids(MANIFESTS))
+def test_a_manifest_is_valid(path: Path, text: str) -> None:
+    """Against Kubernetes' own schemas, unknown fields refused; configs against our parser."""
+    if "{{" in text:
+        return  # a template of Helm, which the chart's tests render
+    for document in yaml.safe_load_all(text):
+        if document["apiVersion"] in NOT_KUBERNETES:
+            config.parse(text, str(path))
+        elif "." not in document["apiVersion"].partition("/")[0]:
+            kubernetes_validate.validate(document, KUBERNETES[-1], strict=True)
+        inner = document.get("data", {}).get("config.yaml")
+        if inner:
+            config.parse(inner, str(path))
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_links_lead_somewhere(path: Path) -> None:
+    """Those within the repository."""
+    for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", path.read_text()):
+        if "://" not in target:
+            assert (path.parent / target).exists(), f"{path}: {target}"
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_json_is_json(path: Path) -> None:
+    """A policy is pasted."""
+    for where, kind, text in BLOCKS:
+        if where == path and kind == "json":
+            json.loads(text)
+
+
+def test_every_reason_has_its_section() -> None:
+    """And no other has one."""
+    sections = re.findall(r"^## (\w+)$", (HOME / "docs" / "errors.md").read_text(), re.MULTILINE)
+    assert sorted(sections) == sorted(REASONS)
+
+
+def test_make_targets_exist() -> None:
+    """Those that the documents name."""
+    targets = set(re.findall(r"^([a-z-]+):", (HOME / "Makefile").read_text(), re.MULTILINE))
+    for path in PAGES:
+        named = set(
+            re.findall(r"\bmake ([a-z][a-z-]+)\b(?=[`\s]*)", " ".join(re.findall(r"`[^`\n]+`", path.read_text())))
+        )
+        assert named <= targets, (path, named - targets)

@@ -1,0 +1,163 @@
+"""Holding a secret at a version while a bad rotation is mended."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from agent import pins
+from agent.pins import Pin
+from tests.aws import Proxy, QuickStandIn
+from tests.pod import App, Pod
+from tests.running import Agent, running, until
+from tests.words import config, secret
+
+NONE = "00000000-0000-0000-0000-000000000000"
+
+
+@pytest.fixture
+def pod(tmp_path: Path) -> Iterator[Pod]:
+    with QuickStandIn() as aws, Proxy(aws.url) as proxy:
+        yield Pod(aws, proxy, tmp_path)
+
+
+@pytest.fixture
+def first(pod: Pod) -> Iterator[str]:
+    """The version that is published, to an app that is told of changes."""
+    version = pod.put("db", "pw-1")
+    with running("init", pod.write(pod.secret("db", "{path: db}"))) as agent:
+        assert agent.wait() == 0
+    app = App(pod.volume / "db", pod.home / "app.pid")
+    target = f"{{name: app, signal: SIGHUP, process: {{pidFile: {pod.home}/app.pid}}}}"
+    pod.write(pod.secret("db", "{path: db}"), notify=(target,), period="30s")
+    pod.app = app
+    assert version
+    yield json.loads((pod.volume / "..data" / "..manifest.json").read_text())["secrets"]["db"]["versionId"]
+    app.process.kill()
+    app.process.wait()
+
+
+def command(pod: Pod, *argv: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "agent", argv[0], "--config", str(pod.config), *argv[1:]],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def hold(pod: Pod, version: str, seconds: str = "30m") -> str:
+    done = command(pod, "pin", "db", "--version-id", version, "--for", seconds)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_back_and_forth(pod: Pod, first: str) -> None:
+    """The older version is there at once and the app is told, as of any change; so it is when the pin ends."""
+    with running("run", pod.config) as agent:
+        agent.ready()
+        second = pod.rotate("db", "pw-2")
+        agent.pass_now()
+        assert (pod.read("db"), pod.app.line()) == ("pw-2", "hup pw-2")
+        assert "is held at version" in (said := hold(pod, first)) and "no agent was told" not in said
+        agent.event("published", changed={"db": first})
+        assert (pod.read("db"), pod.app.line()) == ("pw-1", "hup pw-1")
+        agent.pass_now()
+        assert pod.read("db") == "pw-1"
+        shown = command(pod_at(pod, agent), "status").stdout
+        assert (
+            f"pinned  {first[:8]}" in shown
+            and "db: held at this version by `freshmount pin`, which ends in 30m" in shown
+        )
+        assert agent.metrics()['secret_pinned_until_timestamp_seconds{secret="db"}'] > 1.7e9
+        assert f"no longer held at version {first}" in command(pod, "unpin", "db").stdout
+        agent.event("published", changed={"db": second})
+        assert pod.app.line() == "hup pw-2"
+        assert 'secret_pinned_until_timestamp_seconds{secret="db"}' not in agent.metrics()
+        assert command(pod, "unpin", "db").stdout.startswith("db was not held")
+
+
+def pod_at(pod: Pod, agent: Agent) -> Pod:
+    """The config with the agent's real port, for the command that asks it."""
+    pod.config.write_text(pod.config.read_text().replace("127.0.0.1:0", f"127.0.0.1:{agent.port}"))
+    return pod
+
+
+def test_it_ends_by_itself_and_survives_a_restart(pod: Pod, first: str) -> None:
+    """Without the person who set it, and without a pass that would come anyway."""
+    second = pod.rotate("db", "pw-2")
+    assert "no agent was told" in hold(pod, first, "4s")
+    with running("run", pod.config) as agent:
+        agent.ready()
+        agent.event("pinned", secret="db", version=first)
+        assert pod.read("db") == "pw-1"
+        agent.process.kill()
+    with running("run", pod.config) as agent:
+        agent.ready()
+        agent.event("no longer pinned", secret="db")
+        agent.event("published", changed={"db": second})
+        assert pod.read("db") == "pw-2"
+
+
+def test_a_version_that_is_not_there_changes_nothing(pod: Pod, first: str) -> None:
+    """The published one stays, and the reason is told."""
+    with running("run", pod.config) as agent:
+        agent.ready()
+        hold(pod, NONE)
+        failed = agent.event("secret failed", secret="db")
+        assert failed["reason"] == "not_found" and NONE in failed["message"]
+        assert pod.read("db") == "pw-1" and pod.app.drain() == []
+
+
+def test_a_damaged_record_holds_nothing(pod: Pod, first: str) -> None:
+    """It is told once, and `unpin` or the next `pin` writes it anew."""
+    with running("run", pod.config) as agent:
+        agent.ready()
+        (pod.volume / "..pins.json").write_text("{")
+        agent.pass_now()
+        agent.pass_now()
+        trouble = [event for event in agent.seen if event["event"] == "pins are ignored"]
+        assert len(trouble) == 1 and "is damaged; `freshmount unpin` writes it anew" in trouble[0]["message"]
+        assert command(pod, "unpin", "db").returncode == 0
+        until(lambda: not (pod.volume / "..pins.json").exists())
+
+
+@pytest.mark.parametrize(
+    ("argv", "code", "words"),
+    [
+        (("pin", "dbb", "--version-id", NONE, "--for", "1m"), 1, "no secret is named 'dbb'"),
+        (("pin", "db", "--version-id", NONE, "--for", "soon"), 2, "not a duration such as 30m"),
+        (("pin", "db", "--version-id", NONE, "--for", "31h31m721h"), 2, "not a duration"),
+        (("pin", "db", "--version-id", NONE, "--for", "0s"), 2, "not a duration"),
+        (("pin", "db", "--for", "1m"), 2, "--version-id"),
+        (("pin", "db", "--version-id", "x", "--for", "1m"), 2, "'x' is not a version id"),
+    ],
+)
+def test_what_cannot_be_held(pod: Pod, argv: tuple[str, ...], code: int, words: str) -> None:
+    """And nothing is made where there is no volume."""
+    pod.put("db", "x")
+    pod.write(pod.secret("db", "{path: db}"))
+    done = command(pod, *argv)
+    assert done.returncode == code and words in done.stderr
+    assert "there is no volume" in command(pod, "pin", "db", "--version-id", NONE, "--for", "1m").stderr
+    assert not pod.volume.exists()
+
+
+def test_the_config_that_is_acted_on() -> None:
+    """A pin is what versionId would be; one that has run out, or names nothing, is none."""
+    conf = config(secret("db"), secret("api"))
+    held = pins.apply(conf, {"db": Pin("v1", 100.0), "api": Pin("v2", 50.0), "gone": Pin("v3", 100.0)}, 60.0)
+    assert held == config(secret("db", version_id="v1", version_stage=None), secret("api"))
+    assert pins.apply(conf, {}, 60.0) is conf
+
+
+@pytest.mark.parametrize("text", [b"", b"[]", b'"x"', b"7", b'{"db": 1}', b'{"db": {"until": 1}}'])
+def test_what_was_not_written_by_us_is_not_read(text: bytes) -> None:
+    """Whatever it is; and what was written is read back."""
+    assert pins.load(text) in (None, {}) or text == b"[]"
+    assert pins.load(pins.dump({"db": Pin("v1", 5.0)})) == {"db": Pin("v1", 5.0)}
