@@ -11,7 +11,7 @@ help:
 	  'make test    all tests, with coverage' 'make torture the promises under fire, at full length' \
 	  'make bench   what the agent costs, on the image'"'"'s files' 'make fleet   a day of 10,000 pods, simulated' \
 	  'make check   ruff, mypy, shellcheck and hadolint' 'make format  let ruff format the code' \
-	  'make image   build the image' 'make tools   helm, for the tests of the chart' 'make clean   remove what the others made'
+	  'make image   build the image' 'make tools   helm and kubectl, for tests' 'make clean   remove what the others made'
 
 $(VENV)/installed: setup.cfg pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Freshmount needs Python 3.11 or newer; set PYTHON=")'
@@ -66,7 +66,7 @@ image: $(VENV)/installed
 image-test: $(VENV)/installed
 	PYTHON=$(BIN)/python image/test.sh $(IMAGE)
 
-# Helm 3 and 4 into .cache/tools, for the chart's tests where none is on PATH.
+# Helm 3 and 4 and kubectl into .cache/tools, for the tests of chart and documents where none is on PATH.
 tools: $(VENV)/installed
 	$(BIN)/python -m tests.chart_tools
 

