@@ -11,6 +11,7 @@ import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -23,6 +24,9 @@ from agent.secrets_manager import SecretsManager
 from agent.status import Status, SyncResult
 from agent.sync import NOTIFY_LIMIT, Fresh, Hands, pass_limit, sync
 from agent.volume import Volume
+
+if TYPE_CHECKING:
+    from agent.watch import Watch
 
 STOP = frozenset({signal.SIGTERM, signal.SIGINT})
 RELOAD, PASS = signal.SIGHUP, signal.SIGUSR1
@@ -127,10 +131,9 @@ class _Agent:
 
     def keep_fresh(self) -> int:
         """`run`: pass whenever something is due, until a stop."""
-        # Here, since `init` needs neither: 2 MiB and 5 ms of every pod's start.
+        # Here, since `init` needs neither.
         from agent.pages import pages
         from agent.server import serve
-        from agent.watch import watch
 
         listen = self.loaded.config.listen
         server = serve(
@@ -140,9 +143,7 @@ class _Agent:
             lambda error: self.log.error("page", exc_info=error),
         )
         self.log.info("listening", port=server.port)
-        watching = watch(self.path, lambda: os.kill(os.getpid(), RELOAD))
-        if not watching.active:
-            self.log.warning("config is not watched, only read again each period", reason=watching.reason)
+        watching: Watch | None = None
         if spec := self.loaded.config.exit_with:
             process.when_ended(spec, self._end_with)
         try:
@@ -150,6 +151,7 @@ class _Agent:
                 return 0
             while True:
                 result = self._pass()
+                watching = watching or self._watch()
                 got = self._wait(min(self._until_next(), result.sweep_in or self._until_next()))
                 if got in STOP:
                     self.log.info("stopped", signal=signal.Signals(got).name if got else None)
@@ -159,8 +161,20 @@ class _Agent:
                 if got == RELOAD or time.monotonic() >= self.loaded.read_at + 0.8 * self.loaded.config.period:
                     self._reload()
         finally:
-            watching.close()
+            if watching:
+                watching.close()
             server.close()
+
+    def _watch(self) -> Watch:
+        """Watch the config, after the first pass: what it takes to import watchdog would keep the app waiting. An edit
+        since the start is found by reading the file once more."""
+        from agent.watch import watch
+
+        watching = watch(self.path, lambda: os.kill(os.getpid(), RELOAD))
+        if not watching.active:
+            self.log.warning("config is not watched, only read again each period", reason=watching.reason)
+        self._reload()
+        return watching
 
     def _end_with(self, app: str) -> None:
         self.log.info("the app has ended", app=app)

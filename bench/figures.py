@@ -7,14 +7,14 @@ import re
 import statistics
 import subprocess
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from bench import simulated
 from bench.place import Place
-from bench.process import Measured, started, write_config
+from bench.process import Measured, Memory, started, write_config
 from bench.stand_in import standing_in
 
 
@@ -35,28 +35,34 @@ class Row(NamedTuple):
 
 def start(place: Place, aside: Path, effort: Effort) -> Iterator[Row]:
     """From exec to the first generation of 5 secrets over TLS, with memory once it is there; beside the naive stack."""
-    seconds: dict[str, list[float]] = {"agent": [], "naive": []}
-    cpu: dict[str, list[float]] = {"agent": [], "naive": []}
-    memory: dict[str, list[tuple[float, float]]] = {"agent": [], "naive": []}
+    seconds: dict[str, list[float]] = defaultdict(list)
+    cpu: dict[str, list[float]] = defaultdict(list)
+    memory: dict[str, list[Memory]] = defaultdict(list)
     with standing_in(aside) as stand_in:
         for turn in range(effort.pairs + 1):
-            for who, argv, file in (("agent", [*place.agent, "run"], "..data"), ("naive", place.naive, "s4.json")):
+            for who in ("run", "naive", "init"):
                 here, config, volume = write_config(place, who, stand_in, 5, "1s")
-                with started(argv if who == "agent" else [*argv, str(config)], config, here) as measured:
-                    took = measured.until_there(volume / file)
-                    spent = measured.cpu()
-                    _settle(measured)
-                    if turn:  # the first warms the page cache
-                        seconds[who].append(took)
-                        cpu[who].append(spent)
+                argv = [*place.naive, str(config)] if who == "naive" else [*place.agent, who]
+                with started(argv, config, here) as measured:
+                    took = measured.until_there(volume / ("s4.json" if who == "naive" else "..data"))
+                    if turn == 0:  # the first warms the page cache
+                        continue
+                    seconds[who].append(took)
+                    if who != "init":  # which is gone by now
+                        cpu[who].append(measured.cpu())
+                        _settle(measured)
                         memory[who].append(measured.memory())
-    ratio = statistics.median(n / a for a, n in zip(seconds["agent"], seconds["naive"], strict=True))
-    yield Row("exec → first generation, 5 secrets over TLS", _spread(seconds["agent"], 1000, "ms"))
-    yield Row("the same, naive stack", f"{_spread(seconds['naive'], 1000, 'ms')}; {ratio:.2f}× the agent's")
-    yield Row("CPU until then", f"{_spread(cpu['agent'], 1000, 'ms')}; naive {_spread(cpu['naive'], 1000, 'ms')}")
+    for who, what in (("run", "exec → first generation, 5 secrets over TLS"), ("init", "the same, `init`")):
+        yield Row(what, _spread(seconds[who], 1000, "ms"))
+    ratios = [
+        f"{statistics.median(n / a for a, n in zip(seconds[who], seconds['naive'], strict=True)):.2f}× {who}"
+        for who in ("run", "init")
+    ]
+    yield Row("the same, naive stack", f"{_spread(seconds['naive'], 1000, 'ms')}; {', '.join(ratios)}")
+    yield Row("CPU until then", f"{_spread(cpu['run'], 1000, 'ms')}; naive {_spread(cpu['naive'], 1000, 'ms')}")
     for which, name in ((0, "RSS, all features on"), (1, "of that anonymous")):
-        agent, naive = ([found[which] for found in memory[who]] for who in ("agent", "naive"))
-        yield Row(name, f"{_spread(agent, 1, 'MiB', 1)}; naive {_spread(naive, 1, 'MiB', 1)}")
+        ours, naive = ([found[which] for found in memory[who]] for who in ("run", "naive"))
+        yield Row(name, f"{_spread(ours, 1, 'MiB', 1)}; naive {_spread(naive, 1, 'MiB', 1)}")
 
 
 def _settle(measured: Measured) -> None:

@@ -587,3 +587,17 @@ def test_it_ends_with_an_app_that_was_quicker_than_a_look(pod: Pod) -> None:
         pid_file.write_text(f"{app.pid}\n")
         agent.event("the app has ended", app=f"the process of pid file {pid_file}")
         assert agent.wait() == 0
+
+
+def test_an_edit_during_the_first_pass_is_found(pod: Pod) -> None:
+    """The watch begins after it; what happened before is read once more."""
+    pod.put("db", "pw-1")
+    held = Fault.hold()
+    pod.proxy.fail(held, operation="GetSecretValue")
+    with running("run", pod.write(pod.secret("db", "{path: db}"), period="1h")) as agent:
+        agent.event("started")
+        until(lambda: pod.proxy.calls)
+        pod.write(pod.secret("db", "{path: other}"), period="1h")
+        pod.proxy.heal()
+        agent.event("config reloaded")
+        until((pod.volume / "other").exists)
