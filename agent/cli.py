@@ -92,6 +92,10 @@ def _parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
             made.add_argument("--json", action="store_true", help="for programs")
         if command is _plan:
             made.add_argument("--replicas", type=_replicas, default=1, help="pods to count calls for (default: 1)")
+        if command is _doctor:
+            made.add_argument(
+                "--before-app", action="store_true", help="as in an init container: a target may not be there yet"
+            )
         if command is _status:
             made.add_argument("--watch", action="store_true", help="look again each two seconds, until Ctrl-C")
     text = "hold a secret at a version for a while, such as the one before a bad rotation"
@@ -172,7 +176,7 @@ def _status(args: argparse.Namespace) -> int:
 def _doctor(args: argparse.Namespace) -> int:
     from agent import doctor
 
-    return doctor.examine(args.config, as_json=args.json)
+    return doctor.examine(args.config, as_json=args.json, before_app=args.before_app)
 
 
 def _seconds(text: str) -> float:

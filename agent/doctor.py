@@ -36,10 +36,15 @@ class Finding(NamedTuple):
     message: str
 
 
-def examine(path: str, *, as_json: bool) -> int:
-    """Check everything for the config at `path`, and print each finding. Returns 0 if nothing is bad, else 1."""
+def examine(path: str, *, as_json: bool, before_app: bool) -> int:
+    """Check everything for the config at `path`, and print each finding. Returns 0 if nothing is bad, else 1.
+
+    With `before_app`, as in an init container, a target that would not be told now is only something to look at.
+    """
     findings = []
     for finding in _findings(path):
+        if before_app and finding.outcome == "bad" and finding.check.startswith("target "):
+            finding = finding._replace(outcome="warning")  # noqa: PLW2901
         findings.append(finding)
         if not as_json:
             print(f"{_MARKS[finding.outcome]} {finding.check:<24} {finding.message}", flush=True)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from agent.config import Config
 
+_NEVER = 1e11  # epoch seconds that no clock reaches
 LONGEST = 30 * 86400.0  # seconds; what is to stay belongs into the config, as versionId
 
 
@@ -47,6 +48,7 @@ def load(text: bytes) -> dict[str, Pin] | None:
     """What `dump` wrote; None if it is anything else."""
     try:
         found = json.loads(text)
-        return {name: Pin(str(pin["versionId"]), float(pin["until"])) for name, pin in found.items()}
+        made = {name: Pin(str(pin["versionId"]), float(pin["until"])) for name, pin in found.items()}
+        return made if all(0 < pin.until < _NEVER for pin in made.values()) else None
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None

@@ -64,10 +64,10 @@ def pod(aws: StandIn, tmp_path: Path) -> Iterator[Pod]:
 Findings = dict[str, tuple[str, str]]
 
 
-def doctor(pod: Pod, aws: StandIn, **env: str) -> tuple[int, Findings, str]:
+def doctor(pod: Pod, aws: StandIn, *options: str, **env: str) -> tuple[int, Findings, str]:
     """The exit code, each check with its outcome and message, and all that was printed."""
     done = subprocess.run(
-        [sys.executable, "-m", "agent", "doctor", "--json", "--config", str(pod.config)],
+        [sys.executable, "-m", "agent", "doctor", "--json", "--config", str(pod.config), *options],
         env={**environment(), "AWS_ENDPOINT_URL_STS": aws.url, **env},
         capture_output=True,
         text=True,
@@ -228,6 +228,8 @@ def test_targets_that_would_not_be_told(pod: Pod, aws: StandIn, tmp_path: Path) 
         ("prom", "cannot be called"),
     ):
         assert findings[f"target {name}"][0] == "bad" and words in findings[f"target {name}"][1]
+    code, findings, _ = doctor(pod, aws, "--before-app")
+    assert code == 0 and findings["target gone"][0] == "warning"
 
 
 def test_a_volume_that_cannot_be_used(pod: Pod, aws: StandIn) -> None:

@@ -156,7 +156,10 @@ def test_the_config_that_is_acted_on() -> None:
     assert pins.apply(conf, {}, 60.0) is conf
 
 
-@pytest.mark.parametrize("text", [b"", b"[]", b'"x"', b"7", b'{"db": 1}', b'{"db": {"until": 1}}'])
+@pytest.mark.parametrize(
+    "text",
+    [b"", b"[]", b'"x"', b"7", b'{"db": 1}', b'{"db": {"until": 1}}', b'{"db": {"versionId": "v", "until": Infinity}}'],
+)
 def test_what_was_not_written_by_us_is_not_read(text: bytes) -> None:
     """Whatever it is; and what was written is read back."""
     assert pins.load(text) in (None, {}) or text == b"[]"
