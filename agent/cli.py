@@ -180,9 +180,9 @@ def _doctor(args: argparse.Namespace) -> int:
 
 
 def _seconds(text: str) -> float:
-    from agent import config, pins
+    from agent import pins, reading
 
-    found = config.seconds(text)
+    found = reading.seconds(text)
     if not found or found > pins.LONGEST:
         raise argparse.ArgumentTypeError(f"{text!r} is not a duration such as 30m or 1h30m, of 30 days at most")
     return found

@@ -10,13 +10,13 @@ import json
 import re
 from dataclasses import dataclass
 from typing import Literal, get_args
-from urllib.parse import urlsplit
 
 import jmespath
 
 from agent import document
-from agent.document import Mapping, Node, Scalar, Sequence, suggestion
-from agent.errors import ConfigError, Problem
+from agent.document import Node, Scalar, suggestion
+from agent.errors import ConfigError
+from agent.reading import SHORTEST, Reader, Section
 
 Format = Literal["raw", "json", "dotenv", "properties"]
 
@@ -182,11 +182,8 @@ _SUFFIX = re.compile(r"-[A-Za-z0-9]{6}$")
 _SECRET_NAME = re.compile(r"[A-Za-z0-9/_+=.@-]{1,512}")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _REGION = re.compile(r"[a-z]{2}(-[a-z]+)+-\d+")
-_NUMBER = r"(\d{1,9}(?:\.\d{1,3})?)"
-_DURATION = re.compile(rf"(?:{_NUMBER}h)?(?:{_NUMBER}m(?!s))?(?:{_NUMBER}s)?(?:{_NUMBER}ms)?")
 _MODE = re.compile(r"0?[0-7]{3}")
 _LISTEN = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([^\s\[\]:]*)):(\d{1,5})")
-_PATH_LIMIT, _NAME_BYTES = 4096, 255
 
 KEYS = {
     "config": (
@@ -213,40 +210,15 @@ def parse(text: str, source: str) -> Config:
     `source` is what the problems are reported against, such as the file's path.
     """
     node, problems = document.compose(text)
-    reader = _Reader(list(problems))
+    reader = _Reader(list(problems), KEYS)
     config = reader.config(node) if node is not None else None
     if reader.problems or config is None:
         raise ConfigError(source, tuple(sorted(reader.problems, key=lambda p: (p.line, p.column))))
     return config
 
 
-@dataclass(frozen=True, slots=True)
-class _Section:
-    """A mapping whose keys are known; looks like empty where there was none."""
-
-    node: Mapping | None
-    entries: dict[str, Node]
-
-    def __contains__(self, key: str) -> bool:
-        return key in self.entries
-
-    def key(self, name: str) -> Scalar:
-        """The position of a key that is there."""
-        entries = self.node.entries if self.node else ()
-        return next(key for key, _ in entries if key.text == name)
-
-
-class _Reader:
-    """Reads nodes into words and collects what is wrong. A wrong value is replaced by a harmless one, so that the rest
-    is still looked at; `parse` throws the whole away then."""
-
-    def __init__(self, problems: list[Problem]) -> None:
-        self.problems = problems
-
-    def wrong(self, node: Node, message: str) -> None:
-        self.problems.append(Problem(node.line, node.column, message))
-
-    # -- sections
+class _Reader(Reader):
+    """Reads nodes into the words of a config."""
 
     def config(self, node: Node) -> Config | None:
         top = self.section(node, "config", required=("apiVersion", "kind", "secrets"))
@@ -260,8 +232,8 @@ class _Reader:
         path = self.absolute(volume, "path") or "/freshmount/secrets"
         mode = self.mode(volume, 0o440)
         poll = self.section(top.entries.get("poll"), "poll")
-        period = self.duration(poll, "period", 60.0, least=_SHORTEST)
-        rotation_period = self.duration(poll, "rotationPeriod", min(10.0, period), least=_SHORTEST)
+        period = self.duration(poll, "period", 60.0, least=SHORTEST)
+        rotation_period = self.duration(poll, "rotationPeriod", min(10.0, period), least=SHORTEST)
         if "rotationPeriod" in poll and rotation_period > period:
             self.wrong(poll.entries["rotationPeriod"], "rotationPeriod is longer than period; it is the quicker one")
         settle = self.duration(poll, "settle", 0.0)
@@ -281,11 +253,11 @@ class _Reader:
             exit_with=self.exit_with(top),
         )
 
-    def exit_with(self, top: _Section) -> ProcessName | PidFile | None:
+    def exit_with(self, top: Section) -> ProcessName | PidFile | None:
         section = self.section(top.entries.get("exitWith"), "exitWith", required=("process",))
         return self.process(section) if "process" in section else None
 
-    def secrets(self, top: _Section, origin: Origin, period: float, mode: int) -> tuple[Secret, ...]:
+    def secrets(self, top: Section, origin: Origin, period: float, mode: int) -> tuple[Secret, ...]:
         found = []
         names: dict[str, Node] = {}
         paths: list[tuple[FileSpec, Node]] = []
@@ -307,7 +279,7 @@ class _Reader:
                     origin=Origin(arn[1], origin.endpoint_url) if arn else origin,
                     version_stage=None if version_id is not None else stage,
                     version_id=version_id,
-                    period=self.duration(section, "period", period, least=_SHORTEST),
+                    period=self.duration(section, "period", period, least=SHORTEST),
                     optional=self.boolean(section, "optional"),
                     files=self.files(section, mode, paths),
                     require=self.require(section),
@@ -316,7 +288,7 @@ class _Reader:
         self.collisions(paths)
         return tuple(found)
 
-    def files(self, secret: _Section, mode: int, paths: list[tuple[FileSpec, Node]]) -> tuple[FileSpec, ...]:
+    def files(self, secret: Section, mode: int, paths: list[tuple[FileSpec, Node]]) -> tuple[FileSpec, ...]:
         found = []
         for node in self.items(secret, "files", "files"):
             section = self.section(node, "file")
@@ -342,7 +314,7 @@ class _Reader:
                 paths.append((spec, section.entries[kinds[0]]))
         return tuple(found)
 
-    def require(self, secret: _Section) -> Require | None:
+    def require(self, secret: Section) -> Require | None:
         if "require" not in secret:
             return None
         section = self.section(secret.entries["require"], "require")
@@ -358,14 +330,6 @@ class _Reader:
             pair = self.section(section.entries["certificate"], "certificate", required=("certificate", "privateKey"))
             certificate = self.text(pair, "certificate") or "", self.text(pair, "privateKey") or ""
         return Require(tuple(key or "" for key in keys), tuple(matches), certificate)
-
-    def regular_expression(self, section: _Section) -> str:
-        text = self.text(section, "pattern", "a regular expression")
-        try:
-            re.compile(text or "")
-        except (re.error, RecursionError, OverflowError) as error:
-            self.wrong(section.entries["pattern"], f"{text!r} is not a regular expression: {error}")
-        return text or ""
 
     def collisions(self, paths: list[tuple[FileSpec, Node]]) -> None:
         """No two entries claim one path, and none lies under another's file or directory."""
@@ -383,7 +347,7 @@ class _Reader:
                     kind = "directory" if above[0].directory else "file"
                     self.wrong(node, f"path {path!r} lies under the {kind} {above[0].path!r} of line {above[1].line}")
 
-    def targets(self, top: _Section, volume: str, secrets: tuple[Secret, ...]) -> tuple[Target, ...]:
+    def targets(self, top: Section, volume: str, secrets: tuple[Secret, ...]) -> tuple[Target, ...]:
         found = []
         names: dict[str, Node] = {}
         if "notify" not in top:
@@ -411,7 +375,7 @@ class _Reader:
         if not first or first.startswith("..") or first in published:
             self.wrong(node, f"{path!r} is the agent's own; touch a file outside of what is published in {volume}")
 
-    def action(self, section: _Section, node: Node) -> Touch | Signal | Url | None:
+    def action(self, section: Section, node: Node) -> Touch | Signal | Url | None:
         kinds = [key for key in ("touch", "signal", "url") if key in section]
         if len(kinds) != 1:
             self.wrong(node, "needs exactly one of touch, signal and url")
@@ -429,7 +393,7 @@ class _Reader:
         process = self.process(section)
         return Signal(signal, process) if process else None
 
-    def process(self, section: _Section) -> ProcessName | PidFile | None:
+    def process(self, section: Section) -> ProcessName | PidFile | None:
         process = self.section(section.entries["process"], "process")
         if process.node is None:
             return None
@@ -443,7 +407,7 @@ class _Reader:
             self.wrong(process.entries["name"], "is the name of a command, without its directory")
         return ProcessName(name)
 
-    def watched(self, section: _Section, secrets: set[str]) -> frozenset[str] | None:
+    def watched(self, section: Section, secrets: set[str]) -> frozenset[str] | None:
         if "secrets" not in section:
             return None
         names = set()
@@ -457,96 +421,11 @@ class _Reader:
                 names.add(name)
         return frozenset(names)
 
-    # -- values
-
-    def section(self, node: Node | None, kind: str, required: tuple[str, ...] = ()) -> _Section:
-        if node is None:
-            return _Section(None, {})
-        if not isinstance(node, Mapping):
-            self.wrong(node, f"is to be a mapping with {', '.join(KEYS[kind])}, not {_found(node)}")
-            return _Section(None, {})
-        entries = {}
-        for key, value in node.entries:
-            if key.text in KEYS[kind]:
-                entries[key.text] = value
-            else:
-                known = KEYS[kind]
-                hint = suggestion(key.text, known) or f"; known here are {', '.join(known)}"
-                self.wrong(key, f"key {key.text!r} is not known{hint}")
-        for name in required:
-            if name not in entries:
-                self.wrong(node, f"key {name!r} is missing")
-        return _Section(node, entries)
-
-    def items(self, section: _Section, key: str, what: str) -> tuple[Node, ...]:
-        node = section.entries.get(key)
-        if node is None:
-            return ()
-        if not isinstance(node, Sequence):
-            self.wrong(node, f"{key} is to be a list of {what}, not {_found(node)}")
-            return ()
-        if not node.items:
-            self.wrong(node, f"{key} is empty; list at least one")
-        return node.items
-
-    def scalar(self, node: Node, what: str) -> str | None:
-        if not isinstance(node, Scalar) or node.empty or not node.text:
-            self.wrong(node, f"is to be {what}, not {_found(node)}")
-            return None
-        return node.text
-
-    def text(self, section: _Section, key: str, what: str = "a text") -> str | None:
-        node = section.entries.get(key)
-        return None if node is None else self.scalar(node, what)
-
-    def pattern(self, section: _Section, key: str, pattern: re.Pattern[str], what: str) -> str | None:
-        text = self.text(section, key, what)
-        if text is not None and not pattern.fullmatch(text):
-            self.wrong(section.entries[key], f"{text!r} is not {what}")
-        return text
-
-    def constant(self, section: _Section, key: str, value: str) -> None:
-        text = self.text(section, key, repr(value))
-        if text is not None and text != value:
-            self.wrong(section.entries[key], f"{key} is {text!r}; this agent reads {value!r}")
-
-    def choice(self, section: _Section, key: str, known: tuple[str, ...]) -> str:
-        text = self.text(section, key, f"one of {', '.join(known)}")
-        if text is not None and text not in known:
-            close = f"; did you mean {'SIG' + text!r}?" if "SIG" + text in known else suggestion(text, known)
-            self.wrong(section.entries[key], f"{text!r} is not one of {', '.join(known)}{close}")
-        return text or known[0]
-
-    def format(self, section: _Section) -> Format:
+    def format(self, section: Section) -> Format:
         chosen = self.choice(section, "format", FORMATS)
         return next((form for form in FORMATS if form == chosen), "raw")
 
-    def boolean(self, section: _Section, key: str) -> bool:
-        node = section.entries.get(key)
-        if node is None:
-            return False
-        if not isinstance(node, Scalar) or not node.plain or node.text not in ("true", "false"):
-            self.wrong(node, f"{key} is true or false, not {_found(node)}")
-            return False
-        return node.text == "true"
-
-    def duration(self, section: _Section, key: str, default: float, least: float = 0.0) -> float:
-        text = self.text(section, key, "a duration such as 30s")
-        if text is None:
-            return default
-        node = section.entries[key]
-        found = _DURATION.fullmatch(text)
-        if not found or not text:
-            hint = f'; write "{text}s" for seconds' if text.isdigit() else ""
-            self.wrong(node, f"{text!r} is not a duration such as 500ms, 30s, 2m or 1h30m{hint}")
-            return default
-        length = _length(found)
-        if not least <= length <= _LONGEST:
-            self.wrong(node, f"{key} is to be between {least:g}s and {_LONGEST // 86400} days")
-            return default
-        return length
-
-    def mode(self, section: _Section, default: int) -> int:
+    def mode(self, section: Section, default: int) -> int:
         node = section.entries.get("fileMode")
         if node is None:
             return default
@@ -563,24 +442,7 @@ class _Reader:
             return int(text, 8)
         return default
 
-    def url(self, section: _Section, key: str) -> str | None:
-        text = self.text(section, key, "a URL such as http://127.0.0.1:8080/reload")
-        if text is None:
-            return None
-        try:
-            parts = urlsplit(text)
-            good = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
-            whole = not any(char.isspace() or ord(char) < 0x20 for char in text)
-        except ValueError:
-            good = whole = False
-            parts = urlsplit("")
-        if not (good and whole):
-            self.wrong(section.entries[key], f"{key} is not a URL such as http://127.0.0.1:8080/reload")
-        elif parts.username is not None or parts.password is not None:
-            self.wrong(section.entries[key], f"{key} carries credentials, which a config is no place for; remove them")
-        return text
-
-    def listen(self, top: _Section) -> Listen:
+    def listen(self, top: Section) -> Listen:
         text = self.text(top, "listen", 'an address such as "[::]:9105"') or "[::]:9105"
         found = _LISTEN.fullmatch(text)
         if not found or int(found[3]) > 65535:
@@ -588,7 +450,7 @@ class _Reader:
             return Listen("::", 9105)
         return Listen(found[1] or found[2] or "::", int(found[3]))
 
-    def secret_id(self, section: _Section) -> str:
+    def secret_id(self, section: Section) -> str:
         text = self.text(section, "secretId", "an ARN or a name") or ""
         if text.startswith("arn:"):
             if not _ARN.fullmatch(text):
@@ -597,7 +459,7 @@ class _Reader:
             self.wrong(section.entries["secretId"], f"{text!r} is neither an ARN nor a name that a secret can have")
         return text
 
-    def unique_name(self, section: _Section, names: dict[str, Node]) -> str:
+    def unique_name(self, section: Section, names: dict[str, Node]) -> str:
         name = self.pattern(section, "name", _NAME, "a name of letters, digits, '.', '_' and '-', at most 63")
         if name is not None:
             if name in names:
@@ -605,7 +467,7 @@ class _Reader:
             names.setdefault(name, section.entries["name"])
         return name or ""
 
-    def expression(self, section: _Section) -> str | None:
+    def expression(self, section: Section) -> str | None:
         text = self.text(section, "jmesPath", "a JMESPath expression")
         if text is not None:
             try:
@@ -616,62 +478,3 @@ class _Reader:
             except (ValueError, RecursionError, TypeError):
                 self.wrong(section.entries["jmesPath"], f"{text!r} is not a JMESPath expression")
         return text
-
-    def absolute(self, section: _Section, key: str) -> str | None:
-        text = self.text(section, key, "an absolute path")
-        if text is None:
-            return None
-        parts = text.split("/")
-        if not text.startswith("/") or ".." in parts or "." in parts or _unprintable(text) or len(text) > _PATH_LIMIT:
-            self.wrong(section.entries[key], f"{text!r} is to be an absolute path without '.' and '..'")
-        return "/" + "/".join(part for part in parts if part)
-
-    def relative(self, section: _Section, key: str) -> str | None:
-        """A path below the volume, or None if it is none."""
-        text = self.text(section, key, "a path below the volume")
-        if text is None:
-            return None
-        parts = text.split("/")
-        if text.startswith("/"):
-            problem = "is to be relative: it lies below volume.path"
-        elif any(part.startswith("..") for part in parts):
-            problem = "leaves the volume, or has a name that starts with '..', which are the agent's own"
-        elif any(part in ("", ".") for part in parts):
-            problem = "has an empty or '.' part; write it without"
-        elif _unprintable(text):
-            problem = "has a control character in it"
-        elif len(text.encode()) > _PATH_LIMIT or any(len(part.encode()) > _NAME_BYTES for part in parts):
-            problem = f"is too long: {_NAME_BYTES} bytes for each name, {_PATH_LIMIT} in all"
-        else:
-            return text
-        self.wrong(section.entries[key], f"{text!r} {problem}")
-        return None
-
-
-def seconds(text: str) -> float | None:
-    """The length of a duration such as 1h30m, or None if the text is none."""
-    found = _DURATION.fullmatch(text)
-    return _length(found) if found and text else None
-
-
-def _length(found: re.Match[str]) -> float:
-    hours, minutes, whole, millis = (float(part or 0) for part in found.groups())
-    return hours * 3600 + minutes * 60 + whole + millis / 1000
-
-
-_LONGEST = 30 * 86400  # seconds
-_SHORTEST = 0.1  # seconds of a period; a mistyped unit must not become a busy loop
-
-
-def _unprintable(text: str) -> bool:
-    return any(ord(char) < 0x20 or ord(char) == 0x7F or 0xD800 <= ord(char) <= 0xDFFF for char in text)
-
-
-def _found(node: Node) -> str:
-    if isinstance(node, Mapping):
-        return "a mapping"
-    if isinstance(node, Sequence):
-        return "a list"
-    if node.empty or not node.text:
-        return "empty"
-    return repr(node.text if len(node.text) <= 60 else node.text[:57] + "...")

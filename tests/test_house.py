@@ -13,6 +13,7 @@ WORDS = {
     "__init__",
     "errors",
     "document",
+    "reading",
     "config",
     "secret",
     "schedule",
