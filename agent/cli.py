@@ -162,8 +162,7 @@ def _check(args: argparse.Namespace) -> int:
     from agent import config_file
 
     _, config = config_file.load(args.config)
-    files = sum(len(secret.files) for secret in config.secrets)
-    print(f"{args.config}: ok: {len(config.secrets)} secrets, {files} files, {len(config.targets)} targets")
+    print(f"{args.config}: ok: {config.contents}")
     return 0
 
 

@@ -171,6 +171,18 @@ class Config:
     targets: tuple[Target, ...]
     exit_with: ProcessName | PidFile | None = None  # whose end is the agent's
 
+    @property
+    def contents(self) -> str:
+        """What there is in it, for a person."""
+        files = sum(len(secret.files) for secret in self.secrets)
+        counts = (len(self.secrets), "secret"), (files, "file"), (len(self.targets), "target")
+        return ", ".join(counted(number, noun) for number, noun in counts)
+
+
+def counted(number: int, noun: str) -> str:
+    """So many of something, as a person says it."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
 
 # -- from document to Config ---------------------------------------------------------------------------------------
 

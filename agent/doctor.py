@@ -15,7 +15,7 @@ from functools import partial
 from typing import Literal, NamedTuple
 
 from agent import config_file, ground, notify, require, show
-from agent.config import Config, Origin, Secret, Target
+from agent.config import Config, Origin, Secret, Target, counted
 from agent.errors import ConfigError, Failure, FreshmountError, ProjectionError
 from agent.pool import Late, Pool
 from agent.secret import project
@@ -80,7 +80,7 @@ def _config(path: str, config: Config) -> Finding:
         return Finding(
             "config", "warning", f"{path} is mounted with subPath, so an edit never arrives; mount the whole ConfigMap"
         )
-    return Finding("config", "ok", f"{path}: {len(config.secrets)} secret(s), {len(config.targets)} target(s)")
+    return Finding("config", "ok", f"{path}: {config.contents}")
 
 
 def _bounded(asks: dict[str, Callable[[], Finding]]) -> Iterator[Finding]:
@@ -163,7 +163,7 @@ def _secret(source: SecretsManager, secret: Secret) -> Finding:
         files = project(fetched.value, secret.files)
     except ProjectionError as error:
         return Finding(check, "bad", error.failure.message)
-    return Finding(check, "ok", f"version {fetched.version_id[:8]} can be read and makes {len(files)} file(s)")
+    return Finding(check, "ok", f"version {fetched.version_id[:8]} can be read and makes {counted(len(files), 'file')}")
 
 
 def _refused(check: str, secret: Secret, failure: Failure) -> Finding:

@@ -55,7 +55,7 @@ def test_check_says_ok_and_counts(tmp_path: Path) -> None:
     """On standard output, by option or environment."""
     path = tmp_path / "c.yaml"
     path.write_text(document())
-    expected = f"{path}: ok: 1 secrets, 1 files, 0 targets\n"
+    expected = f"{path}: ok: 1 secret, 1 file, 0 targets\n"
     assert run("check", "--config", str(path)).stdout == expected
     assert run("check", env={"FRESHMOUNT_CONFIG": str(path)}).stdout == expected
 

@@ -117,7 +117,7 @@ def test_for_a_person(pod: Pod, aws: StandIn) -> None:
         check=False,
     )
     lines = done.stdout.splitlines()
-    assert lines[0].startswith(f"✓ config                   {pod.config}: 1 secret(s), 0 target(s)")
+    assert lines[0].startswith(f"✓ config                   {pod.config}: 1 secret, 1 file, 0 targets")
     assert lines[-1].startswith(f"{len(lines) - 2} checks: 0 failed, ") and done.returncode == 0
 
 
