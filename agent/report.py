@@ -146,12 +146,13 @@ def headline(report: Report) -> list[str]:
         lines = ["The agent does not answer; this is what its volume holds.", f"Published: {generation}."]
         return [*lines, *(f"Damaged: {path}: {finding}." for path, finding in agent["damage"].items())]
     config = agent["config"]
+    passed = f"last pass {ago(agent['lastPass'], at)}" if agent["lastPass"] else "no pass yet"
     lines = [
-        f"freshmount {agent['version']}, started {ago(agent['upSince'], at)}, last pass {ago(agent['lastPass'], at)}.",
+        f"freshmount {agent['version']}, started {ago(agent['upSince'], at)}, {passed}.",
         f"Published: {generation}." + ("" if agent["started"] else " No complete one yet: the app waits."),
         f"Config: {config['path']}, read {ago(config['inForceSince'], at)}."
         + ("" if config["isTheFile"] else " The file was changed and is REFUSED; the log has its problems."),
-        f"Identity: {agent['identity']}.",
+        f"Identity: {agent['identity'] or 'not looked for yet'}.",
     ]
     if agent["errors"]:
         counts = ", ".join(f"{reason} {count}" for reason, count in agent["errors"].items())
