@@ -178,7 +178,11 @@ def _volume(path: str) -> Iterator[Finding]:
     there = os.path.isdir(path)
     mount = ground.mount_of(path)
     if mount and mount.is_sub_path:
-        yield Finding("volume mount", "bad", f"{mount.point} is mounted with subPath, which never sees an update")
+        yield Finding(
+            "volume mount",
+            "warning",
+            f"{mount.point} is a part of a volume ({mount.root}), as by subPath; mount the whole, here and in the app",
+        )
     elif mount and not mount.in_memory:
         yield Finding(
             "volume mount", "warning", f"{mount.point} is {mount.kind}, so values reach a disk; use medium: Memory"

@@ -100,6 +100,10 @@ notify: [{{name: web, signal: SIGHUP, process: {{name: web}}}}]
     def agent(self, name: str, *arguments: str, wait: bool = False) -> subprocess.CompletedProcess[str]:
         return self.run(name, IMAGE, *LOCKED, "--", *arguments, wait=wait)
 
+    def within(self, *arguments: str) -> str:
+        """What a command says in the running agent's container, as by `kubectl exec`."""
+        return engine("exec", f"{self.name}-run", "freshmount", *arguments).stdout
+
     def logs(self, name: str) -> str:
         said = engine("logs", f"{self.name}-{name}")
         return said.stdout + said.stderr
@@ -147,12 +151,30 @@ def test_init_then_run_then_a_rotation_reaches_the_app(pod: Pod) -> None:
     pod.aws.rotate(pod.name, json.dumps({"password": "pw-2"}))
     until(lambda: "hup pw-2" in pod.logs("app"))
     assert pod.logs("app").count("hup") == 1
-    assert page("/livez") == page("/readyz") == page("/metrics") == 200
+    assert page("/livez") == page("/readyz") == page("/metrics") == page("/") == 200
+    assert "db      fresh" in pod.within("status") and "web     told" in pod.within("status")
+    assert " 0 failed" in pod.within("doctor")
     began = time.monotonic()
     engine("kill", "--signal=TERM", f"{pod.name}-run")
     assert pod.exit_code("run") == 0
     assert time.monotonic() - began < 10, "SIGTERM did not end it"
     assert "pw-" not in pod.logs("run") + pod.logs("init")
+
+
+def test_a_bad_rotation_is_held_off(pod: Pod) -> None:
+    """By the commands of 3 a.m., under the same uid and locks as the agent."""
+    pod.agent("run", "run")
+    until(lambda: page("/startupz") == 200)
+    pod.run("app", BASE, *APP_USER, "--", "-c", APP)
+    until(lambda: "start pw-1" in pod.logs("app"))
+    (db,) = json.loads(pod.within("status", "--json"))["secrets"]
+    pod.aws.rotate(pod.name, json.dumps({"password": "pw-2"}))
+    until(lambda: "hup pw-2" in pod.logs("app"))
+    assert "is held at version" in pod.within("pin", "db", "--version-id", db["versionId"], "--for", "1m")
+    until(lambda: "hup pw-1" in pod.logs("app"))
+    assert "db      pinned" in pod.within("status")
+    pod.within("unpin", "db")
+    until(lambda: pod.logs("app").count("hup pw-2") == 2)
 
 
 def test_sigterm_ends_it_as_the_first_process(pod: Pod) -> None:
