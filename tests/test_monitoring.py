@@ -332,7 +332,7 @@ def test_under_a_real_prometheus(demo: Chart, tmp_path: Path) -> None:
         shared = aws.put("shared", "1")
         pods: dict[str, Scraped] = {}
         for name in ("denied", "failing", "lasting", "overdue", "refusing", "config", "stuck", "absent", "one", "two"):
-            period = {"lasting": "1s", "stuck": "2s", "two": "1h"}.get(name, "20s")
+            period = {"lasting": "1s", "stuck": "3s", "two": "1h"}.get(name, "20s")
             pods[name] = Scraped(name, aws, tmp_path, period, shared if name in ("one", "two") else "")
             ending.callback(pods[name].close)
         pods["overdue"].proxy.fail(rotates(in_seconds=86400), operation="DescribeSecret")
