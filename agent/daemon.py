@@ -218,8 +218,8 @@ class _Agent:
         done = sync(self.acting, self.agenda, self.withheld, self.hands, quiet=self.quiet)
         self.agenda, self.withheld = done.agenda, done.withheld
         if not done.result.interrupted:
-            before, self.status = self.status, status.after(self.status, done.result)
-            _tell(self.log, before, done.result)
+            _tell(self.log, self.status, done.result)  # first: what a page tells has its line in the log
+            self.status = status.after(self.status, done.result)
         if not self.status.started and not self.signals.stop_pending() and time.monotonic() >= self.deadline:
             raise StartError(self._why_not_started(done.result))
         return done.result
