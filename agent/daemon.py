@@ -274,14 +274,15 @@ class _Agent:
         self.log.info("config reloaded", secrets=len(after.secrets), targets=len(after.targets))
 
     def _take_pins(self) -> None:
-        """Act on what `freshmount pin` left on the volume, and end what has run out. Unreadable pins are none."""
-        found, trouble = {}, None
+        """Act on what `freshmount pin` left on the volume, and end what has run out. Those in force stay when the
+        record cannot be read: for want of a descriptor no secret must jump to the version that it is kept from."""
+        trouble = None
         try:
-            found = self.volume.pins()
+            found: Pins = self.volume.pins()
         except VolumeError as error:
-            trouble = str(error)
+            found, trouble = self.pins, str(error)
         if trouble and trouble != self.pins_trouble:
-            self.log.error("pins are ignored", message=trouble)
+            self.log.error("pins cannot be read, those in force stay", message=trouble)
         self.pins_trouble = trouble
         now, names = time.time(), {secret.name for secret in self.loaded.config.secrets}
         valid = {name: pin for name, pin in found.items() if pin.until > now and name in names}

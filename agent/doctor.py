@@ -14,9 +14,9 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Literal, NamedTuple
 
-from agent import config_file, ground, notify, require, show
+from agent import config_file, ground, notify, process, report, require, show
 from agent.config import Config, Origin, Secret, Target, counted
-from agent.errors import ConfigError, Failure, FreshmountError, ProjectionError
+from agent.errors import ConfigError, Failure, FreshmountError, SecretError
 from agent.pool import Late, Pool
 from agent.secret import project
 from agent.secrets_manager import SecretsManager
@@ -41,13 +41,14 @@ def examine(path: str, *, as_json: bool, before_app: bool) -> int:
 
     With `before_app`, as in an init container, a target that would not be told now is only something to look at.
     """
+    process.keep_private()  # values pass through here
     findings = []
     for finding in _findings(path):
         if before_app and finding.outcome == "bad" and finding.check.startswith("target "):
             finding = finding._replace(outcome="warning")  # noqa: PLW2901
         findings.append(finding)
         if not as_json:
-            print(f"{_MARKS[finding.outcome]} {finding.check:<24} {finding.message}", flush=True)
+            print(f"{_MARKS[finding.outcome]} {finding.check:<24} {report.printable(finding.message)}", flush=True)
     bad = sum(finding.outcome == "bad" for finding in findings)
     if as_json:
         json.dump([finding._asdict() for finding in findings], sys.stdout, indent=2)
@@ -161,7 +162,7 @@ def _secret(source: SecretsManager, secret: Secret) -> Finding:
     try:
         require.check(fetched.value, secret.require)
         files = project(fetched.value, secret.files)
-    except ProjectionError as error:
+    except SecretError as error:
         return Finding(check, "bad", error.failure.message)
     return Finding(check, "ok", f"version {fetched.version_id[:8]} can be read and makes {counted(len(files), 'file')}")
 

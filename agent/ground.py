@@ -72,14 +72,16 @@ def frozen_parts(path: str) -> list[str]:
     own = mount_of(path)
     if own is None:
         return []
-    inside = os.path.join(own.root, os.path.relpath(os.path.realpath(path), own.point))
+    inside = os.path.normpath(os.path.join(own.root, os.path.relpath(os.path.realpath(path), own.point)))
     seen: set[str] = set()
     for entry in os.listdir("/proc"):
         if entry.isdigit():
             seen.update(
                 f"{mount.point} (process {entry})"
                 for mount in mounts(f"/proc/{entry}/mountinfo")
-                if mount.device == own.device and mount.root.startswith(inside.rstrip("/") + "/")
+                if mount.device == own.device
+                and mount.root != inside
+                and mount.root.startswith(inside.rstrip("/") + "/")
             )
     return sorted(seen)
 
@@ -159,7 +161,8 @@ def reach(url: str, bundle: str | None, timeout: float) -> str:
             except (ssl.SSLError, OSError) as error:
                 why = getattr(error, "verify_message", "") or type(error).__name__
                 raise Unfit(
-                    f"TLS to {host} fails: {why}; if a proxy re-signs it, name its certificate in AWS_CA_BUNDLE"
+                    f"TLS to {host} fails: {why}, by {bundle or 'the certificates of the system'}; if a proxy "
+                    "re-signs it, name its certificate in AWS_CA_BUNDLE"
                 ) from None
     return address
 

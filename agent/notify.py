@@ -93,6 +93,8 @@ class TouchFile:
         path = self.action.path
         directory = os.path.dirname(path)
         there = os.path.lexists(path)
+        if os.path.islink(path):
+            raise Refused(f"{path} cannot be touched: {self._cause(OSError(errno.ELOOP, ''))}")
         if not os.access(path if there else directory, os.W_OK | (0 if there else os.X_OK)):
             error = OSError(errno.EACCES if os.path.isdir(directory) else errno.ENOENT, "")
             raise Refused(f"{path} cannot be touched: {self._cause(error)}")

@@ -1,4 +1,4 @@
-"""What the endpoint serves: what a status means to a kubelet and to a scraper."""
+"""What the endpoint serves: what a status means to a kubelet, to a scraper and to a person."""
 
 from __future__ import annotations
 

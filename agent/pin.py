@@ -8,7 +8,7 @@ import sys
 import time
 from datetime import UTC, datetime
 
-from agent import config_file
+from agent import config_file, process
 from agent.errors import StartError, VolumeError
 from agent.pins import Pin
 from agent.volume import Volume
@@ -66,10 +66,11 @@ def _valid(volume: Volume, now: float) -> dict[str, Pin]:
 def _tell(volume: Volume) -> None:
     """Let the agent that holds the volume pass now; without one, or where it cannot be told, its next pass finds it."""
     holder = volume.holder()
-    try:
-        if holder:
+    # Anybody may lock a directory; who does not wait for this signal would be ended by it.
+    if holder and process.awaits(holder, "SIGUSR1"):
+        try:
             os.kill(holder, signal.SIGUSR1)
             return
-    except OSError:
-        pass
+        except OSError:
+            pass
     print("no agent was told; one that runs notices with its next pass")

@@ -129,7 +129,7 @@ def _secret(secret: Secret, config: Config) -> dict[str, Any]:
 
 def _required(require: Require) -> list[str]:
     keys = [f"key {key}, not empty" for key in require.keys]
-    matches = [f"key {key} to match {pattern}" for key, pattern in require.matches]
+    matches = [f"key {key} to match its pattern" for key, _ in require.matches]
     pair = require.certificate
     return [*keys, *matches, *([f"{pair[0]} and {pair[1]} to be a valid certificate and its key"] if pair else [])]
 

@@ -83,6 +83,21 @@ def look(pid: int) -> Process | None:
     )
 
 
+def awaits(pid: int, name: str) -> bool:
+    """Whether the process waits for the signal as our agent does, and so is not ended by it: blocked in all threads but
+    the main one, whose mask sigtimedwait(2) opens while it waits."""
+    bit = 1 << (signal.Signals[name] - 1)
+    try:
+        others = [task for task in os.listdir(f"/proc/{pid}/task") if int(task) != pid]
+        masks = []
+        for task in others:
+            with open(f"/proc/{pid}/task/{task}/status", encoding="utf-8", errors="replace") as handle:
+                masks += [int(line.split()[1], 16) for line in handle if line.startswith("SigBlk:")]
+    except OSError:
+        return False
+    return bool(masks) and all(mask & bit for mask in masks)
+
+
 @contextmanager
 def hold(spec: ProcessName | PidFile) -> Iterator[Held]:
     """The one process that is meant, held until the end. Raises ProcessRefused with what was found instead.
@@ -124,7 +139,9 @@ class Held:
     def outlast(self) -> None:
         """Wait until it has ended."""
         if self.pidfd is not None:
-            select.select([self.pidfd], [], [])  # readable from its end on, see pidfd_open(2)
+            ended = select.poll()
+            ended.register(self.pidfd, select.POLLIN)  # readable from its end on, see pidfd_open(2)
+            ended.poll()
             return
         while (now := look(self.process.pid)) and now.started == self.process.started:
             time.sleep(_LOOK_AGAIN)
@@ -183,11 +200,10 @@ def when_ended(spec: ProcessName | PidFile, ended: Callable[[str], None]) -> Non
 
 def _was_quick(path: str, since: float) -> bool:
     try:
-        with open(path, "rb") as handle:
-            text, written = handle.read(_PID_FILE_LIMIT).strip(), os.fstat(handle.fileno()).st_mtime
-    except OSError:
+        pid, written = _in_pid_file(path)
+    except ProcessRefused:
         return False
-    return written >= since and text.isdigit() and look(int(text)) is None
+    return written >= since and look(pid) is None
 
 
 def _pidfd(pid: int) -> int | None:
@@ -236,6 +252,20 @@ def _argument(pid: int) -> str | None:
 
 
 def _by_pid_file(path: str) -> Process:
+    pid, written = _in_pid_file(path)
+    process = look(pid)
+    if process is None:
+        raise ProcessRefused(f"pid file {path}: it is stale: there is no process {pid}")
+    if _started_at(process) > written + _PID_FILE_SLACK:
+        raise ProcessRefused(
+            f"pid file {path}: it is stale: process {process.pid} ({process.name}) started after it was written"
+        )
+    return _permitted(process)
+
+
+def _in_pid_file(path: str) -> tuple[int, float]:
+    """The pid that a file holds, and when it was written (epoch seconds). No link, FIFO or device is followed or waited
+    for. Raises ProcessRefused for anything that is no pid file."""
     try:
         handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
@@ -254,12 +284,8 @@ def _by_pid_file(path: str) -> Process:
             reason = "it is empty"
         elif len(content) > _PID_FILE_LIMIT or not text.isdigit():
             reason = "it does not hold a pid"
-        elif process := look(int(text)):
-            if _started_at(process) <= found.st_mtime + _PID_FILE_SLACK:
-                return _permitted(process)
-            reason = f"it is stale: process {process.pid} ({process.name}) started after it was written"
         else:
-            reason = f"it is stale: there is no process {int(text)}"
+            return int(text), found.st_mtime
     raise ProcessRefused(f"pid file {path}: {reason}")
 
 

@@ -197,7 +197,7 @@ class Reader:
         try:
             re.compile(text or "")
         except (re.error, RecursionError, OverflowError) as error:
-            self.wrong(section.entries["pattern"], f"{text!r} is not a regular expression: {error}")
+            self.wrong(section.entries["pattern"], f"is not a regular expression: {error}")
         return text or ""
 
 

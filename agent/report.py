@@ -14,6 +14,7 @@ from agent.decide import Published
 from agent.status import SecretStatus, Status, TargetStatus
 
 WIDTH = 100
+_NEVER = 1e11  # epoch seconds that no clock reaches
 _SHORT = 8  # characters of a version id that tell it from its neighbours
 
 Report = dict[str, Any]
@@ -112,7 +113,7 @@ def _target(target: TargetStatus) -> Report:
 
 def time_of(epoch: float | None) -> str | None:
     """Epoch seconds as people and programs read them: UTC, to the millisecond."""
-    if not epoch:
+    if not epoch or not 0 < epoch < _NEVER:  # a damaged record may say anything
         return None
     return datetime.fromtimestamp(epoch, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
@@ -223,7 +224,12 @@ def text(report: Report) -> str:
         lines += ["", *_table(TARGET_COLUMNS, [target_row(t, at) for t in report["targets"]])]
     for name, sentence in troubles(report):
         lines += ["", f"{name}: {sentence}"]
-    return "\n".join(lines) + "\n"
+    return "\n".join(map(printable, lines)) + "\n"
+
+
+def printable(text: str) -> str:
+    """The text without what a terminal takes for a command: it may come from whoever listens on the agent's port."""
+    return "".join(char if char.isprintable() else "?" for char in text)
 
 
 def _table(columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> list[str]:

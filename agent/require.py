@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 from agent import secret
 from agent.config import Require
-from agent.errors import ProjectionError
+from agent.errors import Failure, ProjectionError, SecretError
 from agent.secret import SecretValue
 
 _NOT_YET, _EXPIRED = 9, 10  # X509_V_ERR_CERT_NOT_YET_VALID and _HAS_EXPIRED of OpenSSL's x509_vfy.h
@@ -20,9 +20,19 @@ _ROUNDS = 8  # of a handshake in memory; TLS 1.3 needs two
 
 
 def check(value: SecretValue, require: Require | None) -> None:
-    """Hold a value against what is required of it. Raises ProjectionError, which names the check and no content."""
+    """Hold a value against what is required of it.
+
+    Raises ProjectionError, which names the check and no content, or SecretError when the machine does not let it be
+    checked now: then the version is as good as before, and is tried again.
+    """
     pair = secret.meets(value, require) if require else None
-    problem = _problem_with(*pair) if pair else None
+    problem = machine = None
+    try:
+        problem = _problem_with(*pair) if pair else None
+    except OSError as error:
+        machine = os.strerror(error.errno or 0)
+    if machine:
+        raise SecretError(Failure("other", f"require: the certificate cannot be checked: {machine}; tried again"))
     if problem:
         raise ProjectionError(f"require: {problem}")
 
@@ -50,9 +60,8 @@ def _validity(server: ssl.SSLContext, certificate: bytes) -> str | None:
     """Dates are told only of a peer's certificate: hence a handshake in memory, whose client trusts it."""
     client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     client.check_hostname = False
-    client.verify_flags |= (
-        ssl.VERIFY_X509_PARTIAL_CHAIN
-    )  # any certificate given is trusted as it is, without its issuer
+    # Without its issuer: the certificate is trusted as it is.
+    client.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     try:
         client.load_verify_locations(cadata=certificate.decode("ascii"))
         _handshake(client, server)

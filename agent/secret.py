@@ -97,7 +97,7 @@ def meets(value: SecretValue, require: Require) -> tuple[bytes, bytes] | None:
         _required(tree, key)
     for key, pattern in require.matches:
         if not re.search(pattern, _plain(_required(tree, key), "require", key)):
-            raise ProjectionError(f"require: key {_shown(key)} does not match its pattern {pattern!r}")
+            raise ProjectionError(f"require: key {_shown(key)} does not match its pattern")
     if require.certificate is None:
         return None
     certificate, key = (_plain(_required(tree, name), "require", name) for name in require.certificate)

@@ -242,10 +242,10 @@ class SecretsManager:
         try:
             client: Any = self._session.create_client("sts", region_name=origin.region, config=self._config)
             answer = client.get_caller_identity()
-        except (aws.BotoCoreError, aws.ClientError, OSError, ValueError) as error:
+            told = answer["ResponseMetadata"]["HTTPHeaders"].get("date")
+            return Caller(answer["Arn"], time.time() - parsedate_to_datetime(told).timestamp() if told else 0.0)
+        except (aws.BotoCoreError, aws.ClientError, OSError, ValueError, KeyError) as error:
             return Failure("other", _line(str(error)))
-        told = answer["ResponseMetadata"]["HTTPHeaders"].get("date")
-        return Caller(answer["Arn"], time.time() - parsedate_to_datetime(told).timestamp() if told else 0.0)
 
 
 _SOURCES = {

@@ -15,6 +15,7 @@ from agent.report import Report
 from agent.volume import Volume
 
 TIMEOUT = 3.0  # seconds for the agent to answer
+_LONGEST = 16 << 20  # bytes of an answer; thousands of secrets stay far below
 EVERY = 2.0  # seconds between two looks of --watch
 
 
@@ -55,12 +56,16 @@ def asked(config: Config) -> Report | None:
     try:
         connection.request("GET", "/status")
         answer = connection.getresponse()
-        found = json.loads(answer.read()) if answer.status == 200 else None
+        found: Report = json.loads(answer.read(_LONGEST)) if answer.status == 200 else {}
     except (OSError, http.client.HTTPException, ValueError):
         return None  # somebody else listens there, or nobody
     finally:
         connection.close()
-    return found if isinstance(found, dict) and found.get("from") == "agent" else None
+    try:
+        report.text(found)
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return None  # not the words of an agent
+    return found if found["from"] == "agent" else None
 
 
 def _read(config: Config) -> Report:

@@ -247,8 +247,13 @@ def after(status: Status, result: SyncResult) -> Status:
 
 
 def _rotated(histogram: Histogram, before: SecretStatus | None, now: PublishedSecret) -> Histogram:
-    """The histogram with the time from a version's creation to its files, if it took the place of another one."""
+    """The histogram with the time from a version's creation to its files, if it took the place of another one.
+
+    A version that is older than what it takes the place of comes back, by a pin or by hand: that is no rotation.
+    """
     if before is None or before.version_id in (None, now.version_id) or now.created_at is None:
+        return histogram
+    if now.created_at < (before.published_at or 0.0):
         return histogram
     return histogram.observe(max(0.0, now.changed_at - now.created_at))
 

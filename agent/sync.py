@@ -27,7 +27,7 @@ from agent.decide import (
     owed,
     to_describe,
 )
-from agent.errors import Failure, ProjectionError, VolumeError
+from agent.errors import Failure, ProjectionError, SecretError, VolumeError
 from agent.pool import Late, Pool
 from agent.schedule import Agenda, Lesson, Now, Refusal
 from agent.secret import Fetched, ProjectedFile, project
@@ -103,7 +103,8 @@ def sync(config: Config, agenda: Agenda, withheld: Fresh, hands: Hands, *, quiet
     values, gets = _fetch(config, plan["fetch"], hands)
     failures |= {name: value for name, value in values.items() if isinstance(value, Failure)}
     # 5.
-    fresh, refused = _project(config, values)
+    fresh, refused, unchecked = _project(config, values)
+    failures |= unchecked
     failures |= {name: refusal.failure for name, refusal in refused.items()}
     refused |= {name: refusal for name, refusal in agenda.refused.items() if name in failures and name not in refused}
     fresh = {**{name: value for name, value in withheld.items() if name not in refused}, **fresh}
@@ -236,8 +237,10 @@ def _fetch_one(secret: Secret, version_id: str | None, source: SecretsManager) -
 
 def _project(
     config: Config, values: Mapping[str, Fetched | Failure]
-) -> tuple[dict[str, tuple[Fetched, Mapping[str, ProjectedFile]]], dict[str, Refusal]]:
-    """The files of each value that was fetched, and the versions that cannot be turned into files."""
+) -> tuple[dict[str, tuple[Fetched, Mapping[str, ProjectedFile]]], dict[str, Refusal], dict[str, Failure]]:
+    """The files of each value that was fetched, the versions that cannot be turned into files, and what could not be
+    checked for a reason that is not the version's."""
+    unchecked: dict[str, Failure] = {}
     fresh: dict[str, tuple[Fetched, Mapping[str, ProjectedFile]]] = {}
     refused: dict[str, Refusal] = {}
     for secret in config.secrets:
@@ -249,7 +252,9 @@ def _project(
             except ProjectionError as error:
                 failure = Failure(error.failure.reason, f"version {fetched.version_id}: {error.failure.message}")
                 refused[secret.name] = Refusal(fetched.version_id, secret.fingerprint, failure)
-    return fresh, refused
+            except SecretError as error:
+                unchecked[secret.name] = error.failure
+    return fresh, refused, unchecked
 
 
 def _publish(publication: Publication | None, before: Published, volume: Volume) -> tuple[Published, str | None]:

@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import trustme
 
 from tests.aws import StandIn
 from tests.running import until
@@ -175,6 +176,23 @@ def test_a_bad_rotation_is_held_off(pod: Pod) -> None:
     assert "db      pinned" in pod.within("status")
     pod.within("unpin", "db")
     until(lambda: pod.logs("app").count("hup pw-2") == 2)
+
+
+def test_a_certificate_is_checked_without_privilege(pod: Pod) -> None:
+    """In memory that has no name, which an undumpable process of any uid may still open by its own /proc."""
+    leaf = trustme.CA().issue_cert("a.example")
+    pair = {"crt": leaf.cert_chain_pems[0].bytes().decode(), "key": leaf.private_key_pem.bytes().decode()}
+    pod.aws.put(f"{pod.name}-tls", json.dumps(pair))
+    text = (pod.config / "config.yaml").read_text()
+    entry = (
+        f"{{name: tls, secretId: {pod.name}-tls, files: [{{directory: tls}}], "
+        "require: {certificate: {certificate: crt, privateKey: key}}}"
+    )
+    text = text.replace("secrets: [", f"region: eu-west-1\nsecrets: [{entry}, ")
+    (pod.config / "config.yaml").write_text(text)
+    done = pod.agent("init", "init", wait=True)
+    assert done.returncode == 0, done.stderr
+    assert (pod.volume / "secrets" / "tls" / "crt").read_text() == pair["crt"]
 
 
 def test_sigterm_ends_it_as_the_first_process(pod: Pod) -> None:

@@ -64,7 +64,7 @@ def test_a_version_that_does_not_meet_its_requirements_is_not_published(pod: Pod
         agent.ready()
         version = pod.rotate("db", '{"user": "a", "password": "hunter2"}')
         failed = agent.event("secret failed", secret="db", reason="projection")
-        assert failed["message"] == f"version {version}: require: key 'password' does not match its pattern '^.{{8,}}$'"
+        assert failed["message"] == f"version {version}: require: key 'password' does not match its pattern"
         agent.pass_now()
         assert pod.read("db") == "long-enough" and "hunter2" not in agent.stderr + agent.page("/status")[1]
         assert agent.metrics()['secret_up_to_date{secret="db"}'] == 0

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from subprocess import PIPE
 
 import pytest
 
@@ -14,7 +15,7 @@ from agent import pins
 from agent.pins import Pin
 from tests.aws import Proxy, QuickStandIn
 from tests.pod import App, Pod
-from tests.running import Agent, running, until
+from tests.running import Agent, running
 from tests.words import config, secret
 
 NONE = "00000000-0000-0000-0000-000000000000"
@@ -114,17 +115,32 @@ def test_a_version_that_is_not_there_changes_nothing(pod: Pod, first: str) -> No
         assert pod.read("db") == "pw-1" and pod.app.drain() == []
 
 
-def test_a_damaged_record_holds_nothing(pod: Pod, first: str) -> None:
-    """It is told once, and `unpin` or the next `pin` writes it anew."""
+def test_a_record_that_cannot_be_read_changes_nothing(pod: Pod, first: str) -> None:
+    """What is held stays held; it is told once, and `unpin` or the next `pin` writes it anew."""
+    second = pod.rotate("db", "pw-2")
+    hold(pod, first)
     with running("run", pod.config) as agent:
         agent.ready()
         (pod.volume / "..pins.json").write_text("{")
         agent.pass_now()
         agent.pass_now()
-        trouble = [event for event in agent.seen if event["event"] == "pins are ignored"]
+        assert pod.read("db") == "pw-1"
+        trouble = [event for event in agent.seen if event["event"].startswith("pins cannot be read")]
         assert len(trouble) == 1 and "is damaged; `freshmount unpin` writes it anew" in trouble[0]["message"]
         assert command(pod, "unpin", "db").returncode == 0
-        until(lambda: not (pod.volume / "..pins.json").exists())
+        agent.event("published", changed={"db": second})
+        assert not (pod.volume / "..pins.json").exists()
+
+
+def test_a_neighbour_that_locks_the_volume_is_not_signalled(pod: Pod, first: str) -> None:
+    """SIGUSR1 would end a process that is no agent."""
+    locking = ["flock", "--no-fork", str(pod.volume), "sh", "-c", "echo held; exec sleep 60"]
+    with subprocess.Popen(locking, stdout=PIPE, text=True) as it:
+        assert it.stdout
+        assert it.stdout.readline() == "held\n"
+        assert "no agent was told" in hold(pod, first)
+        assert it.poll() is None
+        it.kill()
 
 
 @pytest.mark.parametrize(

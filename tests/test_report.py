@@ -73,6 +73,18 @@ def test_what_is_wrong_has_its_sentence() -> None:
     assert "REFUSED" in report.text(report.of_agent(status.reloaded(ILL, 20.0, success=False), NOW))
 
 
+def test_a_terminal_is_given_no_commands() -> None:
+    """Names and sentences may come from whoever listens on the agent's port, or from AWS."""
+    made = report.of_agent(ILL, NOW)
+    made["secrets"][0]["error"]["message"] = "\033]0;title\007\r and so on"
+    assert "?]0;title??" in report.text(made) and not set("\033\007\r") & set(report.text(made))
+
+
+def test_a_time_that_cannot_be_is_none() -> None:
+    """A damaged record may say anything, and a page is still a page."""
+    assert [report.time_of(epoch) for epoch in (1e300, -5.0, float("nan"), float("inf"))] == [None] * 4
+
+
 def test_the_text_fits_a_terminal() -> None:
     """Whatever the names; what gives way is marked."""
     long = status.configured(BEGIN, replace_names("a-secret-of-a-name-that-somebody-thought-about-for-very-long" * 2))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import datetime
+import errno
 import json
+import os
 from typing import Any
 
 import pytest
@@ -12,7 +14,7 @@ from cryptography.hazmat.primitives import serialization
 
 from agent import require
 from agent.config import Require
-from agent.errors import ProjectionError
+from agent.errors import ProjectionError, SecretError
 from agent.secret import SecretValue
 
 CA = trustme.CA()
@@ -47,12 +49,12 @@ def test_keys(content: Any, words: str | None) -> None:
     assert found is None if words is None else words in str(found)
 
 
-def test_a_pattern_is_named_and_its_text_never() -> None:
-    """It is enough that it is found somewhere; a person anchors it."""
+def test_neither_pattern_nor_text_is_printed() -> None:
+    """A pattern may tell of the value, too. It is enough that it is found somewhere; a person anchors it."""
     assert problem({"url": "postgres://db"}, matches=(("url", "^postgres://"),)) is None
     assert problem({"port": 5432}, matches=(("port", r"^\d+$"),)) is None
     found = problem({"url": "hunter2"}, matches=(("url", "^postgres://"),))
-    assert found == "require: key 'url' does not match its pattern '^postgres://'"
+    assert found == "require: key 'url' does not match its pattern"
 
 
 def test_no_json() -> None:
@@ -96,3 +98,17 @@ def test_certificates(content: Any, words: str | None) -> None:
     found = problem(content, certificate=("crt", "key"))
     assert found is None if words is None else words in str(found)
     assert "hunter2" not in str(found) and "BEGIN" not in str(found)
+
+
+def test_a_machine_that_cannot_check_is_no_fault_of_the_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is no ProjectionError, after which the version would never be fetched again."""
+
+    def none_left(*_: object) -> int:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr(os, "memfd_create", none_left)
+    value = SecretValue(json.dumps(pem(GOOD)).encode(), text=True)
+    with pytest.raises(SecretError, match="cannot be checked: Too many open files; tried again") as caught:
+        require.check(value, Require(certificate=("crt", "key")))
+    assert not isinstance(caught.value, ProjectionError) and caught.value.failure.reason == "other"
+    assert caught.value.__context__ is None

@@ -9,7 +9,9 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +90,31 @@ def test_without_an_agent_the_volume_tells(pod: Pod) -> None:
     assert done.returncode == 0 and done.stdout.startswith("The agent does not answer; this is what its volume holds.")
     assert re.search(r"^db +- +[0-9a-f]{8} +CURRENT", done.stdout, re.MULTILINE)
     assert json.loads(status(pod, "--json").stdout)["from"] == "volume"
+
+
+class Impostor(BaseHTTPRequestHandler):
+    answer = b""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(self.answer)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.mark.parametrize("answer", [b"[]", b"7", b'{"from": "agent"}', b'{"from": "agent", "secrets": 1}', b"<html>"])
+def test_whoever_else_listens_there_is_no_agent(pod: Pod, answer: bytes) -> None:
+    """The volume tells then."""
+    with running("init", pod.config) as agent:
+        assert agent.wait() == 0
+    port = int(re.findall(r"listen: 127.0.0.1:(\d+)", pod.config.read_text())[0])
+    Impostor.answer = answer
+    with ThreadingHTTPServer(("127.0.0.1", port), Impostor) as server:
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        assert status(pod).stdout.startswith("The agent does not answer")
+        server.shutdown()
 
 
 def test_watch_looks_again(pod: Pod, agent: Agent) -> None:

@@ -154,3 +154,19 @@ def test_a_histogram_counts_each_observation_once() -> None:
     for value in (0.5, 1.0, 1.5, 2.0, 3.0):
         histogram = histogram.observe(value)
     assert (histogram.counts, histogram.total) == ((2, 2, 1), 8.0)
+
+
+def test_the_time_from_rotation_to_file() -> None:
+    """Of a version that took the place of another; one that comes back, by a pin or by hand, is no rotation."""
+
+    def stands(version: str, created: float, changed: float) -> Published:
+        secret = PublishedSecret(version, ("AWSCURRENT",), "f", 1, changed, created, None)
+        return Published(generation=1, published_at=changed, secrets={"db": secret})
+
+    first = status.after(BEGIN, result(stands("v1", 10.0, 50.0), generation_made=True, changed=("db",)))
+    assert sum(first.rotation_to_file.counts) == 0
+    second = status.after(first, result(stands("v2", 60.0, 72.0), generation_made=True, changed=("db",)))
+    assert (sum(second.rotation_to_file.counts), second.rotation_to_file.total) == (1, 12.0)
+    back = status.after(second, result(stands("v1", 10.0, 90.0), generation_made=True, changed=("db",)))
+    again = status.after(back, result(stands("v2", 60.0, 95.0), generation_made=True, changed=("db",)))
+    assert again.rotation_to_file == second.rotation_to_file
