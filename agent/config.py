@@ -8,29 +8,25 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from dataclasses import dataclass
 from typing import Literal, get_args
-
-import jmespath
 
 from agent import document
 from agent.document import Node, Scalar, suggestion
 from agent.errors import ConfigError
 from agent.reading import SHORTEST, Reader, Section
+from agent.record import Record
 
 Format = Literal["raw", "json", "dotenv", "properties"]
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
+class Origin(Record):
     """Where a secret is asked for. None means: what boto3's own chain finds."""
 
     region: str | None
     endpoint_url: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class FileSpec:
+class FileSpec(Record):
     """One entry of `files`: a file, or a directory with one file per top-level key of the JSON object.
 
     `path` is relative to the volume and normalised; `mode` is the mode of the file (or of each file).
@@ -43,8 +39,7 @@ class FileSpec:
     mode: int
 
 
-@dataclass(frozen=True, slots=True)
-class Require:
+class Require(Record):
     """What a version must hold before it is published. `matches` are (key, regular expression) of the JSON object,
     `certificate` the keys of a certificate and of its private key, both PEM.
     """
@@ -54,8 +49,7 @@ class Require:
     certificate: tuple[str, str] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Secret:
+class Secret(Record):
     """One secret of the config. Exactly one of `version_stage` and `version_id` is set. Periods are seconds."""
 
     name: str
@@ -98,44 +92,38 @@ class Secret:
         return hashlib.sha256(json.dumps(spec).encode()).hexdigest()[:16]
 
 
-@dataclass(frozen=True, slots=True)
-class ProcessName:
+class ProcessName(Record):
     """A process known by its command name."""
 
     name: str
 
 
-@dataclass(frozen=True, slots=True)
-class PidFile:
+class PidFile(Record):
     """A process known by the pid in a file."""
 
     path: str
 
 
-@dataclass(frozen=True, slots=True)
-class Touch:
+class Touch(Record):
     """Create the file or move its modification time. `path` is absolute."""
 
     path: str
 
 
-@dataclass(frozen=True, slots=True)
-class Signal:
+class Signal(Record):
     """Send `signal` (a name such as SIGHUP) to one process."""
 
     signal: str
     process: ProcessName | PidFile
 
 
-@dataclass(frozen=True, slots=True)
-class Url:
+class Url(Record):
     """POST to `url`; 2xx accepts."""
 
     url: str
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(Record):
     """Who is told of a change, and how. `secrets` None: of any secret. `splay` is seconds."""
 
     name: str
@@ -148,16 +136,14 @@ class Target:
         return self.secrets is None or secret in self.secrets
 
 
-@dataclass(frozen=True, slots=True)
-class Listen:
+class Listen(Record):
     """The address of the HTTP endpoint; `host` without brackets."""
 
     host: str
     port: int
 
 
-@dataclass(frozen=True, slots=True)
-class Config:
+class Config(Record):
     """A config that can be acted on. All durations are seconds; `stale_after` 0 switches the check off."""
 
     volume_path: str
@@ -482,6 +468,8 @@ class _Reader(Reader):
     def expression(self, section: Section) -> str | None:
         text = self.text(section, "jmesPath", "a JMESPath expression")
         if text is not None:
+            import jmespath  # few configs have such an expression
+
             try:
                 jmespath.compile(text)
             except jmespath.exceptions.JMESPathError as error:

@@ -10,7 +10,6 @@ import os
 import signal
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import structlog
@@ -19,6 +18,7 @@ from agent import __version__, config, config_file, pins, process, schedule, sta
 from agent.config import Config
 from agent.errors import ConfigError, Problem, StartError, VolumeBusy, VolumeError
 from agent.pins import Pins
+from agent.record import Record, replace
 from agent.schedule import Agenda, Now
 from agent.secrets_manager import SecretsManager
 from agent.status import Status, SyncResult
@@ -64,8 +64,7 @@ def run(path: str) -> int:
     return _Agent(path, quiet=False).keep_fresh()
 
 
-@dataclass(slots=True)
-class _Loaded:
+class _Loaded(Record):
     """The config in force, and the text that was last tried, good or bad."""
 
     config: Config
@@ -249,7 +248,7 @@ class _Agent:
 
     def _reload(self) -> None:
         """Take a changed config over whole, or keep the one in force and say why."""
-        self.loaded.read_at = time.monotonic()
+        self.loaded = replace(self.loaded, read_at=time.monotonic())
         before, text, rejected = self.loaded.config, None, None
         try:
             text = config_file.read(self.path)
@@ -261,14 +260,14 @@ class _Agent:
             if text is None and self.loaded.text is None:
                 return  # said when it went
             rejected = error
-        self.loaded.text = text
+        self.loaded = replace(self.loaded, text=text)
         if rejected:
             self.status = status.reloaded(self.status, time.time(), success=False)
             problems = str(rejected).splitlines()
             self.log.error("config rejected, the earlier one stays in force", problems=problems)
             return
         self.source.prepare(after.secrets)
-        self.loaded.config = after
+        self.loaded = replace(self.loaded, config=after)
         self._act()
         self.status = status.reloaded(self.status, time.time(), success=True)
         self.log.info("config reloaded", secrets=len(after.secrets), targets=len(after.targets))

@@ -7,17 +7,16 @@ what to do about each (`decide`), what the next generation holds (`compose`), an
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import Literal
 
 from agent.config import Secret, Target
 from agent.errors import Failure
+from agent.record import Record, field
 from agent.schedule import Refusal, Rotation
 from agent.secret import Fetched, ProjectedFile
 
 
-@dataclass(frozen=True, slots=True)
-class Observation:
+class Observation(Record):
     """What DescribeSecret says: the version that holds the wanted stage, that version's stages, and rotation."""
 
     version_id: str
@@ -25,8 +24,7 @@ class Observation:
     rotation: Rotation
 
 
-@dataclass(frozen=True, slots=True)
-class PublishedSecret:
+class PublishedSecret(Record):
     """One secret as the manifest of the published generation tells it.
 
     `changed` is the generation that last changed it, `changed_at` that generation's time (epoch seconds),
@@ -44,8 +42,7 @@ class PublishedSecret:
     paths: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Published:
+class Published(Record):
     """What the volume says is published, read back. `generation` 0: nothing is.
 
     `accepted` holds per target the highest generation it accepted; with `record_lost` it could not be read and
@@ -71,8 +68,7 @@ class Published:
         return 0 if self.record_lost else self.accepted.get(target.name, self.generation)
 
 
-@dataclass(frozen=True, slots=True)
-class Owed:
+class Owed(Record):
     """A target that has not accepted `generation` yet, the latest that changed a secret it watches.
 
     `changed_at` is epoch seconds. A process that started later than `visible_since` (seconds since boot) has it.
@@ -84,8 +80,7 @@ class Owed:
     visible_since: float | None
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
+class Wanted(Record):
     """What the config asks for, and what only this process knows about it.
 
     `refused` holds what could not be projected: fetching that again would bring the same error. `settling`: a move
@@ -97,8 +92,7 @@ class Wanted:
     settling: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Unasked:
+class Unasked(Record):
     """A due secret that needed no DescribeSecret: its value is to be fetched anyway, or it is pinned."""
 
 
@@ -112,8 +106,7 @@ Because = Literal[
 ]  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(Record):
     """What to do about one secret and why. `version_id` is the version to fetch; None: whichever has the stage."""
 
     secret: str
@@ -122,8 +115,7 @@ class Step:
     version_id: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(Record):
     """One step per secret that is wanted or published."""
 
     steps: tuple[Step, ...]
@@ -239,8 +231,7 @@ def _was_refused(wanted: Wanted, secret: Secret) -> str | None:
     return refusal.version_id if refusal and refusal.fingerprint == secret.fingerprint else None
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(Record):
     """One secret of the next generation. `files` None: those that are published are carried over unread.
 
     `changed` tells whether readers find something else than before; a repair brings back what they had.
@@ -254,8 +245,7 @@ class Entry:
     changed: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Publication:
+class Publication(Record):
     """The next generation, whole. `accepted` is the highest generation each target has been told of; None: this one."""
 
     entries: Mapping[str, Entry]

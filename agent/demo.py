@@ -24,11 +24,11 @@ import urllib.request
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from agent.errors import FreshmountError, StartError
+from agent.record import Record
 
 REGION = "eu-west-1"
 PATIENCE = 15.0  # seconds until a scene that does not happen counts as failed
@@ -65,8 +65,7 @@ class DemoFailed(FreshmountError):
     """A scene did not happen."""
 
 
-@dataclass(frozen=True, slots=True)
-class Rotation:
+class Rotation(Record):
     """One rotation as it was seen. Seconds: from PutSecretValue to the file, from the file to the app's reload."""
 
     what: str

@@ -7,13 +7,12 @@ look like.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 import yaml
 
 from agent.errors import Problem
+from agent.record import Record
 
 LIMIT = 1 << 20  # characters of a document
 _NODES = 100_000  # of a document, aliases expanded
@@ -21,8 +20,7 @@ _DEPTH = 50
 _IMPLICIT = frozenset({"str", "int", "float", "bool", "null", "timestamp", "merge", "value"})  # tags nobody wrote
 
 
-@dataclass(frozen=True, slots=True)
-class Scalar:
+class Scalar(Record):
     """One value as it is written. `plain`: without quotes, so YAML itself might take it for a number or a boolean."""
 
     line: int
@@ -36,8 +34,7 @@ class Scalar:
         return self.plain and self.text in ("", "~", "null", "Null", "NULL")
 
 
-@dataclass(frozen=True, slots=True)
-class Sequence:
+class Sequence(Record):
     """A list of nodes."""
 
     line: int
@@ -45,8 +42,7 @@ class Sequence:
     items: tuple[Node, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Mapping:
+class Mapping(Record):
     """Keys, each with its own position, and their nodes, in the order of the text."""
 
     line: int
@@ -134,5 +130,7 @@ def suggestion(word: str, known: Iterable[str]) -> str:
     """`; did you mean 'X'?` for the closest known word, or nothing."""
     known = list(known)
     folded = {candidate.lower(): candidate for candidate in known}
+    import difflib  # for errors only
+
     close = difflib.get_close_matches(word.lower(), folded, n=1)
     return f"; did you mean {folded[close[0]]!r}?" if close else ""

@@ -16,8 +16,9 @@ value of a pass. No message here ever carries the value of a secret.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal, get_args
+
+from agent.record import Record
 
 Reason = Literal[
     "access_denied",
@@ -34,16 +35,14 @@ Reason = Literal[
 REASONS: tuple[Reason, ...] = get_args(Reason)
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
+class Failure(Record):
     """Why one secret could not be brought up to date: a `reason` from the closed set and a sentence."""
 
     reason: Reason
     message: str
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
+class Problem(Record):
     """One thing wrong with a config. `line` and `column` count from 1, as editors do."""
 
     line: int

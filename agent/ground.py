@@ -11,11 +11,11 @@ import re
 import socket
 import ssl
 import stat
-from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from agent import files
 from agent.errors import FreshmountError
+from agent.record import Record
 
 _MEMORY = frozenset({"tmpfs", "ramfs"})
 # Kubelet mounts a volume's directory whole; below its name there is only something with `subPath`.
@@ -26,8 +26,7 @@ class Unfit(FreshmountError):
     """Something is not as the agent needs it; a person mends it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Mount:
+class Mount(Record):
     """The mount that a path lies on: where it is mounted, its file system and device, which part of that is mounted."""
 
     point: str

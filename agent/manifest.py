@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from agent.decide import PublishedSecret
+from agent.record import Record, field, replace
 
 FORMAT = 1
 HIGHEST = 10**14  # generation that is believed; a planted larger number must not exhaust the numbering
@@ -26,16 +26,14 @@ class Identity(NamedTuple):
     uid: int
 
 
-@dataclass(frozen=True, slots=True)
-class FileRecord:
+class FileRecord(Record):
     """One published file: the secrets in it and its identity."""
 
     secrets: tuple[str, ...]
     identity: Identity
 
 
-@dataclass(frozen=True, slots=True)
-class Clock:
+class Clock(Record):
     """One moment on two clocks: epoch seconds, and seconds since the boot of that id (None where not to be had)."""
 
     wall: float
@@ -43,8 +41,7 @@ class Clock:
     booted: float | None
 
 
-@dataclass(frozen=True, slots=True)
-class Manifest:
+class Manifest(Record):
     """What one generation holds. `accepted` is what each target had accepted when it was published."""
 
     generation: int

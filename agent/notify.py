@@ -6,7 +6,6 @@ import errno
 import os
 import stat
 import time
-from dataclasses import dataclass
 from typing import Protocol
 from urllib.parse import urlsplit
 
@@ -17,6 +16,7 @@ from agent.config import Signal, Target, Touch, Url
 from agent.decide import Owed
 from agent.errors import FreshmountError
 from agent.process import ProcessRefused, hold
+from agent.record import Record
 from agent.status import Delivery
 
 _TOUCH = os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -64,8 +64,7 @@ def notifier_for(target: Target) -> Notifier:
             return CallUrl(target.action)
 
 
-@dataclass(frozen=True, slots=True)
-class TouchFile:
+class TouchFile(Record):
     """Create an empty file, or move the modification time of the one that is there."""
 
     action: Touch
@@ -128,8 +127,7 @@ class TouchFile:
         return "its directory cannot be looked into"
 
 
-@dataclass(frozen=True, slots=True)
-class SignalProcess:
+class SignalProcess(Record):
     """Signal one process, if it has not the new files anyway and would survive it."""
 
     action: Signal
@@ -156,8 +154,7 @@ class SignalProcess:
             return f"process {process.pid} ({process.name}) may be sent {name} and handles it"
 
 
-@dataclass(frozen=True, slots=True)
-class CallUrl:
+class CallUrl(Record):
     """POST to a URL; 2xx accepts. The answer's body is neither read nor logged."""
 
     action: Url

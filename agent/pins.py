@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 
 from agent.config import Config
+from agent.record import Record, replace
 
 _NEVER = 1e11  # epoch seconds that no clock reaches
 LONGEST = 30 * 86400.0  # seconds; what is to stay belongs into the config, as versionId
 
 
-@dataclass(frozen=True, slots=True)
-class Pin:
+class Pin(Record):
     """One secret's version until a moment (epoch seconds)."""
 
     version_id: str

@@ -11,8 +11,9 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
 from typing import Any, TypeVar
+
+from agent.record import Record
 
 IN_FLIGHT = 8  # calls that are waited for at once, at most
 _IN_TURN = 4  # calls that may take turns before another thread joins in: with its TLS connection it costs 0.5 MiB
@@ -23,8 +24,7 @@ _TICK = 0.1  # seconds until a stop is noticed
 R = TypeVar("R")
 
 
-@dataclass(frozen=True, slots=True)
-class Late:
+class Late(Record):
     """No answer in time. `made` False: not even asked, since an earlier call is on its way, or no time was left."""
 
     made: bool

@@ -17,10 +17,10 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 from agent.config import PidFile, ProcessName
 from agent.errors import FreshmountError
+from agent.record import Record
 
 _PR_SET_DUMPABLE = 4
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -44,8 +44,7 @@ class ProcessRefused(FreshmountError):
     """No process can be meant or signalled; the target stays owed."""
 
 
-@dataclass(frozen=True, slots=True)
-class Process:
+class Process(Record):
     """What /proc says of one process. `started` is in seconds since boot, rounded down to a tick of 10 ms."""
 
     pid: int
@@ -121,8 +120,7 @@ def hold(spec: ProcessName | PidFile) -> Iterator[Held]:
             os.close(handle)
 
 
-@dataclass(frozen=True, slots=True)
-class Held:
+class Held(Record):
     """A process that cannot be mistaken for another of the same pid."""
 
     process: Process

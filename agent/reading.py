@@ -6,11 +6,11 @@ Knows durations, paths, URLs and sections, and nothing of what the config means 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from agent.document import Mapping, Node, Scalar, Sequence, suggestion
 from agent.errors import Problem
+from agent.record import Record
 
 _NUMBER = r"(\d{1,9}(?:\.\d{1,3})?)"
 _DURATION = re.compile(rf"(?:{_NUMBER}h)?(?:{_NUMBER}m(?!s))?(?:{_NUMBER}s)?(?:{_NUMBER}ms)?")
@@ -19,8 +19,7 @@ _LONGEST = 30 * 86400  # seconds
 SHORTEST = 0.1  # seconds of a period; a mistyped unit must not become a busy loop
 
 
-@dataclass(frozen=True, slots=True)
-class Section:
+class Section(Record):
     """A mapping whose keys are known; looks like empty where there was none."""
 
     node: Mapping | None

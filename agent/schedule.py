@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from agent.config import Config, Secret, Target
 from agent.errors import Failure
+from agent.record import Record, field, replace
 
 JITTER = 0.1  # of a period, either way, so that the pods of a fleet drift apart
 FAST_AT_MOST = 3600.0  # seconds of polling at rotationPeriod per rotation
@@ -27,8 +27,7 @@ class Now(NamedTuple):
     wall: float
 
 
-@dataclass(frozen=True, slots=True)
-class Rotation:
+class Rotation(Record):
     """What DescribeSecret says about coming rotations. Times are epoch seconds, lengths seconds.
 
     `next_at` is the moment "on or before" which AWS rotates next, so the window *ends* there. `window` is its
@@ -54,8 +53,7 @@ class Rotation:
         return str(self.next_at if self.next_at is not None else self.pending)
 
 
-@dataclass(frozen=True, slots=True)
-class Timing:
+class Timing(Record):
     """When one secret is due (monotonic). From `along` on it comes along with a pass that is made for others.
 
     `fast_since` (wall) is when quick polling for rotation `fast_key` began.
@@ -69,8 +67,7 @@ class Timing:
     fast_since: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Attempt:
+class Attempt(Record):
     """When one owed target is due (monotonic), and for which generation."""
 
     generation: int
@@ -78,8 +75,7 @@ class Attempt:
     failures: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Refusal:
+class Refusal(Record):
     """A version that could not be projected under a spec, and why. It is not fetched again until either moves."""
 
     version_id: str
@@ -87,8 +83,7 @@ class Refusal:
     failure: Failure
 
 
-@dataclass(frozen=True, slots=True)
-class Lesson:
+class Lesson(Record):
     """What one pass learnt that bears on the next. `moved`: a moved version was seen and left to settle."""
 
     asked: frozenset[str]
@@ -99,8 +94,7 @@ class Lesson:
     started: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Agenda:
+class Agenda(Record):
     """All that the agent remembers between passes about when to do what, because it cannot be read back."""
 
     secrets: Mapping[str, Timing]

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
 import itertools
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from typing import Any
-
-import jmespath
-from jmespath.parser import ParsedResult
+from typing import TYPE_CHECKING, Any
 
 from agent.config import FileSpec, Require
 from agent.errors import ProjectionError
+from agent.record import Record
+
+if TYPE_CHECKING:
+    from jmespath.parser import ParsedResult
 
 LIMIT = 65_536  # bytes of a secret; https://docs.aws.amazon.com/secretsmanager/latest/userguide/reference_limits.html
 # What may come out for one file: an expression can double what it picks over and over.
@@ -51,8 +50,7 @@ class SecretValue:
         raise TypeError("a secret's value is not pickled")
 
 
-@dataclass(frozen=True, slots=True)
-class Fetched:
+class Fetched(Record):
     """One version of a secret as AWS returned it. `created_at` is epoch seconds."""
 
     version_id: str
@@ -61,8 +59,7 @@ class Fetched:
     value: SecretValue
 
 
-@dataclass(frozen=True, slots=True)
-class ProjectedFile:
+class ProjectedFile(Record):
     """What one file in the volume shall hold, and its mode."""
 
     content: SecretValue
@@ -204,6 +201,8 @@ def _parse(value: SecretValue) -> Any:
 
 @functools.cache
 def _compiled(expression: str) -> ParsedResult:
+    import jmespath  # few configs have such an expression
+
     return jmespath.compile(expression)
 
 
@@ -232,6 +231,8 @@ def _keys(tree: Any, expression: str) -> str:
         return "the secret's JSON object is empty"
     shown = ", ".join(_shown(key) for key in sorted(tree)[:_SHOWN])
     more = f" and {len(tree) - _SHOWN} more" if len(tree) > _SHOWN else ""
+    import difflib  # for errors only
+
     close = difflib.get_close_matches(expression, tree, n=1)
     return f"its keys are {shown}{more}" + (f"; did you mean {_shown(close[0])}?" if close else "")
 

@@ -14,7 +14,6 @@ import re
 import ssl
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
@@ -27,6 +26,7 @@ from agent import __version__
 from agent.config import Origin, Secret
 from agent.decide import Observation
 from agent.errors import Failure, Reason
+from agent.record import Record
 from agent.schedule import Rotation
 from agent.secret import Fetched, SecretValue
 from agent.status import OK, Call, Operation
@@ -94,16 +94,14 @@ _CALLER = re.compile(r"User: (arn:\S+)")
 _KEY = re.compile(r"arn:[\w-]+:kms:[^\s\"']+")
 
 
-@dataclass(frozen=True, slots=True)
-class Answer(Generic[R]):
+class Answer(Record, Generic[R]):
     """What one call came to, and the call itself, for the books."""
 
     result: R | Failure
     call: Call
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
+class Identity(Record):
     """Which source of credentials boto3's chain found; `warning` if a person should look at it."""
 
     source: str
@@ -111,8 +109,7 @@ class Identity:
     expires: float | None = None  # epoch seconds; None: never, or the source does not tell
 
 
-@dataclass(frozen=True, slots=True)
-class Caller:
+class Caller(Record):
     """Who AWS takes us for, and how many seconds this node's clock is ahead of AWS's."""
 
     arn: str

@@ -6,12 +6,12 @@ Pure: each pass's `SyncResult` makes the next `Status` from the one before.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from agent.config import Config
 from agent.decide import Observation, Published, PublishedSecret
 from agent.errors import REASONS, Failure, Reason
+from agent.record import Record, field, replace
 
 Operation = Literal["DescribeSecret", "GetSecretValue"]
 OPERATIONS: tuple[Operation, ...] = ("DescribeSecret", "GetSecretValue")
@@ -20,8 +20,7 @@ OUTCOMES: tuple[Outcome, ...] = ("success", "noop", "error")
 OK = "OK"  # the code of a call that AWS answered well
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(Record):
     """One call to AWS: its operation, the code that it ended with (OK or AWS's error code), its seconds."""
 
     operation: Operation
@@ -29,8 +28,7 @@ class Call:
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
-class Delivery:
+class Delivery(Record):
     """One attempt to tell a target of `generation`; `message` says what was done or why it was refused.
 
     `seconds` is the time from publish to acceptance, None while refused.
@@ -43,8 +41,7 @@ class Delivery:
     seconds: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class SyncResult:
+class SyncResult(Record):
     """What one pass found and did. Times are epoch seconds.
 
     `published` is what stands after it. `changed` and `dropped` name the secrets that the new generation changed or
@@ -84,8 +81,7 @@ class SyncResult:
         return "success" if done else "noop"
 
 
-@dataclass(frozen=True, slots=True)
-class Histogram:
+class Histogram(Record):
     """Observations counted in buckets. `bounds` are upper limits, ascending; `counts` has one more, for +Inf."""
 
     bounds: tuple[float, ...]
@@ -103,8 +99,7 @@ class Histogram:
         return Histogram(self.bounds, counts, self.total + value)
 
 
-@dataclass(frozen=True, slots=True)
-class SecretStatus:
+class SecretStatus(Record):
     """One secret of the config. Times are epoch seconds; None until the first such event.
 
     `version_id` is what is published, created at `created_at`; `version_stage` what the config asks for, None for a
@@ -129,8 +124,7 @@ class SecretStatus:
     errors: Mapping[Reason, int] = field(default_factory=lambda: dict.fromkeys(REASONS, 0))
 
 
-@dataclass(frozen=True, slots=True)
-class TargetStatus:
+class TargetStatus(Record):
     """One target of the config. `generation` is the highest that it accepted, `owed` what it has not accepted yet."""
 
     name: str
@@ -143,8 +137,7 @@ class TargetStatus:
     message: str | None = None  # of the last delivery
 
 
-@dataclass(frozen=True, slots=True)
-class Status:
+class Status(Record):
     """All that the agent tells about itself. Times are epoch seconds, but for `turns_by`.
 
     `turns_by` is on the monotonic clock: the moment by which the loop is to turn again. Later than that the agent

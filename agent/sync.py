@@ -8,7 +8,6 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from functools import partial
 
 from agent import notify, require, schedule
@@ -29,6 +28,7 @@ from agent.decide import (
 )
 from agent.errors import Failure, ProjectionError, SecretError, VolumeError
 from agent.pool import Late, Pool
+from agent.record import Record, field
 from agent.schedule import Agenda, Lesson, Now, Refusal
 from agent.secret import Fetched, ProjectedFile, project
 from agent.secrets_manager import CALL_LIMIT, SecretsManager
@@ -46,8 +46,7 @@ def pass_limit(calls: int) -> float:
     return 2 * CALL_LIMIT + calls * 0.5
 
 
-@dataclass(frozen=True, slots=True)
-class Hands:
+class Hands(Record):
     """What a pass acts with. `stopped` tells whether a stop was asked for; `now` and `dice` are clock and chance.
 
     Calls to AWS and deliveries have threads of their own: a URL that hangs takes none from AWS.
@@ -62,8 +61,7 @@ class Hands:
     deliveries: Pool = field(default_factory=lambda: Pool("notify", keeps_late=True))
 
 
-@dataclass(frozen=True, slots=True)
-class Pass:
+class Pass(Record):
     """What one pass leaves for the next: the result to report, when to do what, and the values fetched for a first
     generation that could not be made whole yet."""
 

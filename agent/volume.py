@@ -15,13 +15,13 @@ import re
 import stat
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 
 from agent import files, manifest, pins
 from agent.decide import Entry, Publication, Published, PublishedSecret
 from agent.errors import VolumeBusy, VolumeError
 from agent.manifest import Clock, FileRecord, Identity, Manifest
 from agent.pins import Pin, Pins
+from agent.record import replace
 from agent.secret import ProjectedFile
 
 DATA = "..data"

@@ -199,7 +199,7 @@ def test_credentials_in_a_url_are_refused_without_showing_them() -> None:
 )
 def test_the_fingerprint_moves_when_the_files_may_differ(edit: dict[str, Any], moves: bool) -> None:
     """A secret is fetched anew exactly when its spec would give other files."""
-    from dataclasses import replace
+    from agent.record import replace
 
     secret = parse(document(), "c.yaml").secrets[0]
     assert (replace(secret, **edit).fingerprint != secret.fingerprint) is moves

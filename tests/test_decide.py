@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import pytest
 
@@ -24,6 +25,7 @@ from agent.decide import (
     to_describe,
 )
 from agent.errors import REASONS, Failure
+from agent.record import replace
 from agent.schedule import Refusal, Rotation
 from tests.words import fetched, projected, secret, target
 
@@ -331,7 +333,7 @@ _EVENTS = (
 
 def after(before: World, event: str) -> World:
     """The world one event later."""
-    world = replace(before, aws=dict(before.aws), down=set(before.down), told=list(before.told))
+    world = dataclasses.replace(before, aws=dict(before.aws), down=set(before.down), told=list(before.told))
     if event.startswith("rotate"):
         for name in ("db", "api") if event.endswith("both") else (event.split()[1],):
             world.aws[name] += 1

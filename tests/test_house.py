@@ -11,6 +11,7 @@ HOME = Path(__file__).parent.parent / "agent"
 
 WORDS = {
     "__init__",
+    "record",
     "errors",
     "document",
     "reading",

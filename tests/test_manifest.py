@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -11,6 +10,7 @@ from hypothesis import strategies as st
 
 from agent.decide import PublishedSecret
 from agent.manifest import HIGHEST, Clock, FileRecord, Identity, Manifest, dump, dump_accepted, load, load_accepted
+from agent.record import replace
 
 SECRET = PublishedSecret("v1", ("AWSCURRENT",), "f", 7, 1000.0, None, None)
 OLDER = replace(SECRET, changed=3, visible_since=50.0)

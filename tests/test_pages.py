@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from dataclasses import replace
 
 import pytest
 
 from agent import pages, status
 from agent.errors import Failure
+from agent.record import replace
 from agent.server import Page
 from tests.test_status import BEGIN, CONFIG, published, result
 from tests.test_telemetry import GOOD

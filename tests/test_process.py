@@ -175,7 +175,7 @@ def test_without_a_pidfd_the_start_time_holds_the_identity(children: Children) -
     process.Held(seen, None).send("SIGHUP")
     assert child.stdout is not None
     assert child.stdout.readline() == "heard\n"
-    from dataclasses import replace
+    from agent.record import replace
 
     with pytest.raises(ProcessRefused, match="ended before"):
         process.Held(replace(seen, started=seen.started - 1), None).send("SIGHUP")

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 
 import pytest
 
 from agent import page, report, status
 from agent.decide import Observation
 from agent.errors import Failure
+from agent.record import replace
 from agent.schedule import Rotation
 from agent.status import Delivery
 from tests.test_status import BEGIN, published, result

@@ -5,12 +5,12 @@ from __future__ import annotations
 import itertools
 import random
 from collections.abc import Iterator
-from dataclasses import replace
 
 import pytest
 
 from agent import schedule
 from agent.config import Config
+from agent.record import replace
 from agent.schedule import BACKOFF_AT_MOST, FAST_AT_MOST, JITTER, Agenda, Lesson, Now, Rotation
 from tests.words import config, secret, target
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,6 +9,7 @@ import pytest
 from agent import status
 from agent.decide import Observation, Published, PublishedSecret
 from agent.errors import Failure
+from agent.record import replace
 from agent.schedule import Rotation
 from agent.status import OK, Call, Delivery, Histogram, SyncResult
 from tests.words import config, secret, target

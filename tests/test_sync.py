@@ -8,7 +8,6 @@ import resource
 import threading
 import uuid
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ import pytest
 from agent import schedule
 from agent.config import Config, Origin, Target, Touch
 from agent.pool import Pool
+from agent.record import replace
 from agent.schedule import Now
 from agent.secrets_manager import SecretsManager
 from agent.status import SyncResult
