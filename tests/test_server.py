@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import http.client
+import os
+import resource
 import socket
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from agent import server as module
 from agent.errors import StartError
 from agent.server import AT_ONCE, Page, Server, serve
 
@@ -30,6 +37,12 @@ def ask(server: Server, path: str, method: str = "GET") -> tuple[int, bytes, dic
         return answer.status, answer.read(), dict(answer.getheaders())
     finally:
         connection.close()
+
+
+def thread() -> threading.Thread:
+    """The one that serves."""
+    (found,) = [thread for thread in threading.enumerate() if thread.name == "http"]
+    return found
 
 
 def test_pages_by_path_and_nothing_else(server: Server) -> None:
@@ -158,3 +171,122 @@ def test_all_addresses_means_both_families() -> None:
     server = serve("::", 0, PAGES)
     assert ask(server, "/ok")[0] == 200
     server.close()
+
+
+def test_a_head_or_body_that_comes_late_takes_no_answer_away(server: Server) -> None:
+    """What the client goes on sending is no reason to reset the connection, on which it did not read the answer yet."""
+    for head, status in ((b"POST /ok HTTP/1.1\r\nContent-Length: 1000000\r\n\r\n", b"405"), (b"GET /", b"431")):
+        with socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection:
+            connection.sendall(head)
+            for _ in range(10):
+                connection.sendall(b"x" * 100_000)
+            answer = connection.makefile("rb").read()
+        assert answer.split(b" ")[1] == status and answer.count(b"HTTP/1.1") == 1
+
+
+def test_an_answer_larger_than_the_kernel_takes_is_whole_and_so_are_the_next() -> None:
+    """Also the last one, after which the connection ends."""
+    large = os.urandom(1 << 20) * 8
+    server = serve("127.0.0.1", 0, {"/large": lambda: Page(200, "text/plain", large), **PAGES})
+    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection:
+        connection.sendall(b"GET /large HTTP/1.1\r\n\r\nGET /ok HTTP/1.1\r\n\r\nGET /large HTTP/1.0\r\n\r\n")
+        answer = connection.makefile("rb").read()
+    server.close()
+    parts = [part.partition(b"\r\n\r\n")[2] for part in answer.split(b"HTTP/1.1 200 OK\r\n")[1:]]
+    assert parts == [large, b"fine\n", large]
+
+
+def test_who_does_not_ask_in_time_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither a byte now and then nor an answer that is not read gains time; a whole request does."""
+    monkeypatch.setattr(module, "CONNECTION_TIMEOUT", 1.0)
+    server = serve("127.0.0.1", 0, {"/large": lambda: Page(200, "text/plain", b"x" * (16 << 20)), **PAGES})
+    began = time.monotonic()
+    idle, drips, stalls = (socket.create_connection(("127.0.0.1", server.port), timeout=10) for _ in range(3))
+    stalls.sendall(b"GET /large HTTP/1.1\r\nConnection: close\r\n\r\n")
+    busy = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)
+    busy.connect()
+    busy.auto_open = 0  # or it would quietly connect again
+    dropped = False
+    drips.settimeout(0.02)
+    while not dropped or time.monotonic() < began + 1.2:
+        busy.request("GET", "/ok")
+        assert busy.getresponse().read() == b"fine\n"
+        try:
+            drips.sendall(b"x")
+            dropped = drips.recv(1) == b""
+        except TimeoutError:
+            assert time.monotonic() < began + 10
+        except ConnectionError:
+            dropped = True
+    assert idle.recv(1) == b""
+    assert len(stalls.makefile("rb").read()) < 16 << 20
+    for connection in (idle, drips, stalls, busy):
+        connection.close()
+    server.close()
+
+
+def test_with_nothing_open_nothing_wakes_the_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No deadline is left behind by a connection that was dropped."""
+    monkeypatch.setattr(module, "CONNECTION_TIMEOUT", 0.01)
+    server = serve("127.0.0.1", 0, PAGES)
+    status = Path(f"/proc/self/task/{thread().native_id}/status")
+
+    def woken() -> int:
+        return int(status.read_text().partition("\nvoluntary_ctxt_switches:")[2].split()[0])
+
+    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection:
+        assert connection.recv(1) == b""
+        before = woken()
+    threading.Event().wait(0.3)  # thirty deadlines
+    assert woken() - before < 10
+    server.close()
+
+
+def test_without_descriptors_clients_wait_and_are_served_when_there_are_some_again(server: Server) -> None:
+    """The thread neither ends nor runs in circles."""
+    clock = time.pthread_getcpuclockid(thread().ident or 0)
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with socket.socket() as client:
+        free = os.dup(client.fileno())
+        os.close(free)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (free, limits[1]))
+        try:
+            before = time.clock_gettime(clock)
+            client.connect(("127.0.0.1", server.port))
+            client.sendall(b"GET /ok HTTP/1.0\r\n\r\n")
+            client.settimeout(0.5)
+            with pytest.raises(TimeoutError):
+                client.recv(1)
+            used = time.clock_gettime(clock) - before
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        client.settimeout(10)
+        assert client.recv(15) == b"HTTP/1.1 200 OK"
+    assert used < 0.1
+    assert ask(server, "/ok")[0] == 200
+
+
+def test_what_breaks_on_one_connection_ends_it_and_no_other() -> None:
+    """Neither a page that cannot be sent nor a log that fails ends the thread."""
+    reported: list[Exception] = []
+
+    def report(error: Exception) -> None:
+        reported.append(error)
+        raise ValueError("canary")
+
+    pages = {"/unsent": lambda: Page(999, "text/plain", b""), "/broken": lambda: Page(1 // 0, "", b""), **PAGES}
+    server = serve("127.0.0.1", 0, pages, report)
+    for path, told in (("/unsent", 1), ("/broken", 3)):
+        with pytest.raises(http.client.RemoteDisconnected):
+            ask(server, path)
+        assert len(reported) == told
+        assert ask(server, "/ok")[0] == 200
+    server.close()
+
+
+def test_serving_takes_no_asyncio() -> None:
+    """It would cost each pod 2.5 MiB."""
+    code = (
+        "import sys; from agent.server import serve; serve('127.0.0.1', 0, {}).close(); print('asyncio' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
