@@ -122,8 +122,7 @@ class _Loop:
                 self._drop(connection)
             # 4. Accept last: there may be room now, and who makes room is not among those that were ready.
             if self._accept_again is not None and self._accept_again <= now:
-                self._accept_again = None
-                self._selector.register(self.listening, EVENT_READ)
+                self._listen_again(now)
             if self.listening in ready:
                 self._accept_all()
         for connection in list(self._connections):
@@ -159,6 +158,13 @@ class _Loop:
             self._connections[connection] = None
             if len(self._connections) > AT_ONCE:
                 self._drop(next(iter(self._connections)))
+
+    def _listen_again(self, now: float) -> None:
+        try:
+            self._selector.register(self.listening, EVENT_READ)
+            self._accept_again = None
+        except OSError:  # still no memory
+            self._accept_again = now + _ACCEPT_PAUSE
 
     def _proceed(self, connection: _Connection) -> None:
         """Let it read, answer and write; whatever goes wrong in that ends this connection and no other."""

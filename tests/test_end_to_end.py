@@ -87,7 +87,7 @@ def test_a_rotation_reaches_file_and_app_once_and_does_not_come_back(pod: Pod, a
         pod.rotate("db", "pw-3")
         assert app.line() == "hup pw-3"
         agent.event("notified", generation=3)
-        assert agent.metrics()['notifications_total{result="accepted",target="app"}'] == 2
+        until(lambda: agent.metrics()['notifications_total{result="accepted",target="app"}'] == 2)
         assert agent.metrics()['notification_pending{target="app"}'] == 0
         assert agent.stop() == 0
     assert app.drain() == []
@@ -116,7 +116,7 @@ def test_an_owed_signal_survives_kill_nine(pod: Pod, app: App) -> None:
         (pod.home / "app.pid").write_text("")
         pod.rotate("db", "pw-2")
         agent.event("notification refused")
-        assert agent.metrics()['notification_pending{target="app"}'] == 1
+        until(lambda: agent.metrics()['notification_pending{target="app"}'] == 1)
         agent.process.kill()
     (pod.home / "app.pid").write_text(pid)
     with running("run", config) as agent:
