@@ -53,7 +53,7 @@ def main(site: Path, agent: Path, out: Path) -> None:
     if _endpoints(packages) != before:
         raise SystemExit("the pruning moved an endpoint of AWS; look at SERVICES and ENDPOINTS")
     shutil.copytree(agent, out / "agent" / home.relative_to("/") / "agent")
-    _command(out / "agent")
+    _command(out / "agent", home)
     python = out / "python"
     _interpreter(python)
     _system(python)
@@ -63,10 +63,15 @@ def main(site: Path, agent: Path, out: Path) -> None:
         compileall.compile_dir(
             tree,
             quiet=1,
+            legacy=True,  # beside the source, where it is imported without one
             stripdir=str(tree),
-            optimize=2,  # without docstrings, as `freshmount` runs it: 1.9 MiB less in every pod
-            invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH,
+            prependdir="/",  # tracebacks name the source as the image would have it
+            optimize=2,  # without docstrings: 1.9 MiB less in every pod
+            invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH,  # no time in it: each build is equal
         )
+        for source in tree.rglob("*.py"):  # bytecode alone: 3 ms less a start, which would look for each source
+            if source.with_suffix(".pyc").exists():
+                source.unlink()
 
 
 def _prune_botocore(packages: Path) -> None:
@@ -120,10 +125,20 @@ for partition in session.get_available_partitions():
     return found
 
 
-def _command(root: Path) -> None:
+def _command(root: Path, home: Path) -> None:
+    """Without `site` (-S), which takes 1.7 ms to find the one directory that is named here."""
     command = root / "usr/local/bin/freshmount"
     command.parent.mkdir(parents=True)
-    command.write_text(f"#!{os.path.realpath(sys.executable)} -IBOO\nfrom agent.cli import entry\n\nentry()\n")
+    command.write_text(
+        f"""#!{os.path.realpath(sys.executable)} -ISOO
+import sys
+
+sys.path.append({str(home)!r})
+from agent.cli import entry
+
+entry()
+"""
+    )
     command.chmod(0o755)
 
 

@@ -226,6 +226,17 @@ def test_there_is_nothing_to_run_but_the_agent(program: str) -> None:
     assert done.returncode in (126, 127), done.stderr
 
 
+def test_it_holds_bytecode_alone_which_names_its_source() -> None:
+    """No Python source is left, and tracebacks name it all the same."""
+    script = """if True:
+        import agent.cli, pathlib
+        print(agent.cli.main.__code__.co_filename == agent.cli.__file__.removesuffix("c"))
+        print([str(path) for path in pathlib.Path("/usr").rglob("*.py")])
+    """
+    said = engine("run", "--rm", *LOCKED, "--entrypoint=python3.13", IMAGE, "-I", "-c", script).stdout
+    assert said.split() == ["True", "[]"]
+
+
 def test_what_the_image_says_of_itself() -> None:
     """A numeric uid for runAsNonRoot, the command in vector form, the port, the OCI labels."""
     (found,) = json.loads(engine("image", "inspect", IMAGE).stdout)
