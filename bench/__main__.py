@@ -17,7 +17,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="bench", description=__doc__)
     parser.add_argument("figure", nargs="*", help=f"of {', '.join(figures.ALL)}; default: all")
     parser.add_argument(
-        "--root", type=Path, help="a root file system made by bench/image.sh; default: this interpreter"
+        "--root", type=Path, help="the root file systems made by bench/image.sh; default: this interpreter"
     )
     parser.add_argument("--pairs", type=int, default=15, help="runs of each of two that are compared (default: 15)")
     parser.add_argument(

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Run `python -m bench` with the rest of the arguments on the image's interpreter and files: the image named by IMAGE (default:
-# freshmount:<version>), laid out in the user's cache, with the naive stack's packages, unpruned, beside it. Needs root.
-# The mounts are of a namespace of their own and end with it.
+# Run `python -m bench` with the rest of the arguments on the files of the image named by IMAGE (default:
+# freshmount:<version>), and the naive stack on those of the base with its packages, unpruned, as one would ship it.
+# Both are laid out in the user's cache. Needs root. The mounts are of a namespace of their own and end with it.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 # shellcheck source=image/engine.sh
@@ -10,28 +10,38 @@ cd "$(dirname "$0")/.."
 
 version=$(sed -n 's/^__version__ = "\(.*\)"/\1/p' agent/__init__.py)
 image=${IMAGE:-freshmount:$version}
+base=python:3.13-slim
 python=${PYTHON:-python3}
-root=${XDG_CACHE_HOME:-$HOME/.cache}/freshmount/bench/root
-id=$("$ENGINE" image inspect --format '{{.Id}}' "$image")
-if [ "$(cat "$root.id" 2>/dev/null)" != "$id" ]; then
-  rm -rf "$root" && mkdir -p "$root"
-  container=$("$ENGINE" create "$image")
-  "$ENGINE" export "$container" | tar -x -C "$root"
+root=${XDG_CACHE_HOME:-$HOME/.cache}/freshmount/bench
+
+lay_out() {
+  mkdir -p "$2/bench" "$2/proc" "$2/dev"
+  container=$("$ENGINE" create "$1" none)
+  "$ENGINE" export "$container" | tar -x -C "$2"
   "$ENGINE" rm "$container" >/dev/null
-  mkdir -p "$root/bench" "$root/proc" "$root/dev" "$root/naive"
-  machine=$(uname -m)
-  "$python" -m pip install --quiet --disable-pip-version-check --root-user-action ignore --no-deps --no-compile --no-index \
-    --find-links image/wheels --only-binary :all: --implementation cp --python-version 3.13 \
-    --platform "manylinux2014_$machine" --platform "manylinux_2_28_$machine" --target "$root/naive" \
-    --requirement requirements.lock
-  # The image has bytecode for -OO only, with which the agent runs; the naive stack gets its own, of the library too.
-  stdlib=$(chroot "$root" /usr/local/bin/python3.13 -IBOO -c 'import sysconfig; print(sysconfig.get_path("stdlib"))')
-  chroot "$root" /usr/local/bin/python3.13 -IBOO -m compileall -q -o 0 /naive "$stdlib"
-  echo "$id" >"$root.id"
+}
+
+image/base.sh "$base"
+ids=$("$ENGINE" image inspect --format '{{.Id}}' "$image" "$base")
+if [ "$(cat "$root/ids" 2>/dev/null)" != "$ids" ]; then
+  rm -rf "$root"
+  lay_out "$image" "$root/image"
+  lay_out "$base" "$root/base"
+  cp -r image/wheels requirements.lock "$root/base/tmp/"
+  chroot "$root/base" python3.13 -m pip --isolated install --quiet --disable-pip-version-check \
+    --root-user-action ignore --no-deps --no-index --find-links /tmp/wheels --requirement /tmp/requirements.lock \
+    --target /naive
+  # python:3.13-slim comes without its library's bytecode, which each start would compile anew.
+  chroot "$root/base" python3.13 -c \
+    'import compileall, sysconfig; compileall.compile_dir(sysconfig.get_path("stdlib"), quiet=1)'
+  echo "$ids" >"$root/ids"
 fi
-cp bench/naive.py "$root/naive/"
+cp bench/naive.py "$root/base/naive/"
 export root python
 # shellcheck disable=SC2016
 exec unshare --mount --propagation private bash -c '
-  mount -t proc proc "$root/proc" && mount --bind /dev "$root/dev" && mount -t tmpfs tmpfs "$root/bench" &&
+  mount -t tmpfs tmpfs "$root/image/bench" && mount --bind "$root/image/bench" "$root/base/bench" &&
+  for each in "$root/image" "$root/base"; do
+    mount -t proc proc "$each/proc" && mount --bind /dev "$each/dev" || exit
+  done
   exec "$python" -m bench --root "$root" "$@"' bench "$@"

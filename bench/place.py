@@ -33,19 +33,19 @@ class Place:
 
 @contextmanager
 def placed(root: Path | None) -> Iterator[Place]:
-    """This environment, or with `root` the image's files there, of which bench/image.sh makes a root file system."""
-    with tempfile.TemporaryDirectory(dir=root / "bench" if root else SHARED_MEMORY) as made:
+    """This environment, or with `root` the two root file systems that bench/image.sh makes there."""
+    with tempfile.TemporaryDirectory(dir=root / "image" / "bench" if root else SHARED_MEMORY) as made:
         home = Path(made)
         if root is None:
             python = [sys.executable]
             yield Place(home, home, [*python, "-m", "agent"], [*python, str(HERE / "naive.py")], python)
         else:
             chroot = shutil.which("chroot") or "/usr/sbin/chroot"
-            python = [chroot, str(root), "/usr/local/bin/python3.13"]
+            image, base = ([chroot, str(root / name)] for name in ("image", "base"))
             yield Place(
                 home,
                 Path("/bench") / home.name,
-                [chroot, str(root), "/usr/local/bin/freshmount"],
-                [*python, "-EsB", "/naive/naive.py"],  # not -I: its packages lie beside it
-                [*python, "-IBOO"],
+                [*image, "/usr/local/bin/freshmount"],
+                [*base, "python3.13", "-EB", "/naive/naive.py"],  # -E: PYTHONPATH is this repository's
+                [*image, "/usr/local/bin/python3.13", "-IOO"],
             )
