@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import gc
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from types import SimpleNamespace
+from typing import TYPE_CHECKING
 
 from agent import __version__
 from agent.errors import ConfigError, FreshmountError
+
+if TYPE_CHECKING:
+    import argparse
 
 DEFAULT_CONFIG = "/etc/freshmount/config.yaml"
 DEFAULT_TERMINATION_LOG = "/dev/termination-log"
@@ -21,9 +25,7 @@ _TERMINATION_LIMIT = 4096  # bytes that kubelet reads of it
 
 def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     """Run one command; return the exit code. Usage errors leave through SystemExit(2), as argparse does."""
-    parser = _parser(environ)
-    args = parser.parse_args(argv)
-    _refuse_wrong_environment(parser, args)
+    args = _without_options(argv, environ) or _parsed(argv, environ)
     try:
         return int(args.command(args))
     except ConfigError as error:
@@ -54,7 +56,41 @@ def entry() -> None:
     os._exit(code)
 
 
+def _defaults(environ: Mapping[str, str]) -> dict[str, str | None]:
+    return {
+        "config": environ.get("FRESHMOUNT_CONFIG", DEFAULT_CONFIG),
+        "log_format": environ.get("FRESHMOUNT_LOG_FORMAT"),
+        "log_level": environ.get("FRESHMOUNT_LOG_LEVEL", "info"),
+    }
+
+
+def _without_options(argv: Sequence[str], environ: Mapping[str, str]) -> SimpleNamespace | None:
+    """What `init` and `run` come to when nothing is to be parsed, as in a pod; argparse costs such a start 6 ms."""
+    command = {"init": _init, "run": _run}.get(argv[0]) if len(argv) == 1 else None
+    args = SimpleNamespace(command=command, **_defaults(environ))
+    return args if command and not _wrong_environment(args) else None
+
+
+def _parsed(argv: Sequence[str], environ: Mapping[str, str]) -> argparse.Namespace:
+    parser = _parser(environ)
+    args = parser.parse_args(argv)
+    if wrong := _wrong_environment(args):
+        parser.error(wrong)
+    return args
+
+
+def _wrong_environment(args: argparse.Namespace | SimpleNamespace) -> str | None:
+    """argparse holds options against their choices, but not the defaults that came from the environment."""
+    for name, known in (("log_format", (None, *_FORMATS)), ("log_level", _LEVELS)):
+        given = getattr(args, name, known[0])
+        if given not in known:
+            return f"FRESHMOUNT_{name.upper()} is {given!r}; known are {', '.join(filter(None, known))}"
+    return None
+
+
 def _parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
+    import argparse
+
     parser = argparse.ArgumentParser(
         prog="freshmount", description="Keeps the secret files of a Kubernetes pod fresh.", allow_abbrev=False
     )
@@ -62,21 +98,19 @@ def _parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
     common = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     common.add_argument(
         "--config",
-        default=environ.get("FRESHMOUNT_CONFIG", DEFAULT_CONFIG),
         help="the config file (FRESHMOUNT_CONFIG; default: %(default)s)",
     )
     common.add_argument(
         "--log-format",
         choices=_FORMATS,
-        default=environ.get("FRESHMOUNT_LOG_FORMAT"),
         help="json, or console for people (FRESHMOUNT_LOG_FORMAT; default: console on a terminal, else json)",
     )
     common.add_argument(
         "--log-level",
         choices=_LEVELS,
-        default=environ.get("FRESHMOUNT_LOG_LEVEL", "info"),
         help="(FRESHMOUNT_LOG_LEVEL; default: %(default)s)",
     )
+    common.set_defaults(**_defaults(environ))
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for name, command, text in (
         ("init", _init, "fill the volume once, then exit"),
@@ -122,36 +156,28 @@ def _parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
     return parser
 
 
-def _refuse_wrong_environment(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
-    """argparse holds options against their choices, but not the defaults that came from the environment."""
-    for name, known in (("log_format", (None, *_FORMATS)), ("log_level", _LEVELS)):
-        given = getattr(args, name, known[0])
-        if given not in known:
-            parser.error(f"FRESHMOUNT_{name.upper()} is {given!r}; known are {', '.join(filter(None, known))}")
-
-
 # The commands import what they need themselves: `check` starts no boto3, and the demo's stand-in is an extra.
 
 
 @contextlib.contextmanager
-def _uncollected() -> Iterator[None]:
-    """For imports: the garbage collector finds nothing, since what they make stays. Saves 30 of 400 ms."""
+def _importing() -> Iterator[None]:
+    """For the imports of an agent. The garbage collector finds nothing, since what they make stays: 30 of 400 ms."""
     gc.disable()
     yield
     gc.freeze()
     gc.enable()
 
 
-def _init(args: argparse.Namespace) -> int:
-    with _uncollected():
+def _init(args: argparse.Namespace | SimpleNamespace) -> int:
+    with _importing():
         from agent import daemon, log
 
     log.configure(args.log_format or "auto", args.log_level)
     return daemon.init(args.config)
 
 
-def _run(args: argparse.Namespace) -> int:
-    with _uncollected():
+def _run(args: argparse.Namespace | SimpleNamespace) -> int:
+    with _importing():
         from agent import daemon, log
 
     log.configure(args.log_format or "auto", args.log_level)
@@ -179,6 +205,8 @@ def _doctor(args: argparse.Namespace) -> int:
 
 
 def _seconds(text: str) -> float:
+    import argparse
+
     from agent import pins, reading
 
     found = reading.seconds(text)
@@ -188,6 +216,8 @@ def _seconds(text: str) -> float:
 
 
 def _version_id(text: str) -> str:
+    import argparse
+
     if not 32 <= len(text) <= 64:  # so GetSecretValue's API reference
         raise argparse.ArgumentTypeError(f"{text!r} is not a version id: those have 32 to 64 characters")
     return text
@@ -206,6 +236,8 @@ def _unpin(args: argparse.Namespace) -> int:
 
 
 def _replicas(text: str) -> int:
+    import argparse
+
     if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= 1_000_000:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of pods from 1 to 1000000")
     return int(text)

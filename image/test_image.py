@@ -237,6 +237,24 @@ def test_it_holds_bytecode_alone_which_names_its_source() -> None:
     assert said.split() == ["True", "[]"]
 
 
+@pytest.mark.parametrize("command", ["init", "run"])
+def test_it_starts_without_what_it_does_not_use(command: str) -> None:
+    """All libraries are imported when a config is refused, and none of what stands in for a module was needed."""
+    script = f"""if True:
+        import os, sys
+        def told(code):
+            from agent import deferred
+            found = {{name: sys.modules.get(name) for name in deferred.DEFERRED}}
+            standing = [name for name, module in found.items() if isinstance(module, deferred.StandIn)]
+            used = [name for name, module in found.items() if module and name not in standing]
+            print(code, len(standing) > 20, used, "botocore.session" in sys.modules)
+        os._exit, sys.argv = told, ["freshmount", {command!r}]
+        exec(open("/usr/local/bin/freshmount").read())
+    """
+    said = engine("run", "--rm", *LOCKED, "--entrypoint=python3.13", IMAGE, "-ISOO", "-c", script).stdout
+    assert said == "2 True [] True\n"
+
+
 def test_what_the_image_says_of_itself() -> None:
     """A numeric uid for runAsNonRoot, the command in vector form, the port, the OCI labels."""
     (found,) = json.loads(engine("image", "inspect", IMAGE).stdout)

@@ -27,11 +27,23 @@ def test_wrong_usage_is_two(argv: tuple[str, ...]) -> None:
     assert done.returncode == 2 and "usage: freshmount" in done.stderr and done.stdout == ""
 
 
+@pytest.mark.parametrize("argv", [("run",), ("run", "--config", "x")], ids=["without options", "with options"])
 @pytest.mark.parametrize("name", ["FRESHMOUNT_LOG_FORMAT", "FRESHMOUNT_LOG_LEVEL"])
-def test_a_wrong_environment_is_wrong_usage(name: str) -> None:
+def test_a_wrong_environment_is_wrong_usage(name: str, argv: tuple[str, ...]) -> None:
     """It is named with what is known."""
-    done = run("run", env={name: "loud"})
+    done = run(*argv, env={name: "loud"})
     assert done.returncode == 2 and f"{name} is 'loud'; known are" in done.stderr
+
+
+@pytest.mark.parametrize("command", ["init", "run"])
+def test_without_options_the_environment_decides(command: str, tmp_path: Path) -> None:
+    """As in a pod, where there is nothing to parse; the same as with options, which win."""
+    (tmp_path / "bad.yaml").write_text("kind: Nothing\n")
+    env = {"FRESHMOUNT_CONFIG": str(tmp_path / "bad.yaml")}
+    done, parsed = run(command, env=env), run(command, "--config", str(tmp_path / "bad.yaml"))
+    assert (done.returncode, done.stderr) == (parsed.returncode, parsed.stderr)
+    assert done.returncode == 2 and done.stderr.startswith(f"{tmp_path}/bad.yaml:1:")
+    assert run(command, "--config", "/none", env=env).stderr.startswith("/none:1:1: cannot be read")
 
 
 def test_help_and_version_are_zero() -> None:

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 import uuid
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -165,7 +166,8 @@ def test_an_app_that_started_after_the_publish_is_left_alone(pod: Pod, app: App)
         app.process.wait()
         pod.rotate("db", "pw-2")
         agent.event("notification refused")
-        agent.pass_now()  # clocks of 10 ms cannot tell a start from a publish in the same moment
+        later_than_all = time.monotonic() + 0.05  # the agent allows its clocks 20 ms, and a start has ticks of 10
+        until(lambda: time.monotonic() > later_than_all)
         later = App(pod.volume / "db", pod.home / "app.pid")
         assert "already started" in agent.event("notified")["message"]
         agent.pass_now()

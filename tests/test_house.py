@@ -26,7 +26,7 @@ WORDS = {
 }
 HANDS = {"secrets_manager", "files", "volume", "process", "notify", "config_file", "watch", "ground", "require"}
 VOICE = {"pages", "page", "telemetry", "server", "log"}
-SPINE = {"pool", "sync", "daemon", "plan", "show", "doctor", "pin", "demo", "demo_app", "cli", "__main__"}
+SPINE = {"pool", "sync", "daemon", "plan", "show", "doctor", "pin", "demo", "demo_app", "cli", "deferred", "__main__"}
 
 IMPURE = {"boto3", "botocore", "os", "threading", "time", "structlog", "socket", "subprocess", "signal", "urllib3"}
 ONLY_IN = {
