@@ -11,11 +11,13 @@ COPY image ./image
 RUN python3 -m pip install --root-user-action ignore --no-cache-dir --no-compile --no-deps --require-hashes --only-binary :all: \
         --find-links image/wheels --target site --requirement requirements.lock
 COPY agent ./agent
-# The three trees become three layers: what changes seldom comes first. The smoke test runs in the very files of the
-# image, and without -O, which would drop its assertions.
+# The three trees become three layers: what changes seldom comes first. Packing and the smoke test run in the very files of
+# the image; the test without -O, which would drop its assertions.
 RUN python3 image/assemble.py site agent /out \
     && mkdir /smoke && cp -a /out/*/. /smoke \
-    && chroot /smoke /usr/local/bin/python3.13 -I - < image/smoke.py
+    && chroot /smoke /usr/local/bin/python3.13 -IOO - < image/pack.py \
+    && chroot /smoke /usr/local/bin/python3.13 -I - < image/smoke.py \
+    && packed=$(find /smoke -name modules.packed -printf %P) && install -D -m 644 "/smoke/$packed" "/out/agent/$packed"
 
 FROM scratch
 ARG VERSION=0.1.0

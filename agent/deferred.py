@@ -22,7 +22,7 @@ WHOLE = (
     *("ast", "asyncio", "calendar", "configparser", "inspect", "mimetypes", "textwrap", "tokenize"),
     *("botocore.monitoring", "botocore.retries.adaptive", "botocore.retryhandler", "botocore.translate"),
     *("botocore.docs", "botocore.vendored.six", "botocore.waiter"),
-    *("email.base64mime", "email.header", "email.quoprimime", "jmespath", "xml.etree.ElementPath"),
+    *("email.base64mime", "email.header", "email.quoprimime", "jmespath", "stringprep", "xml.etree.ElementPath"),
 )
 # What is taken from these is called in such cases only, or used in `isinstance`.
 BY_NAME: Taken = {
@@ -31,16 +31,26 @@ BY_NAME: Taken = {
     "getpass": {"botocore.credentials": ("getpass",)},
     "gzip": {"botocore.compress": ("GzipFile", "compress"), "botocore.loaders": ("open",)},
     "importlib.metadata": {"urllib3.http2": ("version",)},
+    "ipaddress": {
+        "botocore.utils": ("ip_address",),
+        "urllib3.util.ssl_match_hostname": ("IPv4Address", "IPv6Address"),
+    },
     "pathlib": {"botocore.utils": ("Path",), "watchdog.observers.api": ("Path",)},
     "pickle": {"structlog._output": ("PicklingError",)},
     "prometheus_client.decorator": {"prometheus_client.context_managers": ("decorate",)},
     "quopri": {"email.encoders": ("encodestring",)},
     "shutil": {"tempfile": ("rmtree",)},
     "subprocess": {"botocore.credentials": ("Popen",)},
+    "unicodedata": {"encodings.idna": ("ucd_3_2_0",)},
+    "urllib3.filepost": {
+        "urllib3": ("_TYPE_FIELDS", "encode_multipart_formdata"),
+        "urllib3._request_methods": ("_TYPE_FIELDS", "encode_multipart_formdata"),
+    },
     "watchdog.utils.patterns": {"watchdog.events": ("match_any_paths",)},
 }
-# What is taken from these is used at once, to no end: botocore writes documentation that nobody reads here, and
-# prometheus_client makes servers for which we have our own.
+# What is taken from these is used at once, to no end: botocore writes documentation that nobody reads here,
+# prometheus_client makes servers for which we have our own, structlog a configuration that ours replaces, and urllib
+# files of answers that nobody asks it for.
 SILENT: Taken = {
     "botocore.docs.docstring": {"botocore.client": ("ClientMethodDocstring", "PaginatorDocstring")},
     "botocore.docs.utils": {
@@ -51,6 +61,9 @@ SILENT: Taken = {
     },
     "http.server": {"prometheus_client.exposition": ("BaseHTTPRequestHandler",)},
     "socketserver": {"prometheus_client.exposition": ("ThreadingMixIn",)},
+    "structlog.dev": {"structlog._config": ("ConsoleRenderer", "_has_colors", "set_exc_info")},
+    "structlog.tracebacks": {"structlog.processors": ("ExceptionDictTransformer",)},
+    "tempfile": {"urllib.response": ("_TemporaryFileWrapper",)},
     "wsgiref.simple_server": {
         "prometheus_client.exposition": ("WSGIRequestHandler", "WSGIServer", "make_server"),
     },

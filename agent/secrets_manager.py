@@ -20,6 +20,7 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 import botocore.exceptions as aws
+import botocore.handlers
 import botocore.hooks
 import botocore.httpsession
 import botocore.session
@@ -61,10 +62,18 @@ class _LoadsOnce(ssl.SSLContext):
                 self._loaded = key
 
 
+_ahead: list[ssl.SSLContext] = []  # for the client that is being made, its bundle being read already
+
+
+def _context(protocol: int) -> ssl.SSLContext:
+    return _ahead.pop() if _ahead else _LoadsOnce(protocol)
+
+
 # botocore offers no way to hand in a context of one's own. Were the name to move, only the time would be lost.
-botocore.httpsession.SSLContext = _LoadsOnce  # type: ignore[attr-defined]
-# It looks at the signatures of the 300 handlers that it registers, all its own: 3 ms, and 5 for the module `inspect`.
+botocore.httpsession.SSLContext = _context  # type: ignore[attr-defined]
+# It looks at the signatures of the handlers that it registers, all its own: 3 ms, and 5 for the module `inspect`.
 botocore.hooks.accepts_kwargs = lambda _handler: True  # type: ignore[assignment, return-value]
+_ASKED = {"secretsmanager", "sts", "sso", "sso-oidc", "signin"}  # services: ours, and what credentials may come from
 
 _REASONS: dict[str, Reason] = {
     "AccessDenied": "access_denied",
@@ -99,6 +108,22 @@ _REASONS: dict[str, Reason] = {
 }
 _CALLER = re.compile(r"User: (arn:\S+)")
 _KEY = re.compile(r"arn:[\w-]+:kms:[^\s\"']+")
+
+
+def _session() -> botocore.session.Session:
+    """A session without the 100 handlers for services that are not asked: 3 ms of a start."""
+    session = botocore.session.Session(include_builtin_handlers=False)
+    events = session.get_component("event_emitter")
+    places = {
+        botocore.handlers.REGISTER_FIRST: events.register_first,
+        botocore.handlers.REGISTER_LAST: events.register_last,
+    }
+    for event, handler, *place in botocore.handlers.BUILTIN_HANDLERS:
+        service = event.split(".")[1:2]
+        if not service or service[0] in _ASKED:
+            register = places[place[0]] if place else events.register
+            register(event, handler)
+    return session
 
 
 def _read(context: ssl.SSLContext, bundle: str) -> None:
@@ -141,7 +166,10 @@ class SecretsManager:
         read_timeout: float = READ_TIMEOUT,
         attempts: int = ATTEMPTS,
     ) -> None:
-        self._session = botocore.session.Session()
+        self._session = _session()
+        # Read beside what else there is to do until the first connection: 4 ms of a start.
+        self._first = [_LoadsOnce(ssl.PROTOCOL_TLS_CLIENT)]
+        threading.Thread(target=_read, args=(*self._first, self.bundle), name="bundle", daemon=True).start()
         self._clients: dict[Origin, SecretsManagerClient | Failure] = {}
         self._config = ClientConfig(
             connect_timeout=connect_timeout,
@@ -160,6 +188,8 @@ class SecretsManager:
 
     def _client(self, origin: Origin) -> SecretsManagerClient | Failure:
         try:
+            self._session.get_credentials()  # their sources connect, too, and to others than the client does
+            _ahead[:], self._first = self._first, []
             client = self._session.create_client(
                 "secretsmanager",
                 region_name=origin.region,
@@ -170,15 +200,9 @@ class SecretsManager:
             return Failure("invalid", "no region is known; set `region:` in the config or give the secret's full ARN")
         except (aws.BotoCoreError, ValueError) as error:
             return Failure("invalid", f"no client can be made for {origin}: {_line(str(error))}")
-        self._read_ahead(client)
+        finally:
+            _ahead.clear()
         return cast("SecretsManagerClient", client)
-
-    def _read_ahead(self, client: Any) -> None:
-        """Let the client's TLS context read the bundle while the first request is put together: 4 ms of a start."""
-        if client.meta.endpoint_url.startswith("https:"):
-            with contextlib.suppress(AttributeError, KeyError):  # were a name to move, only the time would be lost
-                context = client._endpoint.http_session._manager.connection_pool_kw["ssl_context"]
-                threading.Thread(target=_read, args=(context, self.bundle), name="bundle", daemon=True).start()
 
     def observe(self, secret: Secret) -> Answer[Observation]:
         """Which version holds the wanted stage now, and what is known about coming rotations: an `Observation`.

@@ -192,6 +192,16 @@ def notice(place: Place, aside: Path, effort: Effort) -> Iterator[Row]:
         )
 
 
+def size(place: Place, aside: Path, effort: Effort) -> Iterator[Row]:
+    """The directory of packages, the agent among them, as an image has it: all files, bytecode included."""
+    script = (
+        "import os, sysconfig; home = sysconfig.get_path('purelib')\n"
+        "print(sum(os.path.getsize(os.path.join(at, name)) for at, _, names in os.walk(home) for name in names))"
+    )
+    found = subprocess.run([*place.python, "-c", script], capture_output=True, text=True, check=True)
+    yield Row("site-packages, with bytecode", f"{int(found.stdout) / 2**20:.1f} MiB")
+
+
 def _spread(values: Sequence[float], scale: float, unit: str, digits: int = 0) -> str:
     """The median, and the quartiles that half of the values lie between."""
     low, middle, high = statistics.quantiles([value * scale for value in values], n=4)
@@ -205,4 +215,5 @@ ALL: dict[str, Callable[[Place, Path, Effort], Iterator[Row]]] = {
     "steady": steady,
     "publish": publish,
     "notice": notice,
+    "size": size,
 }

@@ -40,7 +40,8 @@ NOT_IN_STDLIB = (
 # Of botocore's 440 services: the one that is asked, and those of which the credential chain may need a client.
 SERVICES = {"secretsmanager", "sts", "sso", "sso-oidc", "signin"}
 ENDPOINTS = {"secretsmanager", "sts", "portal.sso", "oidc", "signin"}  # their names in endpoints.json
-NOT_IN_PACKAGES = ("bin", "__pycache__", "tests", "testing")
+# libyaml's parser, 2 MB, is another than the one that tells where in a config a problem is.
+NOT_IN_PACKAGES = ("bin", "__pycache__", "tests", "testing", "_yaml*")
 USERS = "root:x:0:0:root:/:/nonexistent\nfreshmount:x:65532:65532:freshmount:/:/nonexistent\n"
 
 

@@ -1,0 +1,178 @@
+"""Modules and expressions from one file: what is in it comes from there, and is as it would be otherwise."""
+
+from __future__ import annotations
+
+import py_compile
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SOURCES = {
+    "ours/__init__.py": "from ours import part\nwhole = part.value + 1\n",
+    "ours/part.py": "value = 41\ndef fail(): raise ValueError\n",
+    "single.py": "import ours\nfrom ours.part import value\n",
+}
+PACK = """
+import sys
+from agent import packed
+sys.path.insert(0, sys.argv[1])
+import single
+names = [name for name in sys.modules if name.partition(".")[0] in ("ours", "single")]
+open(sys.argv[2], "wb").write(packed.pack([*names, "sys", "__main__", "agent.packed"]))
+"""
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """A directory with bytecode alone, as in the image, and `packed` with all of it."""
+    for name, text in SOURCES.items():
+        path = tmp_path / "lib" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        py_compile.compile(str(path), cfile=f"{path}c", doraise=True)
+        path.unlink()
+    python(PACK, str(tmp_path / "lib"), str(tmp_path / "packed"))
+    return tmp_path
+
+
+def python(script: str, *argv: str) -> str:
+    done = subprocess.run([sys.executable, "-c", script, *argv], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_they_come_from_the_file_alone(home: Path) -> None:
+    """The directory is not looked at: it is gone, and not on the path either."""
+    (home / "lib").rename(home / "gone")
+    out = python(
+        "import sys\n"
+        "from agent import packed\n"
+        "packed.install(sys.argv[1])\n"
+        "import single\n"
+        "print(single.value, single.ours.whole, sorted(single.ours.__dict__.keys() & {'part', 'whole'}))",
+        str(home / "packed"),
+    )
+    assert out == "41 42 ['part', 'whole']\n"
+
+
+def test_they_are_as_they_would_be_otherwise(home: Path) -> None:
+    """File, package, path and the place of an error: data beside a package is found, and tracebacks name the source."""
+    script = (
+        "import sys, traceback\n"
+        "from agent import packed\n"
+        "{install}\n"
+        "sys.path.insert(0, sys.argv[1])\n"
+        "import single, ours.part\n"
+        "for module in (single, ours, ours.part):\n"
+        "    spec = module.__spec__\n"
+        "    print(module.__name__, module.__file__, module.__package__, getattr(module, '__path__', None))\n"
+        "    print(spec.name, spec.origin, spec.has_location, spec.parent, spec.submodule_search_locations)\n"
+        "try: ours.part.fail()\n"
+        "except ValueError as error: print(traceback.extract_tb(error.__traceback__)[-1])"
+    )
+    install = "packed.install(sys.argv[2])"
+    argv = str(home / "lib"), str(home / "packed")
+    packed, plain = (python(script.format(install=text), *argv) for text in (install, ""))
+    assert packed == plain
+    assert f"{home}/lib/ours/part.py, line 2 in fail" in packed
+
+
+def test_what_is_not_in_it_is_imported_as_ever(home: Path) -> None:
+    """Sources, built-in and frozen modules are not packed, and one that is nowhere is not found."""
+    out = python(
+        "import sys\n"
+        "from agent import packed\n"
+        "packed.install(sys.argv[1])\n"
+        "import colorsys\n"
+        "print(colorsys.__spec__.loader.__class__.__name__)\n"
+        "print(*sorted(next(each for each in sys.meta_path if type(each) is packed._Finder)._places))\n"
+        "try: import nowhere\n"
+        "except ModuleNotFoundError as error: print(error)",
+        str(home / "packed"),
+    )
+    assert out.splitlines()[0] == "SourceFileLoader"
+    assert out.splitlines()[1] == "ours ours.part single"
+    assert out.splitlines()[2] == "No module named 'nowhere'"
+
+
+def test_without_the_file_nothing_changes(tmp_path: Path) -> None:
+    """As in every installation but the image's."""
+    python(
+        "import sys\n"
+        "from agent import packed\n"
+        "before = list(sys.meta_path)\n"
+        "packed.install(sys.argv[1])\n"
+        "packed.install()\n"
+        "assert sys.meta_path == before",
+        str(tmp_path / "none"),
+    )
+
+
+def test_the_same_modules_make_the_same_file(home: Path) -> None:
+    """So that two builds of the image are equal."""
+    python(PACK, str(home / "lib"), str(home / "again"))
+    assert (home / "again").read_bytes() == (home / "packed").read_bytes()
+
+
+EXPRESSIONS = [
+    ("(?P<year>[0-9]{4})-(?P<month>[0-9]{2})", 0),
+    ("[^\\x09\\x0a\\x20-\\x7e\\xa0-\\ud7ff\\U00010000-\\U0010ffff]", 0),
+    (b"(a|b)+?(?<=x)$", 0),
+    ("stra\u00dfe|\u0130", 2),
+    ("(?x) a # comment", 0),
+    ("(?i:a)b", 8 | 16),
+]
+
+
+def test_expressions_are_as_the_compiler_makes_them(home: Path) -> None:
+    """Equal, by the engine's own comparison of its code; those that are not in the file are compiled."""
+    python(
+        f"""
+import re, sys
+from agent import packed
+for pattern, flags in {EXPRESSIONS!r}:
+    re.compile(pattern, flags)
+open(sys.argv[1], "wb").write(packed.pack([]))
+""",
+        str(home / "packed"),
+    )
+    out = python(
+        f"""
+import re, sys
+from agent import packed
+parsed, parse, compile_anew = [], re._parser.parse, re._compiler.compile
+re._parser.parse = lambda *given: (parsed.append(given[0]), parse(*given))[1]
+packed.install(sys.argv[1])
+for pattern, flags in {EXPRESSIONS!r}:
+    found = re._compiler.compile(pattern, flags)
+    assert parsed == [], parsed
+    anew = compile_anew(pattern, flags)
+    assert found == anew and (found.groups, found.groupindex) == (anew.groups, anew.groupindex)
+    assert found != compile_anew(pattern, flags ^ re.DOTALL)
+    parsed.clear()
+print(re.compile("(?P<year>[0-9]{{4}})-(?P<month>[0-9]{{2}})").fullmatch("2026-11").groupdict(), parsed)
+print(re.search("[0-9]+ not packed", "12 not packed").span(), re.Scanner([("a+", None)]).scan("aab"), len(parsed))
+""",
+        str(home / "packed"),
+    )
+    assert out == "{'year': '2026', 'month': '11'} []\n(0, 13) ([], 'b') 2\n"
+
+
+def test_a_file_of_another_python_is_left_alone(home: Path) -> None:
+    """Its bytecode may mean something else here."""
+    content = (home / "packed").read_bytes()
+    other = content.replace(sys.version.encode(), b"9" + sys.version.encode()[1:])
+    assert other != content
+    (home / "packed").write_bytes(other)
+    python(
+        """
+import os, sys
+from agent import packed
+before = list(sys.meta_path), os.listdir("/proc/self/fd")
+packed.install(sys.argv[1])
+assert (list(sys.meta_path), os.listdir("/proc/self/fd")) == before
+""",
+        str(home / "packed"),
+    )
