@@ -167,9 +167,7 @@ class SecretsManager:
         attempts: int = ATTEMPTS,
     ) -> None:
         self._session = _session()
-        # Read beside what else there is to do until the first connection: 4 ms of a start.
-        self._first = [_LoadsOnce(ssl.PROTOCOL_TLS_CLIENT)]
-        threading.Thread(target=_read, args=(*self._first, self.bundle), name="bundle", daemon=True).start()
+        self._first = self._read_ahead()
         self._clients: dict[Origin, SecretsManagerClient | Failure] = {}
         self._config = ClientConfig(
             connect_timeout=connect_timeout,
@@ -180,6 +178,13 @@ class SecretsManager:
             user_agent_extra=f"freshmount/{__version__}",
         )
 
+    def _read_ahead(self) -> list[ssl.SSLContext]:
+        """A context for the first client, which reads its bundle beside what else there is to do: 4 ms of a start."""
+        context = _LoadsOnce(ssl.PROTOCOL_TLS_CLIENT)
+        with contextlib.suppress(aws.BotoCoreError):  # a configuration that making the client will find wrong, too
+            threading.Thread(target=_read, args=(context, self.bundle), name="bundle", daemon=True).start()
+        return [context]
+
     def prepare(self, secrets: Iterable[Secret]) -> None:
         """Make the clients that these secrets need."""
         for secret in secrets:
@@ -188,7 +193,7 @@ class SecretsManager:
 
     def _client(self, origin: Origin) -> SecretsManagerClient | Failure:
         try:
-            self._session.get_credentials()  # their sources connect, too, and to others than the client does
+            self._session.get_component("credential_provider")  # makes contexts, too, for others than AWS
             _ahead[:], self._first = self._first, []
             client = self._session.create_client(
                 "secretsmanager",

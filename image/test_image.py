@@ -237,6 +237,25 @@ def test_it_holds_bytecode_alone_which_names_its_source() -> None:
     assert said.split() == ["True", "[]"]
 
 
+def test_a_web_identity_fills_the_volume(pod: Pod) -> None:
+    """What the credential chain needs is there, though a start leaves it out: XML, and a client for STS."""
+    token = pod.config / "token"
+    token.write_text("header.claims.signature")
+    token.chmod(0o644)
+    env = {
+        "AWS_ACCESS_KEY_ID": "",
+        "AWS_SECRET_ACCESS_KEY": "",
+        "AWS_ROLE_ARN": "arn:aws:iam::123456789012:role/web",
+        "AWS_WEB_IDENTITY_TOKEN_FILE": "/etc/freshmount/token",
+        "AWS_ENDPOINT_URL_STS": pod.aws.url,
+    }
+    options = [f"--env={name}={value}" for name, value in env.items()]
+    done = pod.run("init", IMAGE, *LOCKED, *options, "--", "init", wait=True)
+    assert done.returncode == 0, done.stderr
+    assert '"identity": "web identity (IRSA)"' in done.stderr
+    assert (pod.volume / "secrets" / "db" / "password").read_text() == "pw-1"
+
+
 @pytest.mark.parametrize("command", ["init", "run"])
 def test_it_starts_without_what_it_does_not_use(command: str) -> None:
     """All libraries are imported when a config is refused, and none of what stands in for a module was needed."""

@@ -94,6 +94,56 @@ def test_a_rotation_reaches_file_and_app_once_and_does_not_come_back(pod: Pod, a
     assert app.drain() == []
 
 
+NO_KEYS = {"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""}
+
+
+def test_credentials_come_from_irsa(pod: Pod) -> None:
+    """As EKS injects them: a token for STS, which answers in XML and is asked without a signature."""
+    pod.put("db", "pw")
+    (pod.home / "token").write_text("header.claims.signature")
+    env = {
+        "AWS_ROLE_ARN": "arn:aws:iam::123456789012:role/web",  # of the account that moto puts secrets into
+        "AWS_WEB_IDENTITY_TOKEN_FILE": str(pod.home / "token"),
+        "AWS_ENDPOINT_URL_STS": pod.aws.url,
+    }
+    with running("init", pod.write(pod.secret("db", "{path: db}")), env={**NO_KEYS, **env}) as agent:
+        assert agent.event("started")["identity"] == "web identity (IRSA)"
+        assert agent.wait() == 0
+    assert pod.read("db") == "pw"
+
+
+def test_credentials_come_from_pod_identity(pod: Pod) -> None:
+    """As EKS injects them: a local address, asked with a token from a file."""
+    asked = []
+
+    class Credentials(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.headers["Authorization"])
+            expires = "2099-01-01T00:00:00Z"
+            body = {"AccessKeyId": "id", "SecretAccessKey": "key", "Token": "session", "Expiration": expires}
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(json.dumps(body).encode())
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    pod.put("db", "pw")
+    (pod.home / "token").write_text("pod-token")
+    with ThreadingHTTPServer(("127.0.0.1", 0), Credentials) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        env = {
+            "AWS_CONTAINER_CREDENTIALS_FULL_URI": f"http://127.0.0.1:{server.server_port}/v1/credentials",
+            "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE": str(pod.home / "token"),
+        }
+        with running("init", pod.write(pod.secret("db", "{path: db}")), env={**NO_KEYS, **env}) as agent:
+            assert agent.event("started")["identity"] == "EKS Pod Identity"
+            assert agent.wait() == 0
+        server.shutdown()
+    assert asked == ["pod-token"]
+    assert pod.read("db") == "pw"
+
+
 def test_run_after_init_costs_one_describe_and_changes_nothing(pod: Pod, app: App) -> None:
     """A start on a filled volume neither rewrites nor notifies, and asks one DescribeSecret per secret."""
     before = os.stat(pod.volume / "..data", follow_symlinks=False)

@@ -76,6 +76,31 @@ def test_certificates_are_read_once_and_again_when_the_bundle_changes(tmp_path: 
     assert context.cert_store_stats()["x509"] == 2
 
 
+def test_connections_that_begin_at_once_read_the_certificates_once(tmp_path: Path) -> None:
+    """The second waits for the first. A pipe gives what is in it once: who read it again would wait for ever."""
+    shipped = Path(botocore.httpsession.__file__).parent / "cacert.pem"
+    context, bundle = botocore.httpsession.create_urllib3_context(), tmp_path / "ca.pem"
+    os.mkfifo(bundle)
+    readers = [threading.Thread(target=context.load_verify_locations, args=(str(bundle),)) for _ in range(4)]
+    for reader in readers:
+        reader.start()
+    bundle.write_bytes(shipped.read_bytes())
+    for reader in readers:
+        reader.join(60)
+    assert [reader.is_alive() for reader in readers] == [False] * 4
+    assert context.cert_store_stats()["x509"] > 50
+
+
+def test_a_configuration_that_is_wrong_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the calls, with the reason; making the source itself does not raise."""
+    monkeypatch.setenv("AWS_PROFILE", "nowhere")
+    source = SecretsManager()
+    wanted = secret("db")
+    source.prepare([wanted])
+    found = source.observe(wanted).result
+    assert isinstance(found, Failure) and found.reason == "invalid" and "nowhere" in found.message
+
+
 @pytest.mark.parametrize("content", ["text é", b"\x00\xff binary"])
 def test_strings_and_binaries_by_arn_partial_arn_and_name(aws: StandIn, proxy: Proxy, name: str, content: Any) -> None:
     """However a secret is named, value and version come in one call."""
