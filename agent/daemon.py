@@ -260,6 +260,8 @@ class _Agent:
             if text is None and self.loaded.text is None:
                 return  # said when it went
             rejected = error
+        except ImportError as error:  # of what a new kind of entry needs, for want of a descriptor: not tried yet
+            text, rejected = self.loaded.text, _unreadable(self.path, error)
         self.loaded = replace(self.loaded, text=text)
         if rejected:
             self.status = status.reloaded(self.status, time.time(), success=False)
@@ -313,6 +315,10 @@ class _Agent:
         reasons = [result.trouble] if result.trouble else reasons
         within = f"no complete generation within startup.timeout of {self.loaded.config.startup_timeout:g} s"
         return "; ".join([within, *reasons])
+
+
+def _unreadable(path: str, error: ImportError) -> ConfigError:
+    return ConfigError(path, (Problem(1, 1, f"cannot be read now: {error}; tried again"),))
 
 
 def _refuse_fixed(path: str, before: Config, after: Config) -> None:

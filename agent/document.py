@@ -7,6 +7,7 @@ look like.
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable
 
 import yaml
@@ -130,7 +131,5 @@ def suggestion(word: str, known: Iterable[str]) -> str:
     """`; did you mean 'X'?` for the closest known word, or nothing."""
     known = list(known)
     folded = {candidate.lower(): candidate for candidate in known}
-    import difflib  # for errors only
-
     close = difflib.get_close_matches(word.lower(), folded, n=1)
     return f"; did you mean {folded[close[0]]!r}?" if close else ""

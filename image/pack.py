@@ -6,7 +6,9 @@ deferred.install()
 
 import sys  # noqa: E402
 
-from agent import cli, daemon, log, pages, report, server, telemetry, watch  # noqa: E402, F401 as `run` does in time
+from agent import cli, daemon, log, page, pages, report, server, telemetry, watch  # noqa: E402, F401 as `run` does in time
+
+deferred.real("jmespath")  # a changed config may have the first expression when there is no descriptor left to read it
 
 with open(packed.FILE, "wb") as handle:
     handle.write(packed.pack(name for name, module in sys.modules.items() if not isinstance(module, deferred.StandIn)))

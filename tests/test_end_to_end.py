@@ -94,6 +94,33 @@ def test_a_rotation_reaches_file_and_app_once_and_does_not_come_back(pod: Pod, a
     assert app.drain() == []
 
 
+def test_a_config_that_cannot_be_understood_for_want_of_a_descriptor_is_tried_again(pod: Pod) -> None:
+    """Without another change of it: what an expression needs is imported with the first one, and may not be had."""
+    pod.put("db", '{"password": "pw"}')
+    (pod.home / "exhausted").touch()
+    (pod.home / "sitecustomize.py").write_text(
+        f"""
+import os, sys
+class Exhausted:
+    @staticmethod
+    def find_spec(name, *_):
+        if name == "jmespath" and os.path.exists("{pod.home}/exhausted"):
+            raise ImportError("Too many open files")
+sys.meta_path.insert(0, Exhausted)
+"""
+    )
+    with running("run", pod.write(pod.secret("db", "{path: db}")), env={"PYTHONPATH": str(pod.home)}) as agent:
+        agent.ready()
+        pod.write(pod.secret("db", "{path: db, jmesPath: password}"))
+        agent.event("config rejected, the earlier one stays in force")
+        assert "cannot be read now: Too many open files; tried again" in agent.lines[-1]
+        assert pod.read("db") == '{"password": "pw"}'
+        (pod.home / "exhausted").unlink()
+        agent.event("config reloaded")
+        until(lambda: pod.read("db") == "pw")
+        assert agent.stop() == 0
+
+
 NO_KEYS = {"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""}
 
 
