@@ -257,8 +257,8 @@ def test_a_web_identity_fills_the_volume(pod: Pod) -> None:
 
 
 @pytest.mark.parametrize("command", ["init", "run"])
-def test_it_starts_without_what_it_does_not_use(command: str) -> None:
-    """All libraries are imported when a config is refused, and none of what stands in for a module was needed."""
+def test_it_starts_from_one_file_and_without_what_it_does_not_use(command: str) -> None:
+    """All libraries are imported when a config is refused; no module that a stand-in stands for is among them."""
     script = f"""if True:
         import os, sys
         def told(code):
@@ -267,11 +267,14 @@ def test_it_starts_without_what_it_does_not_use(command: str) -> None:
             standing = [name for name, module in found.items() if isinstance(module, deferred.StandIn)]
             used = [name for name, module in found.items() if module and name not in standing]
             print(code, len(standing) > 20, used, "botocore.session" in sys.modules)
-        os._exit, sys.argv = told, ["freshmount", {command!r}]
+            loaders = {{name: type(module.__loader__).__name__ for name, module in sys.modules.items()}}
+            alone = {{name for name, loader in loaders.items() if loader == "SourcelessFileLoader"}}
+            print(*sorted(alone - before))
+        os._exit, sys.argv, before = told, ["freshmount", {command!r}], set(sys.modules)
         exec(open("/usr/local/bin/freshmount").read())
     """
     said = engine("run", "--rm", *LOCKED, "--entrypoint=python3.13", IMAGE, "-ISOO", "-c", script).stdout
-    assert said == "2 True [] True\n"
+    assert said == "2 True [] True\n__future__ agent agent.__main__ agent.packed importlib\n"
 
 
 def test_what_the_image_says_of_itself() -> None:
