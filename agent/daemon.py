@@ -260,7 +260,7 @@ class _Agent:
             if text is None and self.loaded.text is None:
                 return  # said when it went
             rejected = error
-        except ImportError as error:  # of what a new kind of entry needs, for want of a descriptor: not tried yet
+        except (ImportError, OSError) as error:  # what a new kind of entry needs cannot be imported now: not tried yet
             text, rejected = self.loaded.text, _unreadable(self.path, error)
         self.loaded = replace(self.loaded, text=text)
         if rejected:
@@ -317,7 +317,7 @@ class _Agent:
         return "; ".join([within, *reasons])
 
 
-def _unreadable(path: str, error: ImportError) -> ConfigError:
+def _unreadable(path: str, error: ImportError | OSError) -> ConfigError:
     return ConfigError(path, (Problem(1, 1, f"cannot be read now: {error}; tried again"),))
 
 

@@ -63,10 +63,11 @@ def _patterns() -> Patterns:
 
 
 def install(path: str = FILE) -> None:
-    """From now on take from that file what is in it. Nothing changes where there is none or another Python made it."""
+    """From now on take from that file what is in it. Nothing changes where there is none that can be opened, or another
+    Python made it."""
     try:
         handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
+    except OSError:
         return
     length = int.from_bytes(os.pread(handle, _LENGTH, 0), "little")
     version, places, patterns = marshal.loads(os.pread(handle, length, _LENGTH))  # noqa: S302 the image's own

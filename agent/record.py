@@ -30,6 +30,8 @@ class _Slots(type):
     """Turns the annotations of a class into slots, in their order, and what stands behind them into defaults."""
 
     def __new__(cls, name: str, bases: tuple[type, ...], namespace: dict[str, Any]) -> _Slots:
+        if any(getattr(base, "__match_args__", ()) for base in bases):
+            raise TypeError(f"{name} cannot be derived from a record: let it have one as a field")
         fields = tuple(namespace.get("__annotations__", ())) if bases else ()
         namespace["_defaults"] = {field: namespace.pop(field) for field in fields if field in namespace}
         namespace["__slots__"] = namespace["__match_args__"] = fields

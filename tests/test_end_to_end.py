@@ -100,12 +100,12 @@ def test_a_config_that_cannot_be_understood_for_want_of_a_descriptor_is_tried_ag
     (pod.home / "exhausted").touch()
     (pod.home / "sitecustomize.py").write_text(
         f"""
-import os, sys
+import errno, os, sys
 class Exhausted:
     @staticmethod
-    def find_spec(name, *_):
+    def find_spec(name, *_):  # as the import system fails when it cannot list or open what it found
         if name == "jmespath" and os.path.exists("{pod.home}/exhausted"):
-            raise ImportError("Too many open files")
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE), name)
 sys.meta_path.insert(0, Exhausted)
 """
     )
@@ -113,7 +113,7 @@ sys.meta_path.insert(0, Exhausted)
         agent.ready()
         pod.write(pod.secret("db", "{path: db, jmesPath: password}"))
         agent.event("config rejected, the earlier one stays in force")
-        assert "cannot be read now: Too many open files; tried again" in agent.lines[-1]
+        assert "cannot be read now: [Errno 24] Too many open files: 'jmespath'; tried again" in agent.lines[-1]
         assert pod.read("db") == '{"password": "pw"}'
         (pod.home / "exhausted").unlink()
         agent.event("config reloaded")

@@ -78,6 +78,12 @@ def test_a_record_does_not_change() -> None:
     assert point == Point(1, 2)
 
 
+def test_a_record_is_no_base_of_another() -> None:
+    """Its fields would not be the other's, so that is refused where the class is written."""
+    with pytest.raises(TypeError, match="Line cannot be derived from a record"):
+        type(Record)("Line", (Point,), {"__annotations__": {"length": "int"}})
+
+
 def test_replace_makes_another() -> None:
     """The other fields are the same, by identity; one that is not there is refused."""
     box = Box([1])
