@@ -149,3 +149,24 @@ def test_make_targets_exist() -> None:
             re.findall(r"\bmake ([a-z][a-z-]+)\b(?=[`\s]*)", " ".join(re.findall(r"`[^`\n]+`", path.read_text())))
         )
         assert named <= targets, (path, named - targets)
+
+
+def test_the_readme_sums_up_the_table_of_reliability() -> None:
+    """Each run makes other figures; who publishes a new table cannot forget the summary."""
+    table = (HOME / "docs" / "reliability.md").read_text().replace(",", "")
+    readme = (HOME / "README.md").read_text().replace(",", "")
+
+    def sum_of(pattern: str) -> int:
+        found = re.findall(pattern, table)
+        assert found
+        return sum(map(int, found))
+
+    kills = sum_of(r"\| (\d+) kills")
+    kept = sum_of(r"meanwhile: nothing torn empty missing mixed \| (\d+) reads")
+    in_place = sum_of(r"truncate in place reader [^|]*\| (\d+) reads")
+    bad = sum_of(r"truncate in place reader [^|]*\|[^|]*\| (\d+) \|")
+    strikes = sum_of(r"(\d+) strikes")
+    assert f"- {kills} times kill -9" in readme
+    assert f"- {kept} reads over" in readme
+    assert f"{bad} bad reads of {in_place}." in readme
+    assert f"- {strikes} strikes" in readme
