@@ -17,6 +17,7 @@ from agent.reading import SHORTEST, Reader, Section
 from agent.record import Record
 
 Format = Literal["raw", "json", "dotenv", "properties"]
+Quoting = Literal["sh", "dotenv"]
 
 
 class Origin(Record):
@@ -29,7 +30,8 @@ class Origin(Record):
 class FileSpec(Record):
     """One entry of `files`: a file, or a directory with one file per top-level key of the JSON object.
 
-    `path` is relative to the volume and normalised; `mode` is the mode of the file (or of each file).
+    `path` is relative to the volume and normalised; `mode` is the mode of the file (or of each file). `quoting` says
+    for whom `format: dotenv` quotes: a POSIX shell, or the libraries and tools that read .env files themselves.
     """
 
     path: str
@@ -37,6 +39,7 @@ class FileSpec(Record):
     format: Format
     jmes_path: str | None
     mode: int
+    quoting: Quoting = "sh"
 
 
 class Require(Record):
@@ -85,7 +88,11 @@ class Secret(Record):
             self.origin.region,
             self.version_stage,
             self.version_id,
-            [[f.path, f.directory, f.format, f.jmes_path, f.mode] for f in self.files],
+            [
+                # The default stays out: what an earlier agent published must not look edited.
+                [f.path, f.directory, f.format, f.jmes_path, f.mode, *([f.quoting] if f.quoting != "sh" else [])]
+                for f in self.files
+            ],
         ]
         if self.require:
             spec.append([self.require.keys, self.require.matches, self.require.certificate])
@@ -111,10 +118,13 @@ class Touch(Record):
 
 
 class Signal(Record):
-    """Send `signal` (a name such as SIGHUP) to one process."""
+    """Send `signal` (a name such as SIGHUP) to one process. `handled`: a person says that the program handles it,
+    which cannot be seen from outside where a runtime catches the signal for itself.
+    """
 
     signal: str
     process: ProcessName | PidFile
+    handled: bool = False
 
 
 class Url(Record):
@@ -174,6 +184,7 @@ def counted(number: int, noun: str) -> str:
 
 API_VERSION, KIND = "freshmount.dev/v1", "Config"
 FORMATS: tuple[Format, ...] = get_args(Format)
+QUOTINGS: tuple[Quoting, ...] = get_args(Quoting)
 SIGNALS = ("SIGHUP", "SIGINT", "SIGQUIT", "SIGUSR1", "SIGUSR2", "SIGTERM", "SIGCONT", "SIGWINCH")
 _ARN = re.compile(r"arn:aws[a-z-]*:secretsmanager:([a-z0-9-]+):\d{12}:secret:[A-Za-z0-9/_+=.@-]+")
 _SUFFIX = re.compile(r"-[A-Za-z0-9]{6}$")
@@ -195,8 +206,8 @@ KEYS = {
     "require": ("keys", "match", "certificate"),
     "match": ("key", "pattern"),
     "certificate": ("certificate", "privateKey"),
-    "file": ("path", "directory", "jmesPath", "format", "fileMode"),
-    "target": ("name", "touch", "signal", "process", "url", "secrets", "splay"),
+    "file": ("path", "directory", "jmesPath", "format", "quoting", "fileMode"),
+    "target": ("name", "touch", "signal", "process", "handled", "url", "secrets", "splay"),
     "process": ("name", "pidFile"),
     "exitWith": ("process",),
 }  # fmt: skip
@@ -300,12 +311,16 @@ class _Reader(Reader):
             path = self.relative(section, kinds[0])
             if directory and "format" in section:
                 self.wrong(section.key("format"), "format and directory contradict: each key becomes a raw file")
+            form = self.format(section)
+            if "quoting" in section and form != "dotenv":
+                self.wrong(section.key("quoting"), "quoting belongs to format: dotenv; remove it, or give that format")
             spec = FileSpec(
                 path=path or "",
                 directory=directory,
-                format=self.format(section),
+                format=form,
                 jmes_path=self.expression(section),
                 mode=self.mode(section, mode),
+                quoting=self.quoting(section),
             )
             found.append(spec)
             if path:
@@ -378,8 +393,9 @@ class _Reader(Reader):
         if len(kinds) != 1:
             self.wrong(node, "needs exactly one of touch, signal and url")
             return None
-        if kinds != ["signal"] and "process" in section:
-            self.wrong(section.key("process"), "process belongs to a signal; remove it, or give a signal")
+        for key in ("process", "handled"):
+            if kinds != ["signal"] and key in section:
+                self.wrong(section.key(key), f"{key} belongs to a signal; remove it, or give a signal")
         if kinds == ["touch"]:
             return Touch(self.absolute(section, "touch") or "/")
         if kinds == ["url"]:
@@ -389,7 +405,7 @@ class _Reader(Reader):
             self.wrong(section.key("signal"), "a signal needs a process: {name: …} or {pidFile: …}")
             return None
         process = self.process(section)
-        return Signal(signal, process) if process else None
+        return Signal(signal, process, self.boolean(section, "handled")) if process else None
 
     def process(self, section: Section) -> ProcessName | PidFile | None:
         process = self.section(section.entries["process"], "process")
@@ -422,6 +438,10 @@ class _Reader(Reader):
     def format(self, section: Section) -> Format:
         chosen = self.choice(section, "format", FORMATS)
         return next((form for form in FORMATS if form == chosen), "raw")
+
+    def quoting(self, section: Section) -> Quoting:
+        chosen = self.choice(section, "quoting", QUOTINGS)
+        return next((quoting for quoting in QUOTINGS if quoting == chosen), "sh")
 
     def mode(self, section: Section, default: int) -> int:
         node = section.entries.get("fileMode")

@@ -77,17 +77,18 @@ listen: "127.0.0.1:0"
 secrets:
   - {name: a, secretId: prod/a, versionId: v-1, period: 2m, optional: true, files: [{directory: d, fileMode: "400"}]}
   - {name: b, secretId: "ARN", versionStage: MINE, files: [{path: e/f, jmesPath: "x.y", format: json}]}
+  - {name: c, secretId: c, files: [{path: c.env, format: dotenv, quoting: dotenv}]}
 notify:
   - {name: t, touch: /marker, secrets: [a, b], splay: 3s}
   - {name: s, signal: SIGUSR1, process: {name: nginx}}
-  - {name: p, signal: SIGHUP, process: {pidFile: /run/p.pid}}
+  - {name: p, signal: SIGHUP, process: {pidFile: /run/p.pid}, handled: true}
   - {name: u, url: "http://[::1]:80/x"}
 """.replace("ARN", ARN),
         "c.yaml",
     )
     assert (config.volume_path, config.period, config.rotation_period, config.settle) == ("/x/y", 5400.0, 5.0, 0.5)
     assert (config.startup_timeout, config.stale_after, config.listen) == (30.0, 900.0, Listen("127.0.0.1", 0))
-    a, b = config.secrets
+    a, b, c = config.secrets
     assert (a.origin, a.version_stage, a.version_id) == (Origin("us-east-1", "http://127.0.0.1:5000"), None, "v-1")
     assert (a.period, a.optional, a.files) == (120.0, True, (FileSpec("d", True, "raw", None, 0o400),))
     assert (b.origin.region, b.version_stage, b.files) == (
@@ -95,10 +96,11 @@ notify:
         "MINE",
         (FileSpec("e/f", False, "json", "x.y", 0o444),),
     )
+    assert c.files == (FileSpec("c.env", False, "dotenv", None, 0o444, "dotenv"),)
     assert config.targets == (
         Target("t", Touch("/marker"), frozenset({"a", "b"}), 3.0),
         Target("s", Signal("SIGUSR1", ProcessName("nginx")), None, 0.0),
-        Target("p", Signal("SIGHUP", PidFile("/run/p.pid")), None, 0.0),
+        Target("p", Signal("SIGHUP", PidFile("/run/p.pid"), handled=True), None, 0.0),
         Target("u", Url("http://[::1]:80/x"), None, 0.0),
     )
 
@@ -203,6 +205,17 @@ def test_the_fingerprint_moves_when_the_files_may_differ(edit: dict[str, Any], m
 
     secret = parse(document(), "c.yaml").secrets[0]
     assert (replace(secret, **edit).fingerprint != secret.fingerprint) is moves
+
+
+def test_the_fingerprint_of_default_quoting_is_that_of_none() -> None:
+    """A volume that an agent without the key filled is not fetched anew, and the other dialect is."""
+
+    def fingerprint(quoting: str) -> str:
+        text = document(files="{path: a, format: dotenv" + quoting + "}")
+        return parse(text, "c.yaml").secrets[0].fingerprint
+
+    assert fingerprint("") == fingerprint(", quoting: sh") == "f234b63731925209"
+    assert fingerprint(", quoting: dotenv") != "f234b63731925209"
 
 
 _TREES = st.recursive(
