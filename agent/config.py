@@ -13,7 +13,7 @@ from typing import Literal, get_args
 from agent import document
 from agent.document import Node, Scalar, suggestion
 from agent.errors import ConfigError
-from agent.reading import SHORTEST, Reader, Section
+from agent.reading import QUOTED_KEYS, SHORTEST, Reader, Section, mended_path
 from agent.record import Record
 
 Format = Literal["raw", "json", "dotenv", "properties"]
@@ -494,7 +494,9 @@ class _Reader(Reader):
                 jmespath.compile(text)
             except jmespath.exceptions.JMESPathError as error:
                 reason = " ".join(str(error).split("\n")[0].split())
-                self.wrong(section.entries["jmesPath"], f"{text!r} is not a JMESPath expression: {reason}")
+                mended = mended_path(text)
+                hint = f"; {QUOTED_KEYS}: write jmesPath: {mended}" if mended else ""
+                self.wrong(section.entries["jmesPath"], f"{text!r} is not a JMESPath expression: {reason}{hint}")
             except (ValueError, RecursionError, TypeError):
                 self.wrong(section.entries["jmesPath"], f"{text!r} is not a JMESPath expression")
         return text

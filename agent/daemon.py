@@ -219,7 +219,8 @@ class _Agent:
         if not done.result.interrupted:
             _tell(self.log, self.status, done.result)  # first: what a page tells has its line in the log
             self.status = status.after(self.status, done.result)
-        if not self.status.started and not self.signals.stop_pending() and time.monotonic() >= self.deadline:
+        late = time.monotonic() >= self.deadline or done.result.hopeless
+        if not self.status.started and not self.signals.stop_pending() and late:
             raise StartError(self._why_not_started(done.result))
         return done.result
 
@@ -313,8 +314,10 @@ class _Agent:
             if secret.failure and name not in result.failures
         ]
         reasons = [result.trouble] if result.trouble else reasons
-        within = f"no complete generation within startup.timeout of {self.loaded.config.startup_timeout:g} s"
-        return "; ".join([within, *reasons])
+        what = f"no complete generation within startup.timeout of {self.loaded.config.startup_timeout:g} s"
+        if result.hopeless:
+            what = "no generation can be made of what the secrets hold, however often it is tried"
+        return "; ".join([what, *reasons])
 
 
 def _unreadable(path: str, error: ImportError | OSError) -> ConfigError:
@@ -348,9 +351,13 @@ def _tell(log: structlog.typing.FilteringBoundLogger, before: Status, result: Sy
             dropped=list(result.dropped),
             seconds=round(result.seconds, 4),
         )
+    for name, version in sorted(result.recorded.items()):
+        log.info("same content", secret=name, version=version, message="nobody is told; this version is now published")
     if result.repaired:
         log.warning("repaired", generation=published.generation, found=dict(result.repaired))
     for name, failure in sorted(result.failures.items()):
+        if failure.reason == "projection" and name in before.secrets and before.secrets[name].failure == failure:
+            continue  # of this version it is said
         log.warning("secret failed", secret=name, reason=failure.reason, message=failure.message)
     for name in sorted(result.succeeded):
         known = before.secrets.get(name)

@@ -58,6 +58,11 @@ class Published(Record):
     damage: Mapping[str, str] = field(default_factory=dict)
     damaged: frozenset[str] = frozenset()
 
+    @property
+    def paths(self) -> frozenset[str]:
+        """Every path that is published, relative to the volume."""
+        return frozenset(path for secret in self.secrets.values() for path in secret.paths)
+
     def stands(self, secret: Secret) -> bool:
         """Whether the secret is published as its spec asks, every file of it as it was written."""
         published = self.secrets.get(secret.name)
@@ -234,7 +239,8 @@ def _was_refused(wanted: Wanted, secret: Secret) -> str | None:
 class Entry(Record):
     """One secret of the next generation. `files` None: those that are published are carried over unread.
 
-    `changed` tells whether readers find something else than before; a repair brings back what they had.
+    `changed` tells whether readers find something else than before; a repair brings back what they had, and a version
+    with the same content is what they have.
     """
 
     version_id: str
@@ -251,6 +257,21 @@ class Publication(Record):
     entries: Mapping[str, Entry]
     accepted: Mapping[str, int | None]
 
+    def paths(self, published: Published) -> frozenset[str]:
+        """Every path of it, given what is published when it is made."""
+        return frozenset(
+            path
+            for name, entry in self.entries.items()
+            for path in (published.secrets[name].paths if entry.files is None else entry.files)
+        )
+
+    def changes_no_file(self, published: Published) -> bool:
+        """Whether readers find exactly what is published already, whole, so that there is nothing to write but which
+        versions it is of."""
+        whole = published.generation > 0 and not published.damage
+        carried = all(entry.files is None for entry in self.entries.values())
+        return whole and carried and self.entries.keys() == published.secrets.keys()
+
 
 def compose(
     wanted: Wanted,
@@ -259,8 +280,12 @@ def compose(
     targets: Iterable[Target],
     *,
     quiet: bool,
+    alike: frozenset[str] = frozenset(),
 ) -> Publication | None:
     """What the next generation holds, or None when there is nothing to publish.
+
+    `alike` names the fresh secrets whose published files are exactly those of the new version. They are carried over,
+    and what is written of them is the version.
 
     The first generation is all or nothing, optional secrets aside. Later ones keep the last good value of whatever
     is not in `fresh`, even of a damaged secret, whose remaining files are better than none.
@@ -284,7 +309,12 @@ def compose(
             before = published.secrets.get(secret.name)
             same = before and (before.version_id, before.fingerprint) == (fetched.version_id, secret.fingerprint)
             entries[secret.name] = Entry(
-                fetched.version_id, fetched.stages, secret.fingerprint, fetched.created_at, files, not same
+                fetched.version_id,
+                fetched.stages,
+                secret.fingerprint,
+                fetched.created_at,
+                None if secret.name in alike else files,
+                not same and secret.name not in alike,
             )
     if not first and not taken and kept == published.secrets.keys():
         return None

@@ -33,6 +33,7 @@ Reason = Literal[
     "other",
 ]
 REASONS: tuple[Reason, ...] = get_args(Reason)
+_PROBLEMS_SHOWN = 20  # of one version: enough to mend it in one go, and still a sentence
 
 
 class Failure(Record):
@@ -75,10 +76,13 @@ class SecretError(FreshmountError):
 
 
 class ProjectionError(SecretError):
-    """A secret's content cannot be turned into the files that the config asks for."""
+    """A secret's content cannot be turned into the files that the config asks for. `problems` has each reason once."""
 
-    def __init__(self, message: str) -> None:
-        super().__init__(Failure("projection", message))
+    def __init__(self, *problems: str) -> None:
+        self.problems = tuple(dict.fromkeys(problems))
+        shown = self.problems[:_PROBLEMS_SHOWN]
+        more = len(self.problems) - len(shown)
+        super().__init__(Failure("projection", "; ".join((*shown, f"and {more} more") if more else shown)))
 
 
 class VolumeError(FreshmountError):

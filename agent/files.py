@@ -7,6 +7,7 @@ link between check and use gains nothing: the handle stays where it was opened. 
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import secrets
 import stat
@@ -19,6 +20,7 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
+_NAME_LIMIT = 200  # bytes that a name keeps when something is put behind it
 _CHUNK = 64 << 10  # bytes of one read; os.read makes room for all that it is asked for
 
 TEMPORARY = "..new-"  # what a crash leaves behind under this prefix is ours to sweep
@@ -79,12 +81,32 @@ def write_file(parent: int, name: str, content: bytes, mode: int) -> Identity:
     """
     handle = os.open(name, _CREATE, 0o000, dir_fd=parent)
     try:
-        os.fchmod(handle, mode)
-        rest = memoryview(content)
-        while rest:
-            rest = rest[os.write(handle, rest) :]
-        os.fsync(handle)
+        _write(handle, content, mode)
         return identity_of(os.fstat(handle))
+    finally:
+        os.close(handle)
+
+
+def _write(handle: int, content: bytes, mode: int) -> None:
+    os.fchmod(handle, mode)
+    rest = memoryview(content)
+    while rest:
+        rest = rest[os.write(handle, rest) :]
+    os.fsync(handle)
+
+
+def holds(parent: int, name: str, expected: Identity, content: bytes) -> bool:
+    """Whether the file of that identity is still there and has exactly this content. It is read piece by piece."""
+    handle = os.open(name, _READ, dir_fd=parent)
+    try:
+        if identity_of(os.fstat(handle)) != expected or expected.size != len(content):
+            return False
+        rest = memoryview(content)
+        while chunk := os.read(handle, _CHUNK):
+            if rest[: len(chunk)] != chunk:
+                return False
+            rest = rest[len(chunk) :]
+        return not rest
     finally:
         os.close(handle)
 
@@ -110,15 +132,42 @@ def read_file(parent: int, name: str, limit: int) -> bytes:
 
 
 def replace_file(parent: int, name: str, content: bytes, mode: int) -> None:
-    """Put the content under the name, in one step for every reader."""
+    """Put the content under the name, in one step for every reader.
+
+    The file is locked while it has no name of its own yet, so that the sweep of another process does not take it for
+    what a crash left; the lock goes with this process.
+    """
     aside = temporary_name()
     try:
-        write_file(parent, aside, content, mode)
-        os.rename(aside, name, src_dir_fd=parent, dst_dir_fd=parent)
+        handle = os.open(aside, _CREATE, 0o000, dir_fd=parent)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _write(handle, content, mode)
+            os.rename(aside, name, src_dir_fd=parent, dst_dir_fd=parent)
+        finally:
+            os.close(handle)
     except OSError:
         remove(parent, aside)
         raise
     os.fsync(parent)
+
+
+def in_work(parent: int, name: str) -> bool:
+    """Whether a process is about to put a file of this name in place of another (`replace_file`)."""
+    try:
+        handle = os.open(name, _READ, dir_fd=parent)
+    except OSError as error:
+        unless_exhausted(error)
+        return False
+    try:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            return False
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(handle)
+    return False
 
 
 def read_link(parent: int, name: str) -> str | None:
@@ -131,23 +180,39 @@ def read_link(parent: int, name: str) -> str | None:
         raise
 
 
-def replace_link(parent: int, name: str, target: str) -> None:
-    """Let the name be a link to the target, in one step for every reader.
+def replace_link(parent: int, name: str, target: str) -> str | None:
+    """Let the name be a link to the target, in one step for every reader if a link or nothing stands there.
 
-    A directory in the way cannot be renamed over; it is moved aside under a name of the sweep, since a reader would
-    otherwise never see a link there again.
+    What else stands there is somebody's, with content that may be nowhere else: it is moved to a name of its own, which
+    is returned.
     """
-    aside = temporary_name()
+    aside, kept = temporary_name(), None
     os.symlink(target, aside, dir_fd=parent)
     try:
-        try:
-            os.rename(aside, name, src_dir_fd=parent, dst_dir_fd=parent)
-        except (IsADirectoryError, NotADirectoryError):
-            os.rename(name, temporary_name(), src_dir_fd=parent, dst_dir_fd=parent)
-            os.rename(aside, name, src_dir_fd=parent, dst_dir_fd=parent)
+        if kind(parent, name) not in (None, "link"):
+            kept = _name_beside(name)
+            os.rename(name, kept, src_dir_fd=parent, dst_dir_fd=parent)
+        os.rename(aside, name, src_dir_fd=parent, dst_dir_fd=parent)
     except OSError:
         remove(parent, aside)
         raise
+    return kept
+
+
+def _name_beside(name: str) -> str:
+    """A name that is not one of ours, for what stood under a name of ours."""
+    short = os.fsdecode(os.fsencode(name.lstrip("."))[:_NAME_LIMIT])
+    return f"{short}.found-{secrets.token_hex(4)}"
+
+
+def kind(parent: int, name: str) -> str | None:
+    """What stands under the name, in a word: file, directory, link, or other; None for nothing."""
+    try:
+        mode = os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode
+    except FileNotFoundError:
+        return None
+    kinds = {stat.S_IFREG: "file", stat.S_IFDIR: "directory", stat.S_IFLNK: "link"}
+    return kinds.get(stat.S_IFMT(mode), "device, socket or pipe")
 
 
 def remove(parent: int, name: str) -> None:

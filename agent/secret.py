@@ -8,9 +8,11 @@ import itertools
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from agent.config import FileSpec, Require
+from agent import reading
+from agent.config import FileSpec, Format, Quoting, Require
 from agent.errors import ProjectionError
 from agent.record import Record
 
@@ -22,8 +24,14 @@ LIMIT = 65_536  # bytes of a secret; https://docs.aws.amazon.com/secretsmanager/
 _FILE_LIMIT = 4 << 20  # characters
 _PIECES_LIMIT = 1 << 17  # pieces of JSON, twice as many as a whole secret of 64 KiB can have; bounds the time
 _NAME_LIMIT = 255  # bytes of a file's name
+_DOTENV_LINE = (64 << 10) - 1  # bytes; docker reads no longer line
 _SHOWN = 20  # keys that an error lists
+_MARKS = {b"\xef\xbb\xbf": "UTF-8", b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+_T = TypeVar("_T")
+_Made = TypeVar("_Made")
 
 
 class SecretValue:
@@ -78,28 +86,71 @@ def project(value: SecretValue, files: Iterable[FileSpec]) -> dict[str, Projecte
     if len(value) > LIMIT:
         raise ProjectionError(f"the secret has {len(value)} bytes, more than the {LIMIT} that AWS allows")
     read = functools.cache(lambda: _parse(value))
-    return {
-        path: ProjectedFile(SecretValue(content, text=True), spec.mode)
-        for spec in files
-        for path, content in _contents(spec, value, read)
-    }
+
+    def made(spec: FileSpec) -> list[tuple[str, ProjectedFile]]:
+        return [(p, ProjectedFile(SecretValue(c, text=True), spec.mode)) for p, c in _contents(spec, value, read)]
+
+    return dict(itertools.chain.from_iterable(_every(made, files)))
 
 
-def meets(value: SecretValue, require: Require) -> tuple[bytes, bytes] | None:
-    """Hold a value against what is required of it, but for the certificate, which is returned with its key, as PEM.
+Search = Callable[[str, str], bool | None]
 
-    Raises ProjectionError, which names the key and the check, never a value.
+
+def searched(pattern: str, text: str) -> bool | None:
+    """Whether the pattern is found in the text."""
+    return re.search(pattern, text) is not None
+
+
+def meets(
+    value: SecretValue, require: Require, search: Search = searched
+) -> tuple[tuple[str, ...], tuple[SecretValue, SecretValue] | None]:
+    """Hold a value against what is required of it, but for the certificate, which is returned with its key, both PEM.
+
+    The result is every problem found, and the pair: None if none is required, or one of the two is not there. `search`
+    tells whether a pattern is found in a text, or None if that takes too long. Problems name the key and the check,
+    never a value. Raises ProjectionError for a value that has no keys at all.
     """
     tree = _object(_parse(value), "require")
-    for key in require.keys:
-        _required(tree, key)
-    for key, pattern in require.matches:
-        if not re.search(pattern, _plain(_required(tree, key), "require", key)):
+
+    def text_of(key: str) -> str:
+        return _plain(_required(tree, key), "require", key)
+
+    def match(check: tuple[str, str]) -> None:
+        key, pattern = check
+        found = search(pattern, text_of(key))
+        if found is None:
+            raise ProjectionError(f"require: the pattern of key {_shown(key)} takes too long; make it simpler")
+        if not found:
             raise ProjectionError(f"require: key {_shown(key)} does not match its pattern")
-    if require.certificate is None:
-        return None
-    certificate, key = (_plain(_required(tree, name), "require", name) for name in require.certificate)
-    return _encode(certificate, "require"), _encode(key, "require")
+
+    def pem(key: str) -> SecretValue:
+        return SecretValue(_encode(text_of(key), "require"), text=True)
+
+    problems: list[str] = []
+    _attempts(partial(_required, tree), require.keys, problems)
+    _attempts(match, require.matches, problems)
+    pair = _attempts(pem, require.certificate or (), problems)
+    return tuple(problems), (pair[0], pair[1]) if len(pair) == 2 else None
+
+
+def _every(make: Callable[[_T], _Made], things: Iterable[_T]) -> list[_Made]:
+    """What is made of each thing. Raises ProjectionError with the problems of all of them, not of the first alone."""
+    problems: list[str] = []
+    made = _attempts(make, things, problems)
+    if problems:
+        raise ProjectionError(*problems)
+    return made
+
+
+def _attempts(make: Callable[[_T], _Made], things: Iterable[_T], problems: list[str]) -> list[_Made]:
+    """What can be made of the things; why the others cannot is added to the problems."""
+    made = []
+    for thing in things:
+        try:
+            made.append(make(thing))
+        except ProjectionError as error:
+            problems += error.problems
+    return made
 
 
 def _required(tree: dict[str, Any], key: str) -> Any:
@@ -110,27 +161,26 @@ def _required(tree: dict[str, Any], key: str) -> Any:
     return tree[key]
 
 
-def _contents(spec: FileSpec, value: SecretValue, read: Callable[[], Any]) -> Iterator[tuple[str, bytes]]:
+def _contents(spec: FileSpec, value: SecretValue, read: Callable[[], Any]) -> list[tuple[str, bytes]]:
     """Path and content of each file that one entry of `files` asks for."""
     if not spec.directory and spec.format == "raw" and spec.jmes_path is None:
-        yield spec.path, value.reveal()
-        return
+        return [(spec.path, value.reveal())]
     where = f"directory {spec.path}" if spec.directory else f"file {spec.path}"
     tree = _pick(read(), spec.jmes_path, where)
     if spec.directory:
-        for key, item in _object(tree, where).items():
-            yield f"{spec.path}/{_file_name(key, where)}", _filled(_encode(_plain(item, where, key), where), where, key)
-    elif spec.format == "json":
-        yield spec.path, _encode(_compact(tree), where)
-    elif spec.format == "dotenv":
-        yield spec.path, _encode("".join(_dotenv(k, v, where) for k, v in _object(tree, where).items()), where)
-    elif spec.format == "properties":
-        entries = (
-            f"{_property(k, key=True)}={_property(_plain(v, where, k))}\n" for k, v in _object(tree, where).items()
-        )
-        yield spec.path, "".join(entries).encode("ascii")
-    else:
-        yield spec.path, _filled(_encode(_plain(tree, where, None), where), where, None)
+        return _every(partial(_file_of, spec.path, where), _object(tree, where).items())
+    if spec.format == "json":
+        return [(spec.path, _encode(_compact(tree), where))]
+    if line := _LINES.get((spec.format, spec.quoting)):
+        lines = _every(partial(line, where), _object(tree, where).items())
+        return [(spec.path, _encode("".join(lines), where))]
+    return [(spec.path, _filled(_encode(_plain(tree, where, None), where), where, None))]
+
+
+def _file_of(directory: str, where: str, entry: tuple[str, Any]) -> tuple[str, bytes]:
+    """The file that one key of the object becomes."""
+    key, item = entry
+    return f"{directory}/{_file_name(key, where)}", _filled(_encode(_plain(item, where, key), where), where, key)
 
 
 # -- reading -------------------------------------------------------------------------------------------------------
@@ -190,14 +240,25 @@ def _parse(value: SecretValue) -> Any:
             object_pairs_hook=_unique,
         )
     except UnicodeDecodeError:
-        problem = "the secret is binary and not JSON; use `format: raw` without jmesPath"
+        problem = _marked(value) or "the secret is binary and not JSON; use `format: raw` without jmesPath"
     except json.JSONDecodeError:
-        problem = "the secret is not JSON; store it as a JSON object, or use `format: raw` without jmesPath"
+        problem = _marked(value) or (
+            "the secret is not JSON; store it as a JSON object, or use `format: raw` without jmesPath"
+        )
     except RecursionError:
         problem = "the secret's JSON is nested too deeply"
     except _Unusable as found:
         problem = str(found)
     raise ProjectionError(problem)
+
+
+def _marked(value: SecretValue) -> str | None:
+    """What to do about a byte order mark in front of the value, which no editor shows; None if there is none."""
+    mark = next((name for mark, name in _MARKS.items() if value.reveal().startswith(mark)), None)
+    return mark and (
+        f"the secret begins with a byte order mark (BOM) of {mark}, as PowerShell writes it, which JSON may not; store "
+        "it as UTF-8 without one, or use `format: raw` without jmesPath"
+    )
 
 
 @functools.cache
@@ -220,12 +281,13 @@ def _pick(tree: Any, expression: str | None, where: str) -> Any:
     if failed:
         raise ProjectionError(f"{where}: jmesPath {expression!r} does not fit the secret's JSON; try it on a sample")
     if picked is None:
-        raise ProjectionError(f"{where}: jmesPath {expression!r} finds nothing or null; {_keys(tree, expression)}")
+        found = _keys(tree, expression, in_jmespath=True)
+        raise ProjectionError(f"{where}: jmesPath {expression!r} finds nothing or null; {found}")
     return picked
 
 
-def _keys(tree: Any, expression: str) -> str:
-    """What a person needs to mend an expression: the keys that exist."""
+def _keys(tree: Any, expression: str, *, in_jmespath: bool = False) -> str:
+    """What a person needs to mend an expression, or the name of a key: the keys that exist."""
     if not isinstance(tree, dict):
         return f"the secret's JSON is {_kind(tree)}, not an object"
     if not tree:
@@ -233,7 +295,10 @@ def _keys(tree: Any, expression: str) -> str:
     shown = ", ".join(_shown(key) for key in sorted(tree)[:_SHOWN])
     more = f" and {len(tree) - _SHOWN} more" if len(tree) > _SHOWN else ""
     close = difflib.get_close_matches(expression, tree, n=1)
-    return f"its keys are {shown}{more}" + (f"; did you mean {_shown(close[0])}?" if close else "")
+    said = f"its keys are {shown}{more}"
+    if close and in_jmespath and (written := reading.in_jmespath(close[0])) != close[0]:
+        return f"{said}; {reading.QUOTED_KEYS}: write jmesPath: {written}"
+    return f"{said}; did you mean {_shown(close[0])}?" if close else said
 
 
 # -- writing -------------------------------------------------------------------------------------------------------
@@ -284,15 +349,44 @@ def _quoted(value: Any) -> str:
     raise ProjectionError("jmesPath comes to an expression, or to a number without end, which JSON cannot hold")
 
 
-def _dotenv(key: str, value: Any, where: str) -> str:
-    """One assignment in POSIX sh quoting: nothing is special between single quotes but the single quote itself."""
+def _variable(key: str, where: str) -> str:
     if not _IDENTIFIER.fullmatch(key):
         raise ProjectionError(f"{where}: key {_shown(key)} cannot be a shell variable; use [A-Za-z_][A-Za-z0-9_]*")
-    text = _plain(value, where, key)
+    return key
+
+
+def _sh_line(where: str, entry: tuple[str, Any]) -> str:
+    """One assignment in POSIX sh quoting: nothing is special between single quotes but the single quote itself."""
+    key, text = _variable(entry[0], where), _plain(entry[1], where, entry[0])
     if "\0" in text:
         raise ProjectionError(f"{where}: key {_shown(key)} holds a NUL character, which a shell variable cannot")
     quoted = text.replace("'", "'\\''")
     return f"{key}='{quoted}'\n"
+
+
+def _dotenv_line(where: str, entry: tuple[str, Any]) -> str:
+    """One assignment that python-dotenv, docker, podman, Node's and Go's dotenv read alike.
+
+    Docker takes all behind the `=` as it stands, quotes too, so there is no quoting that all know. What each of them
+    takes as it stands is written without any; of the rest each makes something else, so it is refused.
+    """
+    key, text = _variable(entry[0], where), _plain(entry[1], where, entry[0])
+    line = f"{key}={text}\n"
+    if text.strip(" ") != text or text.startswith(("'", '"', "`")) or any(map(_read_differently, text)):
+        raise ProjectionError(
+            f"{where}: key {_shown(key)} cannot be written so that all readers of .env files find the same: that takes "
+            "one line without #, $, a quote in front, or space at either end; use `quoting: sh` for a shell, "
+            "`format: json`, or a file of its own"
+        )
+    if len(_encode(line, where)) > _DOTENV_LINE:
+        raise ProjectionError(f"{where}: key {_shown(key)} makes a longer line than docker reads; use `format: json`")
+    return line
+
+
+def _read_differently(char: str) -> bool:
+    """Whether a character means something to one reader of .env files and nothing to another. What is space to one of
+    them is cut off at the ends; the byte order mark is space to JavaScript."""
+    return char in "#$\ufeff" or ord(char) < 0x20 or 0x7F <= ord(char) <= 0x9F or (char.isspace() and char != " ")
 
 
 _PROPERTY_ESCAPES = {"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r", "\f": "\\f"}
@@ -313,6 +407,18 @@ def _property(text: str, *, key: bool = False) -> str:
             units = char.encode("utf-16-be", "surrogatepass")
             out.extend(f"\\u{units[i]:02x}{units[i + 1]:02x}" for i in range(0, len(units), 2))
     return "".join(out)
+
+
+def _property_line(where: str, entry: tuple[str, Any]) -> str:
+    key, item = entry
+    return f"{_property(key, key=True)}={_property(_plain(item, where, key))}\n"
+
+
+_LINES: dict[tuple[Format, Quoting], Callable[[str, tuple[str, Any]], str]] = {
+    ("dotenv", "sh"): _sh_line,
+    ("dotenv", "dotenv"): _dotenv_line,
+    ("properties", "sh"): _property_line,
+}
 
 
 def _object(tree: Any, where: str) -> dict[str, Any]:

@@ -45,10 +45,12 @@ class SyncResult(Record):
     """What one pass found and did. Times are epoch seconds.
 
     `published` is what stands after it. `changed` and `dropped` name the secrets that the new generation changed or
-    left out, if there is one. `succeeded` and `failures` speak of the secrets that were asked about. `withheld`: a
-    first generation could not be made whole. `trouble` is why the volume could not be read or written. `interrupted`:
-    a stop was asked for. `pending` holds per owed target the generation that it has not accepted, `next_polls` and
-    `next_tries` when secrets are asked about and owed targets told next.
+    left out, if there is one; `recorded` holds the version of those that moved to one with the same files. `succeeded`
+    and `failures` speak of the secrets that were asked about. `withheld`: a first generation could not be made whole;
+    `hopeless`: nor will it by trying again, since what it lacks cannot be published as it is. `trouble` is why the
+    volume could not be read or written. `interrupted`: a stop was asked for. `pending` holds per owed target the
+    generation that it has not accepted, `next_polls` and `next_tries` when secrets are asked about and owed targets
+    told next.
     """
 
     started_at: float
@@ -57,12 +59,14 @@ class SyncResult(Record):
     generation_made: bool = False
     changed: tuple[str, ...] = ()
     dropped: tuple[str, ...] = ()
+    recorded: Mapping[str, str] = field(default_factory=dict)
     repaired: Mapping[str, str] = field(default_factory=dict)
     observations: Mapping[str, Observation] = field(default_factory=dict)
     succeeded: frozenset[str] = frozenset()
     failures: Mapping[str, Failure] = field(default_factory=dict)
     settling: frozenset[str] = frozenset()
     withheld: bool = False
+    hopeless: bool = False
     trouble: str | None = None
     interrupted: bool = False
     deliveries: tuple[Delivery, ...] = ()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 
 from agent import notify, require, schedule
@@ -101,16 +101,22 @@ def sync(config: Config, agenda: Agenda, withheld: Fresh, hands: Hands, *, quiet
     values, gets = _fetch(config, plan["fetch"], hands)
     failures |= {name: value for name, value in values.items() if isinstance(value, Failure)}
     # 5.
-    fresh, refused, unchecked = _project(config, values)
+    fresh, refused, unchecked = _project(config, values, hands.stopped)
     failures |= unchecked
     failures |= {name: refusal.failure for name, refusal in refused.items()}
     refused |= {name: refusal for name, refusal in agenda.refused.items() if name in failures and name not in refused}
     fresh = {**{name: value for name, value in withheld.items() if name not in refused}, **fresh}
+    fresh, blocked = _unblocked(fresh, before, hands.volume)
+    failures |= blocked
     # 6.
     interrupted = hands.stopped()
-    publication = None if interrupted else compose(wanted, before, fresh, config.targets, quiet=quiet)
+    alike = frozenset(name for name, (_, files) in fresh.items() if hands.volume.holds(before, name, files))
+    publication = None if interrupted else compose(wanted, before, fresh, config.targets, quiet=quiet, alike=alike)
     first_waits = publication is None and before.generation == 0
     published, trouble = _publish(publication, before, hands.volume)
+    repaired = {path: finding for path, finding in before.damage.items() if path not in published.damage}
+    for name, kept in hands.volume.set_aside().items():
+        repaired[name] = f"{before.damage.get(name, 'replaced')}; what stood there is kept as {kept}"
     if publication and trouble:
         failures |= {name: Failure("publish", trouble) for name in fresh}
     # 7.
@@ -138,12 +144,14 @@ def sync(config: Config, agenda: Agenda, withheld: Fresh, hands: Hands, *, quiet
         generation_made=published.generation > before.generation,
         changed=tuple(name for name, secret in published.secrets.items() if secret.changed > before.generation),
         dropped=tuple(sorted(before.secrets.keys() - published.secrets.keys())),
-        repaired={path: finding for path, finding in before.damage.items() if path not in published.damage},
+        recorded={name: fresh[name][0].version_id for name in alike if _moved(name, before, published)},
+        repaired=repaired,
         observations={name: a for name, a in observed.items() if isinstance(a, Observation)},
         succeeded=frozenset() if interrupted else asked - failures.keys() - settling,
         failures=failures,
         settling=settling,
         withheld=first_waits,
+        hopeless=first_waits and _hopeless(wanted, fresh, agenda.refused.keys() | blocked.keys()),
         trouble=trouble,
         interrupted=interrupted,
         deliveries=deliveries,
@@ -154,6 +162,31 @@ def sync(config: Config, agenda: Agenda, withheld: Fresh, hands: Hands, *, quiet
         sweep_in=hands.volume.sweep(),
     )
     return Pass(result, agenda, fresh if first_waits else {})
+
+
+def _moved(name: str, before: Published, after: Published) -> bool:
+    """Whether a published secret is of another version, or asked for otherwise, than before."""
+    was, now = before.secrets.get(name), after.secrets.get(name)
+    return was is not None and now is not None and was.version_id != now.version_id
+
+
+def _hopeless(wanted: Wanted, fresh: Fresh, unfit: Collection[str]) -> bool:
+    """Whether trying again brings no first generation: all that it lacks was had, and cannot be published as it is."""
+    lacking = {secret.name for secret in wanted.secrets if not secret.optional and secret.name not in fresh}
+    return bool(lacking) and lacking <= set(unfit)
+
+
+def _unblocked(
+    fresh: dict[str, tuple[Fetched, Mapping[str, ProjectedFile]]], before: Published, volume: Volume
+) -> tuple[dict[str, tuple[Fetched, Mapping[str, ProjectedFile]]], dict[str, Failure]]:
+    """The secrets whose names in the volume are free or ours, and why the others cannot be published. So what is in the
+    way of one holds up no other."""
+    try:
+        blocked = volume.blocked(before, {name: files.keys() for name, (_, files) in fresh.items()})
+    except VolumeError:
+        return fresh, {}  # publishing says it, of all
+    free = {name: value for name, value in fresh.items() if name not in blocked}
+    return free, {name: Failure("publish", why) for name, why in blocked.items()}
 
 
 def _epoch(due: float, now: Now) -> float:
@@ -234,7 +267,7 @@ def _fetch_one(secret: Secret, version_id: str | None, source: SecretsManager) -
 
 
 def _project(
-    config: Config, values: Mapping[str, Fetched | Failure]
+    config: Config, values: Mapping[str, Fetched | Failure], stopped: Callable[[], bool]
 ) -> tuple[dict[str, tuple[Fetched, Mapping[str, ProjectedFile]]], dict[str, Refusal], dict[str, Failure]]:
     """The files of each value that was fetched, the versions that cannot be turned into files, and what could not be
     checked for a reason that is not the version's."""
@@ -243,15 +276,25 @@ def _project(
     refused: dict[str, Refusal] = {}
     for secret in config.secrets:
         fetched = values.get(secret.name)
-        if isinstance(fetched, Fetched):
+        if isinstance(fetched, Fetched) and not stopped():
+            files: Mapping[str, ProjectedFile] = {}
+            problems: tuple[str, ...] = ()
             try:
                 require.check(fetched.value, secret.require)
-                fresh[secret.name] = fetched, project(fetched.value, secret.files)
             except ProjectionError as error:
-                failure = Failure(error.failure.reason, f"version {fetched.version_id}: {error.failure.message}")
-                refused[secret.name] = Refusal(fetched.version_id, secret.fingerprint, failure)
+                problems = error.problems
             except SecretError as error:
                 unchecked[secret.name] = error.failure
+            try:
+                files = project(fetched.value, secret.files)
+            except ProjectionError as error:
+                problems += error.problems
+            if problems:
+                failure = ProjectionError(*problems).failure
+                failure = Failure(failure.reason, f"version {fetched.version_id}: {failure.message}")
+                refused[secret.name] = Refusal(fetched.version_id, secret.fingerprint, failure)
+            elif secret.name not in unchecked:
+                fresh[secret.name] = fetched, files
     return fresh, refused, unchecked
 
 

@@ -8,13 +8,14 @@ and ``..notified.json``.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import os
 import re
 import stat
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from agent import files, manifest, pins
 from agent.decide import Entry, Publication, Published, PublishedSecret
@@ -31,8 +32,10 @@ PINS = "..pins.json"
 GRACE = 60.0  # seconds that a superseded generation stays, for readers that have it open
 KEPT_AT_MOST = 16  # superseded generations, however quickly they follow each other
 _GENERATION = re.compile(r"\.\.([1-9][0-9]{0,14})")
+_TRIES = 3  # at a file that the agent's sweep may remove in the instant between its creation and its lock
 _JUMP = 10**6  # a number so far above those in use is a neighbour's, and must not exhaust the numbering
 _MANIFEST_LIMIT = 16 << 20  # bytes; thousands of secrets stay far below, and a planted one cannot fill the memory
+_READ_ONLY = "the file system is read-only; mount the volume read-write in the agent's container"
 _BOOT_ID = "/proc/sys/kernel/random/boot_id"
 
 
@@ -58,6 +61,7 @@ class Volume:
         self._root = _open_root(path)
         self._known: tuple[Identity, Manifest] | None = None  # saves parsing, and stands in for a lost manifest
         self._held_back: Mapping[str, int] = {}  # acceptances that could not be written
+        self._set_aside: dict[str, str] = {}  # what stood in place of links of ours, and where it is now
 
     def close(self) -> None:
         """Let go of the directory and, with it, of the lock."""
@@ -240,9 +244,12 @@ class Volume:
 
         Raises VolumeError when that cannot be done; then nothing has changed for any reader.
 
+        A publication that changes no file makes no generation: the manifest of the one that stands is replaced.
+
         Until step 5 no reader can see anything of it, and with step 5 every reader sees all of it. A crash before
         leaves names of our own patterns, which `sweep` removes.
 
+        0. Nobody else has a name that this one takes.
         1. A new directory that only we can enter. Its number was never used, so no acceptance can refer to it.
         2. Unchanged files are linked into it, changed ones are written and made durable; the manifest comes last.
         3. The directory is opened to readers and made durable.
@@ -250,8 +257,15 @@ class Volume:
         5. `..data` is renamed over, and the rename is made durable.
         6. Links that lead nowhere now are removed; what was superseded goes with `sweep`.
         """
+        if publication.changes_no_file(published):
+            return self._note(publication, published)
         name = ""
+        claimed = _first_components(published.paths)
         try:
+            # 0.
+            found = self._in_the_way(_first_components(publication.paths(published)) - claimed, published)
+            if found:
+                raise VolumeError(f"volume {self.path}: {'; '.join(found.values())}")
             # 1.
             used = max(published.generation, *published.accepted.values(), 0)
             generation = 1 + max(used, *(number for number in self._numbers() if number <= used + _JUMP), 0)
@@ -272,9 +286,15 @@ class Volume:
                 os.close(handle)
             # 4.
             for component in sorted(_first_components(records)):
-                self._link(component)
+                if component in claimed:
+                    self._mend_link(component)
+                else:
+                    self._make_link(component)
             # 5.
-            files.replace_link(self._root, DATA, name)
+            self._replace_link(DATA, name)
+        except VolumeError:
+            self._discard(name)
+            raise
         except OSError as error:
             self._discard(name)
             raise self._error("cannot be written", error) from error
@@ -286,6 +306,89 @@ class Volume:
         except OSError:
             pass  # the next pass finds and mends it
         return self.published()
+
+    def _note(self, publication: Publication, published: Published) -> Published:
+        """Write down in the generation that stands which versions its files are now, in one step."""
+        known = self._known[1] if self._known else None
+        handle = self._open_generation(published.generation)
+        try:
+            if known is None or known.generation != published.generation or handle is None:
+                raise OSError(errno.ENOENT, os.strerror(errno.ENOENT), MANIFEST)
+            secrets = {
+                name: replace(
+                    known.secrets[name],
+                    version_id=entry.version_id,
+                    stages=entry.stages,
+                    fingerprint=entry.fingerprint,
+                    created_at=entry.created_at,
+                )
+                for name, entry in publication.entries.items()
+            }
+            files.replace_file(handle, MANIFEST, manifest.dump(replace(known, secrets=secrets)), 0o444)
+        except OSError as error:
+            raise self._error("cannot be written", error) from error
+        finally:
+            if handle is not None:
+                os.close(handle)
+        return self.published()
+
+    def holds(self, published: Published, name: str, wanted: Mapping[str, ProjectedFile]) -> bool:
+        """Whether a published secret's files are exactly these: paths, modes, and content byte for byte.
+
+        The files are read, ours and at most as large as what they are compared with. False where that cannot be told.
+        """
+        secret, known = published.secrets.get(name), self._known
+        if secret is None or known is None or name in published.damaged or wanted.keys() != set(secret.paths):
+            return False
+        generation = self._open_generation(published.generation)
+        if generation is None:
+            return False
+        try:
+            with files.Descent(generation) as descent:
+                return all(
+                    known[1].files[path].identity.mode == wanted[path].mode
+                    and files.holds(*descent.parent(path), known[1].files[path].identity, wanted[path].content.reveal())
+                    for path in sorted(wanted, key=files.Descent.order)
+                )
+        except OSError:
+            return False
+        finally:
+            os.close(generation)
+
+    def blocked(self, published: Published, paths: Mapping[str, Iterable[str]]) -> dict[str, str]:
+        """The secrets (name to paths) that cannot be published since a name that they need is somebody else's, each
+        with a sentence that names it. Raises VolumeError when the volume cannot be looked into."""
+        wanted = {name: _first_components(of) for name, of in paths.items()}
+        try:
+            found = self._in_the_way(set().union(*wanted.values()) - _first_components(published.paths), None)
+        except OSError as error:
+            raise self._error("cannot be read", error) from error
+        return {
+            name: "; ".join(found[component] for component in sorted(components & found.keys()))
+            for name, components in wanted.items()
+            if components & found.keys()
+        }
+
+    def _in_the_way(self, components: set[str], published: Published | None) -> dict[str, str]:
+        """What stands under names in the volume's root that nothing published claims and is no link of ours. Before
+        the first generation that may be `..data` itself, of another who lays out a volume as we do."""
+        found = {name: kind for name in sorted(components) if (kind := self._foreign(name, f"{DATA}/{name}"))}
+        if published is not None and published.generation == 0 and (kind := files.kind(self._root, DATA)):
+            target = files.read_link(self._root, DATA)
+            if target is None or not _GENERATION.fullmatch(target):
+                found[DATA] = kind
+        return {name: self._somebody_elses(name, kind) for name, kind in found.items()}
+
+    def _foreign(self, name: str, target: str) -> str | None:
+        """What stands under the name, if anything does and it is no link of ours to the target."""
+        return None if files.read_link(self._root, name) == target else files.kind(self._root, name)
+
+    def _somebody_elses(self, name: str, kind: str) -> str:
+        uid = os.stat(name, dir_fd=self._root, follow_symlinks=False).st_uid
+        return (
+            f"{self.path}/{name} is in the way: a {kind} of uid {uid} that is not of this agent's making and so stays; "
+            "move it away, or publish under another path"
+        )
 
     def _fill(self, handle: int, publication: Publication, published: Published) -> dict[str, FileRecord]:
         """Write or carry over every file of the publication; return their records."""
@@ -323,13 +426,32 @@ class Volume:
         except OSError:
             return None
 
-    def _link(self, component: str) -> bool:
-        """Let the first component of a path be a link into `..data`; tell whether it had to be made."""
+    def _make_link(self, component: str) -> None:
+        """Let a name that is nobody's be a link into `..data`. Nothing is replaced, whatever appeared meanwhile."""
         target = f"{DATA}/{component}"
-        if files.read_link(self._root, component) == target:
-            return False
-        files.replace_link(self._root, component, target)
-        return True
+        try:
+            os.symlink(target, component, dir_fd=self._root)
+        except FileExistsError:
+            kind = self._foreign(component, target)
+        else:
+            kind = None
+        if kind:
+            raise VolumeError(f"volume {self.path}: {self._somebody_elses(component, kind)}")
+
+    def _mend_link(self, component: str) -> None:
+        """Let a name that we have published be a link into `..data` again, if it is none any more."""
+        target = f"{DATA}/{component}"
+        if files.read_link(self._root, component) != target:
+            self._replace_link(component, target)
+
+    def _replace_link(self, name: str, target: str) -> None:
+        if kept := files.replace_link(self._root, name, target):
+            self._set_aside[name] = kept
+
+    def set_aside(self) -> dict[str, str]:
+        """What stood in place of links of ours and was moved since the last call: its name, and the one it has now."""
+        found, self._set_aside = self._set_aside, {}
+        return found
 
     def _unlink_stale(self, published: Mapping[str, object]) -> None:
         """Remove links of ours that lead to nothing published."""
@@ -352,10 +474,10 @@ class Volume:
     def relink(self, published: Published) -> None:
         """Mend `..data` and the links of the published generation. Raises VolumeError when that cannot be done."""
         try:
-            for component in sorted(_first_components({p: 0 for s in published.secrets.values() for p in s.paths})):
-                self._link(component)
+            for component in sorted(_first_components(published.paths)):
+                self._mend_link(component)
             if files.read_link(self._root, DATA) != f"..{published.generation}":
-                files.replace_link(self._root, DATA, f"..{published.generation}")
+                self._replace_link(DATA, f"..{published.generation}")
             os.fsync(self._root)
         except OSError as error:
             raise self._error("cannot be mended", error) from error
@@ -396,11 +518,16 @@ class Volume:
 
     def write_pins(self, held: Pins) -> None:
         """Let these be all pins. Raises VolumeError when they cannot be written."""
+        text = pins.dump(held)
         try:
-            if held:
-                files.replace_file(self._root, PINS, pins.dump(held), 0o644)
-            else:
+            if not held:
                 files.remove(self._root, PINS)
+                return
+            for _ in range(_TRIES - 1):
+                with contextlib.suppress(FileNotFoundError):
+                    files.replace_file(self._root, PINS, text, 0o644)
+                    return
+            files.replace_file(self._root, PINS, text, 0o644)
         except OSError as error:
             raise self._error("cannot hold pins", error) from error
 
@@ -431,7 +558,7 @@ class Volume:
         names = os.listdir(self._root)
         target = files.read_link(self._root, DATA)
         for name in names:
-            if name.startswith(files.TEMPORARY):
+            if name.startswith(files.TEMPORARY) and not files.in_work(self._root, name):
                 self._discard(name)
         if target is None or not _GENERATION.fullmatch(target):
             return None
@@ -460,7 +587,7 @@ class Volume:
         return VolumeError(f"volume {self.path} {what}: {_cause(self._root, error)}")
 
 
-def _first_components(paths: Mapping[str, object]) -> set[str]:
+def _first_components(paths: Iterable[str]) -> set[str]:
     return {path.split("/", 1)[0] for path in paths}
 
 
@@ -527,6 +654,8 @@ def _root_cause(path: str, error: OSError) -> str:
         return f"its parent {os.path.dirname(path) or '/'} does not exist; mount the shared emptyDir there"
     if error.errno in (errno.EACCES, errno.EPERM):
         return f"{os.strerror(error.errno)} for uid {os.geteuid()}; {_owner(os.path.dirname(path) or '/')}"
+    if error.errno == errno.EROFS:
+        return _READ_ONLY
     return os.strerror(error.errno or 0)
 
 
@@ -557,5 +686,5 @@ def _cause(root: int, error: OSError) -> str:
     if number == errno.EFBIG:
         return f"the manifest{name} would be too large; publish fewer files"
     if number == errno.EROFS:
-        return f"the file system is read-only{name}; mount the volume read-write in the agent's container"
+        return _READ_ONLY
     return f"{os.strerror(number)}{name}"

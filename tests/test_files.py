@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import stat
 from collections.abc import Iterator
@@ -70,7 +71,7 @@ def test_reading_follows_nothing_and_hangs_on_nothing(tmp_path: Path, root: int)
 
 @pytest.mark.parametrize("planted", ["nothing", "file", "link", "directory", "full directory"])
 def test_a_link_is_put_in_place_of_anything(tmp_path: Path, root: int, planted: str) -> None:
-    """A directory in the way is moved aside under a name that the sweep removes; nothing else is left over."""
+    """What may be the only copy of something is moved to a name that no sweep removes; nothing else is left over."""
     name = tmp_path / "name"
     if planted == "file":
         name.write_text("x")
@@ -80,10 +81,50 @@ def test_a_link_is_put_in_place_of_anything(tmp_path: Path, root: int, planted: 
         name.mkdir()
         if "full" in planted:
             (name / "inside").write_text("x")
-    files.replace_link(root, "name", "target")
+    kept = files.replace_link(root, "name", "target")
     assert os.readlink(name) == "target"
-    assert all(entry.name == "name" or entry.name.startswith(files.TEMPORARY) for entry in tmp_path.iterdir())
-    assert len(list(tmp_path.iterdir())) == (2 if "directory" in planted else 1)
+    assert (kept is not None) == (planted not in ("nothing", "link"))
+    assert {entry.name for entry in tmp_path.iterdir()} == {"name", *([kept] if kept else [])}
+    if kept:
+        assert not kept.startswith(("..", files.TEMPORARY))
+        assert planted != "file" or (tmp_path / kept).read_text() == "x"
+        assert planted != "full directory" or (tmp_path / kept / "inside").read_text() == "x"
+
+
+def test_what_is_moved_aside_has_a_name_that_is_short_enough(tmp_path: Path, root: int) -> None:
+    """Also when its own is as long as a name can be."""
+    (tmp_path / ("é" * 127)).write_text("x")
+    kept = files.replace_link(root, "é" * 127, "target")
+    assert kept is not None and (tmp_path / kept).read_text() == "x"
+
+
+def test_content_is_compared_byte_for_byte_and_only_of_the_file_that_is_meant(tmp_path: Path, root: int) -> None:
+    """Larger than one read; a file that was replaced is another, whatever is in it; a link is followed nowhere."""
+    content = os.urandom(200_000)
+    identity = files.write_file(root, "file", content, 0o440)
+    assert files.holds(root, "file", identity, content)
+    for other in (content[:-1], content + b"x", b"x" + content[1:], content[:-1] + b"x", content[:100_000], b""):
+        assert not files.holds(root, "file", identity, other)
+    (tmp_path / "file").rename(tmp_path / "aside")
+    files.write_file(root, "file", content, 0o440)
+    assert not files.holds(root, "file", identity, content)
+    (tmp_path / "link").symlink_to("aside")
+    with pytest.raises(OSError):
+        files.holds(root, "link", identity, content)
+
+
+def test_a_file_that_is_about_to_be_put_in_place_is_told_from_what_a_crash_left(tmp_path: Path, root: int) -> None:
+    """By a lock, which goes with its process; links, pipes and directories are nobody's work."""
+    held = os.open(tmp_path / "held", os.O_CREAT | os.O_WRONLY)
+    fcntl.flock(held, fcntl.LOCK_EX)
+    (tmp_path / "left").write_text("x")
+    (tmp_path / "link").symlink_to("held")
+    (tmp_path / "directory").mkdir()
+    os.mkfifo(tmp_path / "fifo")
+    names = ("held", "left", "link", "directory", "fifo", "nothing")
+    assert [name for name in names if files.in_work(root, name)] == ["held"]
+    os.close(held)
+    assert not files.in_work(root, "held")
 
 
 def test_removing_a_tree_follows_no_link(tmp_path: Path, root: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
@@ -11,16 +12,20 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
 
-from agent.decide import owed
+from agent import files
+from agent.decide import Wanted, compose, owed
 from agent.errors import VolumeBusy, VolumeError
 from agent.manifest import HIGHEST
+from agent.pins import Pin
+from agent.secret import ProjectedFile
 from agent.volume import GRACE, KEPT_AT_MOST, Volume
-from tests.publishing import APP, publish
+from tests.publishing import API, APP, DB, publish
+from tests.words import fetched, projected
 
 
 @pytest.fixture
@@ -145,7 +150,162 @@ def test_damage_is_found_and_mended(
     assert (home / "v" / "db").read_text() == "db-1"
     assert owed((APP,), seen) == ()
     volume.sweep()
-    assert [name for name in names(home) if name.startswith("..new-")] == []
+    aside = volume.set_aside()
+    left = [name for name in names(home) if not name[2:].isdigit()]
+    assert left == sorted(["..data", "db", "api", *aside.values()]) and aside.keys() <= found
+    assert volume.set_aside() == {}
+
+
+def _directory(path: Path) -> None:
+    (path / "sub").mkdir(parents=True)
+    (path / "sub" / "file").write_text("precious")
+
+
+PLANTED = {
+    "directory": _directory,
+    "file": lambda path: path.write_text("precious"),
+    "link": lambda path: path.symlink_to("elsewhere"),
+    "pipe": os.mkfifo,
+}
+
+
+def all_of(home: Path) -> dict[str, tuple[int, str | None]]:
+    """Every name beneath the volume: its inode, and what it holds or leads to."""
+    return {
+        str(path): (
+            path.lstat().st_ino,
+            os.readlink(path) if path.is_symlink() else path.read_text() if path.is_file() else None,
+        )
+        for path in (home / "v").rglob("*")
+    }
+
+
+@pytest.mark.parametrize("planted", PLANTED)
+@pytest.mark.parametrize("name", ["db", "..data"])
+def test_what_stood_there_before_the_first_publish_is_refused_and_not_touched(
+    volume: Volume, home: Path, planted: str, name: str
+) -> None:
+    """Whatever it is: the sentence names it and its owner. Once it is away, the agent publishes."""
+    PLANTED[planted](home / "v" / name)  # type: ignore[operator]
+    before = all_of(home)
+    for _ in range(2):
+        with pytest.raises(VolumeError) as refused:
+            publish(volume, "1", "db", "api", db={"db/password": "x"})
+        assert f"{home}/v/{name} is in the way" in str(refused.value) and planted in str(refused.value)
+        assert f"uid {os.geteuid()}" in str(refused.value)
+        assert all_of(home) == before
+    volume.sweep()
+    assert all_of(home) == before
+    (home / "v" / name).rename(home / "away")
+    assert not publish(volume, "1", "db", "api", db={"db/password": "x"}).damage
+
+
+@pytest.mark.parametrize("planted", PLANTED)
+def test_what_stands_at_a_new_path_is_refused_and_the_old_files_stay(volume: Volume, home: Path, planted: str) -> None:
+    """A name that was never published is not claimed, in a later generation either."""
+    publish(volume, "1", "db", "api")
+    PLANTED[planted](home / "v" / "new")  # type: ignore[operator]
+    before = all_of(home)
+    with pytest.raises(VolumeError, match="/v/new is in the way"):
+        publish(volume, "2", "db", db={"new/x": "2"})
+    assert all_of(home) == before and not volume.published().damage
+
+
+def test_what_appears_while_a_generation_is_made_is_not_replaced(
+    volume: Volume, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is found when the link is made, and nothing of the attempt is left."""
+    make = files.make_directory
+
+    def plant(parent: int, name: str) -> int:
+        (home / "v" / "db").write_text("precious")
+        return make(parent, name)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(files, "make_directory", plant)
+        with pytest.raises(VolumeError, match="/v/db is in the way"):
+            publish(volume, "1", "db", "api")
+    assert (home / "v" / "db").read_text() == "precious" and set(names(home)) <= {"db", "api"}
+
+
+@pytest.mark.parametrize("planted", ["directory", "file"])
+def test_what_took_the_place_of_a_published_link_is_kept_aside(volume: Volume, home: Path, planted: str) -> None:
+    """The name is ours, what stands there is not: readers get the link back, and nothing is lost."""
+    seen = publish(volume, "1", "db", "api")
+    (home / "v" / "db").unlink()
+    PLANTED[planted](home / "v" / "db")  # type: ignore[operator]
+    volume.relink(volume.published())
+    (kept,) = volume.set_aside().values()
+    assert volume.published() == seen and (home / "v" / "db").read_text() == "db-1"
+    volume.sweep()
+    publish(volume, "2", "db")
+    there = home / "v" / kept
+    assert (there / "sub" / "file" if planted == "directory" else there).read_text() == "precious"
+
+
+def test_a_blocked_secret_is_told_from_those_that_are_free(volume: Volume, home: Path) -> None:
+    """So that one that cannot be published holds up no other."""
+    seen = publish(volume, "1", "db", "api")
+    (home / "v" / "new").mkdir()
+    blocked = volume.blocked(seen, {"a": ["new/x", "db"], "b": ["db", "other"], "c": ["api"]})
+    assert blocked.keys() == {"a"} and "/v/new is in the way" in blocked["a"]
+
+
+def test_a_version_with_the_same_content_makes_no_generation(volume: Volume, home: Path) -> None:
+    """It is what is published from then on, for the next process too; no file, link or reader's handle moves."""
+    first = publish(volume, "1", "db", "api", db={"db/user": "u", "db/password": "p"})
+    before = {path: where for path, where in all_of(home).items() if "..manifest.json" not in path}
+    same = {"db/user": projected("u"), "db/password": projected("p")}
+    assert volume.holds(first, "db", same)
+    made = compose(Wanted((DB, API)), first, {"db": (fetched("2"), same)}, (APP,), quiet=False, alike=frozenset({"db"}))
+    assert made is not None
+    later = volume.publish(made, first)
+    assert (later.generation, later.secrets["db"].version_id, later.published_at) == (1, "2", first.published_at)
+    assert later.secrets["db"].changed == 1 and later.secrets["api"] == first.secrets["api"]
+    assert owed((APP,), later) == () and not later.damage
+    assert {path: where for path, where in all_of(home).items() if "..manifest.json" not in path} == before
+    again = Volume(str(home / "v"))
+    assert again.published() == later
+    again.close()
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        {"db/user": projected("u"), "db/password": projected("q")},
+        {"db/user": projected("u"), "db/password": projected("pp")},
+        {"db/user": projected("u"), "db/password": projected("p", 0o400)},
+        {"db/user": projected("u")},
+        {"db/user": projected("u"), "db/password": projected("p"), "db/more": projected("p")},
+        {"db/user": projected("u"), "db/word": projected("p")},
+    ],
+)
+def test_other_content_modes_or_paths_are_not_the_same(volume: Volume, wanted: Mapping[str, ProjectedFile]) -> None:
+    """By a byte, a bit, or a name."""
+    seen = publish(volume, "1", "db", "api", db={"db/user": "u", "db/password": "p"})
+    assert not volume.holds(seen, "db", wanted) and not volume.holds(seen, "nosuch", wanted)
+
+
+def test_what_was_altered_is_not_the_same(volume: Volume, home: Path) -> None:
+    """A new version must not be taken for what a neighbour wrote."""
+    publish(volume, "1", "db", "api")
+    _rewrite((home / "v" / "db").resolve())
+    assert not volume.holds(volume.published(), "db", {"db": projected("foreign")})
+
+
+def test_the_same_content_beside_a_change_is_carried_over(volume: Volume, home: Path) -> None:
+    """One generation, which changes the other alone."""
+    first = publish(volume, "1", "db", "api")
+    before = (home / "v" / "db").stat().st_ino
+    new = {
+        "db": (fetched("2"), {"db": projected("db-1")}),
+        "api": (fetched("2"), {"api": projected("api-2")}),
+    }
+    made = compose(Wanted((DB, API)), first, new, (APP,), quiet=False, alike=frozenset({"db"}))
+    assert made is not None
+    later = volume.publish(made, first)
+    assert {n: (s.version_id, s.changed) for n, s in later.secrets.items()} == {"db": ("2", 1), "api": ("2", 2)}
+    assert tree(home) == {"db": "db-1", "api": "api-2"} and (home / "v" / "db").stat().st_ino == before
 
 
 def _rewrite(path: Path) -> None:
@@ -246,6 +406,11 @@ def test_the_sweep_touches_only_names_of_ours(volume: Volume, home: Path) -> Non
     (home / "v" / "..new-0123").symlink_to("/etc")
     (home / "v" / "foreign").symlink_to("/etc")
     (home / "v" / "stale").symlink_to("..data/stale")
+    held = os.open(home / "v" / "..new-held", os.O_CREAT | os.O_WRONLY)
+    fcntl.flock(held, fcntl.LOCK_EX)
+    volume.sweep()
+    assert "..new-held" in names(home), "another process is about to put it in place"
+    os.close(held)
     volume.sweep()
     assert names(home) == sorted(
         ["..0", "..1", "..7x", "..999999999999999", "..data", "..foo", ".hidden", "api", "db", "foreign", "plain"]
@@ -419,6 +584,27 @@ def test_a_volume_that_is_none_is_refused(home: Path, make: object, part: str) -
         Volume(str(home / "no" / "v"))
 
 
+def test_pins_are_written_while_an_agent_sweeps(volume: Volume) -> None:
+    """A file without a name of its own yet is not taken for what a crash left."""
+    stop = threading.Event()
+
+    def sweep() -> None:
+        while not stop.is_set():
+            volume.sweep()
+
+    sweeping = threading.Thread(target=sweep)
+    sweeping.start()
+    try:
+        writer = Volume(volume.path)
+        for number in range(300):
+            writer.write_pins({"db": Pin(f"v{number}", 1e9)})
+        writer.close()
+    finally:
+        stop.set()
+        sweeping.join()
+    assert volume.pins() == {"db": Pin("v299", 1e9)}
+
+
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to mount and to become another uid")
 
 
@@ -439,6 +625,23 @@ def test_a_full_volume_keeps_what_was_published(home: Path) -> None:
         volume.close()
     finally:
         subprocess.run(["umount", str(home / "small")], check=True)
+
+
+@needs_root
+def test_a_read_only_mount_says_what_to_do(home: Path) -> None:
+    """Whether the directory is there already or would have to be made."""
+    (home / "ro").mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "ro", "tmpfs", str(home / "ro")], check=False).returncode:
+        pytest.skip("mount is not permitted here")
+    try:
+        with pytest.raises(VolumeError, match="mount the volume read-write"):
+            Volume(str(home / "ro" / "v"))
+        volume = Volume(str(home / "ro"))
+        with pytest.raises(VolumeError, match="mount the volume read-write"):
+            publish(volume, "1", "db", "api")
+        volume.close()
+    finally:
+        subprocess.run(["umount", str(home / "ro")], check=True)
 
 
 @needs_root
