@@ -66,9 +66,10 @@ image: $(VENV)/installed
 image-test: $(VENV)/installed
 	PYTHON=$(BIN)/python image/test.sh $(IMAGE)
 
-# Helm 3 and 4 and kubectl into .cache/tools, for the tests of chart and documents where none is on PATH.
+# Helm 3 and 4 and kubectl, and readers of .env files where npm and go are, into .cache/tools, for tests.
 tools: $(VENV)/installed
 	$(BIN)/python -m tests.chart_tools
+	$(BIN)/python -m tests.dotenv_readers
 
 # After config/schema.json or charts/values.schema.in.json changed.
 chart-schema: $(VENV)/installed

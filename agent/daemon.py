@@ -316,7 +316,7 @@ class _Agent:
         reasons = [result.trouble] if result.trouble else reasons
         what = f"no complete generation within startup.timeout of {self.loaded.config.startup_timeout:g} s"
         if result.hopeless:
-            what = "no generation can be made of what the secrets hold, however often it is tried"
+            what = "no complete generation can be made as things stand, and waiting does not mend it"
         return "; ".join([what, *reasons])
 
 

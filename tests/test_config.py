@@ -207,6 +207,28 @@ def test_the_fingerprint_moves_when_the_files_may_differ(edit: dict[str, Any], m
     assert (replace(secret, **edit).fingerprint != secret.fingerprint) is moves
 
 
+@pytest.mark.parametrize(
+    ("expression", "written"),
+    [
+        ("db-password", "'\"db-password\"'"),
+        ("1st", "'\"1st\"'"),
+        ("prod.db-user", "'prod.\"db-user\"'"),
+        ("a/b", "'\"a/b\"'"),
+        ("a.[", None),
+        ("f(", None),
+    ],
+)
+def test_a_key_that_jmespath_wants_in_quotes_is_told_as_yaml_has_it(expression: str, written: str | None) -> None:
+    """Where it is a path of keys; it can be copied into the config."""
+    with pytest.raises(ConfigError) as refused:
+        parse(document(files=f"{{path: a, jmesPath: '{expression}'}}"), "c.yaml")
+    (problem,) = refused.value.problems
+    assert repr(expression) in problem.message and ("write jmesPath" in problem.message) == (written is not None)
+    if written:
+        assert problem.message.endswith(written)
+        parse(document(files=f"{{path: a, jmesPath: {written}}}"), "c.yaml")
+
+
 def test_the_fingerprint_of_default_quoting_is_that_of_none() -> None:
     """A volume that an agent without the key filled is not fetched anew, and the other dialect is."""
 

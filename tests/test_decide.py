@@ -174,9 +174,14 @@ def fresh(*secrets: Secret, version: str = "v1") -> dict[str, tuple[object, Mapp
 
 
 def next_one(
-    wanted: tuple[Secret, ...], before: Published, new: object, *targets: Target, quiet: bool = False
+    wanted: tuple[Secret, ...],
+    before: Published,
+    new: object,
+    *targets: Target,
+    quiet: bool = False,
+    alike: frozenset[str] = frozenset(),
 ) -> Publication | None:
-    return compose(Wanted(wanted), before, new, targets, quiet=quiet)  # type: ignore[arg-type]
+    return compose(Wanted(wanted), before, new, targets, quiet=quiet, alike=alike)  # type: ignore[arg-type]
 
 
 def test_the_first_generation_is_all_or_nothing() -> None:
@@ -194,6 +199,29 @@ def test_later_ones_keep_the_last_good() -> None:
         "api": ("v1", False, True),
         "db": ("v2", True, False),
     }
+
+
+@pytest.mark.parametrize(
+    ("secrets", "alike", "before", "silent"),
+    [
+        ((DB, API), {"db"}, published((DB, "v1", 1), (API, "v1", 1)), True),
+        ((DB, API), {"db", "api"}, published((DB, "v1", 1), (API, "v1", 1)), True),
+        ((DB, API), {"db"}, published((DB, "v1", 1), (API, "v1", 1), damage={"db": "no link"}), False),
+        ((DB,), {"db"}, published((DB, "v1", 1), (API, "v1", 1)), False),
+        ((DB, API), {"db"}, published((DB, "v1", 1)), False),
+    ],
+)
+def test_the_same_content_is_carried_over_and_changes_nothing(
+    secrets: tuple[Secret, ...], alike: set[str], before: Published, silent: bool
+) -> None:
+    """It is the version that is written. Only where nothing else is to be done no generation is made of it."""
+    new = fresh(*(s for s in secrets if s.name in alike or s.name not in before.secrets), version="v2")
+    made = next_one(secrets, before, new, APP, alike=frozenset(alike))
+    assert made is not None and made.changes_no_file(before) is silent
+    for name in alike:
+        entry = made.entries[name]
+        assert (entry.version_id, entry.changed, entry.files) == ("v2", False, None)
+    assert made.paths(before) == {s.name for s in secrets}
 
 
 def test_nothing_new_publishes_nothing() -> None:

@@ -388,6 +388,68 @@ def test_init_that_cannot_finish_says_why_per_secret(pod: Pod) -> None:
     assert not (pod.volume / "..data").exists()
 
 
+@pytest.mark.parametrize("command", ["init", "run"])
+def test_what_can_never_fit_ends_a_start_at_once_and_whole(pod: Pod, command: str) -> None:
+    """With every problem of every secret; startup.timeout is not waited out. Each is logged once."""
+    pod.put("db", '{"one": null, "two": null}')
+    pod.put("api", "no json")
+    config = pod.write(
+        pod.secret("db", "{path: db.env, format: dotenv}", "{path: db.props, format: properties}"),
+        pod.secret("api", "{path: api, jmesPath: key}"),
+    )
+    config.write_text(config.read_text().replace("timeout: 20s", "timeout: 24h"))
+    with running(command, config) as agent:
+        assert agent.wait() == 1
+        failed = [event["secret"] for event in agent.seen if event["event"] == "secret failed"]
+    assert sorted(failed) == ["api", "db"]
+    said = agent.lines[-1]
+    for words in ("db.env: key 'one'", "db.env: key 'two'", "db.props: key 'one'", "db.props: key 'two'", "api: "):
+        assert words in said
+    assert not (pod.volume / "..data").exists()
+
+
+def test_a_version_that_does_not_fit_is_logged_once(pod: Pod) -> None:
+    """However long another secret of the first generation is waited for; the next version is told again."""
+    pod.put("db", "no json")
+    config = pod.write(pod.secret("db", "{path: db, jmesPath: key}"), pod.secret("api", "{path: api}"), period="100ms")
+    with running("run", config) as agent:
+        agent.port = agent.event("listening")["port"]
+        agent.event("secret failed", secret="db", reason="projection")
+        for _ in range(3):
+            agent.pass_now()
+        version = pod.rotate("db", "no json either")
+        until(lambda: version in agent.page("/readyz")[1] or version in agent.page("/status")[1])
+        failed = [e["message"] for e in agent.seen if e["event"] == "secret failed" and e["secret"] == "db"]
+    assert len(failed) == len(set(failed)) == 2 and version in failed[1]
+
+
+def test_a_directory_in_the_way_is_refused_and_stays(pod: Pod) -> None:
+    """The first generation is not made over somebody's files."""
+    pod.put("db", "d1")
+    (pod.volume / "db" / "sub").mkdir(parents=True)
+    (pod.volume / "db" / "sub" / "file").write_text("precious")
+    with running("init", pod.write(pod.secret("db", "{path: db/password}"))) as agent:
+        assert agent.wait() == 1
+    assert f"{pod.volume}/db is in the way" in agent.lines[-1] and "uid" in agent.lines[-1]
+    assert (pod.volume / "db" / "sub" / "file").read_text() == "precious"
+    assert os.listdir(pod.volume) == ["db"]
+
+
+def test_a_version_with_the_same_content_is_written_down_and_told_to_nobody(pod: Pod, app: App) -> None:
+    """The log says so, status names the version, and the app hears of the next change alone."""
+    with running("run", signalling(pod)) as agent:
+        agent.ready()
+        version = pod.rotate("db", "pw-1")
+        agent.event("same content", secret="db", version=version)
+        until(lambda: version in agent.page("/status")[1])
+        assert agent.metrics()['notifications_total{result="accepted",target="app"}'] == 0
+        assert os.readlink(pod.volume / "..data") == "..1"
+        pod.rotate("db", "pw-2")
+        assert app.line() == "hup pw-2"
+        assert agent.stop() == 0
+    assert app.drain() == []
+
+
 def test_init_with_a_complete_generation_and_aws_out_of_reach_warns_and_succeeds(pod: Pod) -> None:
     """A restart of the pod's containers does not depend on AWS."""
     pod.put("db", "d1")

@@ -6,6 +6,11 @@ import datetime
 import errno
 import json
 import os
+import shutil
+import subprocess
+import tempfile
+import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,7 +20,7 @@ from cryptography.hazmat.primitives import serialization
 from agent import require
 from agent.config import Require
 from agent.errors import ProjectionError, SecretError
-from agent.secret import SecretValue
+from agent.secret import SecretValue, meets
 
 CA = trustme.CA()
 GOOD, OTHER = CA.issue_cert("a.example"), CA.issue_cert("a.example")
@@ -98,6 +103,89 @@ def test_certificates(content: Any, words: str | None) -> None:
     found = problem(content, certificate=("crt", "key"))
     assert found is None if words is None else words in str(found)
     assert "hunter2" not in str(found) and "BEGIN" not in str(found)
+
+
+def issued(usage: str | None, bits: int = 2048) -> dict[str, str]:
+    """A certificate that OpenSSL itself issued, for that extended key usage, and its key."""
+    with tempfile.TemporaryDirectory() as home:
+        extension = ["-addext", f"extendedKeyUsage={usage}"] if usage else []
+        command = f"openssl req -x509 -newkey rsa:{bits} -nodes -days 2 -subj /CN=x -keyout {home}/key -out {home}/crt"
+        subprocess.run([*command.split(), *extension], check=True, capture_output=True)
+        return {"crt": Path(f"{home}/crt").read_text(), "key": Path(f"{home}/key").read_text()}
+
+
+@pytest.mark.skipif(not shutil.which("openssl"), reason="openssl is not installed")
+@pytest.mark.parametrize("usage", ["clientAuth", "serverAuth", "emailProtection", "codeSigning", None])
+def test_a_certificate_may_be_for_anybody(usage: str | None) -> None:
+    """Pair and dates are what is required: whom it is shown to is not known here."""
+    assert problem(issued(usage), certificate=("crt", "key")) is None
+
+
+@pytest.mark.skipif(not shutil.which("openssl"), reason="openssl is not installed")
+def test_how_strong_a_key_is_is_not_asked() -> None:
+    """What an old device still needs is not held back either."""
+    assert problem(issued(None, bits=1024), certificate=("crt", "key")) is None
+
+
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+def test_text_around_the_blocks_is_left_out(newline: str) -> None:
+    """As `openssl pkcs12` and people write it; of several certificates the first is the one."""
+    good, late = pem(GOOD), pem(valid(2019, 2020))
+    around = "Bag Attributes\n    friendlyName: Müller\n# comment -----\n"
+    noisy = {"crt": around + good["crt"] + "ende\n" + late["crt"], "key": f"{around}\n{good['key']}\nend"}
+    noisy = {name: text.replace("\n", newline) for name, text in noisy.items()}
+    assert problem(noisy, certificate=("crt", "key")) is None
+    both = {"all": noisy["key"] + noisy["crt"]}
+    assert problem(both, certificate=("all", "all")) is None
+    late["crt"] = around + late["crt"] + good["crt"]
+    assert "expired" in str(problem(late, certificate=("crt", "key")))
+
+
+@pytest.mark.parametrize("years", [(1950, 1960), (1950, 2049), (2000, 2050), (1990, 9999)])
+def test_dates_of_either_form(years: tuple[int, int]) -> None:
+    """Before 2050 they have two digits for the year, later four."""
+    found = problem(pem(valid(*years)), certificate=("crt", "key"))
+    assert (found is None) == (years[1] > 2030)
+
+
+def test_a_private_key_does_not_print_on_its_way() -> None:
+    """From the value to OpenSSL it is a secret's value."""
+    tree = pem(GOOD)
+    problems, pair = meets(SecretValue(json.dumps(tree).encode(), text=True), Require(certificate=("crt", "key")))
+    assert problems == () and pair is not None
+    assert [part.reveal().decode() for part in pair] == [tree["crt"], tree["key"]]
+    assert "BEGIN" not in f"{pair}"
+
+
+def test_every_requirement_that_fails_is_told() -> None:
+    """Not the first alone, and nothing of what holds."""
+    tree = {**pem(GOOD, OTHER), "user": "", "host": "x", "port": 1}
+    found = problem(
+        tree, keys=("user", "name", "port"), matches=(("host", "^y"), ("port", "1")), certificate=("crt", "key")
+    )
+    for words in ("'user'", "'name' is missing", "'host' does not match", "is not the certificate's"):
+        assert words in str(found)
+    assert "'port' does not match" not in str(found)
+
+
+@pytest.mark.parametrize("pattern", [r"(a+)+$", r"(a|a)*$", r"(.*)*=", r".*.*=.*", r"^(\w+\s?)*$", r"(?=(a*)*b)"])
+def test_a_pattern_that_would_take_for_ever_is_given_up(pattern: str) -> None:
+    """The version is refused, with the key; the others are still looked at, and a good one passes afterwards."""
+    tree = {"evil": "a" * 30_000 + "!", "host": "db", "port": "x"}
+    found = problem(tree, matches=(("evil", pattern), ("port", "^[0-9]+$")), keys=("nosuch",))
+    assert "'evil' takes too long" in str(found) and "'nosuch'" in str(found) and "'port'" in str(found)
+    assert "aaa" not in str(found)
+    assert problem(tree, matches=(("host", "^db"), ("evil", "!$"))) is None
+
+
+def test_time_that_is_spent_elsewhere_is_not_the_patterns() -> None:
+    """What the process is not running for, or between two checks, refuses no good version."""
+    matches = (("host", "^db"),)
+    for _ in range(3):
+        ends = time.process_time() + require.PATTERN_LIMIT
+        while time.process_time() < ends:
+            pass
+        assert problem({"host": "db"}, matches=matches) is None
 
 
 def test_a_machine_that_cannot_check_is_no_fault_of_the_version(monkeypatch: pytest.MonkeyPatch) -> None:

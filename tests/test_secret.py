@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import copy
 import io
 import json
+import os
 import pickle
 import shutil
 import subprocess
 import traceback
+from pathlib import Path
 from typing import Any
 
 import dotenv
 import pytest
+import yaml
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from agent.errors import ProjectionError
 from agent.secret import LIMIT, project
+from tests import dotenv_readers
 from tests.words import file_spec, value
 
 
@@ -194,9 +199,136 @@ def test_a_shell_reads_back_the_exact_values(tree: dict[str, str]) -> None:
     )
 )
 def test_python_dotenv_reads_back_plain_values(tree: dict[str, str]) -> None:
-    """For values without quote, backslash and dollar."""
+    """In the quoting for a shell, for values without quote, backslash and dollar; `quoting: dotenv` is for it."""
     text = one(json.dumps(tree), format="dotenv").decode()
     assert dict(dotenv.dotenv_values(stream=io.StringIO(text), interpolate=False)) == tree
+
+
+def dialect(tree: dict[str, str]) -> bytes:
+    """The tree as the readers of .env files all read it."""
+    return one(json.dumps(tree), format="dotenv", quoting="dotenv")
+
+
+_LINE = st.text(
+    st.one_of(st.sampled_from("'\"`\\ =:;,!?%&|<>(){}[]*+-/~^@_.nrtu#$"), st.characters(exclude_categories=("Cs",))),
+    max_size=20,
+)
+_VARIABLES = st.sampled_from(["A", "export", "EXPORT", "exportX", "_", "_x", "a1", "Zz_9", "true", "null", "PATH"])
+
+
+@pytest.fixture(scope="module")
+def env_files(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[dict[str, str]], list[Path]]:
+    """What secrets hold that can be written for all readers, made up at random, and the files that they become."""
+    trees: list[dict[str, str]] = [
+        {"A": ""},
+        {"A": "p\\w'x\"y`z{}", "B": "a b  c", "C": "é😀\u200b"},
+        *(
+            {"A": text, "B": "z"}
+            for char in map(chr, range(0x21, 0x7F))
+            for text in ("x" + char, f"x{char}y", char * 2)
+        ),
+    ]
+
+    @settings(max_examples=400, deadline=None, database=None, derandomize=True)
+    @given(st.dictionaries(_VARIABLES, _LINE, min_size=1, max_size=5))
+    def collect(tree: dict[str, str]) -> None:
+        trees.append(tree)
+
+    collect()
+    written, paths = [], []
+    for tree in trees:
+        with contextlib.suppress(ProjectionError):
+            text = dialect(tree)
+            paths.append(tmp_path_factory.getbasetemp() / f"{len(paths)}.env")
+            paths[-1].write_bytes(text)
+            written.append(tree)
+    assert len(written) > 300
+    return written, paths
+
+
+@pytest.mark.parametrize("reader", dotenv_readers.READERS)
+def test_all_readers_of_env_files_read_back_the_exact_values(
+    env_files: tuple[list[dict[str, str]], list[Path]], reader: str
+) -> None:
+    """What is written in their dialect is read alike by each of them, as it is."""
+    if what := dotenv_readers.missing(reader):
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(what)
+    trees, paths = env_files
+    if reader == "docker --env-file":
+        trees, paths = trees[:60], paths[:60]  # it takes a process for each
+    found = dotenv_readers.READERS[reader](paths)
+    assert [(was, is_) for was, is_ in zip(trees, found, strict=True) if was != is_] == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["a#b", "a #b", "${HOME}", "a$b", "$", " a", "a ", "'a", '"a"', "`a`", "a\nb", "a\r", "\ta", "a\u00a0", "\ufeffa",
+     "a\u2028b", "a\0b", "a\x85"],
+)  # fmt: skip
+def test_what_they_read_differently_is_refused_with_a_way_out(text: str) -> None:
+    """With the key, and nothing of the value."""
+    message = refusal(json.dumps({"GOOD": "x", "KEY": CANARY + text if text[0] == "a" else text + CANARY}),
+                      format="dotenv", quoting="dotenv")  # fmt: skip
+    assert "'KEY'" in message and "format: json" in message and "GOOD" not in message and CANARY not in message
+
+
+def test_a_line_that_docker_does_not_read_is_refused() -> None:
+    """It reads lines of up to 64 KiB; an expression can make longer ones."""
+    assert len(dialect({"A": "x" * 60_000})) == 60_003
+    doubled = {"jmes_path": "{A: join('', [A, A])}", "format": "dotenv", "quoting": "dotenv"}
+    assert "'A'" in refusal(json.dumps({"A": "x" * 40_000}), **doubled)
+
+
+def test_every_problem_of_every_file_is_told_at_once() -> None:
+    """Each once, and no more than a person reads."""
+    content = json.dumps({"ok": "1", "none": None, "a b": "x", "nul": "\0"})
+    specs = (
+        file_spec("env", format="dotenv"),
+        file_spec("all", directory=True),
+        file_spec("one", jmes_path="nosuch"),
+        file_spec("fine", jmes_path="ok"),
+    )
+    with pytest.raises(ProjectionError) as refused:
+        project(value(content), specs)
+    said = refused.value.problems
+    assert [(where, key) for problem in said for where, key in [problem.split(": ")[0:2]]] == [
+        ("file env", "key 'none' is null; give it a value, or take it out"),
+        ("file env", said[1].split(": ")[1]),
+        ("file env", said[2].split(": ")[1]),
+        ("directory all", "key 'none' is null; give it a value, or take it out"),
+        ("file one", said[4].split(": ")[1]),
+    ]
+    assert "'a b'" in said[1] and "'nul'" in said[2] and "'nosuch'" in said[4]
+    assert all(problem in str(refused.value) for problem in said)
+    with pytest.raises(ProjectionError) as refused:
+        project(value(json.dumps({f"k{n}": None for n in range(3000)})), (file_spec("all", directory=True),))
+    assert len(refused.value.problems) == 3000 and "2980 more" in str(refused.value) and len(str(refused.value)) < 3000
+    with pytest.raises(ProjectionError) as refused:
+        project(value("no json"), specs)
+    assert len(refused.value.problems) == 1
+
+
+@pytest.mark.parametrize(
+    ("key", "expression", "written"),
+    [
+        ("tls.crt", "tls.crt", "'\"tls.crt\"'"),
+        ("db-password", "db_password", "'\"db-password\"'"),
+        ("1st", "a1st", "'\"1st\"'"),
+        ('it\'s "x"', "its_x", "'\"it''s \\\"x\\\"\"'"),
+    ],
+)
+def test_a_key_that_jmespath_wants_in_quotes_is_told_as_yaml_has_it(key: str, expression: str, written: str) -> None:
+    """It can be copied into the config, and picks the key."""
+    message = refusal(json.dumps({key: "hunter2"}), jmes_path=expression)
+    assert written in message and "hunter2" not in message
+    assert one(json.dumps({key: "x"}), jmes_path=yaml.safe_load(written)) == b"x"
+
+
+def test_a_byte_order_mark_is_named() -> None:
+    """It cannot be seen in an editor. Raw content stays as it is."""
+    for content in (b'\xef\xbb\xbf{"a": "x"}', '{"a": "x"}'.encode("utf-16"), '\ufeff{"a": "x"}'.encode("utf-16-be")):
+        assert "byte order mark" in refusal(content, jmes_path="a")
+        assert one(content) == content
 
 
 def java_properties(text: bytes) -> dict[str, str]:

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from agent import schedule
-from agent.config import Config, Origin, Target, Touch
+from agent.config import Config, Origin, Require, Target, Touch
 from agent.pool import Pool
 from agent.record import replace
 from agent.schedule import Now
@@ -226,6 +226,96 @@ def test_what_cannot_be_projected_is_not_fetched_again_until_it_moves(agent: Age
     assert (agent.calls(), agent.read("a"), agent.told()) == (["DescribeSecret"] * 3, "1", False)
     agent.wants("a", a={"files": (file_spec("a", jmes_path="x"),)})
     assert (agent.do().failures, agent.read("a"), agent.told()) == ({}, "2", True)
+
+
+def test_a_version_with_the_same_content_tells_nobody_and_is_published(agent: Agent) -> None:
+    """No generation is made; it is fetched once; the next change is told as ever."""
+    for name in ("a", "b"):
+        agent.aws.put(agent.id(name), '{"k": "1", "other": "x"}')
+    spec = {"files": (file_spec("a", jmes_path="k"),)}
+    agent.wants("a", "b", a=spec)
+    agent.do()
+    before = agent.do(later=70).published
+    version = agent.aws.rotate(agent.id("a"), '{"k": "1", "other": "y"}')
+    result = agent.do(later=70)
+    assert (result.recorded, result.changed, result.generation_made) == ({"a": version}, (), False)
+    assert (result.published.generation, result.published.secrets["a"].version_id) == (before.generation, version)
+    assert result.succeeded == {"a", "b"} and not result.failures and not result.pending and not agent.told()
+    agent.calls()
+    assert (agent.do(later=70).outcome, agent.calls()) == ("noop", ["DescribeSecret"] * 2)
+    assert not agent.told()
+    agent.aws.rotate(agent.id("a"), '{"k": "2"}')
+    result = agent.do(later=70)
+    assert (result.changed, agent.read("a"), agent.told()) == (("a",), "2", True)
+
+
+def test_an_edit_that_leaves_the_files_as_they_are_tells_nobody(agent: Agent) -> None:
+    """What is asked for otherwise and comes to the same is written down, and not fetched again."""
+    agent.aws.put(agent.id("a"), '{"k": "1"}')
+    agent.wants("a", a={"files": (file_spec("a", jmes_path="k"),)})
+    agent.do()
+    agent.wants("a", a={"files": (file_spec("a", jmes_path="k || other"),)})
+    result = agent.do()
+    assert (result.changed, result.generation_made, agent.told()) == ((), False, False)
+    agent.calls()
+    assert (agent.do(later=70).outcome, agent.calls()) == ("noop", ["DescribeSecret"])
+
+
+def test_all_that_is_wrong_with_a_version_is_told_at_once(agent: Agent) -> None:
+    """Of what is required and of each file."""
+    agent.aws.put(agent.id("a"), '{"k": null, "l": ""}')
+    files = (file_spec("one", format="dotenv"), file_spec("two", directory=True), file_spec("three", jmes_path="x"))
+    agent.wants("a", a={"files": files, "require": Require(keys=("host", "port"))})
+    message = agent.do().failures["a"].message
+    for words in ("'host'", "'port'", "file one: key 'k'", "directory two: key 'k'", "two: key 'l'", "file three"):
+        assert words in message
+
+
+@pytest.mark.parametrize("hopeless", [True, False])
+def test_a_first_generation_that_no_try_can_bring_is_told_from_one_that_waits(agent: Agent, hopeless: bool) -> None:
+    """Only when all that it lacks was had and does not fit; an optional secret is not lacked."""
+    agent.aws.put(agent.id("a"), "no json")
+    agent.aws.put(agent.id("b"), "1")
+    (agent.home / "v" / "b").mkdir()
+    names = ("a", "b", "missing") if hopeless else ("a", "b", "wanted")
+    spec = {"files": (file_spec("a", jmes_path="k"),)}
+    agent.wants(*names, a=spec, missing={"optional": True})
+    result = agent.do()
+    assert (result.withheld, result.hopeless) == (True, hopeless)
+    assert {result.failures[name].reason for name in ("a", "b")} == {"projection", "publish"}
+    result = agent.do(later=400)
+    assert (result.withheld, result.hopeless) == (True, hopeless)
+    assert (agent.home / "v" / "b").is_dir() and not (agent.home / "v" / "..data").exists()
+
+
+def test_what_is_in_the_way_of_one_secret_holds_up_no_other(agent: Agent) -> None:
+    """It is named, and stays; the others are published, and it is, too, once the way is free."""
+    agent.aws.put(agent.id("a"), "1")
+    agent.wants("a")
+    agent.do()
+    (agent.home / "v" / "b").mkdir()
+    (agent.home / "v" / "b" / "precious").write_text("x")
+    agent.aws.put(agent.id("b"), "1")
+    agent.wants("a", "b")
+    agent.aws.rotate(agent.id("a"), "2")
+    result = agent.do(later=70)
+    assert result.failures.keys() == {"b"} and result.failures["b"].reason == "publish"
+    assert f"{agent.home}/v/b is in the way" in result.failures["b"].message
+    assert (result.changed, agent.read("a"), agent.read("b/precious")) == (("a",), "2", "x")
+    (agent.home / "v" / "b").rename(agent.home / "away")
+    assert agent.do(later=400).changed == ("b",) and agent.read("b") == "1"
+
+
+def test_what_took_the_place_of_a_link_is_told_with_its_new_name(agent: Agent) -> None:
+    """The link is back in the same pass, and the log's line says where the other is."""
+    agent.aws.put(agent.id("a"), "1")
+    agent.wants("a")
+    agent.do()
+    (agent.home / "v" / "a").unlink()
+    (agent.home / "v" / "a").write_text("precious")
+    said = agent.do().repaired["a"]
+    (kept,) = (path for path in (agent.home / "v").iterdir() if path.name.startswith("a.found-"))
+    assert kept.name in said and kept.read_text() == "precious" and agent.read("a") == "1" and not agent.told()
 
 
 def test_damage_is_mended_at_once_and_tells_nobody(agent: Agent) -> None:
