@@ -334,7 +334,13 @@ def test_a_hostile_neighbour_leads_nothing_out_of_the_volume(pod: Pod, length: L
         scene.violations += [f"outside changed: {path}" for path in outside.changes()]
         known = {"..data", "..notified.json", "db", "db.json", "api"}
         left = [n for n in os.listdir(pod.volume) if n not in known and not n[2:].isdigit()]
-        scene.violations += [f"left over: {name}" for name in left]
+        # What stood in place of a link of ours is the neighbour's, too; the agent keeps it, and says where.
+        kept = {n for n in left if ".found-" in n}
+        told = " ".join(
+            text for event in agent.seen if event["event"] == "repaired" for text in event["found"].values()
+        )
+        scene.violations += [f"left over: {name}" for name in set(left) - kept]
+        scene.violations += [f"moved aside without a word: {name}" for name in kept if name not in told]
         assert agent.stop() == 0
     report.row(
         "a hostile neighbour in the volume: nothing outside read, written or removed, and all mended when it is gone",

@@ -238,6 +238,7 @@ def _process(process: ProcessName | PidFile) -> dict[str, str]:
 
 def _file(spec: FileSpec) -> dict[str, Any]:
     kind = {"directory": spec.path} if spec.directory else {"path": spec.path, "format": spec.format}
+    kind |= {"quoting": spec.quoting} if spec.format == "dotenv" else {}
     return {**kind, "fileMode": f"{spec.mode:04o}", **({"jmesPath": spec.jmes_path} if spec.jmes_path else {})}
 
 
@@ -340,10 +341,10 @@ def test_values(length: Length, report: Report) -> None:
     """Any value under any spec gives every file that was asked for, or one error that carries nothing of the value."""
     whole = 0
 
-    def check(value: bytes, form: Any, directory: bool, expression: str | None, text: bool) -> None:
+    def check(value: bytes, form: Any, quoting: Any, directory: bool, expression: str | None, text: bool) -> None:
         nonlocal whole
         first = file_spec("first")
-        second = file_spec("second", format=form, directory=directory, jmes_path=expression)
+        second = file_spec("second", format=form, quoting=quoting, directory=directory, jmes_path=expression)
         try:
             files = project(SecretValue(value, text=text), (first, second))
         except ProjectionError as error:
@@ -359,7 +360,10 @@ def test_values(length: Length, report: Report) -> None:
         assert all(0 < len(file.content) <= 8 << 20 for file in files.values())
 
     valid = _EXPRESSIONS.filter(_compiles)
-    tried = fuzz(length, 30_000, 200, check, _VALUES, _FORMATS, st.booleans(), st.none() | valid, st.booleans())
+    quotings = st.sampled_from(["sh", "dotenv"])
+    tried = fuzz(
+        length, 30_000, 200, check, _VALUES, _FORMATS, quotings, st.booleans(), st.none() | valid, st.booleans()
+    )
     assert whole
     report.row(
         "any value under any spec and expression: all its files, or an error without the value",
@@ -380,11 +384,14 @@ def _compiles(expression: str) -> bool:
 
 _NAMES = st.from_regex(r"FM_[A-Za-z0-9_]{0,8}", fullmatch=True)
 _SHELL = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0"), max_size=40)
-_PLAIN = st.text(st.characters(exclude_categories=("Cs", "Cc"), exclude_characters="'\\$"), max_size=40)
+_ONE_LINE = st.text(
+    st.just(" ") | st.characters(exclude_categories=("Cs", "Cc", "Z"), exclude_characters="#$\ufeff"), max_size=40
+).filter(lambda text: text.strip(" ") == text and text[:1] not in ("'", '"', "`"))
 
 
-def _projected(tree: dict[str, str], form: Any) -> bytes:
-    (file,) = project(SecretValue(json.dumps(tree).encode(), text=True), (file_spec("x", format=form),)).values()
+def _projected(tree: dict[str, str], form: Any, **fields: Any) -> bytes:
+    spec = file_spec("x", format=form, **fields)
+    (file,) = project(SecretValue(json.dumps(tree).encode(), text=True), (spec,)).values()
     return file.content.reveal()
 
 
@@ -405,15 +412,16 @@ def test_what_a_shell_reads_back(length: Length, report: Report) -> None:
 
     trees = st.dictionaries(_NAMES, _SHELL, min_size=1, max_size=5)
     fuzz(length, 1000, 10, check, st.lists(trees, min_size=1, max_size=30))
-    report.row("dotenv is read back by sh to the same bytes", f"{values:,} values", [])
+    report.row("dotenv for a shell is read back by sh to the same bytes", f"{values:,} values", [])
 
 
 def test_what_libraries_read_back(length: Length, report: Report) -> None:
-    """python-dotenv for plain values, properties as java.util.Properties documents them, JSON with the numbers kept."""
+    """python-dotenv in the dialect for it, properties as java.util.Properties documents them, JSON with the numbers
+    kept."""
 
-    def check(plain: dict[str, str], any_: dict[str, str], number: str) -> None:
-        text = _projected(plain, "dotenv").decode()
-        assert dict(dotenv.dotenv_values(stream=io.StringIO(text), interpolate=False)) == plain
+    def check(lines: dict[str, str], any_: dict[str, str], number: str) -> None:
+        text = _projected(lines, "dotenv", quoting="dotenv").decode()
+        assert dict(dotenv.dotenv_values(stream=io.StringIO(text))) == lines
         assert java_properties(_projected(any_, "properties")) == any_
         assert json.loads(_projected(any_, "json")) == any_
         value = SecretValue(f'{{"n":{number}}}'.encode(), text=True)
@@ -421,7 +429,11 @@ def test_what_libraries_read_back(length: Length, report: Report) -> None:
         assert file.content.reveal() == value.reveal()
 
     numbers = st.from_regex(r"-?(0|[1-9][0-9]{0,30})(\.[0-9]{1,20})?([eE][+-]?[0-9]{1,4})?", fullmatch=True)
-    plain = st.dictionaries(_NAMES, _PLAIN, min_size=1, max_size=5)
+    lines = st.dictionaries(_NAMES, _ONE_LINE, min_size=1, max_size=5)
     any_ = st.dictionaries(_CHARACTERS, _CHARACTERS, min_size=1, max_size=5)
-    tried = fuzz(length, 5_000, 100, check, plain, any_, numbers)
-    report.row("dotenv, properties and JSON are read back by others as they were", f"{tried:,} values each", [])
+    tried = fuzz(length, 5_000, 100, check, lines, any_, numbers)
+    report.row(
+        "dotenv for libraries is read back by python-dotenv, properties and JSON by others, as they were",
+        f"{tried:,} values each",
+        [],
+    )
