@@ -1,7 +1,7 @@
 """YAML text → nodes with line and column. Knows nothing of our config.
 
 YAML 1.1 reads `0400` as 256, `NO` as false, `1:30` as 90, and takes the last of two equal keys without a word. So
-nothing is resolved here: a plain scalar stays the text that a person wrote, and who asks for a type says what it is to
+nothing is resolved here: a plain scalar stays the text that a person wrote, and who asks for a type says what it must
 look like.
 """
 
@@ -114,7 +114,7 @@ class _Reader:
         for key_node, value_node in node.value:
             key, value = self.read(key_node, depth + 1), self.read(value_node, depth + 1)
             if not isinstance(key, Scalar):
-                self.problems.append(Problem(key.line, key.column, "a key is to be a word"))
+                self.problems.append(Problem(key.line, key.column, "a key must be a word"))
             elif key.plain and key.text == "<<":
                 self.problems.append(Problem(key.line, key.column, "merge keys (<<) are not read; write the keys out"))
             elif key.text in seen:

@@ -9,11 +9,10 @@ import random
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-from agent.config import Config, Secret, Target
+from agent.config import JITTER, Config, Secret, Target
 from agent.errors import Failure
 from agent.record import Record, field, replace
 
-JITTER = 0.1  # of a period, either way, so that the pods of a fleet drift apart
 FAST_AT_MOST = 3600.0  # seconds of polling at rotationPeriod per rotation
 BACKOFF_AT_MOST = 300.0  # seconds that backoff adds to a failing secret's period
 STARTUP_BACKOFF_AT_MOST = 15.0  # seconds between attempts while a pod waits for its first generation

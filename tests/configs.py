@@ -34,7 +34,7 @@ VALID = {
     "an arn without suffix": _id("'arn:aws:secretsmanager:eu-west-1:111122223333:secret:prod/db'"),
     "china": _id("'arn:aws-cn:secretsmanager:cn-north-1:111122223333:secret:x-AbCdEf'"),
     "govcloud": _id("'arn:aws-us-gov:secretsmanager:us-gov-west-1:111122223333:secret:x-AbCdEf'"),
-    "pinned": document(secret=_SECRET + ", versionId: abc"),
+    "pinned": document(secret=_SECRET + ", versionId: 01234567-89ab-cdef-0123-456789abcdef"),
     "staged": document(secret=_SECRET + ", versionStage: AWSPREVIOUS"),
     "requirements": _require(
         "keys: [a, b], match: [{key: a, pattern: '^x'}], certificate: {certificate: c, privateKey: d}"
@@ -50,7 +50,7 @@ VALID = {
     "a dot inside": document(files="{path: a..b}"),
     "listen short": document(top='listen: ":9105"'),
     "listen v6": document(top='listen: "[::1]:1"'),
-    "durations": document(top="poll: {period: 1h2m3s4ms, settle: 0s}\nstaleAfter: 90m"),
+    "durations": document(top="poll: {period: 1h2m3s4ms, settle: 0s}\nstaleAfter: 3h"),
     "three digits": document(files="{path: a, fileMode: '640'}"),
     "touch": _target("name: a, touch: /x"),
     "touch beside what is published": _target("name: a, touch: /freshmount/secrets/reload"),
@@ -89,7 +89,9 @@ STRUCTURAL = {
     "duration of words": document(top="poll: {period: a minute}"),
     "empty duration": document(top="poll: {period: ''}"),
     "optional is a word": document(secret=_SECRET + ", optional: 'true'"),
-    "version and stage": document(secret=_SECRET + ", versionId: a, versionStage: b"),
+    "version and stage": document(
+        secret=_SECRET + ", versionId: 01234567-89ab-cdef-0123-456789abcdef, versionStage: b"
+    ),
     "arn of another service": _id("'arn:aws:s3:::bucket'"),
     "arn with a wrong account": _id("'arn:aws:secretsmanager:eu-west-1:1:secret:x'"),
     "no files": document(files=""),

@@ -26,6 +26,7 @@ from agent.config import (
 from agent.errors import ConfigError
 from tests.configs import BEYOND, STRUCTURAL, VALID, document
 
+VERSION = "01234567-89ab-cdef-0123-456789abcdef"
 ARN = "arn:aws:secretsmanager:eu-west-1:111122223333:secret:prod/db-AbCdEf"
 
 
@@ -72,10 +73,10 @@ endpointUrl: http://127.0.0.1:5000
 volume: {path: /x/y/, fileMode: "0444"}
 poll: {period: 1h30m, rotationPeriod: 5s, settle: 500ms}
 startup: {timeout: 30s}
-staleAfter: 15m
+staleAfter: 4h
 listen: "127.0.0.1:0"
 secrets:
-  - {name: a, secretId: prod/a, versionId: v-1, period: 2m, optional: true, files: [{directory: d, fileMode: "400"}]}
+  - {name: a, secretId: prod/a, versionId: V-ID, period: 2m, optional: true, files: [{directory: d, fileMode: "440"}]}
   - {name: b, secretId: "ARN", versionStage: MINE, files: [{path: e/f, jmesPath: "x.y", format: json}]}
   - {name: c, secretId: c, files: [{path: c.env, format: dotenv, quoting: dotenv}]}
 notify:
@@ -83,14 +84,14 @@ notify:
   - {name: s, signal: SIGUSR1, process: {name: nginx}}
   - {name: p, signal: SIGHUP, process: {pidFile: /run/p.pid}, handled: true}
   - {name: u, url: "http://[::1]:80/x"}
-""".replace("ARN", ARN),
+""".replace("ARN", ARN).replace("V-ID", VERSION),
         "c.yaml",
     )
     assert (config.volume_path, config.period, config.rotation_period, config.settle) == ("/x/y", 5400.0, 5.0, 0.5)
-    assert (config.startup_timeout, config.stale_after, config.listen) == (30.0, 900.0, Listen("127.0.0.1", 0))
+    assert (config.startup_timeout, config.stale_after, config.listen) == (30.0, 14400.0, Listen("127.0.0.1", 0))
     a, b, c = config.secrets
-    assert (a.origin, a.version_stage, a.version_id) == (Origin("us-east-1", "http://127.0.0.1:5000"), None, "v-1")
-    assert (a.period, a.optional, a.files) == (120.0, True, (FileSpec("d", True, "raw", None, 0o400),))
+    assert (a.origin, a.version_stage, a.version_id) == (Origin("us-east-1", "http://127.0.0.1:5000"), None, VERSION)
+    assert (a.period, a.optional, a.files) == (120.0, True, (FileSpec("d", True, "raw", None, 0o440),))
     assert (b.origin.region, b.version_stage, b.files) == (
         "eu-west-1",
         "MINE",
@@ -124,7 +125,7 @@ secrets:
     files: []
   - name: db
     secretId: arn:aws:s3:::bucket
-    versionId: a
+    versionId: 01234567-89ab-cdef-0123-456789abcdef
     versionStage: b
     files:
       - {path: ../x}

@@ -13,6 +13,7 @@ WORDS = {
     "__init__",
     "record",
     "errors",
+    "arn",
     "document",
     "reading",
     "config",

