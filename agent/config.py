@@ -11,8 +11,8 @@ import re
 from typing import Literal, get_args
 
 from agent import arn, document
-from agent.document import Node, Scalar, suggestion
-from agent.errors import ConfigError
+from agent.document import Mapping, Node, Scalar, suggestion
+from agent.errors import ConfigError, Problem
 from agent.reading import SHORTEST, Reader, Section, written
 from agent.record import Record
 
@@ -238,11 +238,25 @@ def parse(text: str, source: str) -> Config:
     `source` is what the problems are reported against, such as the file's path.
     """
     node, problems = document.compose(text)
+    if other := _other_document(node):
+        raise ConfigError(source, (other,))
     reader = _Reader(list(problems), KEYS)
     config = reader.config(node) if node is not None else None
     if reader.problems or config is None:
         raise ConfigError(source, tuple(sorted(reader.problems, key=lambda p: (p.line, p.column))))
     return config
+
+
+def _other_document(node: Node | None) -> Problem | None:
+    """What is wrong with a document that holds a config, instead of being one. Everything in it would be a problem."""
+    if isinstance(node, Scalar) and "\n" in node.text and "apiVersion" in node.text:
+        return Problem(node.line, node.column, "is a config in quotes; write it without them (with yq: yq -r)")
+    entries = {key.text: value for key, value in node.entries} if isinstance(node, Mapping) else {}
+    kind = entries.get("kind")
+    if isinstance(kind, Scalar) and kind.text in ("ConfigMap", "Secret") and entries.keys() & {"data", "stringData"}:
+        what = f"is a whole {kind.text} of Kubernetes; give the text that stands in it, under data, config.yaml"
+        return Problem(kind.line, kind.column, what)
+    return None
 
 
 class _Reader(Reader):

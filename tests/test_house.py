@@ -15,6 +15,7 @@ WORDS = {
     "errors",
     "arn",
     "document",
+    "slips",
     "reading",
     "config",
     "secret",

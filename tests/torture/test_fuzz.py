@@ -255,8 +255,8 @@ def _target(target: Target) -> dict[str, Any]:
 
 
 def _as_written(text: str) -> Any:
-    """The document with every scalar as it is written, as the parser reads it; only booleans are of their own type. An editor
-    goes by YAML's own types, and so underlines a name such as NO that is not in quotes."""
+    """The document with every scalar as it is written, as the parser reads it; only booleans are of their own type. An
+    editor goes by YAML's own types, and so underlines a name such as NO that is not in quotes."""
     tree = yaml.load(text, Loader=yaml.BaseLoader)
     for secret in tree["secrets"]:
         if "optional" in secret:
