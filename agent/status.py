@@ -95,6 +95,7 @@ class Histogram(Record):
 
     @classmethod
     def empty(cls, *bounds: float) -> Histogram:
+        """One without observations, with these upper limits."""
         return cls(bounds, (0,) * (len(bounds) + 1))
 
     def observe(self, value: float) -> Histogram:

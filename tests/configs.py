@@ -64,9 +64,6 @@ VALID = {
     "touch beside the volume": _target("name: a, touch: /freshmount/secrets-reload"),
     "a fraction": document(top="poll: {period: 0.5s, rotationPeriod: 200ms}\nstartup: {timeout: 0s}"),
     "a sign in a path": _target("name: a, url: 'https://host/@me/x'"),
-    "volume of shared memory": document(top="volume: {path: /dev/shm/app}"),
-    "volume below a directory of the system": document(top="volume: {path: /etc/app/tls}"),
-    "volume beside the tokens of kubelet": document(top="volume: {path: /var/run/secrets/app}"),
     "stale after two periods": document(top="poll: {period: 60s}\nstaleAfter: 2m12s"),
     "stale after two settled periods": document(top="poll: {period: 1s, settle: 10s}\nstaleAfter: 12200ms"),
     "stale beside a version that is not polled": document(

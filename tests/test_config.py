@@ -228,6 +228,12 @@ def test_what_is_said_to_be_enough_is_enough() -> None:
         assert problems(document(top=f"{top}{(seconds(least) or 0) - 0.001:.3f}s"))
 
 
+@pytest.mark.parametrize("path", ["/dev/shm/app", "/etc/app/tls", "/var/run/secrets/app", "/usr/share/app/x", "/mnt"])
+def test_a_directory_of_its_own_may_lie_below_one_of_the_system(path: str) -> None:
+    """Where an app wants its volume mounted."""
+    assert parse(document(top=f"volume: {{path: {path}}}"), "c").volume_path == path
+
+
 def test_doubts_name_an_arn_that_may_be_a_part() -> None:
     """And nothing else."""
     assert doubts(parse(document(), "c")) == []
