@@ -234,7 +234,7 @@ def test_a_pid_that_was_used_again_is_found_out(tmp_path: Path, children: Childr
 
 PRIVATE = """
 import ctypes, os, resource
-from agent.process import keep_private
+from agent.launch import keep_private
 os.setgid(65534); os.setuid(65534)
 ctypes.CDLL(None).prctl(4, 1, 0, 0, 0)  # what a process has that was started as this uid
 def neighbour():
