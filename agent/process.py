@@ -316,8 +316,9 @@ def when_ended(
 
 
 def _unforeseen(error: Exception) -> str:
-    why = cause(error) if isinstance(error, OSError) else f"what {_PROC} says of it is not understood"
-    return f"the process cannot be held: {why}"
+    if isinstance(error, OSError):
+        return f"the process cannot be held: {cause(error)}" + (f": {error.filename}" if error.filename else "")
+    return f"the process cannot be held: what {_PROC} says is not understood"
 
 
 def _was_quick(path: str, since: float) -> bool:
