@@ -123,7 +123,7 @@ def _describe(error: BaseException) -> list[str]:
     lines = _describe(earlier) if earlier else []
     lines += [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in traceback.extract_tb(error.__traceback__)]
     if isinstance(error, FreshmountError):
-        return [*lines, f"{type(error).__name__}: {error}"]
+        return [*lines, f"{type(error).__name__}: {' '.join(str(error).splitlines())}"]
     if isinstance(error, OSError):
         return [*lines, f"{type(error).__name__}: {error.strerror}: {error.filename}"]
     return [*lines, type(error).__name__]
