@@ -25,6 +25,7 @@ def read(path: str) -> str:
 
     What is no regular file is given 5 s to say something, such as the pipe of a shell's `<(…)`.
     """
+    content = b""
     try:
         handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         try:
@@ -33,12 +34,12 @@ def read(path: str) -> str:
             os.close(handle)
         # A character that the limit cuts in two is none that is wrong.
         text = codecs.getincrementaldecoder("utf-8")().decode(content, final=len(content) < _LIMIT)
-        return text.replace("\r\n", "\n").replace("\r", "\n")
+        return text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
     except OSError as error:
-        reason = cause(error)
-    except UnicodeDecodeError:
-        reason = "it is not UTF-8 text"
-    raise ConfigError(path, (Problem(1, 1, f"cannot be read: {reason}; name a readable file with --config"),))
+        problem = Problem(1, 1, f"cannot be read: {cause(error)}; name a readable file with --config")
+    except UnicodeDecodeError as error:
+        problem = _not_utf8(content, error.start)
+    raise ConfigError(path, (problem,))
 
 
 def _content(handle: int) -> bytes:
@@ -62,3 +63,12 @@ def _content(handle: int) -> bytes:
         if not events[0][1] & select.POLLIN:  # the writer came and went
             return content
     return content
+
+
+def _not_utf8(content: bytes, place: int) -> Problem:
+    """Where the bytes stop being UTF-8, and what they may be instead."""
+    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return Problem(1, 1, "is text in UTF-16, as PowerShell and some editors write it; save it as UTF-8")
+    before = content[:place].decode()
+    line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
+    return Problem(line, column, f"has the byte 0x{content[place]:02x} here, which is not UTF-8; save it as UTF-8")

@@ -125,7 +125,7 @@ class _Agent:
             return 1
         while True:
             result = self._pass()
-            if status.is_complete(result.published, self.status.secrets.values()):
+            if result.complete:
                 stale = sorted(result.failures.keys() & result.published.secrets.keys())
                 if stale:
                     self.log.warning("complete, but not fresh", generation=result.published.generation, stale=stale)
@@ -243,7 +243,7 @@ class _Agent:
     def _pass(self) -> SyncResult:
         self._turn(0.0)
         self._take_pins()
-        done = sync(self.acting, self.agenda, self.withheld, self.hands, quiet=self.quiet)
+        done = sync(self.acting, self.agenda, self.withheld, self.hands, quiet=self.quiet, unpinned=self.loaded.config)
         self.agenda, self.withheld = done.agenda, done.withheld
         if not done.result.interrupted:
             _tell(self.log, self.status, done.result)  # first: what a page tells has its line in the log
@@ -255,7 +255,7 @@ class _Agent:
 
     def _say_complete(self, result: SyncResult) -> None:
         """Once, where no other line says it: there was nothing to do at the start."""
-        if self.complete or not status.is_complete(result.published, self.status.secrets.values()):
+        if self.complete or not result.complete:
             return
         self.complete = True
         if not (result.generation_made or result.failures or result.trouble):

@@ -676,7 +676,7 @@ def test_the_iam_policy_is_the_least(demo: Chart, tmp_path: Path) -> None:
     secrets: list[dict[str, Any]] = [
         {"name": f"s{i}", "secretId": id_, "files": [{"path": f"f{i}"}]} for i, id_ in enumerate(ids)
     ]
-    secrets.append({"name": "pinned", "secretId": f"{ARN}2-AbCdEf", "versionId": "v", "files": [{"path": "p"}]})
+    secrets.append({"name": "pinned", "secretId": f"{ARN}2-AbCdEf", "versionId": "1" * 32, "files": [{"path": "p"}]})
     key = "arn:aws:kms:eu-west-1:111122223333:key/k"
     policy = json.loads(
         said(demo, tmp_path / "a", ours(config={"secrets": secrets}, aws={"kmsKeyArns": [key]}), "iamPolicy")
