@@ -263,8 +263,8 @@ def _spread(config: Config) -> list[str]:
 
 def _unhandled(config: Config) -> list[str]:
     return [
-        f"{target.name}: {action.signal} is not sent to {action.process.name}, which it may end: the runtime catches it "
-        "in every program; say handled: true if this one handles it, else take touch or url"
+        f"{target.name}: {action.signal} is not sent to {action.process.name}, which it may end: its runtime catches "
+        "that in every program; say handled: true if this one handles it, else take touch or url"
         for target in config.targets
         if isinstance(action := target.action, Signal)
         if isinstance(action.process, ProcessName) and not action.handled
