@@ -2,7 +2,11 @@
 
 import sys
 
-from agent import packed
+from agent import launch
+
+launch.begin(sys.argv)
+
+from agent import packed  # noqa: E402 after what must not wait
 
 packed.install()
 if sys.argv[1:2] in (["init"], ["run"]):

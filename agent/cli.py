@@ -29,11 +29,11 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     try:
         return int(args.command(args))
     except ConfigError as error:
-        print(error, file=sys.stderr)
+        print(_printable(str(error)), file=sys.stderr)
         _terminate(environ, str(error))
         return 2
     except FreshmountError as error:
-        print(f"freshmount: {error}", file=sys.stderr)
+        print(_printable(f"freshmount: {error}"), file=sys.stderr)
         _terminate(environ, str(error))
         return 1
     except Exception as error:  # a bug; Python's own traceback would print messages, which may hold a value
@@ -42,6 +42,13 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
         print(f"freshmount: internal error, please report it:\n{log.describe(error)}", file=sys.stderr)
         _terminate(environ, f"internal error: {type(error).__name__}")
         return 1
+
+
+def _printable(text: str) -> str:
+    """Its lines without what a terminal takes for a command: words of AWS or of a neighbour may be in them."""
+    from agent import report
+
+    return "\n".join(map(report.printable, text.split("\n")))
 
 
 def entry() -> None:

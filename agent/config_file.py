@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import codecs
 import os
+import select
+import stat
 
 from agent.config import Config, parse
-from agent.errors import ConfigError, Problem
+from agent.errors import ConfigError, Problem, cause
 
-_LIMIT = 8 << 20  # bytes; more than `parse` accepts, whatever the characters, so that it can say so
+_LIMIT = 8 << 20  # bytes; more than `parse` accepts, whatever its characters are, so that it can say so
+_PATIENCE = 5.0  # seconds for the next bytes of a pipe
 
 
 def load(path: str) -> tuple[str, Config]:
@@ -17,18 +21,48 @@ def load(path: str) -> tuple[str, Config]:
 
 
 def read(path: str) -> str:
-    """The text of the file. Raises ConfigError when it cannot be read as text."""
+    """The text of the file. Raises ConfigError when it cannot be read as text.
+
+    What is no regular file is given 5 s to say something, such as the pipe of a shell's `<(…)`.
+    """
     content = b""
     try:
-        with open(path, "rb") as handle:
-            content = handle.read(_LIMIT)
-        return content.decode("utf-8", "strict" if len(content) < _LIMIT else "replace").removeprefix("\ufeff")
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            content = _content(handle)
+        finally:
+            os.close(handle)
+        # A character that the limit cuts in two is none that is wrong.
+        text = codecs.getincrementaldecoder("utf-8")().decode(content, final=len(content) < _LIMIT)
+        return text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
     except OSError as error:
-        reason = os.strerror(error.errno or 0)
-        problem = Problem(1, 1, f"cannot be read: {reason}; name a readable file with --config")
+        problem = Problem(1, 1, f"cannot be read: {cause(error)}; name a readable file with --config")
     except UnicodeDecodeError as error:
         problem = _not_utf8(content, error.start)
     raise ConfigError(path, (problem,))
+
+
+def _content(handle: int) -> bytes:
+    """All of it, up to the limit. Raises TimeoutError when a pipe has no writer, or one that is silent for too long."""
+    content, more = b"", select.poll()
+    more.register(handle, select.POLLIN)
+    is_pipe = stat.S_ISFIFO(os.fstat(handle).st_mode)
+    while len(content) < _LIMIT:
+        try:
+            part = os.read(handle, _LIMIT - len(content))
+            if not part and (content or not is_pipe):
+                return content
+        except BlockingIOError:
+            part = b""
+        content += part
+        if part:
+            continue
+        events = more.poll(_PATIENCE * 1000)
+        if not events:
+            raise TimeoutError(f"it is a pipe into which nobody wrote for {_PATIENCE:g} s")
+        if not events[0][1] & select.POLLIN:  # the writer came and went
+            return content
+    return content
 
 
 def _not_utf8(content: bytes, place: int) -> Problem:

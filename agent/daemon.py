@@ -16,7 +16,7 @@ import structlog
 
 from agent import __version__, config, config_file, pins, process, schedule, status
 from agent.config import Config
-from agent.errors import ConfigError, Problem, StartError, VolumeBusy, VolumeError
+from agent.errors import ConfigError, Problem, StartError, VolumeBusy, VolumeError, cause
 from agent.pins import Pins
 from agent.record import Record, replace
 from agent.schedule import Agenda, Now
@@ -30,21 +30,24 @@ if TYPE_CHECKING:
 
 STOP = frozenset({signal.SIGTERM, signal.SIGINT})
 RELOAD, PASS = signal.SIGHUP, signal.SIGUSR1
+_ASKS: dict[int, str] = {RELOAD: "asked to read the config", PASS: "asked to pass"}
 LIVE_GRACE = 60.0  # seconds beyond the expected turn of the loop before the agent counts as stuck
 LOCK_RETRY = 0.25  # seconds between two tries at a volume that another agent holds
 
 
 class Signals:
-    """The signals that steer the agent, blocked from now on in this thread and all that it starts."""
+    """The signals that steer the agent, blocked from now on in this thread and all that it starts.
+
+    A command has blocked them long before, in `launch`: one that came while the libraries were imported is found here.
+    """
 
     def __init__(self) -> None:
         self._all = STOP | {RELOAD, PASS}
         signal.pthread_sigmask(signal.SIG_BLOCK, self._all)
 
-    def wait(self, seconds: float) -> int | None:
-        """The next signal, or None when the time is over."""
-        found = signal.sigtimedwait(self._all, max(0.0, seconds))
-        return found.si_signo if found else None
+    def wait(self, seconds: float) -> signal.struct_siginfo | None:
+        """The next signal and who sent it, or None when the time is over."""
+        return signal.sigtimedwait(self._all, max(0.0, seconds))
 
     def stop_pending(self) -> bool:
         """Whether a stop has arrived that was not waited for yet."""
@@ -77,7 +80,6 @@ class _Agent:
 
     def __init__(self, path: str, *, quiet: bool) -> None:
         self.signals = Signals()
-        process.keep_private()
         self.log = structlog.get_logger()
         self.path = path
         self.quiet = quiet
@@ -86,6 +88,9 @@ class _Agent:
         self.acting = self.loaded.config  # the same, but for secrets that are pinned
         self.pins: Pins = {}
         self.pins_trouble: str | None = None
+        self.complete = False  # whether this process has seen a complete generation
+        self.app_ended = False
+        self.unwatched: str | None = None  # why the config is not watched
         self.volume = Volume(parsed.volume_path)
         self.source = SecretsManager()
         self.hands = Hands(self.source, self.volume, self.signals.stop_pending)
@@ -116,6 +121,7 @@ class _Agent:
     def fill(self) -> int:
         """`init`: pass until a complete generation is there."""
         if not self._begin():
+            self.log.warning("stopped before a complete generation was there")
             return 1
         while True:
             result = self._pass()
@@ -131,30 +137,34 @@ class _Agent:
     def keep_fresh(self) -> int:
         """`run`: pass whenever something is due, until a stop."""
         # Here, since `init` needs neither.
-        from agent.pages import pages
+        from agent.pages import for_strangers, pages
         from agent.server import serve
 
+        if self.signals.stop_pending():
+            return self._stopped()
         listen = self.loaded.config.listen
         server = serve(
             listen.host,
             listen.port,
             pages(lambda: self.status),
             lambda error: self.log.error("page", exc_info=error),
+            for_strangers(lambda: self.status),
         )
         self.log.info("listening", port=server.port)
         watching: Watch | None = None
         if spec := self.loaded.config.exit_with:
-            process.when_ended(spec, self._end_with)
+            process.when_ended(
+                spec, self._end_with, lambda why: self.log.warning("the app's end is not seen yet", reason=why)
+            )
         try:
             if not self._begin():
-                return 0
+                return self._stopped()
             while True:
                 result = self._pass()
                 watching = watching or self._watch()
                 got = self._wait(min(self._until_next(), result.sweep_in or self._until_next()))
                 if got in STOP:
-                    self.log.info("stopped", signal=signal.Signals(got).name if got else None)
-                    return 0
+                    return self._stopped(got)
                 if got == PASS:
                     self.agenda = schedule.expedite(self.agenda, self.now())
                 if got == RELOAD or time.monotonic() >= self.loaded.read_at + 0.8 * self.loaded.config.period:
@@ -164,25 +174,44 @@ class _Agent:
                 watching.close()
             server.close()
 
-    def _watch(self) -> Watch:
+    def _watch(self) -> Watch | None:
         """Watch the config, after the first pass: what it takes to import watchdog would keep the app waiting. An edit
-        since the start is found by reading the file once more."""
-        from agent.watch import watch
+        since the start is found by reading the file once more. None when that import is to be tried again."""
+        watching, reason = None, None
+        try:
+            from agent.watch import watch
 
-        watching = watch(self.path, lambda: os.kill(os.getpid(), RELOAD))
-        if not watching.active:
-            self.log.warning("config is not watched, only read again each period", reason=watching.reason)
+            watching = watch(self.path, lambda: os.kill(os.getpid(), RELOAD))
+            reason = watching.reason
+        except OSError as error:  # no descriptor is left to read its modules
+            reason = cause(error)
+        except ImportError:
+            reason = "what watches it cannot be imported"
+        if reason and reason != self.unwatched:
+            self.log.warning("config is not watched, only read again each period", reason=reason)
+        self.unwatched = reason
         self._reload()
         return watching
 
+    def _stopped(self, got: int | None = None) -> int:
+        """Say so; the exit code."""
+        if self.app_ended:
+            self.log.info("stopped", because="the app has ended")
+        else:
+            self.log.info("stopped", signal=signal.Signals(got).name if got else "one that came while it started")
+        return 0
+
     def _end_with(self, app: str) -> None:
         self.log.info("the app has ended", app=app)
+        self.app_ended = True
         os.kill(os.getpid(), signal.SIGTERM)
 
     # -- the steps ------------------------------------------------------------------------------------------------
 
     def _begin(self) -> bool:
         """Say who we are and take the volume; False when a stop came first."""
+        if self.signals.stop_pending():
+            return False
         if warning := self.volume.warning:
             self.log.warning("volume", advice=warning)
         if not self._take_volume():
@@ -219,10 +248,19 @@ class _Agent:
         if not done.result.interrupted:
             _tell(self.log, self.status, done.result)  # first: what a page tells has its line in the log
             self.status = status.after(self.status, done.result)
+            self._say_complete(done.result)
         late = time.monotonic() >= self.deadline or done.result.hopeless
         if not self.status.started and not self.signals.stop_pending() and late:
             raise StartError(self._why_not_started(done.result))
         return done.result
+
+    def _say_complete(self, result: SyncResult) -> None:
+        """Once, where no other line says it: there was nothing to do at the start."""
+        if self.complete or not result.complete:
+            return
+        self.complete = True
+        if not (result.generation_made or result.failures or result.trouble):
+            self.log.info("nothing to do, all is published", generation=result.published.generation)
 
     def _until_next(self) -> float:
         due = self.agenda.next_due
@@ -238,7 +276,12 @@ class _Agent:
 
     def _wait(self, seconds: float) -> int | None:
         self._turn(seconds)
-        return self.signals.wait(seconds)
+        heard = self.signals.wait(seconds)
+        if heard is None:
+            return None
+        if heard.si_signo in _ASKS and heard.si_pid != os.getpid():  # our own are the watch's
+            self.log.info(_ASKS[heard.si_signo], signal=signal.Signals(heard.si_signo).name)
+        return heard.si_signo
 
     def _turn(self, seconds: float) -> None:
         """Say by when the loop turns next; a probe that finds it later than that finds the agent stuck."""

@@ -14,9 +14,9 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Literal, NamedTuple
 
-from agent import config_file, ground, notify, process, report, require, show
+from agent import config_file, ground, notify, report, require, show
 from agent.config import Config, Origin, Secret, Target, counted
-from agent.errors import ConfigError, Failure, FreshmountError, SecretError
+from agent.errors import ConfigError, Failure, SecretError
 from agent.pool import Late, Pool
 from agent.secret import project
 from agent.secrets_manager import SecretsManager
@@ -41,7 +41,6 @@ def examine(path: str, *, as_json: bool, before_app: bool) -> int:
 
     With `before_app`, as in an init container, a target that would not be told now is only something to look at.
     """
-    process.keep_private()  # values pass through here
     findings = []
     for finding in _findings(path):
         if before_app and finding.outcome == "bad" and finding.check.startswith("target "):
@@ -219,13 +218,8 @@ def _volume(path: str) -> Iterator[Finding]:
 
 
 def _target(target: Target) -> Finding:
-    check = f"target {target.name}"
-    try:
-        return Finding(check, "ok", notify.notifier_for(target).examine())
-    except FreshmountError as refusal:
-        return Finding(check, "bad", str(refusal))
-    except OSError as error:
-        return Finding(check, "bad", os.strerror(error.errno or 0))
+    reachable, message = notify.examine(target)
+    return Finding(f"target {target.name}", "ok" if reachable else "bad", message)
 
 
 def _port(config: Config) -> Finding:

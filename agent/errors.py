@@ -51,6 +51,11 @@ class Problem(Record):
     message: str
 
 
+def cause(error: OSError) -> str:
+    """Why the operating system refused something, in its own words."""
+    return error.strerror or str(error) or "the system gives no reason"
+
+
 class FreshmountError(Exception):
     """The root of all errors that this package raises on purpose."""
 

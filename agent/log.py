@@ -31,13 +31,12 @@ def configure(form: Format = "auto", level: str = "info", stream: TextIO | None 
         _render_exception,
         redact,
     ]
-    render: Any = (
-        structlog.dev.ConsoleRenderer(colors=stream.isatty(), exception_formatter=structlog.dev.plain_traceback)
-        if console
-        else structlog.processors.JSONRenderer(default=_plain)
-    )
+    render: list[Any] = [structlog.processors.JSONRenderer(default=_plain)]  # which escapes what commands a terminal
+    if console:
+        plain = structlog.dev.plain_traceback
+        render = [_tame, structlog.dev.ConsoleRenderer(colors=stream.isatty(), exception_formatter=plain)]
     structlog.configure(
-        processors=[*shared, render],
+        processors=[*shared, *render],
         wrapper_class=structlog.make_filtering_bound_logger(number),
         logger_factory=lambda *_: _Lines(stream),
         cache_logger_on_first_use=True,
@@ -45,7 +44,7 @@ def configure(form: Format = "auto", level: str = "info", stream: TextIO | None 
     bridge = logging.StreamHandler(stream)
     bridge.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=shared, processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, render]
+            foreign_pre_chain=shared, processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *render]
         )
     )
     debug = number == logging.DEBUG
@@ -88,6 +87,16 @@ def _hidden(value: Any) -> Any:
             return value
 
 
+def _tame(_logger: Any, _method: str, event: Any) -> Any:
+    """A processor for terminals: words of others, such as AWS's or a process's name, print and command nothing. What is
+    no text is printed by `repr`, which does that itself."""
+    from agent.report import printable  # only where a person looks
+
+    lines = event.pop("exception", None)  # has lines of its own
+    tame = {printable(str(key)): printable(value) if isinstance(value, str) else value for key, value in event.items()}
+    return tame if lines is None else {**tame, "exception": "\n".join(map(printable, lines.split("\n")))}
+
+
 def _render_exception(_logger: Any, _method: str, event: Any) -> Any:
     """A processor that turns `exc_info` into text: where, and of what class.
 
@@ -114,7 +123,7 @@ def _describe(error: BaseException) -> list[str]:
     lines = _describe(earlier) if earlier else []
     lines += [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in traceback.extract_tb(error.__traceback__)]
     if isinstance(error, FreshmountError):
-        return [*lines, f"{type(error).__name__}: {error}"]
+        return [*lines, f"{type(error).__name__}: {' '.join(str(error).splitlines())}"]
     if isinstance(error, OSError):
         return [*lines, f"{type(error).__name__}: {error.strerror}: {error.filename}"]
     return [*lines, type(error).__name__]

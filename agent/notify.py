@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import errno
+import http.client
+import logging
 import os
+import socket
+import ssl
 import stat
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Protocol
 from urllib.parse import urlsplit
 
@@ -14,8 +20,8 @@ import urllib3
 from agent import __version__
 from agent.config import Signal, Target, Touch, Url
 from agent.decide import Owed
-from agent.errors import FreshmountError
-from agent.process import ProcessRefused, hold
+from agent.errors import FreshmountError, cause
+from agent.process import Process, ProcessRefused, hold
 from agent.record import Record
 from agent.status import Delivery
 
@@ -25,7 +31,7 @@ _EXAMINED = urllib3.Timeout(total=2.5)  # seconds
 
 
 class Refused(FreshmountError):
-    """The target did not accept; it stays owed and is tried again when its backoff is due."""
+    """The target did not accept; it stays pending and is tried again when its backoff is due."""
 
 
 class Notifier(Protocol):
@@ -39,21 +45,35 @@ class Notifier(Protocol):
 
 
 def deliver(owed: Owed) -> Delivery:
-    """Tell the target once; the outcome is a value.
+    """Tell the target once; the outcome is a value, whatever goes wrong.
 
     Blocks for as long as the target's own limits allow (a URL that drips its headers: longer), so the caller bounds it.
     """
     target = owed.target
+    accepted, message = _outcome(target, lambda: _notifier(target).tell(owed))
+    seconds = max(0.0, time.time() - owed.changed_at) if accepted else None
+    return Delivery(target.name, owed.generation, accepted, message, seconds)
+
+
+def examine(target: Target) -> tuple[bool, str]:
+    """Whether `deliver` would reach the target now, and what was found; the target is told nothing. Blocks alike."""
+    return _outcome(target, lambda: _notifier(target).examine())
+
+
+def _outcome(target: Target, ask: Callable[[], str]) -> tuple[bool, str]:
+    """Whether it went well, and the sentence. What one target is like must not end the agent for all the others."""
     try:
-        message = notifier_for(target).tell(owed)
+        return True, ask()
     except (Refused, ProcessRefused) as refusal:
-        return Delivery(target.name, owed.generation, False, str(refusal))
+        return False, str(refusal)
     except OSError as error:
-        return Delivery(target.name, owed.generation, False, f"{target.name}: {os.strerror(error.errno or 0)}")
-    return Delivery(target.name, owed.generation, True, message, max(0.0, time.time() - owed.changed_at))
+        return False, f"it cannot be told: {cause(error)}" + (f": {error.filename}" if error.filename else "")
+    except Exception:
+        logging.getLogger(__name__).debug("target %s", target.name, exc_info=True)
+        return False, "it cannot be told, and nobody foresaw why; with log level debug the log says where: report that"
 
 
-def notifier_for(target: Target) -> Notifier:
+def _notifier(target: Target) -> Notifier:
     """What tells this target."""
     match target.action:
         case Touch():
@@ -95,7 +115,8 @@ class TouchFile(Record):
         if os.path.islink(path):
             raise Refused(f"{path} cannot be touched: {self._cause(OSError(errno.ELOOP, ''))}")
         if not os.access(path if there else directory, os.W_OK | (0 if there else os.X_OK)):
-            error = OSError(errno.EACCES if os.path.isdir(directory) else errno.ENOENT, "")
+            number = errno.EACCES if os.path.isdir(directory) else errno.ENOENT
+            error = OSError(number, os.strerror(number))
             raise Refused(f"{path} cannot be touched: {self._cause(error)}")
         return f"{path} can be touched"
 
@@ -115,8 +136,8 @@ class TouchFile(Record):
         if error.errno == errno.ENOENT:
             return f"the directory {os.path.dirname(self.action.path)} does not exist"
         if error.errno in (errno.EACCES, errno.EPERM):
-            return f"{os.strerror(error.errno)} for uid {os.geteuid()}; {self._owner()}; run both as one uid"
-        return os.strerror(error.errno or 0)
+            return f"{cause(error)} for uid {os.geteuid()}; {self._owner()}; run both as one uid"
+        return cause(error)
 
     def _owner(self) -> str:
         for path in (self.action.path, os.path.dirname(self.action.path)):
@@ -128,7 +149,7 @@ class TouchFile(Record):
 
 
 class SignalProcess(Record):
-    """Signal one process, if it has not the new files anyway and would survive it."""
+    """Signal one process, unless it has the new files anyway or the signal may end it."""
 
     action: Signal
 
@@ -137,11 +158,7 @@ class SignalProcess(Record):
             process, name = held.process, self.action.signal
             if owed.visible_since is not None and process.started >= owed.visible_since:
                 return f"process {process.pid} ({process.name}) already started with these files"
-            if not process.would_survive(name):
-                raise Refused(
-                    f"process {process.pid} ({process.name}) has no handler for {name} yet, which would end it; "
-                    "tried again later"
-                )
+            self._agreed(process)
             held.send(name)
             return f"sent {name} to process {process.pid} ({process.name})"
 
@@ -149,9 +166,13 @@ class SignalProcess(Record):
         with hold(self.action.process) as held:
             process, name = held.process, self.action.signal
             held.ask()
-            if not process.would_survive(name):
-                raise Refused(f"process {process.pid} ({process.name}) has no handler for {name}, which would end it")
+            self._agreed(process)
             return f"process {process.pid} ({process.name}) may be sent {name} and handles it"
+
+    def _agreed(self, process: Process) -> None:
+        """Raises Refused if the signal may end the process."""
+        if objection := process.objection(self.action.signal, handled=self.action.handled):
+            raise Refused(f"process {process.pid} ({process.name}) {objection}")
 
 
 class CallUrl(Record):
@@ -160,37 +181,67 @@ class CallUrl(Record):
     action: Url
 
     def tell(self, owed: Owed) -> str:
-        shown = self._shown()
-        try:
-            with urllib3.PoolManager(retries=False, timeout=_TIMEOUT) as pool:
-                answer = pool.request(
-                    "POST",
-                    self.action.url,
-                    headers={"User-Agent": f"freshmount/{__version__}", "Content-Length": "0"},
-                    redirect=False,
-                    preload_content=False,
-                )
-                status = answer.status
-                answer.close()
-        except urllib3.exceptions.HTTPError as error:
-            failure = type(error).__name__
-        else:
-            if 200 <= status < 300:
-                return f"{shown} answered {status}"
-            raise Refused(f"{shown} answered {status}; 2xx accepts")
-        raise Refused(f"{shown} cannot be called: {failure}")
+        with self._calling(_TIMEOUT) as (pool, shown):
+            answer = pool.request(
+                "POST",
+                self.action.url,
+                headers={"User-Agent": f"freshmount/{__version__}", "Content-Length": "0"},
+                redirect=False,
+                preload_content=False,
+            )
+            status = answer.status
+            answer.close()
+        if 200 <= status < 300:
+            return f"{shown} answered {status}"
+        raise Refused(f"{shown} answered {status}; 2xx accepts")
 
     def examine(self) -> str:
-        shown = self._shown()
-        try:
-            with urllib3.PoolManager(retries=False, timeout=_EXAMINED) as pool:
-                status = pool.request("HEAD", self.action.url, redirect=False).status
-        except urllib3.exceptions.HTTPError as error:
-            failure = type(error).__name__
-        else:
-            return f"{shown} answers (HEAD: {status}); what it says to POST is seen with the first change"
-        raise Refused(f"{shown} cannot be called: {failure}")
+        with self._calling(_EXAMINED) as (pool, shown):
+            status = pool.request("HEAD", self.action.url, redirect=False).status
+        return f"{shown} answers (HEAD: {status}); what it says to POST is seen with the first change"
 
-    def _shown(self) -> str:
-        parts = urlsplit(self.action.url)
-        return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"  # a query may carry a token
+    @contextmanager
+    def _calling(self, timeout: urllib3.Timeout) -> Iterator[tuple[urllib3.PoolManager, str]]:
+        """What calls, and the URL as it is shown. Raises Refused, with a sentence, for what goes wrong within."""
+        shown = self.action.url
+        try:
+            parts = urlsplit(shown)
+            shown = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"  # a query may carry a token
+            with urllib3.PoolManager(retries=False, timeout=timeout, cert_reqs=ssl.CERT_REQUIRED) as pool:
+                yield pool, shown
+        except (urllib3.exceptions.HTTPError, http.client.HTTPException, ValueError) as error:
+            refused = Refused(f"{shown} cannot be called: {_words(error)}")
+        else:
+            return
+        raise refused
+
+
+def _words(error: BaseException) -> str:
+    """Why a URL cannot be called; nothing of what the other side said."""
+    first = error
+    while earlier := first.__cause__ or first.__context__:
+        first = earlier
+    match first:
+        case socket.gaierror():
+            return f"its name does not resolve ({cause(first)}); check DNS"
+        case ssl.SSLCertVerificationError():
+            return f"its certificate is refused: {first.verify_message}"
+        case ssl.SSLError():
+            return "it does not speak TLS, or not with this agent; is it http?"
+        case http.client.RemoteDisconnected():
+            return "it closed the connection without an answer"
+        case http.client.HTTPException():
+            return "its answer is not HTTP, or longer than an answer may be"
+        case TimeoutError() if isinstance(error, urllib3.exceptions.ConnectTimeoutError):
+            return "no connection in time; check routes and NetworkPolicies"
+        case TimeoutError():
+            return "no answer in time"
+        case ConnectionRefusedError():
+            return f"{cause(first)}; nothing listens there yet"
+        case OSError():
+            return cause(first)
+        case urllib3.exceptions.TimeoutError():
+            return "no answer in time"
+        case ValueError():  # urllib3's own for a URL are among them, and Python's for a host name
+            return "it is not a URL that can be called; check its host and port"
+    return "its answer is not understood"

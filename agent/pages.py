@@ -33,6 +33,20 @@ def pages(read: Callable[[], Status]) -> dict[str, Callable[[], Page]]:
     }
 
 
+def for_strangers(read: Callable[[], Status]) -> dict[str, Callable[[], Page]]:
+    """What is served instead where the request's Host is not the pod's own: no name, no ARN. Probes and scrapes, which
+    may use any Host, lose nothing that they look at."""
+    refused = Page(
+        421, "text/plain", b"the Host of this request is not known here; ask by an IP address or localhost\n"
+    )
+
+    def brief() -> Page:
+        page = ready(read(), time.time())
+        return page._replace(body=json.dumps({"ready": page.status == 200}).encode() + b"\n")
+
+    return {"/": lambda: refused, "/status": lambda: refused, "/readyz": brief}
+
+
 def _html(made: report.Report) -> bytes:
     from agent import page  # only where a person looks
 

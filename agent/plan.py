@@ -40,6 +40,7 @@ def plan(config: Config, replicas: int) -> dict[str, Any]:
             *_regions(config),
             *_modes(config),
             *_spread(config),
+            *_unhandled(config),
             *_plain_http(config),
             *_quotas(config, replicas),
         ],
@@ -154,14 +155,24 @@ def _required(require: Require) -> list[str]:
     return [*keys, *matches, *([f"{pair[0]} and {pair[1]} to be a valid certificate and its key"] if pair else [])]
 
 
+_ASKED = {True: ", which handles it, you say", False: ", if the program itself handles it"}
+# What runtimes catch for themselves that are known by the name of their process. Go programs have names of their own.
+_CAUGHT = {
+    "java": ("SIGHUP", "SIGINT", "SIGQUIT", "SIGTERM", "SIGUSR2"),
+    "ruby": ("SIGHUP", "SIGINT", "SIGQUIT", "SIGTERM", "SIGUSR1", "SIGUSR2"),
+    "beam.smp": ("SIGINT", "SIGQUIT", "SIGTERM", "SIGUSR1"),
+    "node": ("SIGINT", "SIGTERM", "SIGUSR1"),
+}
+
+
 def _how(target: Target) -> str:
     match target.action:
         case Touch(path):
             how = f"touch {path}"
-        case Signal(signal, PidFile(path)):
-            how = f"{signal} to the process of {path}"
-        case Signal(signal, ProcessName(name)):
-            how = f"{signal} to the process {name}"
+        case Signal(signal, PidFile(path), handled):
+            how = f"{signal} to the process of {path}{_ASKED[handled]}"
+        case Signal(signal, ProcessName(name), handled):
+            how = f"{signal} to the process {name}{_ASKED[handled]}"
         case Url(url):
             how = f"POST {shown_url(url)}"
     return how + (f" within {target.splay:g} s" if target.splay else "")
@@ -247,6 +258,17 @@ def _spread(config: Config) -> list[str]:
         for secret in config.secrets
         if (len(secret.files) > 1 or any(file.directory for file in secret.files))
         and not any(target.watches(secret.name) for target in config.targets)
+    ]
+
+
+def _unhandled(config: Config) -> list[str]:
+    return [
+        f"{target.name}: {action.signal} is not sent to {action.process.name}, which it may end: its runtime catches "
+        "that in every program; say handled: true if this one handles it, else take touch or url"
+        for target in config.targets
+        if isinstance(action := target.action, Signal)
+        if isinstance(action.process, ProcessName) and not action.handled
+        if action.signal in _CAUGHT.get(action.process.name, ())
     ]
 
 

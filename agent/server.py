@@ -23,6 +23,7 @@ CONNECTION_TIMEOUT = 5.0  # seconds from a connection's start, or its last reque
 AT_ONCE = 256  # connections; for a further one the oldest makes room, so that a crowd of idle ones keeps nobody out
 _HEAD_LIMIT = 16 << 10  # bytes of a request's head
 _BACKLOG = 128
+_OURS = (".localhost", ".svc", ".cluster.local")  # nobody can own a public name that ends so
 _ACCEPT_PAUSE = 1.0  # seconds until the next try, when there is no descriptor or memory for another connection
 
 
@@ -54,18 +55,21 @@ def serve(
     port: int,
     pages: Mapping[str, Callable[[], Page]],
     report: Callable[[Exception], None] = lambda _error: None,
+    strangers: Mapping[str, Callable[[], Page]] = {},
 ) -> Server:
     """Serve the pages by path; `[::]` means IPv4 too, and falls back to it where there is no IPv6.
 
+    Where `strangers` has a page of that path, it is served instead to a request whose Host is none of this pod's (see
+    `is_ours`).
     A page that raises is answered with 500 and no detail; the exception goes to `report`. Raises StartError when the
     address cannot be listened on.
     """
     try:
-        return Server(_Loop(_listen(host, port), pages, report))
+        return Server(_Loop(_listen(host, port), pages, report, strangers))
     except OSError as error:
         failure = error
     if host == "::" and failure.errno in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL):
-        return serve("0.0.0.0", port, pages, report)  # noqa: S104 a scraper comes from outside of the pod
+        return serve("0.0.0.0", port, pages, report, strangers)  # noqa: S104 a scraper comes from outside of the pod
     shown = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     raise StartError(f"cannot listen on {shown}: {failure.strerror or failure}; set `listen` to a free address")
 
@@ -86,15 +90,47 @@ def _listen(host: str, port: int) -> socket.socket:
     return listening
 
 
+def is_ours(host: str) -> bool:
+    """Whether a request's Host may lead to this pod without a name that a stranger owns: an address, as kubelet and
+    Prometheus use it; a name of the cluster, of this machine, or without a dot. None at all is no browser's.
+
+    A page of a stranger can let its own name lead to a port-forward (DNS rebinding), and the browser then gives it our
+    answers; but it asks with that name as Host.
+    """
+    name = host.lower()
+    if not name.endswith("]"):
+        before, colon, port = name.rpartition(":")
+        name = before if colon and port.isdigit() else name
+    name = name.removesuffix(".")
+    if "." not in name and ":" not in name:
+        return True
+    if name.endswith(_OURS) or name == socket.gethostname().lower():
+        return True
+    return any(_is_address(family, name.strip("[]")) for family in (socket.AF_INET, socket.AF_INET6))
+
+
+def _is_address(family: int, text: str) -> bool:
+    try:
+        socket.inet_pton(family, text.partition("%")[0])
+    except (OSError, ValueError):
+        return False
+    return True
+
+
 class _Loop:
     """What the thread does: accept, let each connection proceed when its client does, and drop who is late."""
 
     def __init__(
-        self, listening: socket.socket, pages: Mapping[str, Callable[[], Page]], report: Callable[[Exception], None]
+        self,
+        listening: socket.socket,
+        pages: Mapping[str, Callable[[], Page]],
+        report: Callable[[Exception], None],
+        strangers: Mapping[str, Callable[[], Page]],
     ) -> None:
         self.listening = listening
         self._pages = pages
         self._report = report
+        self._for_strangers = {**pages, **strangers}
         self._connections: dict[_Connection, None] = {}  # oldest first
         self._accept_again: float | None = None
         self._selector = selectors.DefaultSelector()
@@ -186,8 +222,8 @@ class _Loop:
         self._selector.unregister(connection.client)
         connection.client.close()
 
-    def _page(self, path: str) -> Page:
-        page = self._pages.get(path)
+    def _page(self, path: str, host: str) -> Page:
+        page = (self._pages if is_ours(host) else self._for_strangers).get(path)
         try:
             return page() if page else Page(404, "text/plain", b"not found\n")
         except Exception as error:
@@ -207,7 +243,7 @@ class _Connection:
         self._received = b""
         self._last = False  # whether the answer is the connection's last one
 
-    def proceed(self, page: Callable[[str], Page]) -> bool:
+    def proceed(self, page: Callable[[str, str], Page]) -> bool:
         """Write what is unsent, or else read; answer the requests that are whole. False when the client is gone."""
         if self.unsent:
             self._send()
@@ -245,7 +281,7 @@ class _Connection:
             self.client.shutdown(socket.SHUT_WR)
 
 
-def _answer(head: bytes, page: Callable[[str], Page]) -> tuple[bytes, bool]:
+def _answer(head: bytes, page: Callable[[str, str], Page]) -> tuple[bytes, bool]:
     """The answer to a request's head, and whether it is the last one."""
     line, *fields = head.decode("latin-1").split("\r\n")
     words = line.split(" ")
@@ -258,7 +294,7 @@ def _answer(head: bytes, page: Callable[[str], Page]) -> tuple[bytes, bool]:
     if words[0] not in ("GET", "HEAD"):
         return _message(Page(405, "text/plain", b"only GET and HEAD\n"), last=True), True
     last = last or words[2] == "HTTP/1.0"
-    return _message(page(words[1].partition("?")[0]), last=last, body=words[0] == "GET"), last
+    return _message(page(words[1].partition("?")[0], named.get("host", "")), last=last, body=words[0] == "GET"), last
 
 
 def _message(page: Page, *, last: bool, body: bool = True) -> bytes:

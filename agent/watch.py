@@ -21,6 +21,8 @@ from watchdog.events import (
 from watchdog.observers import Observer
 from watchdog.observers.api import BaseObserver
 
+from agent.errors import cause
+
 # Not opened and closed_no_write: those are our own reads.
 _CHANGES = frozenset({EVENT_TYPE_CLOSED, EVENT_TYPE_CREATED, EVENT_TYPE_DELETED, EVENT_TYPE_MODIFIED, EVENT_TYPE_MOVED})
 
@@ -51,13 +53,15 @@ def watch(path: str, changed: Callable[[], None]) -> Watch:
     (a limit reached, gVisor), the Watch that comes back is not active.
     """
     directory, name = os.path.split(os.path.abspath(path))
-    observer = Observer()
-    observer.daemon = True
-    observer.schedule(_Changes(name, changed), directory, recursive=False)
-    try:
+    try:  # which of the three asks for inotify depends on watchdog's version
+        observer = Observer()
+        observer.daemon = True
+        observer.schedule(_Changes(name, changed), directory, recursive=False)
         observer.start()
     except OSError as error:
-        return Watch(None, f"{directory} cannot be watched: {os.strerror(error.errno or 0)}")
+        return Watch(None, f"{directory} cannot be watched: {cause(error)}")
+    except RuntimeError:  # so Python says it
+        return Watch(None, f"{directory} cannot be watched: there is no thread left for it")
     return Watch(observer)
 
 

@@ -18,7 +18,7 @@ from watchdog.observers import Observer
 
 import agent.cli
 import agent.daemon  # all that `run` and `init` import
-from agent.process import keep_private
+from agent.launch import keep_private
 
 REGIONS = {"aws": "eu-west-1", "aws-cn": "cn-north-1", "aws-us-gov": "us-gov-west-1"}
 ASSUMED = """

@@ -274,7 +274,7 @@ def test_it_starts_from_one_file_and_without_what_it_does_not_use(command: str) 
         exec(open("/usr/local/bin/freshmount").read())
     """
     said = engine("run", "--rm", *LOCKED, "--entrypoint=python3.13", IMAGE, "-ISOO", "-c", script).stdout
-    assert said == "2 True [] True\n__future__ agent agent.__main__ agent.packed importlib\n"
+    assert said == "2 True [] True\n__future__ agent agent.__main__ agent.launch agent.packed importlib\n"
 
 
 def test_what_the_image_says_of_itself() -> None:

@@ -20,7 +20,7 @@ import pytest
 
 from tests.aws import Fault, Proxy, StandIn
 from tests.pod import App, Pod
-from tests.running import running, until
+from tests.running import PATIENCE, running, until
 
 
 @pytest.fixture(scope="module")
@@ -755,8 +755,90 @@ def test_idle_passes_write_nothing_and_say_nothing(pod: Pod) -> None:
         for _ in range(3):
             agent.pass_now()
         assert sorted((str(p), p.lstat().st_mtime_ns) for p in [pod.volume, *pod.volume.rglob("*")]) == before
-        assert agent.lines[lines:] == []
+        assert [line for line in agent.lines[lines:] if "SIGUSR1" not in line] == []
         assert agent.stop(signal.SIGINT) == 0
+
+
+def test_what_a_person_asks_for_is_told_and_what_the_watch_asks_for_is_not(pod: Pod) -> None:
+    """A line for each signal that somebody sent, and one at a start that has nothing to do."""
+    pod.put("db", "d1")
+    config = pod.write(pod.secret("db", "{path: db}"), period="60s")
+    with running("init", config) as agent:
+        assert agent.wait() == 0
+    assert "nothing to do, all is published" not in agent.stderr
+    with running("init", config) as agent:
+        agent.event("nothing to do, all is published", generation=1)
+        assert agent.wait() == 0
+    with running("run", config) as agent:
+        agent.ready()
+        agent.event("nothing to do, all is published", generation=1)
+        agent.process.send_signal(signal.SIGUSR1)
+        agent.event("asked to pass", signal="SIGUSR1")
+        agent.process.send_signal(signal.SIGHUP)
+        agent.event("asked to read the config", signal="SIGHUP")
+        pod.write(pod.secret("db", "{path: renamed}"), period="60s")
+        agent.event("config reloaded")
+        until(lambda: pod.tree() == {"renamed": b"d1"})
+        assert agent.stop() == 0
+        agent.event("stopped", signal="SIGTERM")
+    assert [line for line in agent.lines if "asked to" in line and "SIGHUP" in line][1:] == []
+    assert agent.stderr.count("nothing to do") == 1
+
+
+USED_UP = 'echo 0 > /proc/sys/user/max_inotify_instances && exec "$@"'
+
+
+def test_without_inotify_it_says_so_and_finds_edits_all_the_same(pod: Pod) -> None:
+    """All instances of the node are used up, as by other pods of its uid: a user namespace of its own has none."""
+    within = ("unshare", "--user", "--map-root-user", "sh", "-c", USED_UP, "sh")
+    if subprocess.run([*within, "true"], check=False, capture_output=True).returncode:
+        pytest.skip("no user namespace can be made")
+    pod.put("db", "d1")
+    with running("run", pod.write(pod.secret("db", "{path: db}")), within=within) as agent:
+        agent.ready()
+        assert str(pod.config.parent) in agent.event("config is not watched, only read again each period")["reason"]
+        pod.write(pod.secret("db", "{path: renamed}"))
+        agent.event("config reloaded")
+        until(lambda: pod.tree() == {"renamed": b"d1"})
+        assert agent.stop() == 0
+    assert agent.stderr.count("not watched") == 1
+
+
+def test_a_browser_that_was_led_here_learns_nothing(pod: Pod) -> None:
+    """By a name that a stranger owns; a probe by it is answered."""
+    pod.put("db", "d1")
+    with running("run", pod.write(pod.secret("db", "{path: db}"))) as agent:
+        agent.ready()
+        for path, code in (("/", 421), ("/status", 421), ("/readyz", 200), ("/livez", 200), ("/metrics", 200)):
+            connection = http.client.HTTPConnection("127.0.0.1", agent.port, timeout=PATIENCE)
+            connection.request("GET", path, headers={"Host": f"evil.example:{agent.port}"})
+            answer = connection.getresponse()
+            assert (answer.status, path != "/metrics" and b"db" in answer.read()) == (code, False)
+            connection.close()
+        assert agent.page("/status")[0] == agent.page("/")[0] == 200
+        assert agent.stop() == 0
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="needs root to mount over a file of /proc")
+def test_a_target_on_a_kernel_that_does_not_tell_stays_owed(pod: Pod, app: App) -> None:
+    """As on gVisor: refused with a sentence, also after a restart; the agent and the app live on."""
+    status = pod.home / "status"
+    lines = Path(f"/proc/{app.process.pid}/status").read_text().splitlines(keepends=True)
+    status.write_text("".join(line for line in lines if not line.startswith("Sig")))
+    mount = 'mount --bind "$0" "$1" && shift && exec "$@"'
+    within = ("unshare", "--mount", "sh", "-c", mount, str(status), f"/proc/{app.process.pid}/status")
+    for value in ("pw-2", None):
+        with running("run", signalling(pod), within=within) as agent:
+            agent.ready()
+            if value:
+                pod.rotate("db", value)
+            assert "SigCgt" in agent.event("notification refused", target="app")["message"]
+            assert agent.metrics()['notification_pending{target="app"}'] == 1
+            assert agent.stop() == 0
+    with running("run", signalling(pod)) as agent:
+        assert app.line() == "hup pw-2"
+        assert agent.stop() == 0
+    assert app.drain() == []
 
 
 @pytest.mark.parametrize("by", ["name", "pidFile"])
@@ -779,6 +861,7 @@ def test_it_ends_with_the_app(pod: Pod, by: str) -> None:
             app.kill()
         agent.event("the app has ended", app=f"process {app.pid} ({name})")
         assert agent.wait() == 0
+        assert "signal" not in agent.event("stopped")  # nobody sent one
 
 
 def test_it_ends_with_an_app_that_was_quicker_than_a_look(pod: Pod) -> None:

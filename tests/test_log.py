@@ -62,6 +62,25 @@ def test_the_console_is_for_people() -> None:
 
 
 @pytest.mark.parametrize("form", ["json", "console"])
+@pytest.mark.parametrize("whence", ["ours", "library"])
+def test_words_of_others_command_no_terminal_and_forge_no_line(form: log.Format, whence: str) -> None:
+    """Such as AWS's, a process's name or a path: in the event, in a key, in a value, nested, in an exception."""
+    stream = io.StringIO()
+    log.configure(form, stream=stream)
+    words = "a\x1b[2J\x1b]0;owned\x07b\nforged\rc\x9bd\u2028e\u202ef"
+    error = VolumeError(words)
+    if whence == "ours":
+        fields = {words: words, "nested": [{words: (words,)}]}
+        structlog.get_logger().error(words, exc_info=error, **fields)
+    else:
+        logging.getLogger("watchdog").error("%s", words, exc_info=error)
+    written = stream.getvalue()
+    assert "owned" in written and "forged" in written
+    assert [char for char in written if not char.isprintable() and char != "\n"] == []
+    assert not any(line.startswith("forged") for line in written.splitlines())
+
+
+@pytest.mark.parametrize("form", ["json", "console"])
 def test_what_could_be_a_value_is_hidden(form: log.Format) -> None:
     """However deep it lies, and whatever carries it."""
     stream = io.StringIO()

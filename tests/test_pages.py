@@ -43,6 +43,17 @@ def test_ready_depends_on_age_only_if_asked_to(stale_after: float, now: float, c
     assert pages.ready(replace(GOOD, stale_after=stale_after), now).status == code
 
 
+def test_strangers_learn_no_name() -> None:
+    """A probe by any Host is answered as ever, and the pages for people are none for a browser that was led here."""
+    failed = status.after(GOOD, result(published("db"), failures={"api": Failure("not_found", "arn:aws:canary")}))
+    for found, code in ((failed, 200), (BEGIN, 503)):
+        made = pages.for_strangers(lambda found=found: found)  # type: ignore[misc]
+        assert made.keys() == {"/", "/status", "/readyz"}
+        assert (made["/readyz"]().status, content(made["/readyz"]())) == (code, {"ready": code == 200})
+        assert made["/"]().status == made["/status"]().status == 421
+    assert pages.ready(failed, 100.0).body.count(b"canary") == 1
+
+
 def test_an_edit_that_asks_for_what_cannot_be_had_takes_nobody_out() -> None:
     """All pods read the edit at once. What they serve is there and fresh; the new secret alone is told as not ready."""
     asked = status.configured(GOOD, config(secret("db"), secret("new"), stale_after=60.0))

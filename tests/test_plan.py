@@ -129,6 +129,7 @@ def test_calls_and_their_price() -> None:
         (config(secret(more="period: 5s, ")), 50_000, "of the quota of DescribeSecret"),
         (config(secret()), 5_000, "best spread over 5 s"),
         (config(secret(arn="prod/db")), 1, "names no region"),
+        (config(secret(), more="notify: [{name: a, signal: SIGHUP, process: {name: java}}]\n"), 1, "handled: true"),
         (config(secret(arn=f"{ARN}-master")), 1, f"{ARN}-master"),
     ],
 )
@@ -165,6 +166,8 @@ def test_what_is_not_risky_is_not_warned_of() -> None:
     """One private file, TLS or loopback, a few hundred pods."""
     assert plan(config(secret()), 500)["warnings"] == []
     assert plan(config(secret(), more="endpointUrl: http://127.0.0.1:5000\n"), 500)["warnings"] == []
+    for target in ("signal: SIGUSR1, process: {name: java}", "signal: SIGHUP, process: {name: java}, handled: true"):
+        assert plan(config(secret(), more=f"notify: [{{name: a, {target}}}]\n"), 500)["warnings"] == []
 
 
 @pytest.mark.parametrize("replicas", ["0", "-1", "many", "1.5", "1000001"])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import queue
+import re
 import signal
 import subprocess
 import sys
@@ -12,10 +14,14 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from agent import process
 from agent.config import PidFile, ProcessName
-from agent.process import ProcessRefused, hold, look
+from agent.process import Dispositions, Process, ProcessRefused, hold, look
+from agent.record import replace
+from tests.running import PATIENCE
 
 CHILD = """
 import os, signal, sys
@@ -24,6 +30,8 @@ def hear(*_): os.write(1, b"heard\\n")  # a stream refuses to be entered again f
 for word in sys.argv[2:]:
     if word == "catch": signal.signal(signal.SIGHUP, hear)
     if word == "ignore": signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    if word == "catch-all":
+        for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}: signal.signal(number, hear)
     if word == "block": signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGHUP])
     if word == "fork":
         for _ in range(2):
@@ -117,14 +125,194 @@ def test_a_zombie_does_not_count(children: Children) -> None:
     assert "no process matches" in refusal(ProcessName(children.name))
 
 
+@pytest.mark.parametrize("handled", [False, True])
 @pytest.mark.parametrize(("word", "survives"), [("catch", True), ("ignore", True), ("block", True), ("none", False)])
-def test_who_would_survive_a_signal(children: Children, word: str, survives: bool) -> None:
-    """Who catches, ignores or blocks it; its default action would end anyone else."""
+def test_who_would_survive_a_signal(children: Children, word: str, survives: bool, handled: bool) -> None:
+    """Who catches, ignores or blocks it; its default action would end anyone else, whatever the config says."""
     children.start(word)
     with hold(ProcessName(children.name)) as held:
-        assert held.process.would_survive("SIGHUP") is survives
-        assert held.process.would_survive("SIGUSR2") is False
-        assert held.process.would_survive("SIGWINCH") is True
+        objections = {name: held.process.objection(name, handled=handled) for name in ("SIGHUP", "SIGUSR2", "SIGWINCH")}
+    assert [objection is None for objection in objections.values()] == [survives, False, True]
+    assert "SIGUSR2" in str(objections["SIGUSR2"])
+
+
+# SigCgt and SigIgn of programs without a handler of their own; whose they are; what ends these or is thrown away.
+RUNTIMES = [
+    (0xFFFFFFFD7FC1FEFF, 0, "Go", "HUP INT QUIT USR1 USR2 TERM"),
+    (0xFFFFFFFE7FC1FEFF, 0, "Go", "HUP INT QUIT USR1 USR2 TERM"),  # without cgo, before 1.19
+    (0x101005CCF, 0, "Java", "HUP INT QUIT USR2 TERM"),
+    (0x42017E4F, 0, "Ruby", "HUP INT QUIT USR1 USR2 TERM"),
+    (0x43817EFB, 0x4, "bash", "HUP INT USR1 USR2 TERM"),
+    (0x100004206, 0x11080, "Erlang", "INT QUIT USR1 TERM"),
+    (0x100004602, 0x1001000, "Node", "INT USR1 TERM"),
+    (0x2, 0x1001000, "Python", "INT"),
+    (0x4EA, 0x1001000, "Python", "INT"),  # with faulthandler
+]
+
+
+@pytest.mark.parametrize(("caught", "ignored", "whose", "own"), RUNTIMES)
+def test_what_a_runtime_catches_is_no_handler_of_the_program(caught: int, ignored: int, whose: str, own: str) -> None:
+    """It takes a word of the config; what the runtime leaves alone takes none."""
+    found = replace(seen(), signals=Dispositions(caught, ignored, 0))
+    for short in ("HUP", "INT", "QUIT", "USR1", "USR2", "TERM"):
+        objection = found.objection(f"SIG{short}", handled=False)
+        number = 1 << (signal.Signals[f"SIG{short}"] - 1)
+        if short in own.split():
+            assert objection and whose in objection and "`handled: true`" in objection
+            assert found.objection(f"SIG{short}", handled=True) is None
+            program = replace(seen(), signals=Dispositions(caught, ignored | number, 0))
+            assert program.objection(f"SIG{short}", handled=False) is None  # as under nohup
+        else:
+            assert (objection is None) is bool((caught | ignored) & number)
+            assert "handled" not in (objection or "")
+        if short != "INT":  # Python is known by it
+            without = replace(seen(), signals=Dispositions(caught & ~number, ignored & ~number, 0))
+            assert "no handler" in str(without.objection(f"SIG{short}", handled=True))
+
+
+def mask(names: str) -> int:
+    return sum(1 << (signal.Signals[f"SIG{name}"] - 1) for name in names.split())
+
+
+@pytest.mark.parametrize(
+    ("caught", "ignored", "names"),
+    [
+        (0x18016A07, 0x40001000, "HUP INT QUIT USR1 USR2 TERM"),  # nginx 1.22, its master
+        (mask("HUP INT QUIT USR1 USR2 TERM TTIN TTOU CHLD"), 0x1001000, "HUP QUIT USR1 USR2 TERM"),  # gunicorn
+        (mask("HUP INT ILL ABRT BUS FPE SEGV"), 0x1001000, "HUP"),  # Python with faulthandler and its own handler
+        (mask("HUP INT QUIT TERM USR1 USR2 ILL TRAP ABRT BUS FPE SEGV SYS PIPE"), 0, "HUP INT QUIT USR1 USR2 TERM"),
+    ],
+)
+def test_a_handler_of_the_program_is_taken_for_one(caught: int, ignored: int, names: str) -> None:
+    """However many others it has; the last reports its own crashes."""
+    found = replace(seen(), signals=Dispositions(caught, ignored, 0))
+    assert [found.objection(f"SIG{name}", handled=False) for name in names.split()] == [None] * len(names.split())
+
+
+def seen() -> Process:
+    process = look(os.getpid())
+    assert process is not None
+    return process
+
+
+class Proc:
+    """A directory that stands in for /proc, in which one process is."""
+
+    def __init__(self, home: Path, pid: int) -> None:
+        self.home, self.pid = home, pid
+        self.directory = home / str(pid)
+        self.directory.mkdir(parents=True, exist_ok=True)
+        self.heal()
+
+    def heal(self) -> None:
+        for name in ("stat", "status", "cmdline"):
+            self.write(name, Path(f"/proc/{self.pid}/{name}").read_bytes())
+
+    def write(self, name: str, content: bytes | None) -> None:
+        path = self.directory / name
+        if content is None:
+            path.unlink(missing_ok=True)
+        else:
+            path.write_bytes(content)
+
+    def without(self, *starts: bytes) -> None:
+        """A kernel whose status does not have these lines."""
+        lines = (self.directory / "status").read_bytes().splitlines(keepends=True)
+        self.write("status", b"".join(line for line in lines if not line.startswith(starts)))
+
+
+@pytest.fixture
+def proc(tmp_path: Path, children: Children, monkeypatch: pytest.MonkeyPatch) -> Proc:
+    proc = Proc(tmp_path / "proc", children.start("catch").pid)
+    monkeypatch.setattr(process, "_PROC", str(proc.home))
+    return proc
+
+
+def test_a_kernel_that_does_not_tell_is_no_handler(proc: Proc, children: Children) -> None:
+    """Neither is one of the three lines enough. The process is found all the same, and the config may vouch for it."""
+    for start in (b"Sig", b"SigCgt", b"SigIgn", b"SigBlk"):
+        proc.heal()
+        proc.without(start)
+        with hold(ProcessName(children.name)) as held:
+            assert held.process.pid == proc.pid and held.process.signals is None
+            objection = held.process.objection("SIGHUP", handled=False)
+            assert objection and "SigCgt" in objection and "`handled: true`" in objection
+            assert held.process.objection("SIGHUP", handled=True) is None
+            assert held.process.objection("SIGWINCH", handled=False) is None
+    proc.without(b"Uid")
+    with hold(ProcessName(children.name)) as held:
+        assert held.process.uid is None
+
+
+MUTATED = st.sampled_from(["stat", "status", "cmdline"])
+NUMBERS = st.sampled_from([b"", b"-1", b"x", b"9" * 5000, b"0x", b"1e9", b"\xff", b"\n", b"\0", b") Z 1", b"\t"])
+
+
+@st.composite
+def mutations(draw: st.DrawFn, whole: bytes) -> bytes | None:
+    """What may stand in a file of /proc instead of what does."""
+    kind = draw(st.sampled_from(["missing", "cut", "random", "word", "huge", "twice"]))
+    if kind == "missing":
+        return None
+    if kind == "cut":
+        return whole[: draw(st.integers(0, len(whole)))]
+    if kind == "random":
+        return draw(st.binary(max_size=200))
+    if kind == "huge":
+        return whole + b"x" * (5 << 20)
+    if kind == "twice":
+        return whole + whole
+    words = re.split(rb"([\s:]+)", whole)
+    words[draw(st.integers(0, len(words) - 1))] = draw(NUMBERS)
+    return b"".join(words)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_whatever_proc_holds_is_a_process_or_a_refusal(proc: Proc, children: Children, data: st.DataObject) -> None:
+    """Missing, cut short, huge, in no encoding or of another shape; and the next look finds it as it was."""
+    proc.heal()
+    for name in data.draw(st.sets(MUTATED, min_size=1)):
+        proc.write(name, data.draw(mutations((proc.directory / name).read_bytes())))
+    for spec in (ProcessName(children.name), PidFile(str(proc.home.parent / "pid"))):
+        (proc.home.parent / "pid").write_text(str(proc.pid))
+        try:
+            with hold(spec) as held:
+                assert held.process.pid == proc.pid
+                held.process.objection("SIGHUP", handled=False)
+        except ProcessRefused as refused:
+            assert str(proc.pid) in str(refused) or children.name in str(refused)
+    proc.heal()
+    with hold(ProcessName(children.name)) as held:
+        assert held.process.objection("SIGHUP", handled=False) is None
+
+
+def test_the_end_of_a_process_is_seen_whatever_proc_was_like(
+    proc: Proc, children: Children, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Why it is not seen is said, once a reason; the thread goes on and sees it when it can."""
+    monkeypatch.setattr(process, "_LONG_REFUSED", 0.0)
+    monkeypatch.setattr(process, "_LOOK_AGAIN", 0.01)
+    said: queue.Queue[str] = queue.Queue()
+    told: list[str] = []
+
+    def trouble(why: str) -> None:
+        told.append(why)
+        said.put(why)
+
+    proc.write("status", b"")
+    process.when_ended(ProcessName(children.name), said.put, trouble)
+    assert children.name in said.get(timeout=PATIENCE)
+    loop = proc.home / "1"
+    loop.symlink_to(loop)
+    assert str(loop) in said.get(timeout=PATIENCE)
+    loop.unlink()
+    proc.heal()
+    proc.without(b"Sig")
+    os.killpg(proc.pid, signal.SIGKILL)
+    children.started[-1].wait()
+    assert f"process {proc.pid} " in said.get(timeout=PATIENCE)
+    assert len(told) == len(set(told))
 
 
 def test_start_times_are_on_the_boot_clock(children: Children) -> None:
@@ -175,8 +363,6 @@ def test_without_a_pidfd_the_start_time_holds_the_identity(children: Children) -
     process.Held(seen, None).send("SIGHUP")
     assert child.stdout is not None
     assert child.stdout.readline() == "heard\n"
-    from agent.record import replace
-
     with pytest.raises(ProcessRefused, match="ended before"):
         process.Held(replace(seen, started=seen.started - 1), None).send("SIGHUP")
 
@@ -200,6 +386,7 @@ def test_a_pid_file_names_its_process(children: Children, tmp_path: Path) -> Non
         ("1 2", "does not hold a pid"),
         ("9" * 100_000, "does not hold a pid"),
         ("4194999", "no process 4194999"),
+        ("9" * 64, "no process"),
         ("99999999999999999999", "no process"),
         ("1", "never signalled"),
         ("own", "itself"),
@@ -234,7 +421,7 @@ def test_a_pid_that_was_used_again_is_found_out(tmp_path: Path, children: Childr
 
 PRIVATE = """
 import ctypes, os, resource
-from agent.process import keep_private
+from agent.launch import keep_private
 os.setgid(65534); os.setuid(65534)
 ctypes.CDLL(None).prctl(4, 1, 0, 0, 0)  # what a process has that was started as this uid
 def neighbour():

@@ -57,6 +57,54 @@ def test_pages_by_path_and_nothing_else(server: Server) -> None:
     assert "Server" not in headers
 
 
+@pytest.mark.parametrize(
+    ("host", "ours"),
+    [
+        (None, True),
+        ("", True),
+        ("127.0.0.1", True),
+        ("10.1.2.3:9105", True),  # kubelet and Prometheus
+        ("[fd00::1]:9105", True),
+        ("[::1]", True),
+        ("[fe80::1%25eth0]:9105", True),
+        ("localhost:9105", True),
+        ("LOCALHOST.", True),
+        ("app.localhost:9105", True),
+        ("web", True),
+        ("web-0.web.default.svc:9105", True),
+        ("web.default.svc.cluster.local.:9105", True),
+        ("own", True),
+        ("evil.example:9105", False),
+        ("evil.example", False),
+        ("evil.example.", False),
+        ("127.0.0.1.evil.example:9105", False),
+        ("localhost.evil.example:9105", False),
+        ("evil.svc.example", False),
+        ("notlocalhost.example", False),
+        ("127.0.0.1.:x", False),
+        ("[::1].evil.example", False),
+        ("\xff.example", False),
+    ],
+)
+def test_a_name_that_a_stranger_owns_gets_no_more_than_a_stranger(
+    host: str | None, ours: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a page does that lets its own name lead to a port-forward. All other pages are everybody's."""
+    monkeypatch.setattr(socket, "gethostname", lambda: "web-0.Example")
+    host = "web-0.example:9105" if host == "own" else host
+    strangers = {"/ok": lambda: Page(421, "text/plain", b"no\n")}
+    server = serve("127.0.0.1", 0, PAGES, strangers=strangers)
+    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection:
+        for path in ("/ok", "/bad"):
+            named = "" if host is None else f"hOst: {host}\r\n"
+            connection.sendall(f"GET {path} HTTP/1.1\r\n{named}\r\n".encode("latin-1"))
+        connection.shutdown(socket.SHUT_WR)
+        answer = connection.makefile("rb").read()
+    server.close()
+    assert [part[:4] for part in answer.split(b"HTTP/1.1 ")[1:]] == [b"200 " if ours else b"421 ", b"503 "]
+    assert (b"fine" in answer) is ours
+
+
 def test_a_connection_can_be_used_again(server: Server) -> None:
     """A scraper keeps its own."""
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)

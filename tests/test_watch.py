@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import resource
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -99,3 +101,36 @@ def test_a_directory_that_cannot_be_watched_says_so(tmp_path: Path, bell: Bell) 
     watching = watch(str(tmp_path / "none" / "config.yaml"), bell)
     assert not watching.active and watching.reason is not None and "cannot be watched" in watching.reason
     watching.close()
+
+
+def test_without_inotify_it_says_so(tmp_path: Path, bell: Bell) -> None:
+    """No descriptor is left for it, as when the node's instances are used up. Nothing is raised, whichever step asks
+    for it, and it can be had again later."""
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    reasons = []
+    for spare in range(3):
+        free = [os.open("/dev/null", os.O_RDONLY) for _ in range(spare + 1)]
+        for handle in free:
+            os.close(handle)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (free[-1], limits[1]))
+        try:
+            watching = watch(str(tmp_path / "config.yaml"), bell)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        reasons.append(watching.reason)
+        watching.close()
+    assert reasons[0] and str(tmp_path) in reasons[0]
+    watching = watch(str(tmp_path / "config.yaml"), bell)
+    assert watching.active
+    watching.close()
+
+
+def test_without_a_thread_it_says_so(tmp_path: Path, bell: Bell, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python raises no OSError then."""
+
+    def start(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    watching = watch(str(tmp_path / "config.yaml"), bell)
+    assert not watching.active and watching.reason and "thread" in watching.reason
