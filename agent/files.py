@@ -109,9 +109,10 @@ def read_file(parent: int, name: str, limit: int) -> bytes:
         os.close(handle)
 
 
-def replace_file(parent: int, name: str, content: bytes, mode: int) -> None:
-    """Put the content under the name, in one step for every reader."""
-    aside = temporary_name()
+def replace_file(parent: int, name: str, content: bytes, mode: int, aside: str | None = None) -> None:
+    """Put the content under the name, in one step for every reader. Until then it has the name `aside`; without one, a
+    name that the sweep of the agent removes."""
+    aside = aside or temporary_name()
     try:
         write_file(parent, aside, content, mode)
         os.rename(aside, name, src_dir_fd=parent, dst_dir_fd=parent)

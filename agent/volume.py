@@ -28,6 +28,7 @@ DATA = "..data"
 MANIFEST = "..manifest.json"
 RECORD = "..notified.json"
 PINS = "..pins.json"
+_PINS_ASIDE = f"{PINS}."  # `pin` writes beside an agent that sweeps: its unfinished file is left alone for GRACE
 GRACE = 60.0  # seconds that a superseded generation stays, for readers that have it open
 KEPT_AT_MOST = 16  # superseded generations, however quickly they follow each other
 _GENERATION = re.compile(r"\.\.([1-9][0-9]{0,14})")
@@ -398,7 +399,8 @@ class Volume:
         """Let these be all pins. Raises VolumeError when they cannot be written."""
         try:
             if held:
-                files.replace_file(self._root, PINS, pins.dump(held), 0o644)
+                aside = files.temporary_name().replace(files.TEMPORARY, _PINS_ASIDE)
+                files.replace_file(self._root, PINS, pins.dump(held), 0o644, aside)
             else:
                 files.remove(self._root, PINS)
         except OSError as error:
@@ -431,7 +433,7 @@ class Volume:
         names = os.listdir(self._root)
         target = files.read_link(self._root, DATA)
         for name in names:
-            if name.startswith(files.TEMPORARY):
+            if name.startswith(files.TEMPORARY) or (name.startswith(_PINS_ASIDE) and self._is_old(name)):
                 self._discard(name)
         if target is None or not _GENERATION.fullmatch(target):
             return None
@@ -453,6 +455,12 @@ class Volume:
         if known := self._known:
             self._unlink_stale(known[1].files)
         return due
+
+    def _is_old(self, name: str) -> bool:
+        try:
+            return os.stat(name, dir_fd=self._root, follow_symlinks=False).st_mtime < time.time() - GRACE
+        except FileNotFoundError:
+            return False  # finished meanwhile
 
     # -- errors ---------------------------------------------------------------------------------------------------
 

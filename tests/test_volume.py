@@ -11,14 +11,17 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from agent.decide import owed
 from agent.errors import VolumeBusy, VolumeError
 from agent.manifest import HIGHEST
+from agent.pins import Pin
 from agent.volume import GRACE, KEPT_AT_MOST, Volume
 from tests.publishing import APP, publish
 
@@ -472,3 +475,28 @@ def test_a_sticky_foreign_directory_draws_a_warning(home: Path) -> None:
 def test_an_ordinary_directory_draws_none(volume: Volume) -> None:
     """A warning that is always there is none."""
     assert volume.warning is None
+
+
+def test_a_pin_is_written_beside_an_agent_that_sweeps(
+    volume: Volume, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However the two interleave: here the sweep comes right before each rename. What a crash left goes in time."""
+    beside = Volume(str(home / "v"))
+    rename = os.rename
+
+    def swept(*args: Any, **kwargs: Any) -> None:
+        volume.sweep()
+        rename(*args, **kwargs)
+
+    monkeypatch.setattr("agent.files.os.rename", swept)
+    pins = {"db": Pin("v1", time.time() + 60)}
+    beside.write_pins(pins)
+    beside.close()
+    assert volume.pins() == pins and names(home) == ["..pins.json"]
+    left = home / "v" / "..pins.json.left"
+    left.touch()
+    volume.sweep()
+    assert left.exists()
+    os.utime(left, (time.time() - 2 * GRACE,) * 2)
+    volume.sweep()
+    assert not left.exists() and volume.pins() == pins
