@@ -11,7 +11,7 @@ import re
 from typing import Literal, get_args
 
 from agent import document
-from agent.document import Node, Scalar, suggestion
+from agent.document import Mapping, Node, Scalar, suggestion
 from agent.errors import ConfigError
 from agent.reading import SHORTEST, Reader, Section
 from agent.record import Record
@@ -142,6 +142,18 @@ class Listen(Record):
     host: str
     port: int
 
+    @property
+    def shown(self) -> str:
+        """The address as a config writes it."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+class Site(Record):
+    """Where an agent can be found: its volume and the address of its endpoint."""
+
+    volume_path: str
+    listen: Listen
+
 
 class Config(Record):
     """A config that can be acted on. All durations are seconds; `stale_after` 0 switches the check off."""
@@ -156,6 +168,11 @@ class Config(Record):
     secrets: tuple[Secret, ...]
     targets: tuple[Target, ...]
     exit_with: ProcessName | PidFile | None = None  # whose end is the agent's
+
+    @property
+    def site(self) -> Site:
+        """Where its agent can be found."""
+        return Site(self.volume_path, self.listen)
 
     @property
     def contents(self) -> str:
@@ -173,6 +190,7 @@ def counted(number: int, noun: str) -> str:
 # -- from document to Config ---------------------------------------------------------------------------------------
 
 API_VERSION, KIND = "freshmount.dev/v1", "Config"
+VOLUME_PATH = "/freshmount/secrets"
 FORMATS: tuple[Format, ...] = get_args(Format)
 SIGNALS = ("SIGHUP", "SIGINT", "SIGQUIT", "SIGUSR1", "SIGUSR2", "SIGTERM", "SIGCONT", "SIGWINCH")
 _ARN = re.compile(r"arn:aws[a-z-]*:secretsmanager:([a-z0-9-]+):\d{12}:secret:[A-Za-z0-9/_+=.@-]+")
@@ -215,6 +233,30 @@ def parse(text: str, source: str) -> Config:
     return config
 
 
+_TOP_LEVEL = re.compile(r"^(?=[^\s#])", re.MULTILINE)  # where a key of the top level begins
+
+
+def salvage(text: str) -> Site:
+    """Where the agent of a config is, as far as a text that `parse` refuses tells; else the default.
+
+    A text that is no YAML is read key by key, so that what is broken in one key hides no other.
+    """
+    node, _ = document.compose(text)
+    nodes = [node] if node else [document.compose(part)[0] for part in _TOP_LEVEL.split(text[: document.LIMIT])]
+    found: dict[str, Node] = {}
+    for mapping in nodes:
+        if isinstance(mapping, Mapping):
+            for key, value in mapping.entries:
+                found.setdefault(key.text, value)
+    reader = _Reader([], KEYS)
+    volume = reader.section(found.get("volume"), "volume")
+    reader.problems.clear()  # a neighbour of the path is no matter
+    path = reader.absolute(volume, "path")
+    if reader.problems:
+        path = None
+    return Site(path or VOLUME_PATH, reader.listen(Section(None, found)))
+
+
 class _Reader(Reader):
     """Reads nodes into the words of a config."""
 
@@ -227,7 +269,7 @@ class _Reader(Reader):
         region = self.pattern(top, "region", _REGION, "a region such as eu-west-1")
         endpoint = self.url(top, "endpointUrl")
         volume = self.section(top.entries.get("volume"), "volume")
-        path = self.absolute(volume, "path") or "/freshmount/secrets"
+        path = self.absolute(volume, "path") or VOLUME_PATH
         mode = self.mode(volume, 0o440)
         poll = self.section(top.entries.get("poll"), "poll")
         period = self.duration(poll, "period", 60.0, least=SHORTEST)
