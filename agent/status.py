@@ -11,6 +11,7 @@ from typing import Literal
 from agent.config import Config
 from agent.decide import Observation, Published, PublishedSecret
 from agent.errors import REASONS, Failure, Reason
+from agent.pins import Pin
 from agent.record import Record, field, replace
 
 Operation = Literal["DescribeSecret", "GetSecretValue"]
@@ -103,7 +104,8 @@ class SecretStatus(Record):
     """One secret of the config. Times are epoch seconds; None until the first such event.
 
     `version_id` is what is published, created at `created_at`; `version_stage` what the config asks for, None for a
-    pinned version. `seen_version` is what AWS said was current when last asked, `seen_at` when this agent first saw it.
+    fixed version. `seen_version` is what AWS said was current when last asked, `seen_at` when this agent first saw it.
+    `pinned_version` is what `freshmount pin` asks for until `pinned_until`, published or not.
     """
 
     name: str
@@ -118,6 +120,7 @@ class SecretStatus(Record):
     next_poll: float | None = None
     last_success: float | None = None
     next_rotation: float | None = None
+    pinned_version: str | None = None
     pinned_until: float | None = None
     up_to_date: bool = False
     failure: Failure | None = None  # of the last attempt
@@ -148,6 +151,7 @@ class Status(Record):
     turns_by: float
     up_since: float | None = None
     config_path: str = ""
+    volume_path: str = ""
     identity: str = ""
     stale_after: float = 0.0
     started: bool = False
@@ -172,25 +176,28 @@ class Status(Record):
     rotation_to_file: Histogram = Histogram.empty(1, 5, 10, 15, 30, 60, 90, 120, 300, 900, 3600)
     config_reload_success: bool = True
     config_last_reload: float | None = None
+    config_problems: tuple[str, ...] = ()  # of the file, while it is refused
 
 
 def begin(config: Config, version: str, turns_by: float, *, up_since: float = 0.0, config_path: str = "") -> Status:
     """The status of an agent that has done nothing yet."""
-    return configured(Status(version, turns_by, up_since, config_path), config)
+    return configured(Status(version, turns_by, up_since, config_path, config.volume_path), config)
 
 
-def configured(status: Status, config: Config, pinned: Mapping[str, float] | None = None) -> Status:
-    """The status under a config: what is new starts empty, what left is gone. `pinned`: until when a secret is held."""
+def configured(status: Status, config: Config, pinned: Mapping[str, Pin] | None = None) -> Status:
+    """The status under a config: what is new starts empty, what left is gone. `pinned`: the secrets that are held."""
     return replace(
         status,
         stale_after=config.stale_after,
         secrets={
-            secret.name: replace(
-                status.secrets.get(secret.name, SecretStatus(secret.name, secret.period, secret.optional)),
-                period=secret.period,
-                optional=secret.optional,
-                version_stage=secret.version_stage,
-                pinned_until=(pinned or {}).get(secret.name),
+            secret.name: _held(
+                replace(
+                    status.secrets.get(secret.name, SecretStatus(secret.name, secret.period, secret.optional)),
+                    period=secret.period,
+                    optional=secret.optional,
+                    version_stage=secret.version_stage,
+                ),
+                (pinned or {}).get(secret.name),
             )
             for secret in config.secrets
         },
@@ -198,10 +205,25 @@ def configured(status: Status, config: Config, pinned: Mapping[str, float] | Non
     )
 
 
-def reloaded(status: Status, now: float, *, success: bool) -> Status:
-    """The status after a config was read anew; `now` is epoch seconds. A rejected one moves no timestamp."""
+def _held(secret: SecretStatus, pin: Pin | None) -> SecretStatus:
+    """The secret under a pin, or under none. What failed for another version says nothing about this one."""
+    version = pin.version_id if pin else None
     return replace(
-        status, config_reload_success=success, config_last_reload=now if success else status.config_last_reload
+        secret,
+        pinned_version=version,
+        pinned_until=pin.until if pin else None,
+        failure=secret.failure if version == secret.pinned_version else None,
+    )
+
+
+def reloaded(status: Status, now: float, *, success: bool, problems: tuple[str, ...] = ()) -> Status:
+    """The status after a config was read anew; `now` is epoch seconds. A refused one, with its `problems`, moves no
+    timestamp."""
+    return replace(
+        status,
+        config_reload_success=success,
+        config_last_reload=now if success else status.config_last_reload,
+        config_problems=problems,
     )
 
 
@@ -209,6 +231,9 @@ def after(status: Status, result: SyncResult) -> Status:
     """The status after one more pass."""
     ended = result.started_at + result.seconds
     published = result.published
+    lacking = rightly_absent(status, result)
+    failures = {name: failure for name, failure in result.failures.items() if name not in lacking}
+    outcome = replace(result, failures=failures).outcome
     seconds = dict(status.aws_seconds)
     requests = dict(status.aws_requests)
     for call in result.calls:
@@ -227,15 +252,41 @@ def after(status: Status, result: SyncResult) -> Status:
         generation=published.generation,
         generation_at=published.published_at if published.generation else None,
         last_pass=ended,
-        passes={**status.passes, result.outcome: status.passes[result.outcome] + 1},
+        passes={**status.passes, outcome: status.passes[outcome] + 1},
         repairs=status.repairs + len(result.repaired),
-        secrets={name: _secret_after(secret, result, ended) for name, secret in status.secrets.items()},
+        secrets={
+            name: _secret_after(secret, result, ended, absent=name in lacking)
+            for name, secret in status.secrets.items()
+        },
         targets={name: _target_after(target, result, ended) for name, target in status.targets.items()},
         aws_requests=requests,
         aws_seconds=seconds,
         pass_seconds=status.pass_seconds.observe(result.seconds),
         publish_to_notify=notified,
         rotation_to_file=rotated,
+    )
+
+
+def rightly_absent(status: Status, result: SyncResult) -> frozenset[str]:
+    """The optional secrets that the pass found AWS not to have, and of which nothing is published: they need not be
+    there, so nobody is to be woken for them."""
+    return frozenset(
+        name
+        for name, failure in result.failures.items()
+        if failure.reason == "not_found"
+        and name not in result.published.secrets
+        and (secret := status.secrets.get(name))
+        and secret.optional
+        and not secret.pinned_version
+    )
+
+
+def absent(status: Status) -> frozenset[str]:
+    """The secrets that an earlier pass found to be rightly absent."""
+    return frozenset(
+        name
+        for name, secret in status.secrets.items()
+        if secret.failure and secret.up_to_date and not secret.version_id
     )
 
 
@@ -257,15 +308,15 @@ def is_complete(published: Published, secrets: Iterable[SecretStatus]) -> bool:
     return published.generation > 0 and all(secret.optional or secret.name in there for secret in secrets)
 
 
-def _secret_after(secret: SecretStatus, result: SyncResult, ended: float) -> SecretStatus:
+def _secret_after(secret: SecretStatus, result: SyncResult, ended: float, *, absent: bool) -> SecretStatus:
     published = result.published.secrets.get(secret.name)
     failure = result.failures.get(secret.name)
     succeeded = secret.name in result.succeeded
     observed = result.observations.get(secret.name)
-    # An optional secret that AWS does not have is not there by right, and nothing to be woken for.
-    rightly_absent = secret.optional and published is None and failure is not None and failure.reason == "not_found"
     confirmed = succeeded or (secret.up_to_date and not failure and secret.name not in result.settling)
-    errors = {**secret.errors, failure.reason: secret.errors[failure.reason] + 1} if failure else secret.errors
+    errors = secret.errors
+    if failure and not absent:
+        errors = {**errors, failure.reason: errors[failure.reason] + 1}
     seen = observed.version_id if observed else published.version_id if published else None
     return replace(
         secret,
@@ -277,7 +328,7 @@ def _secret_after(secret: SecretStatus, result: SyncResult, ended: float) -> Sec
         published_at=published.changed_at if published else None,
         last_success=ended if succeeded else secret.last_success,
         next_rotation=observed.rotation.next_at if observed else secret.next_rotation,
-        up_to_date=rightly_absent or (confirmed and (published is not None or secret.optional)),
+        up_to_date=absent or (confirmed and (published is not None or secret.optional)),
         failure=None if succeeded else failure or secret.failure,
         errors=errors,
     )
