@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import traceback
 from typing import Any, Literal, TextIO
@@ -32,7 +33,7 @@ def configure(form: Format = "auto", level: str = "info", stream: TextIO | None 
         redact,
     ]
     render: Any = (
-        structlog.dev.ConsoleRenderer(colors=stream.isatty(), exception_formatter=structlog.dev.plain_traceback)
+        structlog.dev.ConsoleRenderer(colors=_coloured(stream), exception_formatter=structlog.dev.plain_traceback)
         if console
         else structlog.processors.JSONRenderer(default=_plain)
     )
@@ -53,6 +54,10 @@ def configure(form: Format = "auto", level: str = "info", stream: TextIO | None 
     logging.raiseExceptions = False  # a log that nobody reads any more ends nothing
     for name in ("botocore", "boto3", "urllib3"):
         logging.getLogger(name).setLevel(logging.INFO if debug else logging.NOTSET)
+
+
+def _coloured(stream: TextIO) -> bool:
+    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
 class _Lines:
