@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import gc
 import os
+import re
+import signal
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
-from agent import __version__
+from agent import __version__, terminal
 from agent.errors import ConfigError, FreshmountError
 
 if TYPE_CHECKING:
@@ -29,19 +31,20 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     try:
         return int(args.command(args))
     except ConfigError as error:
-        print(_printable(str(error)), file=sys.stderr)
-        _terminate(environ, str(error))
-        return 2
+        code, said, reason = 2, str(error), str(error)
     except FreshmountError as error:
-        print(_printable(f"freshmount: {error}"), file=sys.stderr)
-        _terminate(environ, str(error))
-        return 1
+        code, said, reason = 1, f"freshmount: {error}", str(error)
+    except terminal.OutputFailed:
+        raise
     except Exception as error:  # a bug; Python's own traceback would print messages, which may hold a value
         from agent import log
 
-        print(f"freshmount: internal error, please report it:\n{log.describe(error)}", file=sys.stderr)
-        _terminate(environ, f"internal error: {type(error).__name__}")
-        return 1
+        code, said = 1, f"freshmount: internal error, please report it:\n{log.describe(error)}"
+        reason = f"internal error: {type(error).__name__}"
+    _complain(said)
+    if args.command not in (_status, _pin, _unpin):  # those run beside an agent, whose last words these are not
+        _terminate(environ, reason)
+    return code
 
 
 def _printable(text: str) -> str:
@@ -52,23 +55,44 @@ def _printable(text: str) -> str:
 
 
 def entry() -> None:
-    """The console script. Ends the process at once: interpreter teardown costs 100 ms and waits for calls in flight."""
+    """The console script. Ends the process at once: interpreter teardown costs 100 ms and waits for calls in flight.
+
+    Output that nobody takes is no bug: a reader that has gone, such as `head`, is left in peace.
+    """
+    terminal.prepare()
     try:
-        code = main(sys.argv[1:], os.environ)
-    except SystemExit as leaving:
-        code = leaving.code if isinstance(leaving.code, int) else 1
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError, ValueError):  # nobody reads it any more
-            stream.flush()
+        try:
+            code = main(sys.argv[1:], os.environ)
+        except SystemExit as leaving:
+            code = leaving.code if isinstance(leaving.code, int) else 1
+        except KeyboardInterrupt:
+            code = 128 + signal.SIGINT
+        sys.stdout.flush()
+    except terminal.OutputFailed as failed:
+        code = 1
+        if not failed.reader_gone:
+            _complain(f"freshmount: standard output cannot be written: {os.strerror(failed.error.errno or 0)}")
+    with contextlib.suppress(OSError, ValueError):
+        sys.stderr.flush()
     os._exit(code)
+
+
+def _complain(text: str) -> None:
+    """To standard error, if anybody reads it."""
+    with contextlib.suppress(OSError, ValueError):
+        print(text, file=sys.stderr)
 
 
 def _defaults(environ: Mapping[str, str]) -> dict[str, str | None]:
     return {
-        "config": environ.get("FRESHMOUNT_CONFIG", DEFAULT_CONFIG),
+        "config": _config_of(environ),
         "log_format": environ.get("FRESHMOUNT_LOG_FORMAT"),
         "log_level": environ.get("FRESHMOUNT_LOG_LEVEL", "info"),
     }
+
+
+def _config_of(environ: Mapping[str, str]) -> str:
+    return environ.get("FRESHMOUNT_CONFIG", DEFAULT_CONFIG)
 
 
 def _without_options(argv: Sequence[str], environ: Mapping[str, str]) -> SimpleNamespace | None:
@@ -80,7 +104,14 @@ def _without_options(argv: Sequence[str], environ: Mapping[str, str]) -> SimpleN
 
 def _parsed(argv: Sequence[str], environ: Mapping[str, str]) -> argparse.Namespace:
     parser = _parser(environ)
+    if not argv:
+        parser.print_help(sys.stderr)
+        raise SystemExit(2)
     args = parser.parse_args(argv)
+    file = getattr(args, "file", None)
+    if file is not None and args.config is not None:
+        parser.error(f"give the config once: {file}, or --config {args.config}")
+    args.config = next((given for given in (file, args.config) if given is not None), _config_of(environ))
     if wrong := _wrong_environment(args):
         parser.error(wrong)
     return args
@@ -103,21 +134,22 @@ def _parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"freshmount {__version__}")
     common = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    common.add_argument(
-        "--config",
-        help="the config file (FRESHMOUNT_CONFIG; default: %(default)s)",
-    )
-    common.add_argument(
-        "--log-format",
-        choices=_FORMATS,
-        help="json, or console for people (FRESHMOUNT_LOG_FORMAT; default: console on a terminal, else json)",
-    )
-    common.add_argument(
-        "--log-level",
-        choices=_LEVELS,
-        help="(FRESHMOUNT_LOG_LEVEL; default: %(default)s)",
-    )
-    common.set_defaults(**_defaults(environ))
+    # Before the command or after it. What is not given after it must not undo what was given before.
+    for place, absent in ((parser, None), (common, argparse.SUPPRESS)):
+        place.add_argument(
+            "--config",
+            metavar="FILE",
+            default=absent,
+            help=f"the config file (FRESHMOUNT_CONFIG; default: {DEFAULT_CONFIG})",
+        )
+        place.add_argument(
+            "--log-format",
+            choices=_FORMATS,
+            default=absent,
+            help="json, or console for people (FRESHMOUNT_LOG_FORMAT; default: console on a terminal, else json)",
+        )
+        place.add_argument("--log-level", choices=_LEVELS, default=absent, help="(FRESHMOUNT_LOG_LEVEL; default: info)")
+    parser.set_defaults(**{**_defaults(environ), "config": None})
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for name, command, text in (
         ("init", _init, "fill the volume once, then exit"),
@@ -129,6 +161,7 @@ def _parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
     ):
         made = commands.add_parser(name, parents=[common], help=text, description=text, allow_abbrev=False)
         made.set_defaults(command=command)
+        made.add_argument("file", nargs="?", metavar="FILE", help="the config file, as --config names it")
         if command in (_plan, _status, _doctor):
             made.add_argument("--json", action="store_true", help="for programs")
         if command is _plan:
@@ -146,7 +179,12 @@ def _parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
         "--version-id", type=_version_id, required=True, help="as `aws secretsmanager list-secret-version-ids` shows it"
     )
     pin.add_argument(
-        "--for", dest="seconds", type=_seconds, required=True, help="how long, such as 30m; 30 days at most"
+        "--for",
+        dest="seconds",
+        metavar="DURATION",
+        type=_seconds,
+        required=True,
+        help="how long, such as 30m, 12h or 7d; 30 days at most",
     )
     pin.set_defaults(command=_pin)
     text = "let a secret follow its stage again"
@@ -218,9 +256,17 @@ def _seconds(text: str) -> float:
 
     from agent import pins, reading
 
-    found = reading.seconds(text)
-    if not found or found > pins.LONGEST:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a duration such as 30m or 1h30m, of 30 days at most")
+    days = re.match(r"([0-9]{1,9})d", text)
+    rest = text[days.end() :] if days else text
+    length = reading.seconds(rest) if rest else 0.0
+    found = None if length is None else length + 86400.0 * int(days[1] if days else 0)
+    if not found:
+        hint = f"; write {text}m for minutes" if text.isdigit() and int(text) else ""
+        raise argparse.ArgumentTypeError(f"{text!r} is not a duration such as 30m, 1h30m or 7d{hint}")
+    if found > pins.LONGEST:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is longer than 30 days; what is to stay belongs in the config, as versionId"
+        )
     return found
 
 

@@ -145,6 +145,18 @@ class Listen(Record):
     host: str
     port: int
 
+    @property
+    def shown(self) -> str:
+        """The address as a config writes it."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+class Site(Record):
+    """Where an agent can be found: its volume and the address of its endpoint."""
+
+    volume_path: str
+    listen: Listen
+
 
 class Config(Record):
     """A config that can be acted on. All durations are seconds; `stale_after` 0 switches the check off."""
@@ -159,6 +171,11 @@ class Config(Record):
     secrets: tuple[Secret, ...]
     targets: tuple[Target, ...]
     exit_with: ProcessName | PidFile | None = None  # whose end is the agent's
+
+    @property
+    def site(self) -> Site:
+        """Where its agent can be found."""
+        return Site(self.volume_path, self.listen)
 
     @property
     def contents(self) -> str:
@@ -196,6 +213,7 @@ def doubts(config: Config) -> list[str]:
 # -- from document to Config ---------------------------------------------------------------------------------------
 
 API_VERSION, KIND = "freshmount.dev/v1", "Config"
+VOLUME_PATH = "/freshmount/secrets"
 FORMATS: tuple[Format, ...] = get_args(Format)
 QUOTINGS: tuple[Quoting, ...] = get_args(Quoting)
 SIGNALS = ("SIGHUP", "SIGINT", "SIGQUIT", "SIGUSR1", "SIGUSR2", "SIGTERM", "SIGCONT", "SIGWINCH")
@@ -257,6 +275,30 @@ def _other_document(node: Node | None) -> Problem | None:
         what = f"is a whole {kind.text} of Kubernetes; give the text that stands in it, under data, config.yaml"
         return Problem(kind.line, kind.column, what)
     return None
+
+
+_TOP_LEVEL = re.compile(r"^(?=[^\s#])", re.MULTILINE)  # where a key of the top level begins
+
+
+def salvage(text: str) -> Site:
+    """Where the agent of a config is, as far as a text that `parse` refuses tells; else the default.
+
+    A text that is no YAML is read key by key, so that what is broken in one key hides no other.
+    """
+    node, _ = document.compose(text)
+    nodes = [node] if node else [document.compose(part)[0] for part in _TOP_LEVEL.split(text[: document.LIMIT])]
+    found: dict[str, Node] = {}
+    for mapping in nodes:
+        if isinstance(mapping, Mapping):
+            for key, value in mapping.entries:
+                found.setdefault(key.text, value)
+    reader = _Reader([], KEYS)
+    volume = reader.section(found.get("volume"), "volume")
+    reader.problems.clear()  # a neighbour of the path is no matter
+    path = reader.absolute(volume, "path")
+    if reader.problems:
+        path = None
+    return Site(path or VOLUME_PATH, reader.listen(Section(None, found)))
 
 
 class _Reader(Reader):

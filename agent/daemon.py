@@ -308,8 +308,8 @@ class _Agent:
             text, rejected = self.loaded.text, _unreadable(self.path, error)
         self.loaded = replace(self.loaded, text=text)
         if rejected:
-            self.status = status.reloaded(self.status, time.time(), success=False)
             problems = str(rejected).splitlines()
+            self.status = status.reloaded(self.status, time.time(), success=False, problems=tuple(problems))
             self.log.error("config rejected, the earlier one stays in force", problems=problems)
             return
         self.source.prepare(after.secrets)
@@ -346,15 +346,15 @@ class _Agent:
         before, self.acting = self.acting, pins.apply(self.loaded.config, self.pins, time.time())
         self.agenda = schedule.reload(self.agenda, before, self.acting, self.now())
         self.withheld = {}
-        until = {name: pin.until for name, pin in self.pins.items()}
-        self.status = status.configured(self.status, self.acting, until)
+        self.status = status.configured(self.status, self.acting, self.pins)
 
     def _why_not_started(self, result: SyncResult) -> str:
-        reasons = [f"{name}: {failure.message}" for name, failure in sorted(result.failures.items())]
+        troubles = result.failures.keys() - status.rightly_absent(self.status, result)
+        reasons = [f"{name}: {result.failures[name].message}" for name in sorted(troubles)]
         reasons += [
             f"{name}: {secret.failure.message}"
             for name, secret in sorted(self.status.secrets.items())
-            if secret.failure and name not in result.failures
+            if secret.failure and not secret.up_to_date and name not in result.failures
         ]
         reasons = [result.trouble] if result.trouble else reasons
         what = f"no complete generation within startup.timeout of {self.loaded.config.startup_timeout:g} s"
@@ -398,10 +398,7 @@ def _tell(log: structlog.typing.FilteringBoundLogger, before: Status, result: Sy
         log.info("same content", secret=name, version=version, message="nobody is told; this version is now published")
     if result.repaired:
         log.warning("repaired", generation=published.generation, found=dict(result.repaired))
-    for name, failure in sorted(result.failures.items()):
-        if failure.reason == "projection" and name in before.secrets and before.secrets[name].failure == failure:
-            continue  # of this version it is said
-        log.warning("secret failed", secret=name, reason=failure.reason, message=failure.message)
+    _tell_failures(log, before, result)
     for name in sorted(result.succeeded):
         known = before.secrets.get(name)
         if known and known.failure:
@@ -424,3 +421,14 @@ def _tell(log: structlog.typing.FilteringBoundLogger, before: Status, result: Sy
                 generation=delivery.generation,
                 message=delivery.message,
             )
+
+
+def _tell_failures(log: structlog.typing.FilteringBoundLogger, before: Status, result: SyncResult) -> None:
+    absent = status.rightly_absent(before, result)
+    for name, failure in sorted(result.failures.items()):
+        if failure.reason == "projection" and name in before.secrets and before.secrets[name].failure == failure:
+            continue  # of this version it is said
+        if name not in absent:
+            log.warning("secret failed", secret=name, reason=failure.reason, message=failure.message)
+        elif name not in status.absent(before):  # once: it is no trouble
+            log.info("optional secret is absent", secret=name, message=failure.message)

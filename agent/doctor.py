@@ -14,10 +14,14 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Literal, NamedTuple
 
-from agent import config_file, ground, notify, report, require, show
+from agent import ground, layout, notify, report, require, terminal
+from agent.attach import Attached, ask, attach
 from agent.config import Config, Origin, Secret, Target, counted
-from agent.errors import ConfigError, Failure, SecretError
+from agent.errors import Failure, SecretError
+from agent.layout import Mood, Screen
 from agent.pool import Late, Pool
+from agent.record import replace
+from agent.report import Report
 from agent.secret import project
 from agent.secrets_manager import SecretsManager
 
@@ -26,6 +30,8 @@ _SKEW_WARNS, _SKEW_FAILS = 60.0, 240.0  # seconds; AWS refuses signatures that a
 
 Outcome = Literal["ok", "warning", "bad"]
 _MARKS = {"ok": "✓", "warning": "!", "bad": "✗"}
+_MOODS: dict[Outcome, Mood] = {"ok": "good", "warning": "mind", "bad": "bad"}
+_CHECK = 24  # columns of a check's name
 
 
 class Finding(NamedTuple):
@@ -42,36 +48,76 @@ def examine(path: str, *, as_json: bool, before_app: bool) -> int:
     With `before_app`, as in an init container, a target that would not be told now is only something to look at.
     """
     findings = []
+    screen = terminal.screen(sys.stdout, os.environ)
     for finding in _findings(path):
         if before_app and finding.outcome == "bad" and finding.check.startswith("target "):
             finding = finding._replace(outcome="warning")  # noqa: PLW2901
         findings.append(finding)
         if not as_json:
-            print(f"{_MARKS[finding.outcome]} {finding.check:<24} {report.printable(finding.message)}", flush=True)
+            print("\n".join(_lines(finding, screen)), flush=True)
     bad = sum(finding.outcome == "bad" for finding in findings)
     if as_json:
         json.dump([finding._asdict() for finding in findings], sys.stdout, indent=2)
         print()
     else:
         warnings = sum(finding.outcome == "warning" for finding in findings)
-        print(f"\n{len(findings)} checks: {bad} failed, {warnings} to look at")
+        print(f"\n{counted(len(findings), 'check')}: {bad} failed, {warnings} to look at")
     return 1 if bad else 0
 
 
+def _lines(finding: Finding, screen: Screen) -> list[str]:
+    """A mark, the check, and the sentence: beside them, or beneath them where a terminal has no room for that."""
+    mark = layout.painted(_MARKS[finding.outcome], _MOODS[finding.outcome], screen)
+    message = report.printable(finding.message)
+    room = screen.width - _CHECK - 3
+    beneath = screen.terminal and (len(finding.check) > _CHECK or max(map(len, message.split()), default=0) > room)
+    column = " " * (4 if beneath else _CHECK + 3)
+    lines = layout.wrapped(message, replace(screen, width=screen.width - len(column)), 0)
+    if beneath:
+        return [f"{mark} {finding.check}", *(column + line for line in lines)]
+    return [f"{mark} {finding.check:<{_CHECK}} {lines[0]}", *(column + line for line in lines[1:])]
+
+
 def _findings(path: str) -> Iterator[Finding]:
-    try:
-        _, config = config_file.load(path)
-    except ConfigError as error:
+    found = attach(path)
+    if found.refused:
         yield from (
             Finding("config", "bad", f"{path}:{problem.line}:{problem.column}: {problem.message}")
-            for problem in error.problems
+            for problem in found.refused.problems
+        )
+        yield from _in_force(found.report)
+        source = SecretsManager(connect_timeout=1.0, read_timeout=1.8, attempts=1)
+        yield from _bounded({"credentials": partial(_credentials, source)})
+    if found.config:
+        yield _config(path, found.config)
+        yield from _aws(found.config)
+    yield from _volume(found.site.volume_path)
+    if found.config:
+        yield from _bounded({f"target {target.name}": partial(_target, target) for target in found.config.targets})
+    yield _port(found)
+
+
+def _in_force(made: Report | None) -> Iterator[Finding]:
+    """What the agent says of the config that it goes on with. The file says nothing that could be looked at here."""
+    if made is None:
+        yield Finding(
+            "agent", "warning", "none answers; secrets and targets are not looked at before the config is mended"
         )
         return
-    yield _config(path, config)
-    yield from _aws(config)
-    yield from _volume(config.volume_path)
-    yield from _bounded({f"target {target.name}": partial(_target, target) for target in config.targets})
-    yield _port(config)
+    agent = made["agent"]
+    since = report.ago(agent["config"]["inForceSince"], made["at"])
+    yield Finding("agent", "ok", f"has the config of {since} in force, and says this of it:")
+    for secret in made["secrets"]:
+        state, error = report.secret_state(secret), secret["error"]
+        said = f"{state}, version {report.short(secret['versionId'])}" if secret["versionId"] else state
+        said += f": {error['message']}" if error else ""
+        good = state in ("fresh", "absent")
+        outcome: Outcome = "ok" if good else "warning" if state == "pinned" else "bad"
+        yield Finding(f"secret {secret['name']}", outcome, said)
+    for target in made["targets"]:
+        pending = target["pendingGeneration"]
+        said = f"pending: generation {pending}: {target['message']}" if pending else "has nothing pending"
+        yield Finding(f"target {target['name']}", "bad" if pending else "ok", said)
 
 
 def _config(path: str, config: Config) -> Finding:
@@ -222,11 +268,11 @@ def _target(target: Target) -> Finding:
     return Finding(f"target {target.name}", "ok" if reachable else "bad", message)
 
 
-def _port(config: Config) -> Finding:
-    listen = config.listen
-    shown = f"[{listen.host}]:{listen.port}" if ":" in listen.host else f"{listen.host}:{listen.port}"
+def _port(found: Attached) -> Finding:
+    listen = found.site.listen
+    shown = listen.shown
     if listen.port == 0 or ground.free(listen.host, listen.port):
         return Finding("listen", "ok", f"{shown} is free")
-    if show.asked(config):
+    if ask(listen):
         return Finding("listen", "ok", f"{shown} is the running agent's")
     return Finding("listen", "bad", f"{shown} is taken by another program; set `listen` to a free address")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import traceback
 from typing import Any, Literal, TextIO
@@ -34,7 +35,7 @@ def configure(form: Format = "auto", level: str = "info", stream: TextIO | None 
     render: list[Any] = [structlog.processors.JSONRenderer(default=_plain)]  # which escapes what commands a terminal
     if console:
         plain = structlog.dev.plain_traceback
-        render = [_tame, structlog.dev.ConsoleRenderer(colors=stream.isatty(), exception_formatter=plain)]
+        render = [_tame, structlog.dev.ConsoleRenderer(colors=_coloured(stream), exception_formatter=plain)]
     structlog.configure(
         processors=[*shared, *render],
         wrapper_class=structlog.make_filtering_bound_logger(number),
@@ -52,6 +53,10 @@ def configure(form: Format = "auto", level: str = "info", stream: TextIO | None 
     logging.raiseExceptions = False  # a log that nobody reads any more ends nothing
     for name in ("botocore", "boto3", "urllib3"):
         logging.getLogger(name).setLevel(logging.INFO if debug else logging.NOTSET)
+
+
+def _coloured(stream: TextIO) -> bool:
+    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
 class _Lines:

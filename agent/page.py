@@ -18,15 +18,17 @@ body { font: 15px/1.5 system-ui, sans-serif; max-width: 70rem; margin: 1rem auto
 h1 { font-size: 1.2rem } h2 { font-size: 1rem; margin: 1.5rem 0 .3rem }
 p { margin: .2rem 0 } .dim { color: var(--dim) }
 .wide { overflow-x: auto } table { border-collapse: collapse; width: 100%; white-space: nowrap }
-th, td { text-align: left; padding: .3rem .8rem .3rem 0; border-bottom: 1px solid var(--line) }
+th, td { text-align: left; padding: .3rem .8rem .3rem 0; border-bottom: 1px solid var(--line); vertical-align: top }
 th { font-weight: 600; color: var(--dim); font-size: .8rem }
-td:first-child { font-weight: 600 } td:nth-child(3) { font-family: ui-monospace, monospace }
-.bad { color: var(--bad) } .good { color: var(--good) } .trouble { overflow-wrap: anywhere }
+td:first-child { font-weight: 600; white-space: normal; overflow-wrap: anywhere; min-width: 9rem }
+td[data-of="Version"] span { font-family: ui-monospace, monospace }
+.bad, .mind { color: var(--bad) } .good { color: var(--good) } .note { overflow-wrap: anywhere }
 @media (max-width: 40rem) {
   table, tbody, tr, td { display: block } thead { display: none }
   tr { border-bottom: 1px solid var(--line); padding: .4rem 0 }
   td { border: 0; padding: 0; display: flex; gap: .6rem }
-  td::before { content: attr(data-of); color: var(--dim); width: 6.5rem }
+  td::before { content: attr(data-of); color: var(--dim); font-weight: 400; flex: 0 0 6.5rem }
+  td span { min-width: 0 }
 }
 """
 _RENEW = """
@@ -40,17 +42,16 @@ setInterval(async () => {
   } catch { late.hidden = false; }
 }, 2000);
 """
-_BAD, _GOOD = ("stale", "missing", "owed", "pinned"), ("fresh", "told")
 
 
 def html(made: Report) -> str:
     """The page of a report."""
     at = made["at"]
-    agent = "".join(f"<p>{escape(line)}</p>" for line in report.headline(made))
+    agent = "".join(f'<p class="note">{escape(line)}</p>' for line in report.headline(made))
     secrets = _table(report.SECRET_COLUMNS, [report.secret_row(secret, at) for secret in made["secrets"]])
     targets = _table(report.TARGET_COLUMNS, [report.target_row(target, at) for target in made["targets"]])
-    troubles = "".join(
-        f'<p class="trouble"><b>{escape(name)}</b>: {escape(sentence)}</p>' for name, sentence in report.troubles(made)
+    notes = "".join(
+        f'<p class="note"><b>{escape(name)}</b>: {escape(sentence)}</p>' for name, sentence in report.notes(made)
     )
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
@@ -60,8 +61,8 @@ def html(made: Report) -> str:
 <p id="late" class="bad" hidden>The agent does not answer; what stands here is old.</p>
 <main>{agent}
 <h2>Secrets</h2><div class="wide">{secrets}</div>
-{f'<h2>Told after each change</h2><div class="wide">{targets}</div>' if made["targets"] else ""}
-{f"<h2>What is wrong</h2>{troubles}" if troubles else ""}
+{f'<h2>Notified of changes</h2><div class="wide">{targets}</div>' if made["targets"] else ""}
+{f"<h2>Details</h2>{notes}" if notes else ""}
 <p class="dim">As of {escape(at)}. As JSON: <a href="/status">/status</a></p></main>
 <script>{_RENEW}</script></body></html>
 """
@@ -74,6 +75,6 @@ def _table(columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
 
 
 def _cell(column: str, value: str) -> str:
-    state = value.partition(" ")[0] if column == "STATE" else ""
-    mood = ' class="bad"' if state in _BAD else ' class="good"' if state in _GOOD else ""
-    return f'<td data-of="{escape(column.capitalize())}"{mood}>{escape(value)}</td>'
+    mood = report.mood(value) if column == "STATE" else ""
+    shown = f' class="{mood}"' if mood else ""
+    return f'<td data-of="{escape(column.capitalize())}"{shown}><span>{escape(value)}</span></td>'

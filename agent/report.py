@@ -10,10 +10,11 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from agent import layout
 from agent.decide import Published
+from agent.layout import PLAIN, Mood, Screen
 from agent.status import SecretStatus, Status, TargetStatus
 
-WIDTH = 100
 _NEVER = 1e11  # epoch seconds that no clock reaches
 _SHORT = 8  # characters of a version id that tell it from its neighbours
 
@@ -33,10 +34,12 @@ def of_agent(status: Status, now: float) -> Report:
             "generation": status.generation,
             "generationAt": time_of(status.generation_at),
             "identity": status.identity,
+            "volume": status.volume_path,
             "config": {
                 "path": status.config_path,
                 "inForceSince": time_of(status.config_last_reload),
                 "isTheFile": status.config_reload_success,
+                "problems": list(status.config_problems),
             },
             "errors": _errors(status.secrets.values()),
         },
@@ -45,14 +48,15 @@ def of_agent(status: Status, now: float) -> Report:
     }
 
 
-def of_volume(published: Published, now: float) -> Report:
-    """The report of a volume whose agent does not answer; `now` is epoch seconds."""
+def of_volume(published: Published, now: float, path: str) -> Report:
+    """The report of the volume at `path`, whose agent does not answer; `now` is epoch seconds."""
     return {
         "from": "volume",
         "at": time_of(now),
         "agent": {
             "generation": published.generation,
             "generationAt": time_of(published.published_at or None),
+            "volume": path,
             "damage": dict(published.damage),
         },
         "secrets": [
@@ -69,6 +73,12 @@ def of_volume(published: Published, now: float) -> Report:
             {"name": name, "acceptedGeneration": generation} for name, generation in sorted(published.accepted.items())
         ],
     }
+
+
+def with_problems(report: Report, problems: Iterable[str]) -> Report:
+    """The report with what is wrong with the config file at this moment, whether its agent has seen that or not."""
+    agent = report["agent"]
+    return {**report, "agent": {**agent, "config": {**agent.get("config", {}), "problems": list(problems)}}}
 
 
 def _errors(secrets: Iterable[SecretStatus]) -> dict[str, int]:
@@ -91,8 +101,9 @@ def _secret(secret: SecretStatus) -> Report:
         "seenAt": time_of(secret.seen_at),
         "publishedAt": time_of(secret.published_at),
         "lastSuccess": time_of(secret.last_success),
-        "nextPoll": time_of(secret.next_poll),
+        "nextPoll": time_of(_next_poll(secret)),
         "nextRotation": time_of(secret.next_rotation),
+        "pinnedVersionId": secret.pinned_version,
         "pinnedUntil": time_of(secret.pinned_until),
         "upToDate": secret.up_to_date,
         "optional": secret.optional,
@@ -100,12 +111,18 @@ def _secret(secret: SecretStatus) -> Report:
     }
 
 
+def _next_poll(secret: SecretStatus) -> float | None:
+    """A version that the config fixes is not asked about again once it is published, a pinned one when its pin ends."""
+    fixed = secret.version_stage is None and secret.up_to_date
+    return secret.pinned_until if fixed else secret.next_poll
+
+
 def _target(target: TargetStatus) -> Report:
     return {
         "name": target.name,
         "acceptedGeneration": target.generation,
         "acceptedAt": time_of(target.accepted_at),
-        "owedGeneration": target.owed,
+        "pendingGeneration": target.owed,
         "nextTry": time_of(target.next_try),
         "message": target.message,
     }
@@ -138,93 +155,128 @@ def short(version: str | None) -> str:
 
 
 def headline(report: Report) -> list[str]:
-    """What is to be known about the agent as a whole, in sentences."""
+    """What is to be known about the agent as a whole, in sentences; first what is wrong with its config file."""
     agent, at = report["agent"], report["at"]
+    config = agent.get("config", {})
+    lines = ["The config file is REFUSED:", *config["problems"]] if config.get("problems") else []
     generation = (
         f"generation {agent['generation']}, {ago(agent['generationAt'], at)}" if agent["generation"] else "nothing"
     )
     if report["from"] == "volume":
-        lines = ["The agent does not answer; this is what its volume holds.", f"Published: {generation}."]
+        lines += [
+            "The agent does not answer; this is what its volume holds.",
+            f"Published: {generation}, on {agent['volume']}.",
+        ]
         return [*lines, *(f"Damaged: {path}: {finding}." for path, finding in agent["damage"].items())]
-    config = agent["config"]
     passed = f"last pass {ago(agent['lastPass'], at)}" if agent["lastPass"] else "no pass yet"
-    lines = [
+    lines += [
         f"freshmount {agent['version']}, started {ago(agent['upSince'], at)}, {passed}.",
         f"Published: {generation}." + ("" if agent["started"] else " No complete one yet: the app waits."),
-        f"Config: {config['path']}, read {ago(config['inForceSince'], at)}."
-        + ("" if config["isTheFile"] else " The file was changed and is REFUSED; the log has its problems."),
+        f"Config: {config['path']}, read {ago(config['inForceSince'], at)}"
+        + ("." if config["isTheFile"] and not config["problems"] else "; that one stays in force."),
         f"Identity: {agent['identity'] or 'not looked for yet'}.",
     ]
     if agent["errors"]:
         counts = ", ".join(f"{reason} {count}" for reason, count in agent["errors"].items())
-        lines.append(f"Failed attempts since then: {counts}.")
+        lines.append(f"Failed attempts since the start: {counts}.")
     return lines
 
 
-SECRET_COLUMNS = ("SECRET", "STATE", "VERSION", "STAGE", "CREATED", "SEEN", "PUBLISHED", "NEXT POLL", "ROTATION")
+SECRET_COLUMNS = ("SECRET", "STATE", "VERSION", "STAGE", "CREATED", "SEEN", "PUBLISHED", "POLL", "ROTATION")
 TARGET_COLUMNS = ("TARGET", "STATE", "GENERATION", "ACCEPTED", "NEXT TRY")
+_FUTURE = ("POLL", "ROTATION", "NEXT TRY")
+_SPARE = ("CREATED", "SEEN", "STAGE", "ROTATION")  # what a narrow terminal does without, the first first
+_MOODS: dict[str, Mood] = {
+    "fresh": "good",
+    "accepted": "good",
+    "stale": "bad",
+    "missing": "bad",
+    "pending": "bad",
+    "pin": "bad",
+    "pinned": "mind",
+}
+
+
+def mood(state: str) -> Mood:
+    """How much a state matters to a person."""
+    return _MOODS.get(state.partition(" ")[0], "")
 
 
 def secret_row(secret: Mapping[str, Any], at: str) -> tuple[str, ...]:
     """The cells of one secret, as `SECRET_COLUMNS` names them."""
-    times = ("createdAt", "seenAt", "publishedAt", "nextPoll", "nextRotation")
+    stage = secret["versionStage"]
+    fixed = stage is None and not secret.get("pinnedVersionId")
     return (
         secret["name"],
         secret_state(secret),
         short(secret["versionId"]),
-        _fitted((secret["versionStage"] or "pinned").removeprefix("AWS"), 10).rstrip(),
-        *(ago(secret.get(name), at) for name in times),
+        layout.cut((stage or ("fixed" if fixed else "pinned")).removeprefix("AWS"), 10),
+        *(ago(secret.get(name), at) for name in ("createdAt", "seenAt", "publishedAt")),
+        "never" if fixed and secret.get("upToDate") else ago(secret.get("nextPoll"), at),
+        ago(secret.get("nextRotation"), at),
     )
 
 
 def secret_state(secret: Mapping[str, Any]) -> str:
-    """One word: `pinned`, `fresh`, `stale`, `missing`, `absent` (optional, and rightly so), or `-`: nobody knows."""
+    """`fresh`, `stale`, `missing`, `absent` (which an optional one may be); `pinned`, or `pin pending` while another
+    version is published; or `-`: nobody knows."""
     if "upToDate" not in secret:
         return "-"
-    if secret.get("pinnedUntil"):
-        return "pinned"
+    if pinned := secret.get("pinnedVersionId"):
+        return "pinned" if pinned == secret["versionId"] else "pin pending"
     if secret["upToDate"]:
         return "fresh" if secret["versionId"] else "absent"
     return "stale" if secret["versionId"] else "missing"
 
 
+def target_state(target: Mapping[str, Any]) -> str:
+    """`accepted`, `pending N` (the generation), or `-`: nothing was delivered since the agent's start, or nobody knows.
+    The first files notify nobody."""
+    if pending := target.get("pendingGeneration"):
+        return f"pending {pending}"
+    return "accepted" if target.get("acceptedAt") else "-"
+
+
 def target_row(target: Mapping[str, Any], at: str) -> tuple[str, ...]:
     """The cells of one target, as `TARGET_COLUMNS` names them."""
-    if "owedGeneration" not in target:
-        state = "-"
-    else:
-        state = f"owed {target['owedGeneration']}" if target["owedGeneration"] else "told"
     return (
         target["name"],
-        state,
+        target_state(target),
         str(target["acceptedGeneration"] or "-"),
         ago(target.get("acceptedAt"), at),
         ago(target.get("nextTry"), at),
     )
 
 
-def troubles(report: Report) -> list[tuple[str, str]]:
-    """Each secret and target that is not well, with the sentence that says why."""
-    found = [
-        (s["name"], f"held at this version by `freshmount pin`, which ends {ago(s['pinnedUntil'], report['at'])}")
-        for s in report["secrets"]
-        if s.get("pinnedUntil")
-    ]
-    found += [
-        (s["name"], f"{s['error']['reason']}: {s['error']['message']}") for s in report["secrets"] if s.get("error")
-    ]
-    return found + [(t["name"], t["message"] or "") for t in report["targets"] if t.get("owedGeneration")]
+def notes(report: Report) -> list[tuple[str, str]]:
+    """Each secret and target of which there is more to say, with the sentence that says it."""
+    found = [(s["name"], _of_pin(s, report["at"])) for s in report["secrets"] if s.get("pinnedVersionId")]
+    found += [(s["name"], _of_error(s)) for s in report["secrets"] if s.get("error")]
+    return found + [(t["name"], t["message"] or "") for t in report["targets"] if t.get("pendingGeneration")]
 
 
-def text(report: Report) -> str:
-    """The report for a terminal, in at most 100 columns but for the sentences of AWS, which are not cut."""
+def _of_pin(secret: Mapping[str, Any], at: str) -> str:
+    ends = f"by `freshmount pin`, which ends {ago(secret['pinnedUntil'], at)}"
+    if secret["pinnedVersionId"] == secret["versionId"]:
+        return f"held at this version {ends}"
+    return f"to be held at version {secret['pinnedVersionId']} {ends}; that one is not published yet"
+
+
+def _of_error(secret: Mapping[str, Any]) -> str:
+    sentence = f"{secret['error']['reason']}: {secret['error']['message']}"
+    return f"optional, and absent: {sentence}" if secret_state(secret) == "absent" else sentence
+
+
+def text(report: Report, screen: Screen = PLAIN) -> str:
+    """The report for a person, in lines that fit the screen but for words that cannot be broken."""
     at = report["at"]
-    lines = [*headline(report), "", *_table(SECRET_COLUMNS, [secret_row(s, at) for s in report["secrets"]])]
+    lines = [line for sentence in headline(report) for line in layout.wrapped(printable(sentence), screen)]
+    lines += ["", *_table(SECRET_COLUMNS, [secret_row(s, at) for s in report["secrets"]], screen)]
     if report["targets"]:
-        lines += ["", *_table(TARGET_COLUMNS, [target_row(t, at) for t in report["targets"]])]
-    for name, sentence in troubles(report):
-        lines += ["", f"{name}: {sentence}"]
-    return "\n".join(map(printable, lines)) + "\n"
+        lines += ["", *_table(TARGET_COLUMNS, [target_row(t, at) for t in report["targets"]], screen)]
+    for name, sentence in notes(report):
+        lines += ["", *layout.wrapped(printable(f"{name}: {sentence}"), screen)]
+    return "\n".join(lines) + "\n"
 
 
 def printable(text: str) -> str:
@@ -232,15 +284,17 @@ def printable(text: str) -> str:
     return "".join(char if char.isprintable() else "?" for char in text)
 
 
-def _table(columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> list[str]:
-    """Aligned columns; the first gives way when all together are too wide."""
-    widths = [max(len(cell) for cell in cells) for cells in zip(columns, *rows, strict=True)]
-    widths[0] -= max(0, sum(widths) + 2 * (len(widths) - 1) - WIDTH)
-    return [
-        "  ".join(_fitted(cell, width) for cell, width in zip(cells, widths, strict=True)).rstrip()
-        for cells in (columns, *rows)
-    ]
+def _table(columns: tuple[str, ...], rows: list[tuple[str, ...]], screen: Screen) -> list[str]:
+    return layout.table(
+        columns,
+        [[printable(cell) for cell in row] for row in rows],
+        screen,
+        shorter=_shorter,
+        spare=[column for column in _SPARE if column in columns],
+        mood=lambda column, cell: mood(cell) if column == "STATE" else "",
+    )
 
 
-def _fitted(cell: str, width: int) -> str:
-    return (cell if len(cell) <= width else cell[: max(0, width - 1)] + "…").ljust(width)
+def _shorter(column: str, cell: str) -> str:
+    """A time without the word that its column implies; that it lies on the other side is still said."""
+    return cell.removeprefix("in ") if column in _FUTURE else cell.removesuffix(" ago")

@@ -11,6 +11,7 @@ from typing import Literal
 from agent.config import Config
 from agent.decide import Observation, Published, PublishedSecret
 from agent.errors import REASONS, Failure, Reason
+from agent.pins import Pin
 from agent.record import Record, field, replace
 
 Operation = Literal["DescribeSecret", "GetSecretValue"]
@@ -112,8 +113,9 @@ class SecretStatus(Record):
     """One secret of the config. Times are epoch seconds; None until the first such event.
 
     `version_id` is what is published, created at `created_at`; `version_stage` what the config asks for, None for a
-    pinned version. `as_asked`: what is published has the files that the config asks for now. `seen_version` is what AWS
-    said was current when last asked, `seen_at` when this agent first saw it.
+    fixed version. `as_asked`: what is published has the files that the config asks for now. `seen_version` is what AWS
+    said was current when last asked, `seen_at` when this agent first saw it. `pinned_version` is what `freshmount pin`
+    asks for until `pinned_until`, published or not.
     """
 
     name: str
@@ -128,6 +130,7 @@ class SecretStatus(Record):
     next_poll: float | None = None
     last_success: float | None = None
     next_rotation: float | None = None
+    pinned_version: str | None = None
     pinned_until: float | None = None
     up_to_date: bool = False
     as_asked: bool = False
@@ -159,6 +162,7 @@ class Status(Record):
     turns_by: float
     up_since: float | None = None
     config_path: str = ""
+    volume_path: str = ""
     identity: str = ""
     stale_after: float = 0.0
     started: bool = False
@@ -183,25 +187,28 @@ class Status(Record):
     rotation_to_file: Histogram = Histogram.empty(1, 5, 10, 15, 30, 60, 90, 120, 300, 900, 3600)
     config_reload_success: bool = True
     config_last_reload: float | None = None
+    config_problems: tuple[str, ...] = ()  # of the file, while it is refused
 
 
 def begin(config: Config, version: str, turns_by: float, *, up_since: float = 0.0, config_path: str = "") -> Status:
     """The status of an agent that has done nothing yet."""
-    return configured(Status(version, turns_by, up_since, config_path), config)
+    return configured(Status(version, turns_by, up_since, config_path, config.volume_path), config)
 
 
-def configured(status: Status, config: Config, pinned: Mapping[str, float] | None = None) -> Status:
-    """The status under a config: what is new starts empty, what left is gone. `pinned`: until when a secret is held."""
+def configured(status: Status, config: Config, pinned: Mapping[str, Pin] | None = None) -> Status:
+    """The status under a config: what is new starts empty, what left is gone. `pinned`: the secrets that are held."""
     return replace(
         status,
         stale_after=config.stale_after,
         secrets={
-            secret.name: replace(
-                status.secrets.get(secret.name, SecretStatus(secret.name, secret.period, secret.optional)),
-                period=secret.period,
-                optional=secret.optional,
-                version_stage=secret.version_stage,
-                pinned_until=(pinned or {}).get(secret.name),
+            secret.name: _held(
+                replace(
+                    status.secrets.get(secret.name, SecretStatus(secret.name, secret.period, secret.optional)),
+                    period=secret.period,
+                    optional=secret.optional,
+                    version_stage=secret.version_stage,
+                ),
+                (pinned or {}).get(secret.name),
             )
             for secret in config.secrets
         },
@@ -209,10 +216,25 @@ def configured(status: Status, config: Config, pinned: Mapping[str, float] | Non
     )
 
 
-def reloaded(status: Status, now: float, *, success: bool) -> Status:
-    """The status after a config was read anew; `now` is epoch seconds. A rejected one moves no timestamp."""
+def _held(secret: SecretStatus, pin: Pin | None) -> SecretStatus:
+    """The secret under a pin, or under none. What failed for another version says nothing about this one."""
+    version = pin.version_id if pin else None
     return replace(
-        status, config_reload_success=success, config_last_reload=now if success else status.config_last_reload
+        secret,
+        pinned_version=version,
+        pinned_until=pin.until if pin else None,
+        failure=secret.failure if version == secret.pinned_version else None,
+    )
+
+
+def reloaded(status: Status, now: float, *, success: bool, problems: tuple[str, ...] = ()) -> Status:
+    """The status after a config was read anew; `now` is epoch seconds. A refused one, with its `problems`, moves no
+    timestamp."""
+    return replace(
+        status,
+        config_reload_success=success,
+        config_last_reload=now if success else status.config_last_reload,
+        config_problems=problems,
     )
 
 
@@ -231,6 +253,9 @@ def after(status: Status, result: SyncResult) -> Status:
             },
         )
     published = result.published
+    lacking = rightly_absent(status, result)
+    failures = {name: failure for name, failure in result.failures.items() if name not in lacking}
+    outcome = replace(result, failures=failures).outcome
     seconds = dict(status.aws_seconds)
     requests = dict(status.aws_requests)
     for call in result.calls:
@@ -249,15 +274,41 @@ def after(status: Status, result: SyncResult) -> Status:
         generation=published.generation,
         generation_at=published.published_at if published.generation else None,
         last_pass=ended,
-        passes={**status.passes, result.outcome: status.passes[result.outcome] + 1},
+        passes={**status.passes, outcome: status.passes[outcome] + 1},
         repairs=status.repairs + len(result.repaired),
-        secrets={name: _secret_after(secret, result, ended) for name, secret in status.secrets.items()},
+        secrets={
+            name: _secret_after(secret, result, ended, absent=name in lacking)
+            for name, secret in status.secrets.items()
+        },
         targets={name: _target_after(target, result, ended) for name, target in status.targets.items()},
         aws_requests=requests,
         aws_seconds=seconds,
         pass_seconds=status.pass_seconds.observe(result.seconds),
         publish_to_notify=notified,
         rotation_to_file=rotated,
+    )
+
+
+def rightly_absent(status: Status, result: SyncResult) -> frozenset[str]:
+    """The optional secrets that the pass found AWS not to have, and of which nothing is published: they need not be
+    there, so nobody is to be woken for them."""
+    return frozenset(
+        name
+        for name, failure in result.failures.items()
+        if failure.reason == "not_found"
+        and name not in result.published.secrets
+        and (secret := status.secrets.get(name))
+        and secret.optional
+        and not secret.pinned_version
+    )
+
+
+def absent(status: Status) -> frozenset[str]:
+    """The secrets that an earlier pass found to be rightly absent."""
+    return frozenset(
+        name
+        for name, secret in status.secrets.items()
+        if secret.failure and secret.up_to_date and not secret.version_id
     )
 
 
@@ -273,9 +324,9 @@ def _rotated(histogram: Histogram, before: SecretStatus | None, now: PublishedSe
     return histogram.observe(max(0.0, now.changed_at - now.created_at))
 
 
-def _secret_after(secret: SecretStatus, result: SyncResult, ended: float) -> SecretStatus:
+def _secret_after(secret: SecretStatus, result: SyncResult, ended: float, *, absent: bool) -> SecretStatus:
     """First what is published, then what AWS was heard to say, then what became of this attempt."""
-    return _attempted(_observed(_published(secret, result), result, ended), result, ended)
+    return _attempted(_observed(_published(secret, result), result, ended), result, ended, absent=absent)
 
 
 def _published(secret: SecretStatus, result: SyncResult) -> SecretStatus:
@@ -298,15 +349,15 @@ def _observed(secret: SecretStatus, result: SyncResult, ended: float) -> SecretS
     return replace(secret, next_rotation=observed.rotation.next_at) if observed else secret
 
 
-def _attempted(secret: SecretStatus, result: SyncResult, ended: float) -> SecretStatus:
+def _attempted(secret: SecretStatus, result: SyncResult, ended: float, *, absent: bool) -> SecretStatus:
     """A pass that did not ask about the secret changes nothing about its last attempt."""
     secret = replace(secret, next_poll=result.next_polls.get(secret.name, secret.next_poll))
     there = secret.version_id is not None
     if failure := result.failures.get(secret.name):
-        # An optional secret that AWS does not have is not there by right, and nothing to be woken for.
-        rightly_absent = secret.optional and not there and failure.reason == "not_found"
+        if absent:
+            return replace(secret, up_to_date=True, failure=failure)
         errors = {**secret.errors, failure.reason: secret.errors[failure.reason] + 1}
-        return replace(secret, up_to_date=rightly_absent, failure=failure, errors=errors)
+        return replace(secret, up_to_date=False, failure=failure, errors=errors)
     if secret.name in result.succeeded:
         return replace(secret, up_to_date=there or secret.optional, last_success=ended, failure=None)
     settled = secret.up_to_date and secret.name not in result.settling

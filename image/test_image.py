@@ -153,7 +153,7 @@ def test_init_then_run_then_a_rotation_reaches_the_app(pod: Pod) -> None:
     until(lambda: "hup pw-2" in pod.logs("app"))
     assert pod.logs("app").count("hup") == 1
     assert page("/livez") == page("/readyz") == page("/metrics") == page("/") == 200
-    assert "db      fresh" in pod.within("status") and "web     told" in pod.within("status")
+    assert "db      fresh" in pod.within("status") and "web     accepted" in pod.within("status")
     assert " 0 failed" in pod.within("doctor")
     began = time.monotonic()
     engine("kill", "--signal=TERM", f"{pod.name}-run")

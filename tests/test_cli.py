@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -44,6 +47,52 @@ def test_without_options_the_environment_decides(command: str, tmp_path: Path) -
     assert (done.returncode, done.stderr) == (parsed.returncode, parsed.stderr)
     assert done.returncode == 2 and done.stderr.startswith(f"{tmp_path}/bad.yaml:1:")
     assert run(command, "--config", "/none", env=env).stderr.startswith("/none:1:1: cannot be read")
+
+
+def test_without_a_command_all_are_listed() -> None:
+    """It is wrong usage, and says what would be right."""
+    said = run().stderr
+    assert [command for command in ("init", "run", "status", "doctor", "pin", "schema") if command not in said] == []
+
+
+@pytest.mark.parametrize("argv", [("check", "{}"), ("check", "--config", "{}"), ("--config", "{}", "check")])
+def test_the_config_is_named_in_any_way(argv: tuple[str, ...], tmp_path: Path) -> None:
+    """As an option on either side of the command, or alone after it; each wins over the environment."""
+    path = tmp_path / "c.yaml"
+    path.write_text(document())
+    done = run(*(word.format(path) for word in argv), env={"FRESHMOUNT_CONFIG": "/none"})
+    assert (done.returncode, done.stderr) == (0, "") and str(path) in done.stdout
+
+
+@pytest.mark.parametrize(
+    "argv", [("check", "a.yaml", "--config", "b.yaml"), ("--config", "b.yaml", "check", "a.yaml"), ("check", "a", "b")]
+)
+def test_one_config_is_named(argv: tuple[str, ...]) -> None:
+    """None of two is chosen in silence."""
+    done = run(*argv)
+    assert done.returncode == 2 and done.stdout == "" and "usage: freshmount" in done.stderr
+
+
+@pytest.mark.parametrize("command", ["init", "run", "check", "plan", "doctor", "status"])
+def test_every_command_that_reads_one_takes_it_alone(command: str) -> None:
+    """But for `pin` and `unpin`, which take a name."""
+    assert "FILE" in run(command, "--help").stdout.split("options:")[0].replace("--config FILE", "")
+
+
+def test_ctrl_c_is_no_bug() -> None:
+    """The shell's own exit code, and no traceback; also where the test's own shell ignores the signal."""
+    ours, theirs = os.pipe()
+    fcntl.fcntl(theirs, fcntl.F_SETPIPE_SZ, 4096)  # less than is written
+    argv = ["env", "--default-signal=INT", sys.executable, "-m", "agent", "schema"]
+    with subprocess.Popen(argv, stdout=theirs, stderr=subprocess.PIPE) as writing:
+        os.close(theirs)
+        os.read(ours, 1)
+        writing.send_signal(signal.SIGINT)
+        while os.read(ours, 4096):
+            pass
+        assert writing.stderr
+        assert writing.stderr.read() == b"" and writing.wait() == 130
+    os.close(ours)
 
 
 def test_help_and_version_are_zero() -> None:
@@ -104,6 +153,15 @@ def test_a_termination_log_is_not_made_and_not_followed(tmp_path: Path) -> None:
     (tmp_path / "target").write_text("kept")
     assert cli.main(["check", "--config", str(tmp_path / "none")], environ) == 2
     assert (tmp_path / "target").read_text() == "kept"
+
+
+def test_a_command_beside_the_agent_leaves_its_last_words_alone(tmp_path: Path) -> None:
+    """The termination log is the container's, and its agent still runs."""
+    (tmp_path / "log").touch()
+    environ = {"FRESHMOUNT_TERMINATION_LOG": str(tmp_path / "log"), "FRESHMOUNT_CONFIG": str(tmp_path / "none")}
+    for argv in (["status"], ["unpin", "db"]):
+        assert cli.main(argv, environ) != 0
+    assert (tmp_path / "log").read_text() == ""
 
 
 def test_a_bug_is_told_without_its_message(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.config import (
+    VOLUME_PATH,
     Config,
     FileSpec,
     Listen,
@@ -19,11 +20,13 @@ from agent.config import (
     ProcessName,
     Secret,
     Signal,
+    Site,
     Target,
     Touch,
     Url,
     doubts,
     parse,
+    salvage,
 )
 from agent.errors import ConfigError
 from agent.reading import seconds
@@ -326,3 +329,35 @@ def test_any_text_parses_or_is_refused_with_places(text: str) -> None:
     except ConfigError as refused:
         assert refused.problems
         assert all(p.line >= 1 and p.column >= 1 for p in refused.problems)
+
+
+# -- a text that is refused ----------------------------------------------------------------------------------------
+
+KNOWN = Site("/run/secrets", Listen("127.0.0.1", 9200))
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("volume: {path: /run/secrets, bogus: 1}\nlisten: 127.0.0.1:9200\nbogus: 1\n", KNOWN),
+        ("kind: [\nvolume:\n  # where\n  path: /run/secrets\n  fileMode: 7\nlisten: '127.0.0.1:9200'  # us\n", KNOWN),
+        ("volume: {path: /run/secrets}\nsecrets:\n\t- x\nlisten: 127.0.0.1:9200\n", KNOWN),
+        ("listen: 127.0.0.1:9200\nvolume: {path: /run/secrets}\n---\nkind: Other\n", KNOWN),
+        ("volume: {path: ../run}\nlisten: everywhere\n", Site(VOLUME_PATH, Listen("::", 9105))),
+        ("volume: [\nlisten: 127.0.0.1:9200\n", Site(VOLUME_PATH, Listen("127.0.0.1", 9200))),
+        ("volume: 7\nlisten: {}\n", Site(VOLUME_PATH, Listen("::", 9105))),
+        ("", Site(VOLUME_PATH, Listen("::", 9105))),
+        ("\0", Site(VOLUME_PATH, Listen("::", 9105))),
+    ],
+)
+def test_where_the_agent_is_can_be_had_of_a_refused_text(text: str, found: Site) -> None:
+    """What is broken elsewhere hides it not, broken YAML neither; what is broken itself is the default."""
+    with pytest.raises(ConfigError):
+        parse(text, "c.yaml")
+    assert salvage(text) == found
+
+
+@pytest.mark.parametrize("text", VALID.values(), ids=VALID.keys())
+def test_of_a_good_text_the_same_is_had(text: str) -> None:
+    """By both ways of reading."""
+    assert salvage(text) == salvage(text + "\nbroken: [") == parse(text, "c.yaml").site

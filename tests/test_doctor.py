@@ -19,6 +19,7 @@ import pytest
 
 from agent import ground
 from tests.aws import Fault, Proxy, StandIn, environment
+from tests.monitored import free_port
 from tests.pod import App, Pod
 from tests.running import running
 
@@ -119,6 +120,31 @@ def test_for_a_person(pod: Pod, aws: StandIn) -> None:
     lines = done.stdout.splitlines()
     assert lines[0].startswith(f"✓ config                   {pod.config}: 1 secret, 1 file, 0 targets")
     assert lines[-1].startswith(f"{len(lines) - 2} checks: 0 failed, ") and done.returncode == 0
+
+
+def test_while_the_config_is_broken_the_agent_tells(pod: Pod, aws: StandIn, tmp_path: Path) -> None:
+    """Every problem first; then what is in force and how that fares, and what else can be looked at without the file.
+    Without an agent it is said what is not looked at."""
+    targets = ("{name: nobody, url: 'http://127.0.0.1:9/'}",)
+    text = pod.write(pod.secret("db", "{path: db, jmesPath: password}"), notify=targets).read_text()
+    pod.edit(text := text.replace("127.0.0.1:0", f"127.0.0.1:{free_port()}"))
+    with running("run", pod.config) as agent:
+        agent.ready()
+        pod.edit(text + "bogus: 1\n")
+        agent.event("config rejected, the earlier one stays in force")
+        code, findings, _ = doctor(pod, aws)
+        assert code == 1 and findings["config"][0] == "bad" and f"{pod.config}:" in findings["config"][1]
+        assert {check: outcome for check, (outcome, _) in findings.items() if check != "volume mount"} == {
+            "config": "bad", "agent": "ok", "credentials": "ok", "secret db": "ok", "target nobody": "ok",
+            "volume": "ok", "listen": "ok",
+        }  # fmt: skip
+        pod.rotate("db", '{"user": "a"}')
+        agent.event("secret failed", reason="projection")
+        _, findings, _ = doctor(pod, aws)
+        assert findings["secret db"][0] == "bad" and "password" in findings["secret db"][1]
+    code, findings, _ = doctor(pod, aws)
+    assert code == 1 and findings["agent"][0] == "warning" and "secret db" not in findings
+    assert findings["volume"] == ("ok", findings["volume"][1]) and str(pod.volume) in findings["volume"][1]
 
 
 def refuse_get(pod: Pod) -> None:

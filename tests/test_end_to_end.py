@@ -366,7 +366,7 @@ def test_the_first_generation_is_all_or_nothing(pod: Pod) -> None:
     with running("run", config) as agent:
         agent.port = agent.event("listening")["port"]
         agent.event("secret failed", secret="api", reason="not_found")
-        agent.event("secret failed", secret="extra", reason="not_found")
+        agent.event("optional secret is absent", secret="extra")
         assert agent.page("/startupz")[0] == agent.page("/readyz")[0] == 503
         assert agent.page("/livez")[0] == 200
         assert not (pod.volume / "db").exists() and not (pod.volume / "..data").exists()
@@ -374,6 +374,28 @@ def test_the_first_generation_is_all_or_nothing(pod: Pod) -> None:
         agent.event("published", generation=1)
         assert pod.tree() == {"db": b"d1", "api": b"a1"}
         assert pod.proxy.calls.count(("GetSecretValue", f"db-{pod.suffix}")) == 1
+        assert agent.stop() == 0
+
+
+def test_an_optional_secret_that_is_absent_is_told_once(pod: Pod) -> None:
+    """It is no trouble: no warning, no count, and once there it is published like any other."""
+    pod.put("db", "d1")
+    config = pod.write(
+        pod.secret("db", "{path: db}"), pod.secret("extra", "{path: extra}", extra="optional: true,"), period="60s"
+    )
+    with running("run", config) as agent:
+        agent.ready()
+        agent.event("optional secret is absent", secret="extra")
+        for _ in range(3):
+            agent.pass_now()
+        told = [event for event in agent.seen if event.get("secret") == "extra"]
+        assert [event["level"] for event in told] == ["info"]
+        metrics = agent.metrics()
+        assert metrics['secret_errors_total{reason="not_found",secret="extra"}'] == 0
+        assert metrics['passes_total{outcome="error"}'] == 0
+        pod.put("extra", "e1")
+        agent.pass_now()
+        assert pod.read("extra") == "e1"
         assert agent.stop() == 0
 
 

@@ -23,12 +23,27 @@ WORDS = {
     "decide",
     "manifest",
     "status",
+    "layout",
     "report",
     "pins",
 }
-HANDS = {"secrets_manager", "files", "volume", "process", "notify", "config_file", "watch", "ground", "require"}
+HANDS = {
+    "secrets_manager",
+    "files",
+    "volume",
+    "process",
+    "notify",
+    "config_file",
+    "watch",
+    "ground",
+    "require",
+    "terminal",
+}
 VOICE = {"pages", "page", "telemetry", "server", "log"}
-SPINE = {"launch", "pool", "sync", "daemon", "plan", "show", "doctor", "pin", "demo", "demo_app", "cli", "__main__"}
+SPINE = {
+    *("launch", "pool", "sync", "daemon", "plan", "attach", "show", "doctor", "pin", "demo", "demo_app", "cli"),
+    "__main__",
+}
 IMPORTS = {"deferred", "packed"}  # of `__main__` alone
 
 IMPURE = {"boto3", "botocore", "os", "threading", "time", "structlog", "socket", "subprocess", "signal", "urllib3"}

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import re
+import select
 import shutil
 import signal
+import struct
 import subprocess
 import sys
+import termios
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.aws import Fault, Proxy, QuickStandIn
+from tests.aws import Fault, Proxy, QuickStandIn, environment
 from tests.chart import need
 from tests.monitored import free_port
 from tests.pod import Pod
@@ -56,10 +60,9 @@ def test_it_tells_what_the_agent_knows(pod: Pod, agent: Agent) -> None:
     agent.event("notified", generation=2)
     done = status(pod)
     assert done.returncode == 0 and done.stderr == ""
-    assert re.search(
-        rf"^db +fresh +{version[:8]} +CURRENT +\ds ago +\ds ago +\ds ago +in \ds", done.stdout, re.MULTILINE
-    )
-    assert re.search(r"^marker +told +2 +\ds ago", done.stdout, re.MULTILINE)
+    row = rf"^db +fresh +{version[:8]} +CURRENT +\d+s ago +\d+s ago +\d+s ago +in \d+s"
+    assert re.search(row, done.stdout, re.MULTILINE)
+    assert re.search(r"^marker +accepted +2 +\d+s ago", done.stdout, re.MULTILINE)
     pod.proxy.fail(Fault.access_denied())
     agent.event("secret failed")
     told = json.loads(status(pod, "--json").stdout)
@@ -78,6 +81,78 @@ def test_a_version_that_is_seen_but_not_published(pod: Pod, agent: Agent) -> Non
     agent.event("secret failed")
     (db,) = json.loads(status(pod, "--json").stdout)["secrets"]
     assert (db["versionId"], db["seenVersionId"], db["error"]["reason"]) == (before, version, "access_denied")
+
+
+BROKEN = {
+    "a key that is not known": lambda text: text + "bogus: 1\n",
+    "no YAML": lambda text: text.replace("kind: Config", "kind: [Config"),
+    "an address alone is left": lambda text: re.findall("listen: .*\n", text)[0],
+    "bytes that are no text": lambda text: text + "# caf\udce9\n",
+    "another volume": lambda text: text.replace("volume: {path: ", "volume: {path: /elsewhere"),
+}
+
+
+@pytest.mark.parametrize("broken", BROKEN.values(), ids=BROKEN.keys())
+def test_a_config_that_is_broken_at_the_moment_hides_no_agent(
+    pod: Pod, agent: Agent, broken: Callable[[str], str]
+) -> None:
+    """It comes first, with its place, and what is in force follows."""
+    text = broken(pod.config.read_text())
+    aside = pod.config.with_suffix(".new")
+    aside.write_bytes(text.encode(errors="surrogateescape"))
+    aside.rename(pod.config)
+    agent.event("config rejected, the earlier one stays in force")
+    done = status(pod)
+    lines = done.stdout.splitlines()
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (
+        "REFUSED" in lines[0] and lines[1].startswith(f"{pod.config}:") and re.search("^db +fresh", done.stdout, re.M)
+    )
+    told = json.loads(status(pod, "--json").stdout)
+    assert told["from"] == "agent" and told["agent"]["volume"] == str(pod.volume)
+    assert told["agent"]["config"]["problems"][0].startswith(f"{pod.config}:")
+    assert not told["agent"]["config"]["isTheFile"]
+    assert told["agent"]["config"].keys() == json.loads(agent.page("/status")[1])["agent"]["config"].keys()
+
+
+def test_a_config_that_is_broken_hides_no_volume(pod: Pod) -> None:
+    """The agent is down, too. Where nothing is found at all, the config is the reason."""
+    with running("init", pod.config) as agent:
+        assert agent.wait() == 0
+    pod.config.write_text(pod.config.read_text() + "bogus: 1\n")
+    done = status(pod)
+    assert done.returncode == 0 and "bogus" in done.stdout.splitlines()[1]
+    assert "The agent does not answer" in done.stdout and re.search("^db +-", done.stdout, re.M)
+    pod.config.unlink()
+    nothing = status(pod)
+    assert nothing.returncode == 2 and nothing.stderr.startswith(f"{pod.config}:1:1:") and nothing.stdout == ""
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+@pytest.mark.parametrize("command", ["status", "doctor"])
+def test_it_fits_the_terminal(pod: Pod, agent: Agent, command: str, width: int) -> None:
+    """Of the size that the terminal says, with what is wrong in it; and in colours only where they are wanted."""
+    pod.proxy.fail(Fault.access_denied())
+    agent.pass_now()
+    ours, theirs = os.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, width, 0, 0))
+    argv = [sys.executable, "-m", "agent", command, "--config", str(pod.config)]
+
+    def seen(**env: str) -> str:
+        environ = {k: v for k, v in environment().items() if k not in ("COLUMNS", "NO_COLOR")} | env
+        with subprocess.Popen(argv, stdout=theirs, env=environ) as process:
+            text = b""
+            while process.poll() is None or select.select([ours], [], [], 0)[0]:
+                if select.select([ours], [], [], 0.1)[0]:
+                    text += os.read(ours, 65536)
+        return text.decode()
+
+    coloured, plain, dumb = seen(TERM="xterm"), seen(TERM="xterm", NO_COLOR="1"), seen(TERM="dumb")
+    os.close(ours)
+    os.close(theirs)
+    assert "\033[31m" in coloured and "\033" not in plain + dumb
+    too_long = [line for line in plain.splitlines() if len(line) > width and " " in line.strip()]
+    assert too_long == [] and len(plain.splitlines()) > 5
 
 
 def test_without_an_agent_the_volume_tells(pod: Pod) -> None:
@@ -206,3 +281,27 @@ def test_it_reads_on_a_phone_and_without_javascript(pod: Pod, agent: Agent, brow
     assert browser.execute_script("return document.documentElement.scrollWidth <= window.innerWidth")
     if to := os.environ.get("FRESHMOUNT_SCREENSHOTS"):
         browser.save_screenshot(f"{to}/phone.png")
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_a_long_name_pushes_nothing_off_the_page(pod: Pod, browse: Any, width: int) -> None:
+    """It breaks instead; every column stays in sight, and labels are set like text."""
+    name = "a" * 40 + "-" + "b" * 22
+    pod.put(name, "value-1")
+    path = pod.write(pod.secret(name, "{path: db}"), notify=(f"{{name: marker, touch: {pod.home}/marker}}",))
+    with running("run", path) as agent:
+        agent.ready()
+        browser = browse(width=max(width, 500))
+        screen = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
+        browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
+        browser.get(f"http://127.0.0.1:{agent.port}/")
+        over = """return [...document.querySelectorAll("td span")]
+            .filter(e => e.getBoundingClientRect().right > innerWidth)
+            .concat([...document.querySelectorAll("html, .wide")].filter(e => e.scrollWidth > e.clientWidth))
+            .map(e => e.textContent)"""
+        assert browser.execute_script(over) == []
+        font = """return [...document.querySelectorAll("td")]
+            .filter(e => getComputedStyle(e, "::before").fontFamily.includes("mono")
+              || getComputedStyle(e.firstChild).fontFamily.includes("mono") != (e.dataset.of == "Version"))
+            .map(e => e.dataset.of)"""
+        assert browser.execute_script(font) == []

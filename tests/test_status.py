@@ -80,6 +80,20 @@ def test_a_failure_is_counted_and_stays_until_a_success() -> None:
     assert (again.secrets["db"].failure, again.secrets["db"].up_to_date) == (None, True)
 
 
+def test_an_optional_secret_that_aws_does_not_have_is_no_failure() -> None:
+    """Nothing is counted; whatever else goes wrong with it is, and so is its loss once it was published."""
+    gone = Failure("not_found", "no such secret")
+    away = status.after(BEGIN, result(published("db"), failures={"api": gone}))
+    assert away.secrets["api"].errors["not_found"] == 0 and away.secrets["api"].up_to_date
+    assert away.passes["error"] == 0 and status.absent(away) == {"api"}
+    both = result(published("db"), failures={"api": gone, "db": Failure("timeout", "")})
+    assert status.rightly_absent(away, both) == {"api"} and status.after(away, both).passes["error"] == 1
+    denied = status.after(away, result(published("db"), failures={"api": Failure("access_denied", "")}))
+    assert denied.secrets["api"].errors["access_denied"] == 1 and not denied.secrets["api"].up_to_date
+    lost = status.after(BEGIN, result(published("db", "api"), failures={"api": gone}))
+    assert lost.secrets["api"].errors["not_found"] == 1 and status.absent(lost) == frozenset()
+
+
 def test_what_settles_is_not_up_to_date() -> None:
     """A moved version that is not published yet is told as that."""
     good = status.after(BEGIN, result(published("db"), succeeded=frozenset({"db"})))

@@ -12,8 +12,10 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -675,3 +677,21 @@ def test_a_sticky_foreign_directory_draws_a_warning(home: Path) -> None:
 def test_an_ordinary_directory_draws_none(volume: Volume) -> None:
     """A warning that is always there is none."""
     assert volume.warning is None
+
+
+def test_a_pin_is_written_beside_an_agent_that_sweeps(
+    volume: Volume, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However the two interleave: here the sweep comes right before each rename."""
+    beside = Volume(str(home / "v"))
+    rename = os.rename
+
+    def swept(*args: Any, **kwargs: Any) -> None:
+        volume.sweep()
+        rename(*args, **kwargs)
+
+    monkeypatch.setattr("agent.files.os.rename", swept)
+    pins = {"db": Pin("v1", time.time() + 60)}
+    beside.write_pins(pins)
+    beside.close()
+    assert volume.pins() == pins and names(home) == ["..pins.json"]
