@@ -185,10 +185,12 @@ def _run(args: argparse.Namespace | SimpleNamespace) -> int:
 
 
 def _check(args: argparse.Namespace) -> int:
-    from agent import config_file
+    from agent import config, config_file
 
-    _, config = config_file.load(args.config)
-    print(f"{args.config}: ok: {config.contents}")
+    _, found = config_file.load(args.config)
+    print(f"{args.config}: ok: {found.contents}")
+    for doubt in config.doubts(found):
+        print(f"{args.config}: warning: {doubt}")
     return 0
 
 
@@ -250,8 +252,16 @@ def _plan(args: argparse.Namespace) -> int:
 
     _, config = config_file.load(args.config)
     made = plan.plan(config, args.replicas)
-    sys.stdout.write(json.dumps(made, indent=2) + "\n" if args.json else plan.render(made))
+    sys.stdout.write(json.dumps(made, indent=2) + "\n" if args.json else plan.render(made, _columns()))
     return 0
+
+
+def _columns() -> int | None:
+    """The width of the terminal that is written to, if it is one."""
+    try:
+        return os.get_terminal_size(sys.stdout.fileno()).columns or None
+    except (OSError, ValueError):
+        return None
 
 
 def _schema(_args: argparse.Namespace) -> int:

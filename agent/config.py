@@ -10,13 +10,14 @@ import json
 import re
 from typing import Literal, get_args
 
-from agent import document
-from agent.document import Node, Scalar, suggestion
-from agent.errors import ConfigError
-from agent.reading import SHORTEST, Reader, Section
+from agent import arn, document
+from agent.document import Mapping, Node, Scalar, suggestion
+from agent.errors import ConfigError, Problem
+from agent.reading import SHORTEST, Reader, Section, written
 from agent.record import Record
 
 Format = Literal["raw", "json", "dotenv", "properties"]
+Quoting = Literal["sh", "dotenv"]
 
 
 class Origin(Record):
@@ -29,7 +30,8 @@ class Origin(Record):
 class FileSpec(Record):
     """One entry of `files`: a file, or a directory with one file per top-level key of the JSON object.
 
-    `path` is relative to the volume and normalised; `mode` is the mode of the file (or of each file).
+    `path` is relative to the volume and normalised; `mode` is the mode of the file (or of each file). `quoting` says
+    for whom `format: dotenv` quotes: a POSIX shell, or the libraries and tools that read .env files themselves.
     """
 
     path: str
@@ -37,6 +39,7 @@ class FileSpec(Record):
     format: Format
     jmes_path: str | None
     mode: int
+    quoting: Quoting = "sh"
 
 
 class Require(Record):
@@ -63,16 +66,9 @@ class Secret(Record):
     require: Require | None = None
 
     @property
-    def resource(self) -> str:
-        """What an IAM policy calls this secret. The six characters that AWS appends to a name are `?` where they are
-        not known, and so is the account of a name.
-        """
-        region = self.origin.region or "*"
-        if self.secret_id.startswith("arn:"):
-            return self.secret_id if _SUFFIX.search(self.secret_id) else f"{self.secret_id}-??????"
-        partition = {"cn-": "aws-cn", "us-gov-": "aws-us-gov"}
-        which = next((name for start, name in partition.items() if region.startswith(start)), "aws")
-        return f"arn:{which}:secretsmanager:{region}:*:secret:{self.secret_id}-??????"
+    def resources(self) -> tuple[str, ...]:
+        """What an IAM policy calls this secret, as `arn.resources` says."""
+        return arn.resources(self.secret_id, self.origin.region)
 
     @property
     def fingerprint(self) -> str:
@@ -85,7 +81,11 @@ class Secret(Record):
             self.origin.region,
             self.version_stage,
             self.version_id,
-            [[f.path, f.directory, f.format, f.jmes_path, f.mode] for f in self.files],
+            [
+                # The default stays out: what an earlier agent published must not look edited.
+                [f.path, f.directory, f.format, f.jmes_path, f.mode, *([f.quoting] if f.quoting != "sh" else [])]
+                for f in self.files
+            ],
         ]
         if self.require:
             spec.append([self.require.keys, self.require.matches, self.require.certificate])
@@ -111,10 +111,13 @@ class Touch(Record):
 
 
 class Signal(Record):
-    """Send `signal` (a name such as SIGHUP) to one process."""
+    """Send `signal` (a name such as SIGHUP) to one process. `handled`: a person says that the program handles it,
+    which cannot be seen from outside where a runtime catches the signal for itself.
+    """
 
     signal: str
     process: ProcessName | PidFile
+    handled: bool = False
 
 
 class Url(Record):
@@ -170,18 +173,45 @@ def counted(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
+def least_stale_after(settle: float, secrets: tuple[Secret, ...]) -> float:
+    """The shortest `staleAfter` (seconds) with which a healthy agent stays ready: one attempt may fail, so two of the
+    longest periods pass between two confirmations, each with its jitter, and what moved settles before it is published.
+    0 when nothing is polled.
+    """
+    longest = max((secret.period for secret in secrets if secret.version_id is None), default=None)
+    return 0.0 if longest is None else round(2 * (1 + JITTER) * longest + settle, 6)
+
+
+def doubts(config: Config) -> list[str]:
+    """What is allowed and yet looks like a slip, a sentence each."""
+    return [
+        f"{secret.name}: {secret.secret_id} ends as a complete ARN does, but in what may be a part of the name: AWS "
+        "takes the last six characters for its own suffix and may not find the secret; give the ARN as "
+        "`aws secretsmanager describe-secret` prints it (if this is it, all is well). The policy of `plan` covers both"
+        for secret in config.secrets
+        if arn.looks_complete(secret.secret_id)
+    ]
+
+
 # -- from document to Config ---------------------------------------------------------------------------------------
 
 API_VERSION, KIND = "freshmount.dev/v1", "Config"
 FORMATS: tuple[Format, ...] = get_args(Format)
+QUOTINGS: tuple[Quoting, ...] = get_args(Quoting)
 SIGNALS = ("SIGHUP", "SIGINT", "SIGQUIT", "SIGUSR1", "SIGUSR2", "SIGTERM", "SIGCONT", "SIGWINCH")
-_ARN = re.compile(r"arn:aws[a-z-]*:secretsmanager:([a-z0-9-]+):\d{12}:secret:[A-Za-z0-9/_+=.@-]+")
-_SUFFIX = re.compile(r"-[A-Za-z0-9]{6}$")
-_SECRET_NAME = re.compile(r"[A-Za-z0-9/_+=.@-]{1,512}")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
-_REGION = re.compile(r"[a-z]{2}(-[a-z]+)+-\d+")
 _MODE = re.compile(r"0?[0-7]{3}")
 _LISTEN = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([^\s\[\]:]*)):(\d{1,5})")
+JITTER = 0.1  # of a period, either way, so that the pods of a fleet drift apart
+_STAGE = re.compile(r".{1,256}")  # so GetSecretValue's API reference
+
+# Directories that a machine lives by. Below the first ones no volume can be either; of the last ones only they
+# themselves are meant, since an app may well have a volume of its own mounted at /etc/app.
+_SYSTEM = re.compile(
+    r"/|(/usr)?/(bin|sbin|lib|lib32|lib64)(/.*)?|/(boot|proc|sys)(/.*)?|/dev(?!/shm/.)(/.*)?"
+    r"|(/var)?/run/secrets/kubernetes\.io(/.*)?"
+    r"|/(etc(/ssl(/certs)?)?|home|opt|root|(var/)?(run|tmp)|usr(/local|/share)?|var(/lib|/log)?)"
+)
 
 KEYS = {
     "config": (
@@ -195,8 +225,8 @@ KEYS = {
     "require": ("keys", "match", "certificate"),
     "match": ("key", "pattern"),
     "certificate": ("certificate", "privateKey"),
-    "file": ("path", "directory", "jmesPath", "format", "fileMode"),
-    "target": ("name", "touch", "signal", "process", "url", "secrets", "splay"),
+    "file": ("path", "directory", "jmesPath", "format", "quoting", "fileMode"),
+    "target": ("name", "touch", "signal", "process", "handled", "url", "secrets", "splay"),
     "process": ("name", "pidFile"),
     "exitWith": ("process",),
 }  # fmt: skip
@@ -208,11 +238,25 @@ def parse(text: str, source: str) -> Config:
     `source` is what the problems are reported against, such as the file's path.
     """
     node, problems = document.compose(text)
+    if other := _other_document(node):
+        raise ConfigError(source, (other,))
     reader = _Reader(list(problems), KEYS)
     config = reader.config(node) if node is not None else None
     if reader.problems or config is None:
         raise ConfigError(source, tuple(sorted(reader.problems, key=lambda p: (p.line, p.column))))
     return config
+
+
+def _other_document(node: Node | None) -> Problem | None:
+    """What is wrong with a document that holds a config, instead of being one. Everything in it would be a problem."""
+    if isinstance(node, Scalar) and "\n" in node.text and "apiVersion" in node.text:
+        return Problem(node.line, node.column, "is a config in quotes; write it without them (with yq: yq -r)")
+    entries = {key.text: value for key, value in node.entries} if isinstance(node, Mapping) else {}
+    kind = entries.get("kind")
+    if isinstance(kind, Scalar) and kind.text in ("ConfigMap", "Secret") and entries.keys() & {"data", "stringData"}:
+        what = f"is a whole {kind.text} of Kubernetes; give the text that stands in it, under data, config.yaml"
+        return Problem(kind.line, kind.column, what)
+    return None
 
 
 class _Reader(Reader):
@@ -224,10 +268,10 @@ class _Reader(Reader):
             return None
         self.constant(top, "apiVersion", API_VERSION)
         self.constant(top, "kind", KIND)
-        region = self.pattern(top, "region", _REGION, "a region such as eu-west-1")
-        endpoint = self.url(top, "endpointUrl")
+        region = self.pattern(top, "region", arn.REGION, "a region such as eu-west-1")
+        endpoint = self.url(top, "endpointUrl", "https://secretsmanager.eu-west-1.amazonaws.com")
         volume = self.section(top.entries.get("volume"), "volume")
-        path = self.absolute(volume, "path") or "/freshmount/secrets"
+        path = self.volume_path(volume)
         mode = self.mode(volume, 0o440)
         poll = self.section(top.entries.get("poll"), "poll")
         period = self.duration(poll, "period", 60.0, least=SHORTEST)
@@ -238,13 +282,20 @@ class _Reader(Reader):
         startup = self.section(top.entries.get("startup"), "startup")
         secrets = self.secrets(top, Origin(region, endpoint), period, mode)
         targets = self.targets(top, path, secrets)
+        stale_after = self.duration(top, "staleAfter", 0.0)
+        if 0 < stale_after < (least := least_stale_after(settle, secrets)):
+            self.wrong(
+                top.entries["staleAfter"],
+                f"staleAfter is too short for a period of {written(max(s.period for s in secrets))}: an agent that has "
+                f"one failed attempt could not meet it; give at least {written(least)}, or shorten the period",
+            )
         return Config(
             volume_path=path,
             period=period,
             rotation_period=rotation_period,
             settle=settle,
             startup_timeout=self.duration(startup, "timeout", 120.0),
-            stale_after=self.duration(top, "staleAfter", 0.0),
+            stale_after=stale_after,
             listen=self.listen(top),
             secrets=secrets,
             targets=targets,
@@ -265,16 +316,18 @@ class _Reader(Reader):
                 continue
             name = self.unique_name(section, names)
             secret_id = self.secret_id(section)
-            arn = _ARN.fullmatch(secret_id)
-            version_id = self.text(section, "versionId")
+            full = arn.SECRET_ARN.fullmatch(secret_id)
+            version_id = self.pattern(
+                section, "versionId", arn.VERSION_ID, "a version id: those have 32 to 64 characters, without spaces"
+            )
             if version_id is not None and "versionStage" in section:
                 self.wrong(section.key("versionStage"), "versionId and versionStage contradict; give one of them")
-            stage = self.text(section, "versionStage") or "AWSCURRENT"
+            stage = self.pattern(section, "versionStage", _STAGE, "a stage such as AWSPREVIOUS") or "AWSCURRENT"
             found.append(
                 Secret(
                     name=name,
                     secret_id=secret_id,
-                    origin=Origin(arn[1], origin.endpoint_url) if arn else origin,
+                    origin=Origin(full[2], origin.endpoint_url) if full else origin,
                     version_stage=None if version_id is not None else stage,
                     version_id=version_id,
                     period=self.duration(section, "period", period, least=SHORTEST),
@@ -300,12 +353,16 @@ class _Reader(Reader):
             path = self.relative(section, kinds[0])
             if directory and "format" in section:
                 self.wrong(section.key("format"), "format and directory contradict: each key becomes a raw file")
+            form = self.format(section)
+            if "quoting" in section and form != "dotenv":
+                self.wrong(section.key("quoting"), "quoting belongs to format: dotenv; remove it, or give that format")
             spec = FileSpec(
                 path=path or "",
                 directory=directory,
-                format=self.format(section),
+                format=form,
                 jmes_path=self.expression(section),
                 mode=self.mode(section, mode),
+                quoting=self.quoting(section),
             )
             found.append(spec)
             if path:
@@ -378,18 +435,19 @@ class _Reader(Reader):
         if len(kinds) != 1:
             self.wrong(node, "needs exactly one of touch, signal and url")
             return None
-        if kinds != ["signal"] and "process" in section:
-            self.wrong(section.key("process"), "process belongs to a signal; remove it, or give a signal")
+        for key in ("process", "handled"):
+            if kinds != ["signal"] and key in section:
+                self.wrong(section.key(key), f"{key} belongs to a signal; remove it, or give a signal")
         if kinds == ["touch"]:
             return Touch(self.absolute(section, "touch") or "/")
         if kinds == ["url"]:
-            return Url(self.url(section, "url") or "")
+            return Url(self.url(section, "url", "http://127.0.0.1:8080/reload") or "")
         signal = self.choice(section, "signal", SIGNALS)
         if "process" not in section:
             self.wrong(section.key("signal"), "a signal needs a process: {name: …} or {pidFile: …}")
             return None
         process = self.process(section)
-        return Signal(signal, process) if process else None
+        return Signal(signal, process, self.boolean(section, "handled")) if process else None
 
     def process(self, section: Section) -> ProcessName | PidFile | None:
         process = self.section(section.entries["process"], "process")
@@ -423,6 +481,10 @@ class _Reader(Reader):
         chosen = self.choice(section, "format", FORMATS)
         return next((form for form in FORMATS if form == chosen), "raw")
 
+    def quoting(self, section: Section) -> Quoting:
+        chosen = self.choice(section, "quoting", QUOTINGS)
+        return next((quoting for quoting in QUOTINGS if quoting == chosen), "sh")
+
     def mode(self, section: Section, default: int) -> int:
         node = section.entries.get("fileMode")
         if node is None:
@@ -443,19 +505,52 @@ class _Reader(Reader):
     def listen(self, top: Section) -> Listen:
         text = self.text(top, "listen", 'an address such as "[::]:9105"') or "[::]:9105"
         found = _LISTEN.fullmatch(text)
-        if not found or int(found[3]) > 65535:
-            self.wrong(top.entries["listen"], f'{text!r} is not an address such as "[::]:9105" or "127.0.0.1:9105"')
-            return Listen("::", 9105)
-        return Listen(found[1] or found[2] or "::", int(found[3]))
+        if found and int(found[3]) <= 65535:
+            return Listen(found[1] or found[2] or "::", int(found[3]))
+        host, colon, port = text.rpartition(":")
+        if found or (colon and port.isdigit() and len(port) > 5):
+            what = f"{port} is no port: those end at 65535"
+        elif text.isdigit():
+            what = f'the colon before the port is missing; write ":{text}"'
+        elif text.count(":") > 1 and "[" not in text:
+            what = f'an IPv6 address needs brackets, as in "[{host if port.isdigit() else text}]:9105"'
+        elif not colon or not port:
+            what = f'the port is missing; write "{host or text}:9105"'
+        elif not port.isdigit():
+            what = f"{port!r} is no port: give a number up to 65535"
+        else:
+            what = "a host is a name, an IPv4 address or an IPv6 address in brackets"
+        self.wrong(top.entries["listen"], f'{text!r} is not an address such as "[::]:9105" or "127.0.0.1:9105": {what}')
+        return Listen("::", 9105)
 
     def secret_id(self, section: Section) -> str:
         text = self.text(section, "secretId", "an ARN or a name") or ""
+        node = section.entries.get("secretId", section.node)
+        if node is None or not text:
+            return text
         if text.startswith("arn:"):
-            if not _ARN.fullmatch(text):
-                self.wrong(section.entries["secretId"], f"{text!r} is not the ARN of a secret in AWS Secrets Manager")
-        elif text and not _SECRET_NAME.fullmatch(text):
-            self.wrong(section.entries["secretId"], f"{text!r} is neither an ARN nor a name that a secret can have")
+            if not arn.SECRET_ARN.fullmatch(text):
+                self.wrong(node, f"{text!r} is not the ARN of a secret in AWS Secrets Manager")
+            elif arn.contradicts(text):
+                _, partition, _, region, *_ = text.split(":")
+                self.wrong(
+                    node, f"region {region} is not in partition {partition}, but in {arn.partition(region)}; correct it"
+                )
+        elif not arn.SECRET_NAME.fullmatch(text):
+            self.wrong(node, f"{text!r} is neither an ARN nor a name that a secret can have")
         return text
+
+    def volume_path(self, volume: Section) -> str:
+        path = self.absolute(volume, "path")
+        if path is None:
+            return "/freshmount/secrets"
+        if _SYSTEM.fullmatch(path):
+            self.wrong(
+                volume.entries["path"],
+                f"{path!r} is a directory of the system, where files that are not secrets lie; give a directory of its "
+                "own below a mount, such as /freshmount/secrets",
+            )
+        return path
 
     def unique_name(self, section: Section, names: dict[str, Node]) -> str:
         name = self.pattern(section, "name", _NAME, "a name of letters, digits, '.', '_' and '-', at most 63")

@@ -7,7 +7,7 @@ import os
 from agent.config import Config, parse
 from agent.errors import ConfigError, Problem
 
-_LIMIT = 2 << 20  # bytes; more than `parse` accepts, so that it can say so
+_LIMIT = 8 << 20  # bytes; more than `parse` accepts, whatever the characters, so that it can say so
 
 
 def load(path: str) -> tuple[str, Config]:
@@ -18,11 +18,23 @@ def load(path: str) -> tuple[str, Config]:
 
 def read(path: str) -> str:
     """The text of the file. Raises ConfigError when it cannot be read as text."""
+    content = b""
     try:
-        with open(path, encoding="utf-8") as handle:
-            return handle.read(_LIMIT)
+        with open(path, "rb") as handle:
+            content = handle.read(_LIMIT)
+        return content.decode("utf-8", "strict" if len(content) < _LIMIT else "replace").removeprefix("\ufeff")
     except OSError as error:
         reason = os.strerror(error.errno or 0)
-    except UnicodeDecodeError:
-        reason = "it is not UTF-8 text"
-    raise ConfigError(path, (Problem(1, 1, f"cannot be read: {reason}; name a readable file with --config"),))
+        problem = Problem(1, 1, f"cannot be read: {reason}; name a readable file with --config")
+    except UnicodeDecodeError as error:
+        problem = _not_utf8(content, error.start)
+    raise ConfigError(path, (problem,))
+
+
+def _not_utf8(content: bytes, place: int) -> Problem:
+    """Where the bytes stop being UTF-8, and what they may be instead."""
+    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return Problem(1, 1, "is text in UTF-16, as PowerShell and some editors write it; save it as UTF-8")
+    before = content[:place].decode()
+    line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
+    return Problem(line, column, f"has the byte 0x{content[place]:02x} here, which is not UTF-8; save it as UTF-8")

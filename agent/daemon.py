@@ -119,7 +119,7 @@ class _Agent:
             return 1
         while True:
             result = self._pass()
-            if status.is_complete(result.published, self.status.secrets.values()):
+            if result.complete:
                 stale = sorted(result.failures.keys() & result.published.secrets.keys())
                 if stale:
                     self.log.warning("complete, but not fresh", generation=result.published.generation, stale=stale)
@@ -214,7 +214,7 @@ class _Agent:
     def _pass(self) -> SyncResult:
         self._turn(0.0)
         self._take_pins()
-        done = sync(self.acting, self.agenda, self.withheld, self.hands, quiet=self.quiet)
+        done = sync(self.acting, self.agenda, self.withheld, self.hands, quiet=self.quiet, unpinned=self.loaded.config)
         self.agenda, self.withheld = done.agenda, done.withheld
         if not done.result.interrupted:
             _tell(self.log, self.status, done.result)  # first: what a page tells has its line in the log

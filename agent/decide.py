@@ -11,7 +11,7 @@ from typing import Literal
 
 from agent.config import Secret, Target
 from agent.errors import Failure
-from agent.record import Record, field
+from agent.record import Record, field, replace
 from agent.schedule import Refusal, Rotation
 from agent.secret import Fetched, ProjectedFile
 
@@ -62,6 +62,26 @@ class Published(Record):
         """Whether the secret is published as its spec asks, every file of it as it was written."""
         published = self.secrets.get(secret.name)
         return published is not None and published.fingerprint == secret.fingerprint and secret.name not in self.damaged
+
+    def as_asked(self, secret: Secret) -> bool:
+        """Whether the files of the secret are those that its spec asks for, damage aside.
+
+        Of a secret that follows a stage, any version will do: a pin that has run out leaves its files there, and which
+        version is current is a matter of freshness.
+        """
+        published = self.secrets.get(secret.name)
+        if published is None:
+            return False
+        if published.fingerprint == secret.fingerprint:
+            return True
+        held = replace(secret, version_stage=None, version_id=published.version_id)
+        return secret.version_id is None and published.fingerprint == held.fingerprint
+
+    def complete(self, secrets: Iterable[Secret]) -> bool:
+        """Whether every file of every secret is there as it is asked for, optional secrets aside."""
+        return self.generation > 0 and all(
+            secret.optional or (self.as_asked(secret) and secret.name not in self.damaged) for secret in secrets
+        )
 
     def accepted_by(self, target: Target) -> int:
         """The generation up to which the target has been told. A target not known yet starts at this one."""

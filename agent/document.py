@@ -1,7 +1,7 @@
 """YAML text → nodes with line and column. Knows nothing of our config.
 
 YAML 1.1 reads `0400` as 256, `NO` as false, `1:30` as 90, and takes the last of two equal keys without a word. So
-nothing is resolved here: a plain scalar stays the text that a person wrote, and who asks for a type says what it is to
+nothing is resolved here: a plain scalar stays the text that a person wrote, and who asks for a type says what it must
 look like.
 """
 
@@ -61,32 +61,49 @@ def compose(text: str) -> tuple[Node | None, tuple[Problem, ...]]:
     try:
         documents = list(yaml.compose_all(text, Loader=yaml.SafeLoader))
     except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
-        return None, (Problem(line, column, f"is not YAML: {error.problem or error.context}"),)
+        return None, (_explained(text, error),)
     except (yaml.YAMLError, ValueError) as error:
         # A character that YAML does not allow; its error has no line.
         place = getattr(error, "position", 0) or 0
         line = text.count("\n", 0, place) + 1
-        return None, (
-            Problem(line, place - text.rfind("\n", 0, place), "is not YAML: a character is not allowed here"),
-        )
+        return None, (Problem(line, place - text.rfind("\n", 0, place), _not_allowed(text[place : place + 1])),)
     except RecursionError:
         return None, (Problem(1, 1, "is nested too deeply"),)
     if not documents or documents[0] is None:
-        return None, (Problem(1, 1, "is empty; start from one of the examples"),)
+        return None, (Problem(1, 1, "is empty; start from an example such as config/minimal.yaml"),)
     if len(documents) > 1:
         mark = documents[1].start_mark
         return None, (Problem(mark.line + 1, mark.column + 1, "is a second document; only one is read"),)
     reader = _Reader()
     try:
         node = reader.read(documents[0], 0)
-    except _Excessive as excess:
-        return None, (excess.problem,)
+    except _Unreadable as unreadable:
+        return None, (unreadable.problem,)
     return node, tuple(reader.problems)
 
 
-class _Excessive(Exception):
+def _explained(text: str, error: yaml.MarkedYAMLError) -> Problem:
+    from agent import slips  # good configs do without
+
+    at = error.problem_mark or error.context_mark
+    began = error.context_mark
+    return slips.explain(
+        text,
+        error.problem or error.context or "",
+        slips.Place(at.line, at.column) if at else slips.Place(0, 0),
+        slips.Place(began.line, began.column) if began else None,
+    )
+
+
+def _not_allowed(char: str) -> str:
+    if char == "\0":
+        return "has a character U+0000, as a text in UTF-16 or a binary file does; save it as UTF-8 text"
+    return f"a character is not allowed here{f', U+{ord(char):04X}' if char else ''}; remove it"
+
+
+class _Unreadable(Exception):
+    """The document cannot be understood at all, for this one reason."""
+
     def __init__(self, problem: Problem) -> None:
         self.problem = problem
 
@@ -100,7 +117,7 @@ class _Reader:
         line, column = node.start_mark.line + 1, node.start_mark.column + 1
         self._left -= 1
         if self._left < 0 or depth > _DEPTH:  # also what an alias to itself comes to
-            raise _Excessive(Problem(line, column, "is nested too deeply, or its aliases expand without end"))
+            raise _Unreadable(Problem(line, column, "is nested too deeply, or its aliases expand without end"))
         if isinstance(node, yaml.MappingNode):
             return Mapping(line, column, tuple(self._entries(node, depth)))
         if isinstance(node, yaml.SequenceNode):
@@ -113,8 +130,15 @@ class _Reader:
         seen: dict[str, Scalar] = {}
         for key_node, value_node in node.value:
             key, value = self.read(key_node, depth + 1), self.read(value_node, depth + 1)
+            if isinstance(key, Mapping) and (key.line, key.column) == (
+                node.start_mark.line + 1,
+                node.start_mark.column + 2,
+            ):
+                from agent import slips
+
+                raise _Unreadable(Problem(node.start_mark.line + 1, node.start_mark.column + 1, slips.TEMPLATE))
             if not isinstance(key, Scalar):
-                self.problems.append(Problem(key.line, key.column, "a key is to be a word"))
+                self.problems.append(Problem(key.line, key.column, "a key must be a word"))
             elif key.plain and key.text == "<<":
                 self.problems.append(Problem(key.line, key.column, "merge keys (<<) are not read; write the keys out"))
             elif key.text in seen:

@@ -51,18 +51,30 @@ def started(status: Status) -> Page:
 
 
 def ready(status: Status, now: float) -> Page:
-    """200 when started and, if `staleAfter` is set, no published secret was confirmed longer ago; JSON per secret."""
-    secrets = [_readiness(secret, status.stale_after, now) for secret in status.secrets.values()]
-    good = status.started and all(secret["ready"] for secret in secrets)
-    return _page(good, {"ready": good, "generation": status.generation, "secrets": secrets})
+    """200 when started and, if `staleAfter` is set, no published secret was confirmed longer ago; JSON per secret.
+
+    Decided by what is served: a secret that an edit of the config asks for and that cannot be had is not ready, but
+    takes the pod out of no Service. The same edit is read by all pods at once.
+    """
+    secrets = status.secrets.values()
+    good = status.started and status.generation > 0 and not any(_stale(s, status.stale_after, now) for s in secrets)
+    told = [_readiness(secret, status.stale_after, now) for secret in secrets]
+    return _page(good, {"ready": good, "generation": status.generation, "secrets": told})
+
+
+def _stale(secret: SecretStatus, stale_after: float, now: float) -> bool:
+    """Whether what is served was confirmed too long ago. A version that is asked for by its id never changes; and of
+    files that an edit has just asked otherwise for, nobody asks any more."""
+    if not stale_after or secret.version_id is None or secret.version_stage is None or not secret.as_asked:
+        return False
+    return now - max(secret.last_success or 0.0, secret.published_at or 0.0) > stale_after
 
 
 def _readiness(secret: SecretStatus, stale_after: float, now: float) -> dict[str, Any]:
-    confirmed = max(secret.last_success or 0.0, secret.published_at or 0.0)
-    fresh = not stale_after or now - confirmed <= stale_after
+    there = secret.version_id is not None or secret.optional
     return {
         "name": secret.name,
-        "ready": (secret.version_id is not None and fresh) or (secret.version_id is None and secret.optional),
+        "ready": there and not _stale(secret, stale_after, now),
         "versionId": secret.version_id,
         "versionStage": secret.version_stage,
         "publishedAt": time_of(secret.published_at),

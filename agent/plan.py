@@ -10,16 +10,18 @@ from __future__ import annotations
 import json
 import textwrap
 from collections import defaultdict
+from collections.abc import Iterable
 from typing import Any
 from urllib.parse import urlsplit
 
-from agent.config import Config, PidFile, ProcessName, Require, Secret, Signal, Target, Touch, Url
+from agent import arn
+from agent.config import Config, FileSpec, PidFile, ProcessName, Require, Secret, Signal, Target, Touch, Url, doubts
+from agent.reading import shown_url
 
 PRICE = 0.05 / 10_000  # dollars a call
 QUOTAS = {"DescribeSecret": 40_000, "GetSecretValue": 10_000}  # calls a second
 HOURS = 730  # in a month
 _SHARE = 0.1  # of a quota, beyond which an account's other users are no longer left alone
-_WIDTH = 100
 
 
 def plan(config: Config, replicas: int) -> dict[str, Any]:
@@ -33,14 +35,21 @@ def plan(config: Config, replicas: int) -> dict[str, Any]:
         "policy": policy(config),
         "keyPolicyStatement": _decrypt(config),
         "calls": _calls(config, replicas),
-        "warnings": [*_modes(config), *_spread(config), *_plain_http(config), *_quotas(config, replicas)],
+        "warnings": [
+            *doubts(config),
+            *_regions(config),
+            *_modes(config),
+            *_spread(config),
+            *_plain_http(config),
+            *_quotas(config, replicas),
+        ],
     }
 
 
 def policy(config: Config) -> dict[str, Any]:
     """The least IAM policy: read each secret, and describe those that are polled (a pinned version is not)."""
-    read = list(dict.fromkeys(secret.resource for secret in config.secrets))
-    described = list(dict.fromkeys(secret.resource for secret in _polled(config)))
+    read = _resources(config.secrets)
+    described = _resources(_polled(config))
     if read == described:
         actions: list[tuple[Any, list[str]]] = [
             (["secretsmanager:DescribeSecret", "secretsmanager:GetSecretValue"], read)
@@ -55,12 +64,12 @@ def policy(config: Config) -> dict[str, Any]:
     }
 
 
-def render(made: dict[str, Any]) -> str:
-    """The plan for a person, in at most 100 columns but for names and JSON, which are not broken."""
+def render(made: dict[str, Any], width: int | None = None) -> str:
+    """The plan for a person. Its sentences are wrapped at `width` columns, if given; names and JSON are not broken."""
     lines = ["SECRETS"]
     for secret in made["secrets"]:
         version = f"version {secret['versionId']}" if secret["versionId"] else f"stage {secret['versionStage']}"
-        polled = f"polled each {secret['period']:g} s" if secret["period"] else "fetched once"
+        polled = f"polled every {secret['period']:g} s" if secret["period"] else "fetched once"
         needed = ", optional" if secret["optional"] else ""
         lines += [
             f"  {secret['name']}  {secret['secretId']}",
@@ -92,11 +101,22 @@ def render(made: dict[str, Any]) -> str:
     if made["warnings"]:
         lines += ["", "WARNINGS"]
         for warning in made["warnings"]:
-            lines += textwrap.wrap(
-                warning, _WIDTH, initial_indent="  - ", subsequent_indent="    ", break_long_words=False,
-                break_on_hyphens=False,
-            )  # fmt: skip
+            lines += _wrapped(warning, width)
     return "\n".join(lines) + "\n"
+
+
+def _wrapped(sentence: str, width: int | None) -> list[str]:
+    """One item of a list, with the lines that follow its first indented."""
+    if width is None:
+        return [f"  - {sentence}"]
+    return textwrap.wrap(
+        sentence, max(width, 20), initial_indent="  - ", subsequent_indent="    ", break_long_words=False,
+        break_on_hyphens=False,
+    )  # fmt: skip
+
+
+def _resources(secrets: Iterable[Secret]) -> list[str]:
+    return list(dict.fromkeys(resource for secret in secrets for resource in secret.resources))
 
 
 def _polled(config: Config) -> list[Secret]:
@@ -114,7 +134,7 @@ def _secret(secret: Secret, config: Config) -> dict[str, Any]:
         "optional": secret.optional,
         "files": [
             {
-                "path": f"{config.volume_path}/{file.path}{'/' if file.directory else ''}",
+                "path": f"{config.volume_path.rstrip('/')}/{file.path}{'/' if file.directory else ''}",
                 "mode": f"{file.mode:04o}",
                 "format": None if file.directory else file.format,
                 "jmesPath": file.jmes_path,
@@ -143,7 +163,7 @@ def _how(target: Target) -> str:
         case Signal(signal, ProcessName(name)):
             how = f"{signal} to the process {name}"
         case Url(url):
-            how = f"POST {url}"
+            how = f"POST {shown_url(url)}"
     return how + (f" within {target.splay:g} s" if target.splay else "")
 
 
@@ -155,15 +175,19 @@ def _decrypt(config: Config) -> dict[str, Any]:
         {
             f"secretsmanager.{region}.{suffix}"
             for region in {secret.origin.region or "*" for secret in config.secrets}
-            for suffix in ["amazonaws.com", *(["amazonaws.com.cn"] if region.startswith("cn-") else [])]
+            for suffix in ("amazonaws.com", arn.domain(region))  # KMS's documents name the first one for all regions
         }
     )
-    resources = list(dict.fromkeys(secret.resource for secret in config.secrets))
     return {
         "Effect": "Allow",
         "Action": "kms:Decrypt",
         "Resource": "ARN-OF-THE-KEY",
-        "Condition": {"StringLike": {"kms:ViaService": services, "kms:EncryptionContext:SecretARN": resources}},
+        "Condition": {
+            "StringLike": {
+                "kms:ViaService": services,
+                "kms:EncryptionContext:SecretARN": _resources(config.secrets),
+            }
+        },
     }
 
 
@@ -189,23 +213,40 @@ def _calls(config: Config, replicas: int) -> dict[str, Any]:
 # -- what a person may want otherwise ------------------------------------------------------------------------------
 
 
+def _regions(config: Config) -> list[str]:
+    names = [secret.name for secret in config.secrets if secret.origin.region is None]
+    if not names:
+        return []
+    return [
+        f"{', '.join(names)}: the config names no region, so the policy allows every region of partition aws and none "
+        "of another partition; set region, or give the ARN"
+    ]
+
+
 def _modes(config: Config) -> list[str]:
     return [
         f"{secret.name}: {file.path} has mode {file.mode:04o}: every user in every container that mounts the volume "
         'can read it; take fileMode "0440" and one group for app and agent'
         for secret in config.secrets
         for file in secret.files
-        if file.mode & 0o004
+        if file.mode & 0o004 and not _is_public(file, secret.require)
     ]
 
 
+def _is_public(file: FileSpec, require: Require | None) -> bool:
+    """Whether the file is a certificate, which is shown to everybody who connects."""
+    return require is not None and require.certificate is not None and file.jmes_path == require.certificate[0]
+
+
 def _spread(config: Config) -> list[str]:
+    # Whom a target tells reads again after each change, and then finds files that belong together.
     return [
         f"{secret.name}: it is spread over several files: an app that opens them by path can read one of before and "
-        "one of after a rotation; take one file with format: json or dotenv, or let the app open ..data once and read "
-        "beneath that handle"
+        "one of after a rotation; take one file with format: json or dotenv, let the app open ..data once and read "
+        "beneath that handle, or have it told by notify and read again"
         for secret in config.secrets
-        if len(secret.files) > 1 or any(file.directory for file in secret.files)
+        if (len(secret.files) > 1 or any(file.directory for file in secret.files))
+        and not any(target.watches(secret.name) for target in config.targets)
     ]
 
 

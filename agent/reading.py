@@ -5,6 +5,7 @@ Knows durations, paths, URLs and sections, and nothing of what the config means 
 
 from __future__ import annotations
 
+import math
 import re
 from urllib.parse import urlsplit
 
@@ -54,7 +55,7 @@ class Reader:
         if node is None:
             return Section(None, {})
         if not isinstance(node, Mapping):
-            self.wrong(node, f"is to be a mapping with {', '.join(self._known[kind])}, not {_found(node)}")
+            self.wrong(node, f"must be a mapping with {', '.join(self._known[kind])}, not {_found(node)}")
             return Section(None, {})
         entries = {}
         for key, value in node.entries:
@@ -75,16 +76,16 @@ class Reader:
         if node is None:
             return ()
         if not isinstance(node, Sequence):
-            self.wrong(node, f"{key} is to be a list of {what}, not {_found(node)}")
+            self.wrong(node, f"{key} must be a list of {what}, not {_found(node)}")
             return ()
         if not node.items:
             self.wrong(node, f"{key} is empty; list at least one")
         return node.items
 
     def scalar(self, node: Node, what: str) -> str | None:
-        """The text of a scalar; `what` says what it is to be."""
+        """The text of a scalar; `what` says what it must be."""
         if not isinstance(node, Scalar) or node.empty or not node.text:
-            self.wrong(node, f"is to be {what}, not {_found(node)}")
+            self.wrong(node, f"must be {what}, not {_found(node)}")
             return None
         return node.text
 
@@ -94,7 +95,7 @@ class Reader:
         return None if node is None else self.scalar(node, what)
 
     def pattern(self, section: Section, key: str, pattern: re.Pattern[str], what: str) -> str | None:
-        """The text of a key, which is to match."""
+        """The text of a key, which must match."""
         text = self.text(section, key, what)
         if text is not None and not pattern.fullmatch(text):
             self.wrong(section.entries[key], f"{text!r} is not {what}")
@@ -137,26 +138,21 @@ class Reader:
             return default
         length = _length(found)
         if not least <= length <= _LONGEST:
-            self.wrong(node, f"{key} is to be between {least:g}s and {_LONGEST // 86400} days")
+            self.wrong(node, f"{key} must be between {least:g}s and {_LONGEST // 86400} days")
             return default
         return length
 
-    def url(self, section: Section, key: str) -> str | None:
+    def url(self, section: Section, key: str, example: str) -> str | None:
         """An http or https URL without credentials, or None."""
-        text = self.text(section, key, "a URL such as http://127.0.0.1:8080/reload")
+        text = self.text(section, key, f"a URL such as {example}")
         if text is None:
             return None
-        try:
-            parts = urlsplit(text)
-            good = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
-            whole = not any(char.isspace() or ord(char) < 0x20 for char in text)
-        except ValueError:
-            good = whole = False
-            parts = urlsplit("")
-        if not (good and whole):
-            self.wrong(section.entries[key], f"{key} is not a URL such as http://127.0.0.1:8080/reload")
-        elif parts.username is not None or parts.password is not None:
+        shown = shown_url(text)
+        if "@" in re.split("[/?#]", text.partition("://")[2] or text)[0]:
             self.wrong(section.entries[key], f"{key} carries credentials, which a config is no place for; remove them")
+        elif problem := _no_url(text):
+            said = key if "@" in shown else repr(shown)
+            self.wrong(section.entries[key], f"{said} is not a URL such as {example}: {problem}")
         return text
 
     def absolute(self, section: Section, key: str) -> str | None:
@@ -166,7 +162,7 @@ class Reader:
             return None
         parts = text.split("/")
         if not text.startswith("/") or ".." in parts or "." in parts or _unprintable(text) or len(text) > _PATH_LIMIT:
-            self.wrong(section.entries[key], f"{text!r} is to be an absolute path without '.' and '..'")
+            self.wrong(section.entries[key], f"{text!r} must be an absolute path without '.' and '..'")
         return "/" + "/".join(part for part in parts if part)
 
     def relative(self, section: Section, key: str) -> str | None:
@@ -176,7 +172,7 @@ class Reader:
             return None
         parts = text.split("/")
         if text.startswith("/"):
-            problem = "is to be relative: it lies below volume.path"
+            problem = "must be relative: it lies below volume.path"
         elif any(part.startswith("..") for part in parts):
             problem = "leaves the volume, or has a name that starts with '..', which are the agent's own"
         elif any(part in ("", ".") for part in parts):
@@ -198,6 +194,41 @@ class Reader:
         except (re.error, RecursionError, OverflowError) as error:
             self.wrong(section.entries["pattern"], f"is not a regular expression: {error}")
         return text or ""
+
+
+def shown_url(text: str) -> str:
+    """A URL as it may be shown: without query and fragment, which may hold a token."""
+    return re.split("[?#]", text)[0]
+
+
+def _no_url(text: str) -> str | None:
+    """Why the text is not a URL that can be called, if so."""
+    if any(char.isspace() or ord(char) < 0x20 for char in text):
+        return "it has a space in it"
+    scheme, found, _ = text.partition("://")
+    if not found:
+        return "it does not begin with http:// or https://"
+    if scheme not in ("http", "https"):
+        return f"{scheme!r} is neither http nor https"
+    try:
+        parts = urlsplit(text)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        return "its host or its port is wrong"
+    if not host:
+        return "its host is missing"
+    return "its port is 0" if port == 0 else None
+
+
+def written(length: float) -> str:
+    """Seconds as a duration is written, such as 1h30m; never less than `length`, to the millisecond."""
+    millis = math.ceil(round(length * 1000, 3))
+    parts = []
+    for size, unit in ((3_600_000, "h"), (60_000, "m"), (1000, "s"), (1, "ms")):
+        count, millis = divmod(millis, size)
+        if count:
+            parts.append(f"{count}{unit}")
+    return "".join(parts) or "0s"
 
 
 def seconds(text: str) -> float | None:

@@ -9,11 +9,10 @@ import random
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-from agent.config import Config, Secret, Target
+from agent.config import JITTER, Config, Secret, Target
 from agent.errors import Failure
 from agent.record import Record, field, replace
 
-JITTER = 0.1  # of a period, either way, so that the pods of a fleet drift apart
 FAST_AT_MOST = 3600.0  # seconds of polling at rotationPeriod per rotation
 BACKOFF_AT_MOST = 300.0  # seconds that backoff adds to a failing secret's period
 STARTUP_BACKOFF_AT_MOST = 15.0  # seconds between attempts while a pod waits for its first generation
@@ -101,6 +100,7 @@ class Agenda(Record):
     targets: Mapping[str, Attempt] = field(default_factory=dict)
     refused: Mapping[str, Refusal] = field(default_factory=dict)
     settle_at: float | None = None  # monotonic; a move was seen, and others may belong to it until then
+    started: bool = False  # there was once what the app can work with: from then on nobody waits for a retry
 
     def due(self, now: Now) -> frozenset[str]:
         """The secrets to ask about now: at the end of settling all, so that one pass sees what came together.
@@ -165,6 +165,7 @@ def after_secrets(agenda: Agenda, config: Config, lesson: Lesson, now: Now, dice
     chance = dice.random()
     factor = 1 - JITTER + 2 * JITTER * chance
     secrets = dict(agenda.secrets)
+    started = agenda.started or lesson.started
     for secret in config.secrets:
         if secret.name in lesson.asked:
             timing = _observed(secrets[secret.name], lesson.rotations.get(secret.name), now)
@@ -174,7 +175,7 @@ def after_secrets(agenda: Agenda, config: Config, lesson: Lesson, now: Now, dice
                 along = wait * (1 - JITTER)
             else:
                 timing = replace(timing, failures=timing.failures + 1)
-                interval = _interval(secret, config, timing, now, chance) * factor if lesson.started else None
+                interval = _interval(secret, config, timing, now, chance) * factor if started else None
                 along = wait = _backoff(interval, timing.failures, chance)
             secrets[secret.name] = replace(timing, due=now.monotonic + wait, along=now.monotonic + along)
     if agenda.settle_at is not None and agenda.settle_at > now.monotonic:
@@ -182,7 +183,7 @@ def after_secrets(agenda: Agenda, config: Config, lesson: Lesson, now: Now, dice
     else:
         settle_at = now.monotonic + config.settle if lesson.moved else None
     kept = {name: refusal for name, refusal in agenda.refused.items() if name not in lesson.asked}
-    return replace(agenda, secrets=secrets, refused={**kept, **lesson.refused}, settle_at=settle_at)
+    return replace(agenda, secrets=secrets, refused={**kept, **lesson.refused}, settle_at=settle_at, started=started)
 
 
 def _observed(timing: Timing, rotation: Rotation | None, now: Now) -> Timing:

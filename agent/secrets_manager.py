@@ -423,11 +423,13 @@ def _denied(secret: Secret, operation: Operation, words: str) -> str:
     """Who was denied what, and the IAM statement that would allow it."""
     caller = _CALLER.search(words)
     who = caller[1] if caller else "this agent's role"
+    resources: tuple[str, ...]
     if "kms" in words.lower():
         key = _KEY.search(words)
-        action, resource = "kms:Decrypt", key[0].rstrip(".,") if key else "the key's ARN"
+        action, resources = "kms:Decrypt", (key[0].rstrip(".,") if key else "the key's ARN",)
     else:
-        action, resource = f"secretsmanager:{operation}", secret.resource
+        action, resources = f"secretsmanager:{operation}", secret.resources
+    resource = resources[0] if len(resources) == 1 else resources
     statement = json.dumps({"Effect": "Allow", "Action": action, "Resource": resource})
     explicit = (
         " (an explicit deny is in force: an allow will not help, that policy must change)"

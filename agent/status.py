@@ -5,7 +5,7 @@ Pure: each pass's `SyncResult` makes the next `Status` from the one before.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Literal
 
 from agent.config import Config
@@ -46,8 +46,10 @@ class SyncResult(Record):
 
     `published` is what stands after it. `changed` and `dropped` name the secrets that the new generation changed or
     left out, if there is one. `succeeded` and `failures` speak of the secrets that were asked about. `withheld`: a
-    first generation could not be made whole. `trouble` is why the volume could not be read or written. `interrupted`:
-    a stop was asked for. `pending` holds per owed target the generation that it has not accepted, `next_polls` and
+    first generation could not be made whole. `trouble` is why the volume could not be read or written; `unread`: it
+    could not be read, so `published` says nothing. `complete`: every file that the config asks for is there, optional
+    secrets aside; `as_asked` names the secrets whose files are those that their spec asks for. `interrupted`: a stop
+    was asked for. `pending` holds per owed target the generation that it has not accepted, `next_polls` and
     `next_tries` when secrets are asked about and owed targets told next.
     """
 
@@ -71,6 +73,9 @@ class SyncResult(Record):
     next_tries: Mapping[str, float] = field(default_factory=dict)
     calls: tuple[Call, ...] = ()
     sweep_in: float | None = None  # seconds
+    complete: bool = False
+    as_asked: frozenset[str] = frozenset()
+    unread: bool = False
 
     @property
     def outcome(self) -> Outcome:
@@ -90,6 +95,7 @@ class Histogram(Record):
 
     @classmethod
     def empty(cls, *bounds: float) -> Histogram:
+        """One without observations, with these upper limits."""
         return cls(bounds, (0,) * (len(bounds) + 1))
 
     def observe(self, value: float) -> Histogram:
@@ -103,7 +109,8 @@ class SecretStatus(Record):
     """One secret of the config. Times are epoch seconds; None until the first such event.
 
     `version_id` is what is published, created at `created_at`; `version_stage` what the config asks for, None for a
-    pinned version. `seen_version` is what AWS said was current when last asked, `seen_at` when this agent first saw it.
+    pinned version. `as_asked`: what is published has the files that the config asks for now. `seen_version` is what AWS
+    said was current when last asked, `seen_at` when this agent first saw it.
     """
 
     name: str
@@ -120,6 +127,7 @@ class SecretStatus(Record):
     next_rotation: float | None = None
     pinned_until: float | None = None
     up_to_date: bool = False
+    as_asked: bool = False
     failure: Failure | None = None  # of the last attempt
     errors: Mapping[Reason, int] = field(default_factory=lambda: dict.fromkeys(REASONS, 0))
 
@@ -206,8 +214,19 @@ def reloaded(status: Status, now: float, *, success: bool) -> Status:
 
 
 def after(status: Status, result: SyncResult) -> Status:
-    """The status after one more pass."""
+    """The status after one more pass. One that could not read the volume says nothing about what is published."""
     ended = result.started_at + result.seconds
+    if result.unread:
+        return replace(
+            status,
+            last_pass=ended,
+            passes={**status.passes, result.outcome: status.passes[result.outcome] + 1},
+            pass_seconds=status.pass_seconds.observe(result.seconds),
+            secrets={
+                name: replace(secret, next_poll=result.next_polls.get(name, secret.next_poll))
+                for name, secret in status.secrets.items()
+            },
+        )
     published = result.published
     seconds = dict(status.aws_seconds)
     requests = dict(status.aws_requests)
@@ -223,7 +242,7 @@ def after(status: Status, result: SyncResult) -> Status:
         rotated = _rotated(rotated, status.secrets.get(name), published.secrets[name])
     return replace(
         status,
-        started=status.started or is_complete(published, status.secrets.values()),
+        started=status.started or result.complete,
         generation=published.generation,
         generation_at=published.published_at if published.generation else None,
         last_pass=ended,
@@ -251,36 +270,44 @@ def _rotated(histogram: Histogram, before: SecretStatus | None, now: PublishedSe
     return histogram.observe(max(0.0, now.changed_at - now.created_at))
 
 
-def is_complete(published: Published, secrets: Iterable[SecretStatus]) -> bool:
-    """Whether a generation is published that has every file of every secret, optional ones aside."""
-    there = published.secrets.keys() - published.damaged
-    return published.generation > 0 and all(secret.optional or secret.name in there for secret in secrets)
-
-
 def _secret_after(secret: SecretStatus, result: SyncResult, ended: float) -> SecretStatus:
-    published = result.published.secrets.get(secret.name)
-    failure = result.failures.get(secret.name)
-    succeeded = secret.name in result.succeeded
-    observed = result.observations.get(secret.name)
-    # An optional secret that AWS does not have is not there by right, and nothing to be woken for.
-    rightly_absent = secret.optional and published is None and failure is not None and failure.reason == "not_found"
-    confirmed = succeeded or (secret.up_to_date and not failure and secret.name not in result.settling)
-    errors = {**secret.errors, failure.reason: secret.errors[failure.reason] + 1} if failure else secret.errors
-    seen = observed.version_id if observed else published.version_id if published else None
+    """First what is published, then what AWS was heard to say, then what became of this attempt."""
+    return _attempted(_observed(_published(secret, result), result, ended), result, ended)
+
+
+def _published(secret: SecretStatus, result: SyncResult) -> SecretStatus:
+    stands = result.published.secrets.get(secret.name)
     return replace(
         secret,
-        version_id=published.version_id if published else None,
-        created_at=published.created_at if published else None,
-        seen_version=seen or secret.seen_version,
-        seen_at=ended if seen and seen != secret.seen_version else secret.seen_at,
-        next_poll=result.next_polls.get(secret.name, secret.next_poll),
-        published_at=published.changed_at if published else None,
-        last_success=ended if succeeded else secret.last_success,
-        next_rotation=observed.rotation.next_at if observed else secret.next_rotation,
-        up_to_date=rightly_absent or (confirmed and (published is not None or secret.optional)),
-        failure=None if succeeded else failure or secret.failure,
-        errors=errors,
+        version_id=stands.version_id if stands else None,
+        created_at=stands.created_at if stands else None,
+        published_at=stands.changed_at if stands else None,
+        as_asked=secret.name in result.as_asked,
     )
+
+
+def _observed(secret: SecretStatus, result: SyncResult, ended: float) -> SecretStatus:
+    """What is published was seen too, by an earlier pass or agent."""
+    observed = result.observations.get(secret.name)
+    version = observed.version_id if observed else secret.version_id
+    if version and version != secret.seen_version:
+        secret = replace(secret, seen_version=version, seen_at=ended)
+    return replace(secret, next_rotation=observed.rotation.next_at) if observed else secret
+
+
+def _attempted(secret: SecretStatus, result: SyncResult, ended: float) -> SecretStatus:
+    """A pass that did not ask about the secret changes nothing about its last attempt."""
+    secret = replace(secret, next_poll=result.next_polls.get(secret.name, secret.next_poll))
+    there = secret.version_id is not None
+    if failure := result.failures.get(secret.name):
+        # An optional secret that AWS does not have is not there by right, and nothing to be woken for.
+        rightly_absent = secret.optional and not there and failure.reason == "not_found"
+        errors = {**secret.errors, failure.reason: secret.errors[failure.reason] + 1}
+        return replace(secret, up_to_date=rightly_absent, failure=failure, errors=errors)
+    if secret.name in result.succeeded:
+        return replace(secret, up_to_date=there or secret.optional, last_success=ended, failure=None)
+    settled = secret.up_to_date and secret.name not in result.settling
+    return replace(secret, up_to_date=settled and (there or secret.optional))
 
 
 def _target_after(target: TargetStatus, result: SyncResult, ended: float) -> TargetStatus:

@@ -28,7 +28,7 @@ from agent.decide import (
 )
 from agent.errors import Failure, ProjectionError, SecretError, VolumeError
 from agent.pool import Late, Pool
-from agent.record import Record, field
+from agent.record import Record, field, replace
 from agent.schedule import Agenda, Lesson, Now, Refusal
 from agent.secret import Fetched, ProjectedFile, project
 from agent.secrets_manager import CALL_LIMIT, SecretsManager
@@ -70,8 +70,17 @@ class Pass(Record):
     withheld: Fresh = field(default_factory=dict)
 
 
-def sync(config: Config, agenda: Agenda, withheld: Fresh, hands: Hands, *, quiet: bool = False) -> Pass:
-    """Do one pass. With `quiet` what it publishes tells no target (`init` runs before the app).
+def sync(
+    config: Config,
+    agenda: Agenda,
+    withheld: Fresh,
+    hands: Hands,
+    *,
+    quiet: bool = False,
+    unpinned: Config | None = None,
+) -> Pass:
+    """Do one pass. With `quiet` what it publishes tells no target (`init` runs before the app). `unpinned` is the
+    config without the pins that are in force: a pin that cannot be had leaves complete what was.
 
     1. Read back what is published.
     2. Observe the secrets that are due; what will be fetched anyway is not described.
@@ -87,8 +96,16 @@ def sync(config: Config, agenda: Agenda, withheld: Fresh, hands: Hands, *, quiet
         before = hands.volume.published()
     except VolumeError as error:
         ended = hands.now()
-        result = SyncResult(began.wall, ended.monotonic - began.monotonic, Published(), trouble=str(error))
-        return Pass(result, _retry(agenda, config, began, ended, hands), withheld)
+        agenda = _retry(agenda, config, began, ended, hands)
+        result = SyncResult(
+            started_at=began.wall,
+            seconds=ended.monotonic - began.monotonic,
+            published=Published(),
+            trouble=str(error),
+            next_polls={name: _epoch(timing.due, ended) for name, timing in agenda.secrets.items()},
+            unread=True,
+        )
+        return Pass(result, agenda, withheld)
     due = agenda.due(began) | {name for name in before.damaged if name in agenda.secrets and _calm(agenda, name)}
     wanted = Wanted(config.secrets, agenda.refused, agenda.settling(config, began))
     # 2.
@@ -117,13 +134,14 @@ def sync(config: Config, agenda: Agenda, withheld: Fresh, hands: Hands, *, quiet
     ended = hands.now()
     asked = frozenset(observed)
     settling = frozenset(name for name, step in plan["keep"].items() if step.because == "settling")
+    complete = published.complete(_lenient(config, unpinned or config, published))
     lesson = Lesson(
         asked=asked,
         failed=frozenset(failures),
         rotations={name: a.rotation for name, a in observed.items() if isinstance(a, Observation)},
         refused=refused,
         moved=bool(settling),
-        started=published.generation > 0,
+        started=complete,
     )
     agenda = schedule.after_secrets(agenda, config, lesson, ended, hands.dice)
     deliveries: tuple[Delivery, ...] = ()
@@ -152,8 +170,16 @@ def sync(config: Config, agenda: Agenda, withheld: Fresh, hands: Hands, *, quiet
         next_tries={name: _epoch(attempt.due, ended) for name, attempt in agenda.targets.items()},
         calls=(*describes, *gets),
         sweep_in=hands.volume.sweep(),
+        complete=complete,
+        as_asked=frozenset(secret.name for secret in config.secrets if published.as_asked(secret)),
     )
     return Pass(result, agenda, fresh if first_waits else {})
+
+
+def _lenient(config: Config, unpinned: Config, published: Published) -> list[Secret]:
+    """The secrets as they are asked for; one whose pin has brought nothing, as it is asked for without."""
+    plain = {secret.name: secret for secret in unpinned.secrets}
+    return [s if published.as_asked(s) else plain.get(s.name, s) for s in config.secrets]
 
 
 def _epoch(due: float, now: Now) -> float:
@@ -170,8 +196,9 @@ def _retry(agenda: Agenda, config: Config, began: Now, now: Now, hands: Hands) -
     """The agenda when the volume could not even be read: what was due failed, and who is owed is not known."""
     due = agenda.due(began)
     lesson = Lesson(due, due, {}, agenda.refused, moved=False, started=False)
-    agenda = schedule.after_secrets(agenda, config, lesson, now, hands.dice)
-    return schedule.owing(agenda, {}, (), now, hands.dice)
+    # No call to AWS is made with it, so it need not wait as long as a failing one.
+    soon = schedule.after_secrets(replace(agenda, started=False), config, lesson, now, hands.dice)
+    return replace(schedule.owing(soon, {}, (), now, hands.dice), started=agenda.started)
 
 
 _LATE = Failure("timeout", "AWS did not answer within the time of one call; asked again when the backoff is due")

@@ -72,6 +72,17 @@ def test_check_says_ok_and_counts(tmp_path: Path) -> None:
     assert run("check", env={"FRESHMOUNT_CONFIG": str(path)}).stdout == expected
 
 
+def test_check_warns_of_what_is_allowed_and_looks_like_a_slip(tmp_path: Path) -> None:
+    """After its `ok`, and with the same exit code."""
+    partial = "arn:aws:secretsmanager:eu-west-1:111122223333:secret:prod/db-master"
+    path = tmp_path / "c.yaml"
+    path.write_text(document(secret=f"name: db, secretId: '{partial}'"))
+    said = run("check", "--config", str(path))
+    ok, warning = said.stdout.splitlines()
+    assert said.returncode == 0 and ": ok: " in ok
+    assert warning.startswith(f"{path}: warning: db: ") and partial in warning
+
+
 def test_a_bad_config_is_two_and_one_line_in_the_termination_log(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

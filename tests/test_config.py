@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -21,11 +22,14 @@ from agent.config import (
     Target,
     Touch,
     Url,
+    doubts,
     parse,
 )
 from agent.errors import ConfigError
+from agent.reading import seconds
 from tests.configs import BEYOND, STRUCTURAL, VALID, document
 
+VERSION = "01234567-89ab-cdef-0123-456789abcdef"
 ARN = "arn:aws:secretsmanager:eu-west-1:111122223333:secret:prod/db-AbCdEf"
 
 
@@ -72,33 +76,35 @@ endpointUrl: http://127.0.0.1:5000
 volume: {path: /x/y/, fileMode: "0444"}
 poll: {period: 1h30m, rotationPeriod: 5s, settle: 500ms}
 startup: {timeout: 30s}
-staleAfter: 15m
+staleAfter: 4h
 listen: "127.0.0.1:0"
 secrets:
-  - {name: a, secretId: prod/a, versionId: v-1, period: 2m, optional: true, files: [{directory: d, fileMode: "400"}]}
+  - {name: a, secretId: prod/a, versionId: V-ID, period: 2m, optional: true, files: [{directory: d, fileMode: "440"}]}
   - {name: b, secretId: "ARN", versionStage: MINE, files: [{path: e/f, jmesPath: "x.y", format: json}]}
+  - {name: c, secretId: c, files: [{path: c.env, format: dotenv, quoting: dotenv}]}
 notify:
   - {name: t, touch: /marker, secrets: [a, b], splay: 3s}
   - {name: s, signal: SIGUSR1, process: {name: nginx}}
-  - {name: p, signal: SIGHUP, process: {pidFile: /run/p.pid}}
+  - {name: p, signal: SIGHUP, process: {pidFile: /run/p.pid}, handled: true}
   - {name: u, url: "http://[::1]:80/x"}
-""".replace("ARN", ARN),
+""".replace("ARN", ARN).replace("V-ID", VERSION),
         "c.yaml",
     )
     assert (config.volume_path, config.period, config.rotation_period, config.settle) == ("/x/y", 5400.0, 5.0, 0.5)
-    assert (config.startup_timeout, config.stale_after, config.listen) == (30.0, 900.0, Listen("127.0.0.1", 0))
-    a, b = config.secrets
-    assert (a.origin, a.version_stage, a.version_id) == (Origin("us-east-1", "http://127.0.0.1:5000"), None, "v-1")
-    assert (a.period, a.optional, a.files) == (120.0, True, (FileSpec("d", True, "raw", None, 0o400),))
+    assert (config.startup_timeout, config.stale_after, config.listen) == (30.0, 14400.0, Listen("127.0.0.1", 0))
+    a, b, c = config.secrets
+    assert (a.origin, a.version_stage, a.version_id) == (Origin("us-east-1", "http://127.0.0.1:5000"), None, VERSION)
+    assert (a.period, a.optional, a.files) == (120.0, True, (FileSpec("d", True, "raw", None, 0o440),))
     assert (b.origin.region, b.version_stage, b.files) == (
         "eu-west-1",
         "MINE",
         (FileSpec("e/f", False, "json", "x.y", 0o444),),
     )
+    assert c.files == (FileSpec("c.env", False, "dotenv", None, 0o444, "dotenv"),)
     assert config.targets == (
         Target("t", Touch("/marker"), frozenset({"a", "b"}), 3.0),
         Target("s", Signal("SIGUSR1", ProcessName("nginx")), None, 0.0),
-        Target("p", Signal("SIGHUP", PidFile("/run/p.pid")), None, 0.0),
+        Target("p", Signal("SIGHUP", PidFile("/run/p.pid"), handled=True), None, 0.0),
         Target("u", Url("http://[::1]:80/x"), None, 0.0),
     )
 
@@ -122,7 +128,7 @@ secrets:
     files: []
   - name: db
     secretId: arn:aws:s3:::bucket
-    versionId: a
+    versionId: 01234567-89ab-cdef-0123-456789abcdef
     versionStage: b
     files:
       - {path: ../x}
@@ -179,10 +185,72 @@ def test_invalid_configs_are_refused(text: str) -> None:
     assert all(line >= 1 and column >= 1 and message for line, column, message in problems(text))
 
 
+@pytest.mark.parametrize(
+    ("text", "noun"),
+    [
+        (document(top="listen: ':99999'"), "65535"),
+        (document(top="listen: ':123456'"), "65535"),
+        (document(top="listen: localhost"), "localhost:9105"),
+        (document(top="listen: 'localhost:'"), "localhost:9105"),
+        (document(top="listen: '9105'"), '":9105"'),
+        (document(top="listen: '::1:9105'"), "brackets"),
+        (document(top="listen: '::1'"), "brackets"),
+        (document(top="listen: 'localhost:http'"), "'http'"),
+        (document(top="listen: 'local host:80'"), "host"),
+        (document(top="endpointUrl: 127.0.0.1:5555"), "'127.0.0.1:5555'"),
+        (document(top="endpointUrl: secretsmanager.eu-west-1.amazonaws.com"), "http://"),
+        (document(top="endpointUrl: 'http://host:99999'"), "port"),
+        (document(top="endpointUrl: 'http://'"), "host"),
+        (document(top="endpointUrl: 'ftp://host'"), "'ftp'"),
+        (document(secret="name: a, secretId: b, versionId: v3"), "32 to 64"),
+        (document(top="poll: {period: 4s}\nstaleAfter: 1s"), "8s800ms"),
+        (document(top="volume: {path: /etc}"), "'/etc'"),
+        ("apiVersion: v1\nkind: ConfigMap\ndata:\n  config.yaml: |\n    kind: Config\n", "ConfigMap"),
+        ("apiVersion: v1\nkind: Secret\nstringData:\n  config.yaml: |\n    kind: Config\n", "Secret"),
+        ('"apiVersion: freshmount.dev/v1\\nkind: Config\\n"', "quotes"),
+        ("", "config/minimal.yaml"),
+        (document(top="region: {{ .Values.region }}"), "template"),
+    ],
+)
+def test_a_problem_says_what_is_wrong(text: str, noun: str) -> None:
+    """One problem for one slip, with the value or the word that mends it."""
+    ((_, _, message),) = problems(text)
+    assert noun in message
+
+
+def test_what_is_said_to_be_enough_is_enough() -> None:
+    """The least staleAfter of a sentence is accepted, and a millisecond less is not."""
+    for period in ("100ms", "123ms", "0.7s", "1h1m1s", "59.999s"):
+        top = f"poll: {{period: {period}, rotationPeriod: 100ms}}\nstaleAfter: "
+        ((_, _, message),) = problems(document(top=top + "1ms"))
+        least = re.findall(r"at least (\w+)", message)[0]
+        assert parse(document(top=top + least), "c").stale_after == seconds(least)
+        assert problems(document(top=f"{top}{(seconds(least) or 0) - 0.001:.3f}s"))
+
+
+@pytest.mark.parametrize("path", ["/dev/shm/app", "/etc/app/tls", "/var/run/secrets/app", "/usr/share/app/x", "/mnt"])
+def test_a_directory_of_its_own_may_lie_below_one_of_the_system(path: str) -> None:
+    """Where an app wants its volume mounted."""
+    assert parse(document(top=f"volume: {{path: {path}}}"), "c").volume_path == path
+
+
+def test_doubts_name_an_arn_that_may_be_a_part() -> None:
+    """And nothing else."""
+    assert doubts(parse(document(), "c")) == []
+    (doubt,) = doubts(parse(document(secret=f"name: db, secretId: '{ARN[:-7]}-master'"), "c"))
+    assert doubt.startswith("db: ") and f"{ARN[:-7]}-master " in doubt
+
+
 def test_credentials_in_a_url_are_refused_without_showing_them() -> None:
     """A config is no place for a password, and an error neither."""
-    text = document(top="notify: [{name: a, url: 'http://u:hunter2@x/'}]")
-    assert "hunter2" not in str(problems(text))
+    for url in (
+        "http://u:hunter2@x/",
+        "u:hunter2@x",
+        "ftp://u:hunter2@x",
+        "http:/u:hunter2@x",
+        "http://x y/?t=hunter2",
+    ):
+        assert "hunter2" not in str(problems(document(top=f"notify: [{{name: a, url: '{url}'}}]")))
 
 
 @pytest.mark.parametrize(
@@ -203,6 +271,17 @@ def test_the_fingerprint_moves_when_the_files_may_differ(edit: dict[str, Any], m
 
     secret = parse(document(), "c.yaml").secrets[0]
     assert (replace(secret, **edit).fingerprint != secret.fingerprint) is moves
+
+
+def test_the_fingerprint_of_default_quoting_is_that_of_none() -> None:
+    """A volume that an agent without the key filled is not fetched anew, and the other dialect is."""
+
+    def fingerprint(quoting: str) -> str:
+        text = document(files="{path: a, format: dotenv" + quoting + "}")
+        return parse(text, "c.yaml").secrets[0].fingerprint
+
+    assert fingerprint("") == fingerprint(", quoting: sh") == "f234b63731925209"
+    assert fingerprint(", quoting: dotenv") != "f234b63731925209"
 
 
 _TREES = st.recursive(

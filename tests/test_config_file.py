@@ -23,8 +23,9 @@ def test_text_and_meaning_come_together(tmp_path: Path) -> None:
     [
         (lambda path: None, "No such file"),
         (lambda path: path.mkdir(), "Is a directory"),
-        (lambda path: path.write_bytes(b"\xff\xfe"), "not UTF-8"),
+        (lambda path: path.write_bytes("a: b".encode("utf-16")), "UTF-16"),
         (lambda path: path.write_text("x" * (1 << 21)), "characters"),
+        (lambda path: path.write_text("\u20ac" * (3 << 20)), "characters"),
     ],
 )
 def test_what_cannot_be_read_is_a_problem_like_others(tmp_path: Path, make: object, part: str) -> None:
@@ -33,3 +34,21 @@ def test_what_cannot_be_read_is_a_problem_like_others(tmp_path: Path, make: obje
     with pytest.raises(ConfigError, match=part) as refused:
         config_file.load(str(tmp_path / "c"))
     assert str(refused.value).startswith(f"{tmp_path / 'c'}:1:1: ")
+
+
+def test_a_byte_order_mark_and_other_line_ends_are_read(tmp_path: Path) -> None:
+    """Editors on Windows write both, and lines are counted as before."""
+    (tmp_path / "c").write_bytes(b"\xef\xbb\xbf" + document().replace("\n", "\r\n").encode())
+    assert config_file.load(str(tmp_path / "c"))[1] == config_file.parse(document(), "c")
+    (tmp_path / "c").write_bytes(b"\xef\xbb\xbf" + document(top="colour: blue").replace("\n", "\r\n").encode())
+    with pytest.raises(ConfigError, match="'colour'") as refused:
+        config_file.load(str(tmp_path / "c"))
+    assert [(p.line, p.column) for p in refused.value.problems] == [(3, 1)]
+
+
+def test_another_encoding_is_told_with_its_place(tmp_path: Path) -> None:
+    """The first byte that is not UTF-8, which may be the only one."""
+    (tmp_path / "c").write_bytes("a: 1\nb: d\u00fc\n# \u00fc".encode().replace(b"d\xc3\xbc", b"d\xfc"))
+    with pytest.raises(ConfigError, match="0xfc") as refused:
+        config_file.read(str(tmp_path / "c"))
+    assert [(p.line, p.column) for p in refused.value.problems] == [(2, 5)]

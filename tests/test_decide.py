@@ -379,3 +379,29 @@ def test_every_interruption_still_tells_each_change() -> None:
             assert world.told == []
         doubled = [told for told in world.told if world.told.count(told) > 1 and told[0] == "app"]
         assert not doubled or world.unrecorded, f"told twice without a kill in between: {events}"
+
+
+@pytest.mark.parametrize(
+    ("stands", "wanted", "complete"),
+    [
+        (Published(), DB, False),
+        (published((DB, "v1", 1)), DB, True),
+        (published((DB, "v1", 1), damaged=frozenset({"db"})), DB, False),
+        (published((secret("other"), "v1", 1)), DB, False),
+        # by name only: the files are not those that are asked for
+        (published((DB, "v1", 1)), secret("db", files=()), False),
+        (published((DB, "v1", 1)), secret("db", secret_id="moved"), False),
+        (published((DB, "v1", 1)), secret("db", version_stage="AWSPREVIOUS"), False),
+        (published((DB, "v1", 1)), PINNED, False),
+        # a pin that has run out left another version of the same files
+        (published((PINNED, "v1", 1)), DB, True),
+        (published((PINNED, "v1", 1)), secret("db", files=()), False),
+        (published((secret("db", version_stage=None, version_id="v2"), "v2", 1)), PINNED, False),
+        # optional ones aside
+        (published((DB, "v1", 1), damaged=frozenset({"db"})), secret("db", optional=True), True),
+        (Published(), secret("db", optional=True), False),
+    ],
+)
+def test_complete_means_every_file_as_it_is_asked_for(stands: Published, wanted: Secret, complete: bool) -> None:
+    """Not names alone, and not damaged; something must be published at all."""
+    assert stands.complete([wanted]) is complete

@@ -36,8 +36,7 @@ def test_nothing_is_resolved(text: str) -> None:
     ("text", "line", "column", "part"),
     [
         ("a: 1\nb: 2\na: 3\n", 3, 1, "in line 1"),
-        ("a: [1\n", 2, 1, "not YAML"),
-        ("a: 1\n\tb: 2\n", 2, 1, "not YAML"),
+        ("a: [1\n", 1, 4, "not closed"),
         ("a: \x07\n", 1, 4, "not allowed"),
         ("", 1, 1, "empty"),
         ("# only a comment\n", 1, 1, "empty"),
@@ -58,6 +57,53 @@ def test_a_problem_of_form_has_its_place(text: str, line: int, column: int, part
     assert part in found[0][2]
     if part:
         assert (line, column) == found[0][:2]
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "column", "noun"),
+    [
+        ("a: 1\n  b: 2\n", 2, 3, "deeper"),
+        ("secrets:\n  - name: x\n   secretId: y\n", 3, 4, "3 spaces"),
+        ("secrets:\n  - name: x\n secretId: y\n", 3, 2, "1 space"),
+        ("secrets:\n  - name: x\n    files: 1\n  b: 3\n", 4, 3, "list items"),
+        ("a: b\n- c\n", 2, 1, "list item"),
+        ("a: 1\n\tb: 2\n", 2, 1, "tab"),
+        ("a:\n  -\tb: 1\n\t  c: 2\n", 2, 4, "tab"),
+        ('a: "x\nb: 1\nc: 2\n', 1, 4, "quote"),
+        ("a: 'x\r\nb: 1\r\n", 1, 4, "quote"),
+        ('a: "x\nb: "y"\nc: 2\n', 1, 4, "quote"),
+        ('a: 1\nb: "x" y\n', 2, 8, "quote"),
+        ("a: 1\nregion: {{ .Values.region }}\n", 2, 9, "template"),
+        ("{{- if .x }}\na: 1\n{{- end }}\n", 1, 1, "template"),
+        ("a: 1\nb: foo: bar\n", 2, 7, "colon"),
+        ("a\nb: 1\n", 1, 1, "colon"),
+        ("a:1\nb: 2\n", 1, 1, "space"),
+        ("a:\n  -name: x\n    files: 1\n", 2, 3, "dash"),
+        ("a: 1\nb\n", 2, 1, "colon"),
+        ("a: {path: x, y: z\nb: 1\n", 1, 4, "'}'"),
+        ("a: [1, 2\nb: 1\n", 1, 4, "']'"),
+        ("a: [\n  {b: 1}\n  {c: 1}\n]\n", 3, 3, "comma"),
+        ("a: {b: 1 c: 2}\n", 1, 11, "comma"),
+        ("a: 1\nb: [1]]\n", 2, 7, "']'"),
+        ("a: @x\n", 1, 4, "'@'"),
+        ("a: %x\n", 1, 4, "'%'"),
+        ("a: *\n", 1, 4, "'*'"),
+        ("a: *x\n", 1, 4, "'*'"),
+        ('a: "\\d"\n', 1, 6, "backslash"),
+        ("a: 1\n<<<<<<< HEAD\nb: 1\n=======\nb: 2\n>>>>>>> x\n", 2, 1, "merge conflict"),
+        ("a\0:\0 \x001\0", 1, 2, "UTF-16"),
+    ],
+)
+def test_a_slip_is_told_where_it_was_made(text: str, line: int, column: int, noun: str) -> None:
+    """In a person's words: none of the parser's tokens, and one problem for one slip."""
+    (found,) = problems(text)
+    assert found[:2] == (line, column)
+    assert noun in found[2] and "<" not in found[2] and "token" not in found[2]
+
+
+def test_a_byte_order_mark_and_other_line_ends_change_nothing() -> None:
+    """Editors on Windows write both."""
+    assert compose("\ufeffa: 1\r\nb: 2\r\n") == compose("a: 1\nb: 2\n")
 
 
 def test_aliases_do_not_expand_without_end() -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -400,6 +402,73 @@ def test_init_with_a_complete_generation_and_aws_out_of_reach_warns_and_succeeds
         agent.event("complete, but not fresh")
         assert agent.wait() == 0
     assert pod.tree() == before
+
+
+def test_init_is_not_content_with_the_files_of_an_earlier_config(pod: Pod) -> None:
+    """A sandbox that was made anew after an edit, while AWS is out of reach: a file that is asked for is not there."""
+    pod.put("db", '{"a": "1", "b": "2"}')
+    with running("init", pod.write(pod.secret("db", "{path: a, jmesPath: a}"))) as agent:
+        assert agent.wait() == 0
+    before = pod.tree()
+    config = pod.write(pod.secret("db", "{path: a, jmesPath: a}", "{path: b, jmesPath: b}"))
+    config.write_text(config.read_text().replace("timeout: 20s", "timeout: 1s"))
+    pod.proxy.fail(Fault.internal_error())
+    with running("init", config) as agent:
+        assert agent.wait() == 1
+    assert "no complete generation" in agent.stderr and pod.tree() == before
+    config.write_text(config.read_text().replace("timeout: 1s", "timeout: 20s"))
+    with running("run", config) as agent:
+        agent.port = agent.event("listening")["port"]
+        agent.event("secret failed", secret="db")
+        assert [agent.page(path)[0] for path in ("/startupz", "/readyz", "/livez")] == [503, 503, 200]
+        pod.proxy.heal()
+        agent.await_page("/startupz", 200)
+        assert pod.read("b") == "2" and agent.page("/readyz")[0] == 200
+        assert agent.stop() == 0
+
+
+def test_a_reload_that_asks_for_what_cannot_be_had_takes_nobody_out(pod: Pod) -> None:
+    """Every pod of a release reads the edit at once: those that serve stay ready, and what is wrong is told."""
+    pod.put("db", "d1")
+    extra = "staleAfter: 10s"
+    with running("run", pod.write(pod.secret("db", "{path: db}"), extra=extra)) as agent:
+        agent.ready()
+        pod.write(pod.secret("db", "{path: db}"), "{name: api, secretId: no-such, files: [{path: api}]}", extra=extra)
+        agent.event("secret failed", secret="api", reason="not_found")
+        status, text = agent.page("/readyz")
+        assert (status, [(s["name"], s["ready"]) for s in json.loads(text)["secrets"]]) == (
+            200,
+            [("db", True), ("api", False)],
+        )
+        assert agent.page("/startupz")[0] == 200
+        assert agent.metrics()['secret_up_to_date{secret="api"}'] == 0
+        assert agent.metrics()['secret_errors_total{reason="not_found",secret="api"}'] >= 1
+        assert agent.stop() == 0
+
+
+def test_a_pass_that_cannot_read_the_volume_takes_nobody_out(pod: Pod) -> None:
+    """What was published still is, and is told as before; the trouble is in the log and among the failed passes."""
+    pod.put("db", "d1")
+    with running("run", pod.write(pod.secret("db", "{path: db}"))) as agent:
+        agent.ready().metrics()  # so that no library needs to be opened for it later
+        line = http.client.HTTPConnection("127.0.0.1", agent.port, timeout=60)
+        line.connect()  # one that is there when no descriptor is left for another
+
+        def page(path: str) -> tuple[int, str]:
+            line.request("GET", path)
+            answer = line.getresponse()
+            return answer.status, answer.read().decode()
+
+        assert page("/readyz")[0] == 200
+        limits = resource.prlimit(agent.process.pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(agent.process.pid, resource.RLIMIT_NOFILE, (agent.usage().files, limits[1]))
+        agent.event("volume", level="error")
+        until(lambda: page("/metrics")[1].count('passes_total{outcome="error"} 0.0') == 0)
+        assert page("/readyz")[0] == page("/startupz")[0] == 200
+        assert 'freshmount_secret_version_info{secret="db",version_id="' in page("/metrics")[1]
+        resource.prlimit(agent.process.pid, resource.RLIMIT_NOFILE, limits)
+        line.close()
+        assert agent.stop() == 0
 
 
 def test_what_init_publishes_notifies_nobody(pod: Pod) -> None:

@@ -9,11 +9,13 @@ import sys
 import pytest
 
 from agent import pages, status
+from agent.decide import Published
 from agent.errors import Failure
 from agent.record import replace
 from agent.server import Page
 from tests.test_status import BEGIN, CONFIG, published, result
 from tests.test_telemetry import GOOD
+from tests.words import config, secret
 
 
 def content(page: Page) -> dict[str, object]:
@@ -39,6 +41,43 @@ def test_started_with_the_first_complete_generation() -> None:
 def test_ready_depends_on_age_only_if_asked_to(stale_after: float, now: float, code: int) -> None:
     """Counted from the last confirmation."""
     assert pages.ready(replace(GOOD, stale_after=stale_after), now).status == code
+
+
+def test_an_edit_that_asks_for_what_cannot_be_had_takes_nobody_out() -> None:
+    """All pods read the edit at once. What they serve is there and fresh; the new secret alone is told as not ready."""
+    asked = status.configured(GOOD, config(secret("db"), secret("new"), stale_after=60.0))
+    failed = status.after(
+        asked, result(published("db"), complete=False, failures={"new": Failure("not_found", "no such secret")})
+    )
+    page = pages.ready(failed, 160.0)
+    assert (page.status, content(page)["ready"]) == (200, True)
+    assert [(s["name"], s["ready"], s["error"] is None) for s in content(page)["secrets"]] == [  # type: ignore[attr-defined]
+        ("db", True, True),
+        ("new", False, False),
+    ]
+    assert pages.ready(failed, 161.0).status == 503
+
+
+def test_an_edit_of_what_is_served_does_not_let_it_grow_old() -> None:
+    """Nobody asks any more for what was asked for before, so its age says nothing."""
+    asked = replace(GOOD, stale_after=60.0)
+    edited = status.after(
+        asked, result(published("db"), complete=False, as_asked=frozenset(), failures={"db": Failure("not_found", "x")})
+    )
+    assert pages.ready(edited, 10**9).status == 200
+    back = status.after(edited, result(published("db")))
+    assert pages.ready(back, 10**9).status == 503
+
+
+def test_a_version_that_is_asked_for_by_its_id_does_not_grow_old() -> None:
+    """It never changes, and is never asked for again."""
+    fixed = status.configured(GOOD, config(secret("db", version_id="v1", version_stage=None), stale_after=60.0))
+    assert pages.ready(fixed, 10**9).status == 200
+
+
+def test_files_that_are_gone_are_not_ready() -> None:
+    """A volume that was emptied is another matter than a secret that was never there."""
+    assert pages.ready(status.after(GOOD, result(Published())), 100.0).status == 503
 
 
 def test_readiness_tells_each_secret_for_people() -> None:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from agent import schedule
-from agent.config import Config
+from agent.config import Config, least_stale_after
 from agent.record import replace
 from agent.schedule import BACKOFF_AT_MOST, FAST_AT_MOST, JITTER, Agenda, Lesson, Now, Rotation
 from tests.words import config, secret, target
@@ -101,6 +101,30 @@ def test_a_failing_secret_backs_off_and_never_asks_more_than_once_a_period(seed:
     assert min(gaps) >= 60 * (1 - JITTER)
     assert max(gaps) <= 60 * (1 + JITTER) + BACKOFF_AT_MOST
     assert max(gaps) > 200
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_least_stale_after_is_what_one_failed_attempt_costs(seed: int) -> None:
+    """Each second attempt fails, and nothing grows staler than the shortest `staleAfter` that a config may have."""
+    dice, conf, now = random.Random(seed), config(DB), 0.0
+    agenda, confirmed, gaps = schedule.begin(conf, at(0)), 0.0, []
+    for attempt in range(2000):
+        failed = ("db",) if attempt % 2 else ()
+        if not failed:
+            gaps.append(now - confirmed)
+            confirmed = now
+        agenda = schedule.after_secrets(agenda, conf, lesson("db", failed=failed), at(now), dice)
+        now = agenda.next_due
+    assert 0.95 * least_stale_after(0.0, conf.secrets) < max(gaps) <= least_stale_after(0.0, conf.secrets)
+
+
+def test_what_was_started_once_is_not_hurried_again() -> None:
+    """An edit that cannot be had is asked for once a period, not as a pod that waits for its start."""
+    conf, dice = config(DB, API), random.Random(1)
+    agenda = schedule.after_secrets(schedule.begin(conf, at(0)), conf, lesson("db", "api"), at(0), dice)
+    agenda = schedule.reload(agenda, conf, conf, at(100))
+    agenda = schedule.after_secrets(agenda, conf, lesson("db", failed=("db",), started=False), at(100), dice)
+    assert agenda.secrets["db"].due >= 100 + 60 * (1 - JITTER)
 
 
 def test_a_failing_secret_does_not_delay_another() -> None:

@@ -27,6 +27,8 @@ def published(*names: str, generation: int = 1, **fields: Any) -> Published:
 
 
 def result(stands: Published, **fields: Any) -> SyncResult:
+    """What a pass leaves that found published what is asked for; with `db` there, nothing is missing."""
+    fields = {"complete": "db" in stands.secrets, "as_asked": frozenset(stands.secrets), **fields}
     return SyncResult(started_at=100.0, seconds=0.5, published=stands, **fields)
 
 
@@ -85,24 +87,30 @@ def test_what_settles_is_not_up_to_date() -> None:
 
 
 def test_started_stays() -> None:
-    """A volume that cannot be read for a moment does not unstart a pod."""
+    """What is asked for later, and cannot be had, does not unstart a pod."""
     good = status.after(BEGIN, result(published("db")))
-    assert status.after(good, result(Published(), trouble="gone")).started
+    assert good.started and status.after(good, result(published("db"), complete=False)).started
+    assert not status.after(BEGIN, result(published("db"), complete=False)).started
 
 
-@pytest.mark.parametrize(
-    ("stands", "complete"),
-    [
-        (Published(), False),
-        (published("db"), True),
-        (published("api"), False),
-        (published("db", damaged=frozenset({"db"})), False),
-        (published("db", "api", damaged=frozenset({"api"})), True),
-    ],
-)
-def test_complete_means_every_secret_but_optional_ones(stands: Published, complete: bool) -> None:
-    """And every file of them."""
-    assert status.is_complete(stands, BEGIN.secrets.values()) is complete
+def test_a_pass_that_cannot_read_the_volume_forgets_nothing() -> None:
+    """What was published still is; the pass is counted as the failed one that it was."""
+    good = status.after(
+        BEGIN, result(published("db", accepted={"app": 1}), succeeded=frozenset({"db"}), pending={"app": 1})
+    )
+    unread = result(Published(), trouble="gone", unread=True, next_polls={"db": 107.0})
+    after = status.after(good, unread)
+    assert (
+        replace(
+            after,
+            passes=good.passes,
+            pass_seconds=good.pass_seconds,
+            secrets={**after.secrets, "db": replace(after.secrets["db"], next_poll=good.secrets["db"].next_poll)},
+        )
+        == good
+    )
+    assert after.passes == {"success": 0, "noop": 1, "error": 1}
+    assert (after.secrets["db"].next_poll, sum(after.pass_seconds.counts)) == (107.0, 2)
 
 
 def test_a_config_brings_and_takes_series() -> None:

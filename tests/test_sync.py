@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from agent import schedule
+from agent import pins, schedule
 from agent.config import Config, Origin, Target, Touch
 from agent.pool import Pool
 from agent.record import replace
@@ -65,7 +65,7 @@ class Agent:
         self.agenda = schedule.reload(self.agenda, before, self.config, self.now())
         return self.config
 
-    def do(self, *, later: float = 0.0, quiet: bool = False) -> SyncResult:
+    def do(self, *, later: float = 0.0, quiet: bool = False, unpinned: Config | None = None) -> SyncResult:
         self.clock += later
         hands = Hands(
             self.source,
@@ -76,7 +76,7 @@ class Agent:
             self.calls_to_aws,
             self.deliveries,
         )
-        done = sync(self.config, self.agenda, self.withheld, hands, quiet=quiet)
+        done = sync(self.config, self.agenda, self.withheld, hands, quiet=quiet, unpinned=unpinned)
         self.agenda, self.withheld = done.agenda, done.withheld
         return done.result
 
@@ -339,9 +339,41 @@ def test_no_file_descriptors_left_is_no_damage(agent: Agent) -> None:
         for handle in taken:
             os.close(handle)
     assert result.trouble is not None and "Too many open files" in result.trouble
+    assert (result.unread, result.failures) == (True, {})
     assert (result.outcome, agent.calls(), agent.told()) == ("error", [], False)
-    assert agent.agenda.next_due > agent.clock
-    assert agent.do(later=400).outcome == "noop" and agent.read("a") == "1" and not agent.told()
+    # sooner than after a call that failed, and what is started stays so
+    assert agent.clock < agent.agenda.next_due <= agent.clock + schedule.STARTUP_BACKOFF_AT_MOST
+    assert agent.agenda.started
+    result = agent.do(later=400)
+    assert (result.outcome, result.unread, result.complete) == ("noop", False, True)
+    assert agent.read("a") == "1" and not agent.told()
+
+
+def test_what_an_edit_asks_for_and_cannot_be_had_is_not_complete(agent: Agent) -> None:
+    """Though a secret of that name is published: other files are asked for. What was asked for before stays."""
+    agent.aws.put(agent.id("a"), "1")
+    agent.wants("a")
+    assert agent.do().as_asked == {"a"}
+    agent.proxy.fail(Fault.internal_error())
+    agent.wants("a", a={"files": (file_spec("b"),)})
+    result = agent.do()
+    assert (result.complete, result.as_asked, agent.read("a")) == (False, frozenset(), "1")
+    assert agent.agenda.next_due > agent.clock + schedule.STARTUP_BACKOFF_AT_MOST  # nobody waits for a start
+    agent.proxy.heal()
+    assert agent.do(later=400).complete and agent.read("b") == "1"
+
+
+def test_a_pin_that_cannot_be_had_leaves_complete_what_was(agent: Agent) -> None:
+    """A restart under it must not keep the app from its files."""
+    agent.aws.put(agent.id("a"), "1")
+    agent.wants("a")
+    version = agent.do().published.secrets["a"].version_id
+    unpinned = agent.config
+    agent.config = pins.apply(unpinned, {"a": pins.Pin(uuid.uuid4().hex, 1e10)}, 0.0)
+    agent.agenda = schedule.begin(agent.config, agent.now())
+    result = agent.do(unpinned=unpinned)
+    assert (result.complete, result.as_asked, result.failures["a"].reason) == (True, frozenset(), "not_found")
+    assert result.published.secrets["a"].version_id == version
 
 
 def test_a_renamed_secret_keeps_its_file_through_an_outage(agent: Agent) -> None:

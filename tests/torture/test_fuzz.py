@@ -127,7 +127,7 @@ def _valid(draw: Any) -> str:
     secrets = []
     for name in names:
         arn = f"arn:aws:secretsmanager:eu-west-1:111122223333:secret:{name}-AbCdEf"
-        version = draw(st.sampled_from([{}, {"versionStage": "AWSPREVIOUS"}, {"versionId": "v-1"}]))
+        version = draw(st.sampled_from([{}, {"versionStage": "AWSPREVIOUS"}, {"versionId": "v-1" * 11}]))
         files = [
             {
                 "path": f"{name}/{number}/{draw(_PARTS)}",
@@ -145,7 +145,7 @@ def _valid(draw: Any) -> str:
         {"touch": "/freshmount/marker"},
         {"url": "http://127.0.0.1:1/x?y=z"},
         {"signal": "SIGUSR2", "process": {"pidFile": "/run/app.pid"}},
-        {"signal": "SIGHUP", "process": {"name": "nginx"}},
+        {"signal": "SIGHUP", "process": {"name": "nginx"}, "handled": True},
     ]
     notify = [
         {"name": f"t{number}", **draw(st.sampled_from(actions)), **some(splay=_DURATIONS, secrets=st.just(names[:1]))}
@@ -238,6 +238,7 @@ def _process(process: ProcessName | PidFile) -> dict[str, str]:
 
 def _file(spec: FileSpec) -> dict[str, Any]:
     kind = {"directory": spec.path} if spec.directory else {"path": spec.path, "format": spec.format}
+    kind |= {"quoting": spec.quoting} if spec.format == "dotenv" else {}
     return {**kind, "fileMode": f"{spec.mode:04o}", **({"jmesPath": spec.jmes_path} if spec.jmes_path else {})}
 
 
@@ -245,8 +246,8 @@ def _target(target: Target) -> dict[str, Any]:
     match target.action:
         case Touch(path):
             action: dict[str, Any] = {"touch": path}
-        case Signal(signal, process):
-            action = {"signal": signal, "process": _process(process)}
+        case Signal(signal, process, handled):
+            action = {"signal": signal, "process": _process(process), "handled": handled}
         case other:
             action = {"url": other.url}  # type: ignore[union-attr]
     watched = {"secrets": sorted(target.secrets)} if target.secrets is not None else {}
@@ -254,12 +255,15 @@ def _target(target: Target) -> dict[str, Any]:
 
 
 def _as_written(text: str) -> Any:
-    """The document with every scalar as it is written, as the parser reads it; only `optional` is a boolean. An editor
-    goes by YAML's own types, and so underlines a name such as NO that is not in quotes."""
+    """The document with every scalar as it is written, as the parser reads it; only booleans are of their own type. An
+    editor goes by YAML's own types, and so underlines a name such as NO that is not in quotes."""
     tree = yaml.load(text, Loader=yaml.BaseLoader)
     for secret in tree["secrets"]:
         if "optional" in secret:
             secret["optional"] = secret["optional"] == "true"
+    for target in tree.get("notify", ()):
+        if "handled" in target:
+            target["handled"] = target["handled"] == "true"
     return tree
 
 
