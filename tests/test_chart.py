@@ -9,12 +9,12 @@ import shutil
 import signal
 import subprocess
 import sys
-import textwrap
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import botocore.session
 import jsonschema
 import pytest
 import yaml
@@ -23,13 +23,14 @@ from agent import __version__
 from agent.config import parse
 from agent.plan import policy
 from tests.aws import StandIn, environment
-from tests.chart import CHARTS, KUBERNETES, Chart, assert_restricted, built, need_helm, ours, validate
+from tests.chart import CHARTS, KUBERNETES, Chart, Rendered, assert_restricted, built, need, need_helm, ours, validate
 from tests.configs import STRUCTURAL, VALID, document
 from tests.running import running, until
 
 EXAMPLES = sorted((CHARTS.parent / "config").glob("*.yaml"))
 ARN = "arn:aws:secretsmanager:eu-west-1:111122223333:secret:prod/db"
 ON = {"enabled": True}
+MONITORING = ("podMonitor", "serviceMonitor", "prometheusRule", "dashboard")
 EVERYTHING = {
     "podMonitor": ON,
     "prometheusRule": ON,
@@ -88,9 +89,10 @@ def test_modes(demo: Chart, mode: str, kube: str, everything: bool) -> None:
     if mode == "native" and not native:
         assert "freshmount.mode is native, which needs Kubernetes 1.29" in demo.refusal(ours(mode=mode), kube)
         return
-    rendered = demo.template({**ours(mode=mode, **(EVERYTHING if everything else {})), "job": ON}, kube)
-    validate(rendered, kube)
     means = mode or ("native" if native else "both")
+    values = {key: value for key, value in EVERYTHING.items() if means != "init" or key not in MONITORING}
+    rendered = demo.template({**ours(mode=mode, **(values if everything else {})), "job": ON}, kube)
+    validate(rendered, kube)
     for kind, expected in (("Deployment", means), ("Job", "native" if means == "native" else "init")):
         pod = rendered.pod(kind)
         assert_restricted(pod)
@@ -156,60 +158,90 @@ def test_other_workloads(tmp_path: Path, demo: Chart, kind: str, kube: str) -> N
     assert_restricted(rendered.pod(kind))
 
 
-_CREATED = """\
-{{- with .Values.KEY }}
-LABEL:
-  {{- toYaml . | nindent WIDTH }}
-{{- end }}
-"""
-_TOGETHER = """\
-{{- if or .Values.KEY (include "freshmount.KEY" .) }}
-LABEL:
-  {{- with include "freshmount.KEY" . }}{{ nindent WIDTH . }}{{ end }}
-  {{- with .Values.KEY }}
-  {{- toYaml . | nindent WIDTH }}
-  {{- end }}
-{{- end }}
-"""
-_FIRST = """\
-{{- with include "freshmount.initContainers" . }}
-initContainers:
-  {{- nindent 8 . }}
-{{- end }}
-containers:
-"""
+README = (CHARTS / "freshmount" / "README.md").read_text()
+
+
+def steps() -> list[list[str]]:
+    """The blocks of code of each numbered step of the README's *Turn it on*."""
+    section = README.partition("## Turn it on\n")[2].partition("\n## ")[0]
+    of_steps = [re.sub(r"^   ", "", step, flags=re.MULTILINE) for step in re.split(r"(?m)^\d\. ", section)[1:]]
+    return [re.findall(r"^```\w*\n(.*?)^```$", step, re.MULTILINE | re.DOTALL) for step in of_steps]
+
+
+def as_the_readme_says(helm: str, home: Path, until_step: int = 6) -> tuple[Chart, Chart]:
+    """A new chart of `helm create`, before and after the README's steps, each done with the block as it is printed."""
+    for name in ("before", "after"):
+        (home / name).mkdir()
+        subprocess.run([helm, "create", str(home / name / "web")], capture_output=True, check=True)
+    shutil.copytree(CHARTS / "freshmount", home / "after" / "freshmount")
+    web = home / "after" / "web"
+    for number, blocks in enumerate(steps()[:until_step], start=1):
+        if number == 1:
+            (web / "Chart.yaml").write_text((web / "Chart.yaml").read_text() + blocks[0])
+            subprocess.run([helm, "dependency", "update", str(web)], capture_output=True, check=True)
+        elif number == 2:
+            (web / "values.yaml").write_text((web / "values.yaml").read_text() + blocks[0])
+        elif number == 3:
+            (web / "templates" / "freshmount.yaml").write_text(blocks[0])
+        elif number in (4, 5):
+            subprocess.run(["patch", "-p1", "--fuzz=0"], cwd=web, input=blocks[0], text=True, check=True)
+        else:
+            with (web / "templates" / "NOTES.txt").open("a") as notes:
+                notes.write(blocks[0])
+    return Chart(helm, home / "before" / "web"), Chart(helm, web)
 
 
 @pytest.mark.parametrize("version", ["v3", "v4"])
-def test_a_chart_of_helm_create(tmp_path: Path, version: str) -> None:
-    """With the README's lines for lists that are there only if a value is: on, it is a pod; off, not a byte is new."""
-    helm = need_helm(version)
-    subprocess.run([helm, "create", str(tmp_path / "web")], capture_output=True, check=True)
-    before = Chart(helm, tmp_path / "web")
-    edits = [("templates/deployment.yaml", "      containers:\n", textwrap.indent(_FIRST, " " * 6))]
-    for key, label, width in (
-        ("podAnnotations", "annotations", 8),
-        ("volumeMounts", "volumeMounts", 12),
-        ("volumes", "volumes", 8),
-    ):
-        old, new = (
-            textwrap.indent(part, " " * (width - 2))
-            .replace("KEY", key)
-            .replace("LABEL", label)
-            .replace("WIDTH", str(width))
-            for part in (_CREATED, _TOGETHER)
-        )
-        edits.append(("templates/deployment.yaml", old, new))
-    chart = before.edited(tmp_path / "with" / "web", *edits)
-    shutil.copytree(CHARTS / "freshmount", chart.path / "charts" / "freshmount")
-    (chart.path / "templates" / "freshmount.yaml").write_text('{{ include "freshmount.objects" . }}\n')
-    assert chart.template(ours(enabled=False)).text == before.template().text
-    on = ours(enabled=True, image={"repository": "r"}, config=yaml.safe_load(document()))
-    rendered = chart.template({**on, "volumes": [{"name": "own", "emptyDir": {}}]})
+def test_the_readmes_steps_on_a_chart_of_helm_create(tmp_path: Path, version: str) -> None:
+    """Step by step: on, it is a pod with a role of its own; off, not a byte is new."""
+    need(bool(shutil.which("patch")), "patch is not installed")
+    assert len(steps()) == 6
+    before, chart = as_the_readme_says(need_helm(version), tmp_path)
+    given = {"podAnnotations": {"a": "b"}, "serviceAccount": {"annotations": {"c": "d"}}}
+    for values in ({}, {**given, "volumes": [{"name": "own", "emptyDir": {}}]}):
+        assert chart.template({**values, **ours(enabled=False)}).text == before.template(values).text
+
+    role = "arn:aws:iam::111122223333:role/web"
+    irsa = {"identity": "irsa", "roleArn": role, "skipContainers": ["web"]}
+    rendered = chart.template({**given, "volumes": [{"name": "own", "emptyDir": {}}], **ours(aws=irsa)})
     validate(rendered, "1.37")
     pod = rendered.pod()
     assert [volume["name"] for volume in pod["volumes"]] == ["freshmount", "freshmount-config", "own"]
     assert [c["name"] for c in pod["initContainers"]] == ["freshmount"]
+    assert [m["mountPath"] for m in pod["containers"][0]["volumeMounts"]] == ["/freshmount"]
+    assert parse(rendered.config(), "c").volume_path == "/freshmount/secrets"
+    assert f"{parse(rendered.config(), 'c').volume_path}/db.env" in README
+    account = rendered.one("ServiceAccount")["metadata"]
+    assert account["name"] == pod["serviceAccountName"]
+    assert account["annotations"] == {"eks.amazonaws.com/role-arn": role, "c": "d"}
+    annotations = rendered.one("Deployment")["spec"]["template"]["metadata"]["annotations"]
+    assert annotations == {"eks.amazonaws.com/skip-containers": "web", "a": "b"}
+
+    done = subprocess.run(
+        [need_helm("v4"), "install", "web", str(chart.path), "--dry-run=client", "--values", "-"],  # v3 asks a cluster
+        input=json.dumps(ours(aws=irsa)),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert f"eks.amazonaws.com/role-arn: {role}" in done.stdout.partition("NOTES:")[2]
+
+
+def test_without_the_step_of_the_service_account_the_notes_still_hold(tmp_path: Path) -> None:
+    """They say what is to be done, not that it was."""
+    need(bool(shutil.which("patch")), "patch is not installed")
+    _, chart = as_the_readme_says(need_helm(), tmp_path, until_step=4)
+    values = ours(aws={"identity": "irsa", "roleArn": "arn:aws:iam::111122223333:role/web"})
+    assert "annotations" not in chart.template(values).one("ServiceAccount")["metadata"]
+    notes = said(chart, tmp_path / "said" / "web", values)
+    assert "give the pod's ServiceAccount the annotation" in " ".join(notes.split())
+
+
+def test_the_readmes_pod_is_the_demos() -> None:
+    """For a pod that is written by hand: each line of ours stands in `charts/demo`, which is rendered here."""
+    demos = [line.strip() for line in (CHARTS / "demo" / "templates" / "deployment.yaml").read_text().splitlines()]
+    lines = [line.strip() for line in steps()[3][1].splitlines() if "freshmount." in line]
+    assert len(lines) == 6 and set(lines) <= set(demos)
 
 
 def test_both_helms_render_the_same(demo: Chart) -> None:
@@ -274,6 +306,177 @@ def test_null_takes_a_default_away(demo: Chart, version: str) -> None:
     assert parse(rendered.config(), "c").targets == ()
 
 
+def paths(values: dict[str, Any], above: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Each value of a mapping and of those in it, with the way to it."""
+    for key, value in values.items():
+        yield (*above, key), value
+        if isinstance(value, dict):
+            yield from paths(value, (*above, key))
+
+
+def put(values: dict[str, Any], path: tuple[str, ...], value: Any) -> dict[str, Any]:
+    """The values with one more, at the end of that path."""
+    first, *rest = path
+    there = values.get(first) or {}
+    return {**values, first: put(there, tuple(rest), value) if rest else value}
+
+
+ALERTS = yaml.safe_load((CHARTS / "freshmount" / "values.yaml").read_text())["prometheusRule"]["alerts"]
+EMPTIED = {
+    f"{'.'.join(path)} {'null' if emptied is None else 'empty'}": (path, emptied)
+    for emptied in (None, "")
+    for path, value in paths(yaml.safe_load((CHARTS / "freshmount" / "values.yaml").read_text()))
+    if emptied is None or isinstance(value, str)
+}
+# What cannot be without: the sentence names it.
+REFUSED = {
+    "enabled null": "enabled is missing",
+    "image null": "image.repository is missing",
+    "image.repository null": "image.repository is missing",
+    "image.repository empty": "image.repository is missing",
+    "config null": "config.secrets is missing",
+    "config.apiVersion empty": "config.apiVersion",  # by the schema, as the agent would
+    "config.kind empty": "config.kind",
+    "prometheusRule.alerts null": "prometheusRule.alerts are all off",
+    **{
+        f"prometheusRule.alerts.{name}.{need} {how}": f"prometheusRule.alerts.{name}.{need} is missing"
+        for name, needs in ALERTS.items()
+        for need, value in needs.items()
+        if need != "enabled"
+        for how in (("null", "empty") if isinstance(value, str) else ("null",))
+    },
+}
+# A chart's own file for each agent, with all templates.
+WHOLE = """\
+{{- $call := dict "root" . "key" "KEY" }}
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: KEY}
+spec:
+  selector: {matchLabels: {app: KEY}}
+  template:
+    metadata:
+      labels: {app: KEY}
+      annotations:
+        own: "1"
+        {{- with include "freshmount.podAnnotations" $call }}{{ nindent 8 . }}{{ end }}
+    spec:
+      {{- with include "freshmount.shareProcessNamespace" $call }}{{ nindent 6 . }}{{ end }}
+      initContainers:
+        - {name: own, image: own}
+        {{- with include "freshmount.initContainers" $call }}{{ nindent 8 . }}{{ end }}
+      containers:
+        - name: web
+          image: web
+          volumeMounts:
+            {{- include "freshmount.volumeMounts" $call | nindent 12 }}
+        {{- with include "freshmount.containers" $call }}{{ nindent 8 . }}{{ end }}
+      volumes:
+        {{- include "freshmount.volumes" $call | nindent 8 }}
+---
+apiVersion: v1
+kind: ServiceAccount
+metadata:
+  name: KEY
+  annotations:
+    own: "1"
+    {{- with include "freshmount.serviceAccountAnnotations" $call }}{{ nindent 4 . }}{{ end }}
+---
+{{ include "freshmount.objects" $call }}
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: KEY-notes}
+data:
+  notes: {{ include "freshmount.notes" $call | quote }}
+"""
+
+
+def emptied(mode: str, path: tuple[str, ...], value: Any) -> dict[str, Any]:
+    """Values of an agent with everything on that the mode allows, but for one."""
+    everything = {key: of for key, of in EVERYTHING.items() if mode != "init" or key not in MONITORING}
+    secrets = [{"name": "db", "secretId": "db", "files": [{"path": "db"}]}]
+    notify = [{"name": "web", "signal": "SIGHUP", "process": {"name": "web"}}]
+    config = {"secrets": secrets, "notify": notify}
+    on = {"enabled": True, "image": {"repository": "r"}, "mode": mode, **everything, "config": config}
+    return put(on, path, value)
+
+
+def whole(helm: str, to: Path, names: Iterable[str], mode: str) -> tuple[Chart, dict[str, Any], dict[str, str]]:
+    """A chart in which each of these values is null or empty for an agent of its own."""
+    chart, _, aliases = corpus(helm, to, dict.fromkeys(names, "{}"))
+    (to / "templates" / "configs.yaml").unlink()
+    for alias in aliases.values():
+        (to / "templates" / f"{alias}.yaml").write_text(WHOLE.replace("KEY", alias))
+    return chart, {alias: emptied(mode, *EMPTIED[name]) for name, alias in aliases.items()}, aliases
+
+
+@pytest.mark.parametrize(
+    ("version", "mode"), [*(("v4", mode) for mode in ("native", "init", "sidecar", "both")), ("v3", "native")]
+)
+def test_a_value_that_is_null_or_empty_leaves_something_valid(tmp_path: Path, version: str, mode: str) -> None:
+    """Each of `values.yaml`, in an agent of its own with everything on: valid for Kubernetes and for the agent."""
+    chart, values, aliases = whole(need_helm(version), tmp_path / "many", EMPTIED.keys() - REFUSED.keys(), mode)
+    rendered = chart.template(values)
+    assert not [odd for odd in ("%!", "<nil>", "<no value>", "null") if odd in rendered.text]
+    alike = re.sub(r"\bc\d+\b", "c", rendered.text)  # so that what is the same is validated once
+    validate(Rendered(alike, tuple(d for d in yaml.load_all(alike, yaml.CSafeLoader) if d)), "1.37")
+    for name, alias in aliases.items():
+        assert parse(rendered.config(f"-{alias}"), name).volume_path == "/freshmount/secrets"
+    containers = [
+        (c["image"], c["args"][0])
+        for document in rendered.documents
+        if document["kind"] == "Deployment"
+        for part in ("initContainers", "containers")
+        for c in document["spec"]["template"]["spec"][part]
+        if c["name"] not in ("own", "web")
+    ]
+    assert {image for image, _ in containers} == {f"r:{__version__}"}
+    assert len(containers) >= len(aliases)
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_value_that_is_null_or_empty_and_cannot_be_is_named(demo: Chart, name: str) -> None:
+    """In a sentence of ours, or of the schema that is the agent's; by both helms."""
+    for version in ("v3", "v4"):
+        chart = Chart(need_helm(version), demo.path)
+        words = chart.refusal(ours(**emptied("native", *EMPTIED[name]))).replace("/", ".")
+        assert REFUSED[name] in words
+        assert not [
+            odd for odd in ("%!", "<nil>", "nil pointer", "wrong type", "YAML parse", "index of") if odd in words
+        ]
+
+
+@pytest.mark.parametrize("version", ["v3", "v4"])
+def test_what_is_taken_away_is_gone(demo: Chart, version: str) -> None:
+    """Null or empty: a limit, a label, an alert, a whole section; what nothing works without is the default."""
+    chart = Chart(need_helm(version), demo.path)
+    rendered = chart.template(
+        ours(
+            sizeLimit="",
+            mountPath=None,
+            resources={"limits": {"memory": ""}, "requests": {"cpu": None}},
+            podMonitor={**ON, "interval": None, "labels": {"release": None, "team": "a"}},
+            prometheusRule={**ON, "alerts": {"absent": None, "accessDenied": None, "loopStuck": {"enabled": None}}},
+            dashboard={**ON, "labels": {"grafana_dashboard": None}},
+            config={"poll": {"period": None, "settle": "1s"}, "staleAfter": None},
+        )
+    )
+    validate(rendered, "1.37")
+    assert rendered.pod()["volumes"][0]["emptyDir"] == {"medium": "Memory"}
+    assert rendered.agent()["volumeMounts"][0]["mountPath"] == "/freshmount"
+    assert rendered.agent()["resources"] == {"limits": {}, "requests": {"memory": "64Mi"}}
+    monitor = rendered.one("PodMonitor")
+    assert "interval" not in monitor["spec"]["podMetricsEndpoints"][0]
+    assert monitor["metadata"]["labels"]["team"] == "a" and "release" not in monitor["metadata"]["labels"]
+    assert "grafana_dashboard" not in rendered.one("ConfigMap", "-dashboard")["metadata"]["labels"]
+    alerts = {rule["alert"]: rule["expr"] for rule in rendered.one("PrometheusRule")["spec"]["groups"][0]["rules"]}
+    assert len(alerts) == len(ALERTS) - 3
+    assert not {"FreshmountAbsent", "FreshmountAccessDenied", "FreshmountLoopStuck"} & alerts.keys()
+    assert "access_denied" not in alerts["FreshmountRefreshFailing"]  # or a denial would wake nobody
+    assert yaml.safe_load(rendered.config())["poll"] == {"settle": "1s"}
+
+
 def test_openshift_chooses_the_uid(demo: Chart) -> None:
     """Where its API is there, or where it is said; a uid of the image's own is never set."""
     fixed = ours(runAsUser=1000)
@@ -293,7 +496,8 @@ def test_openshift_chooses_the_uid(demo: Chart) -> None:
         ({"config": {"staleAfter": "15m"}}, True),
         ({"readiness": True}, True),
         ({"mode": "sidecar", "readiness": False}, False),
-        ({"mode": "init", "readiness": True}, False),
+        ({"mode": "init", "readiness": False}, False),
+        ({"mode": "init", "config": {"staleAfter": "15m"}}, False),
     ],
 )
 def test_readiness_counts_where_it_says_something(demo: Chart, values: dict[str, Any], expected: bool) -> None:
@@ -353,6 +557,55 @@ def test_the_network_policy_lets_the_agent_work(demo: Chart) -> None:
         },
         rule,
     ]
+
+
+@pytest.mark.parametrize(
+    ("url", "port"),
+    [
+        ("https://10.0.12.34", 443),
+        ("https://aws-gateway-2", 443),
+        ("http://localstack1/", 80),
+        ("https://vpce.example.com", 443),
+        ("https://vpce.example.com:8443", 8443),
+        ("https://vpce.example.com:08443/", 8443),
+        ("http://vpce.example.com:", 80),
+        ("https://vpce.example.com/way/9", 443),
+        ("https://vpce.example.com/way:9", 443),
+        ("https://vpce.example.com:8443/way:9?x=1:2#3:4", 8443),
+        ("https://[fd00:ec2::123]", 443),
+        ("http://[fd00:ec2::123]:4566/", 4566),
+        ("http://[fd00:ec2::123]/a:7", 80),
+    ],
+)
+def test_the_network_policy_opens_the_port_of_an_address(demo: Chart, url: str, port: int) -> None:
+    """What stands after the host's colon, or the scheme's; in the config or in the environment."""
+
+    def opened(**values: Any) -> list[int]:
+        egress = demo.template(ours(networkPolicy=ON, **values)).one("NetworkPolicy")["spec"]["egress"]
+        assert all(not rule["ports"][0].keys() - {"protocol", "port"} for rule in egress)
+        return [each["port"] for each in egress[1]["ports"]]
+
+    assert opened(config={"endpointUrl": url}) == [port]
+    assert opened(extraEnv=[{"name": "AWS_ENDPOINT_URL", "value": url}]) == [port]
+    assert opened(extraEnv=[{"name": "HTTPS_PROXY", "value": url.replace("://", "://user:pa55@")}]) == sorted(
+        {443, port}, key=lambda each: each != 443
+    )
+
+
+def test_irsa_needs_sts_besides_an_endpoint_of_its_own(demo: Chart) -> None:
+    """Else the agent has no credentials."""
+    irsa = {"identity": "irsa", "roleArn": "arn:aws:iam::111122223333:role/web"}
+    values = ours(networkPolicy=ON, aws=irsa, config={"endpointUrl": "http://vpce.example:8443"})
+    egress = demo.template(values).one("NetworkPolicy")["spec"]["egress"]
+    assert [each["port"] for each in egress[1]["ports"]] == [8443, 443]
+
+
+def test_openshifts_dns_is_behind_another_port(demo: Chart) -> None:
+    """Nowhere else is it opened."""
+    for openshift in (True, False):
+        spec = demo.template(ours(networkPolicy=ON, openshift=openshift)).one("NetworkPolicy")["spec"]
+        opened = [each for rule in spec["egress"] for each in rule["ports"] if each["port"] == 5353]
+        assert [each["protocol"] for each in opened] == (["UDP", "TCP"] if openshift else [])
 
 
 def test_pods_restart_on_a_config_change_only_if_asked_to(demo: Chart) -> None:
@@ -460,6 +713,30 @@ def test_the_second_agent_is_checked_and_turned_off_by_itself(two: Chart) -> Non
     assert [c["name"] for c in pod["initContainers"]] == ["freshmount"]
 
 
+@pytest.mark.parametrize("version", ["v3", "v4"])
+def test_two_agents_on_one_port_of_one_pod_are_refused(two: Chart, version: str) -> None:
+    """Both are named, and so is the file."""
+    chart = Chart(need_helm(version), two.path)
+    same = put(second(), ("certs", "config", "listen"), "[::]:9105")
+    for values in (same, put(same, ("certs", "config", "listen"), None)):
+        refusal = chart.refusal(values)
+        assert "freshmount.config.listen" in refusal and "certs.config.listen" in refusal
+        assert "9105" in refusal and "templates/deployment.yaml" in refusal
+
+
+def test_a_port_is_free_in_a_pod_of_its_own(two: Chart, tmp_path: Path) -> None:
+    """Which is a file of its own; and beside an agent that does not run, or is off."""
+    chart, values, _ = whole(need_helm(), tmp_path / "many", ["mode null", "mode empty"], "native")
+    rendered = chart.template(values)
+    agents = [
+        d["spec"]["template"]["spec"]["initContainers"][1] for d in rendered.documents if d["kind"] == "Deployment"
+    ]
+    assert [agent["ports"][0]["containerPort"] for agent in agents] == [9105, 9105]
+    same = put(second(), ("certs", "config", "listen"), "[::]:9105")
+    two.template({**same, **ours(mode="init")})
+    two.template({**same, **ours(enabled=False)})
+
+
 # What is refused
 
 
@@ -482,6 +759,14 @@ def test_the_second_agent_is_checked_and_turned_off_by_itself(two: Chart) -> Non
         (ours(config={"listen": "127.0.0.1:9105"}), "come by the pod's address, so listen on [::]:9105"),
         (ours(config={"listen": "[::1]:9105"}), "come by the pod's address, so listen on [::]:9105"),
         (ours(config={"listen": ":0"}), "probes and Prometheus need a port that is known, such as [::]:9105"),
+        (ours(config={"listen": ":65536"}), "probes and Prometheus need a port that is known, such as [::]:9105"),
+        (ours(config={"endpointUrl": "http://x:65536"}), "freshmount.config.endpointUrl is http://x:65536"),
+        *((ours(mode="init", **{name: ON}), f"freshmount.{name}.enabled is true") for name in MONITORING),
+        (ours(mode="init", readiness=True), "freshmount.readiness is true"),
+        (
+            ours(prometheusRule={**ON, "runbookUrl": "docs/runbook.md"}),
+            "freshmount.prometheusRule.runbookUrl is docs/runbook.md",
+        ),
         (
             ours(config={"notify": [{"name": "a", "touch": "/tmp/x"}]}),
             "touch of a is /tmp/x, which the agent's container does not see: take a path below /freshmount",
@@ -497,6 +782,17 @@ def test_the_second_agent_is_checked_and_turned_off_by_itself(two: Chart) -> Non
 def test_refusals_say_what_to_do(demo: Chart, values: dict[str, Any], sentence: str) -> None:
     """In one sentence, with the value's name."""
     assert sentence in demo.refusal(values)
+
+
+@pytest.mark.parametrize("name", MONITORING)
+def test_a_job_that_nobody_can_scrape_is_not_monitored(tmp_path: Path, demo: Chart, name: str) -> None:
+    """Where its plain sidecar is an init container; a native one is scraped."""
+    template = '{{ include "freshmount.objects" (dict "root" . "job" true) }}\n'
+    chart = demo.edited(
+        tmp_path / "demo", ("templates/freshmount.yaml", '{{ include "freshmount.objects" . }}\n', template)
+    )
+    assert f"freshmount.{name}.enabled is true" in chart.refusal(ours(**{name: ON}), "1.28")
+    assert len(chart.template(ours(**{name: ON}), "1.29").documents) > len(chart.template({}, "1.28").documents)
 
 
 def test_every_problem_comes_in_one_run(demo: Chart) -> None:
@@ -616,6 +912,27 @@ def test_the_agent_accepts_what_is_rendered(bare: Chart, tmp_path: Path, path: P
     assert (done.returncode, done.stderr) == (0, "") and ": ok: " in done.stdout
 
 
+def test_the_readmes_way_to_check_a_config(demo: Chart, tmp_path: Path) -> None:
+    """As it is printed, with the `yq` that is installed: Debian's is in Python, the other one in Go."""
+    need(bool(shutil.which("yq")), "yq is not installed (Debian: yq)")
+    (command, check) = re.findall(r"^(helm template .*|freshmount check .*)$", README, re.MULTILINE)
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "helm").symlink_to(demo.helm)
+    (tmp_path / "bin" / "freshmount").write_text(f'#!/bin/sh\nexec {sys.executable} -m agent "$@"\n')
+    (tmp_path / "bin" / "freshmount").chmod(0o755)
+    home = tmp_path / "demo"
+    shutil.copytree(demo.path, home)
+    done = subprocess.run(
+        ["sh", "-ec", f"{command}\n{check}"],
+        cwd=home,
+        env={**os.environ, "PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}", "PYTHONPATH": str(CHARTS.parent)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "") and ": ok: " in done.stdout
+
+
 def test_check_sees_what_a_schema_cannot(bare: Chart, tmp_path: Path) -> None:
     """The README says so."""
     text = document(files="{path: a}, {path: a}")
@@ -655,8 +972,22 @@ def test_notes_say_what_was_turned_on(demo: Chart, tmp_path: Path) -> None:
         assert line in notes
     touch = {"notify": [{"name": "web", "touch": "/freshmount/reload"}]}
     notes = said(demo, tmp_path / "b", ours(config=touch, mode="init"))
-    assert "WARNING" not in notes and "fills the volume once" in notes and "touch" not in notes
+    assert "fills the volume once" in notes and "config.notify has no effect" in notes and "touch" not in notes
+    assert "WARNING" not in said(demo, tmp_path / "d", ours(config={"notify": None}, mode="init"))
+    alone = {"prometheusRule": ON, "mode": "native"}
+    assert "prometheusRule.selector" in said(demo, tmp_path / "e", ours(**alone))
+    for more in ({"podMonitor": ON}, {"serviceMonitor": ON}, {"prometheusRule": {**ON, "selector": 'job="x"'}}):
+        assert "prometheusRule.selector" not in said(
+            demo, tmp_path / f"f-{next(iter(more))}", ours(**{**alone, **more})
+        )
     assert said(demo, tmp_path / "c", ours(enabled=False)).startswith("Freshmount is off. Set freshmount.enabled")
+
+
+def test_notes_show_no_query_of_a_url(demo: Chart, tmp_path: Path) -> None:
+    """It may carry a token, and CI prints notes."""
+    url = "http://127.0.0.1:8080/reload?token=t0ken#t0ken"
+    notes = said(demo, tmp_path / "a", ours(config={"notify": [{"name": "web", "url": url}]}))
+    assert "POST http://127.0.0.1:8080/reload\n" in notes and "t0ken" not in notes
 
 
 def test_notes_are_shown_at_install(demo: Chart) -> None:
@@ -708,12 +1039,76 @@ def test_the_iam_policy_is_the_least(demo: Chart, tmp_path: Path) -> None:
     ]
 
 
+REGIONS = {  # one of each partition that botocore knows
+    "eu-west-1": "aws",
+    "us-east-1": "aws",
+    "cn-northwest-1": "aws-cn",
+    "us-gov-east-1": "aws-us-gov",
+    "us-iso-west-1": "aws-iso",
+    "us-isob-east-1": "aws-iso-b",
+    "eu-isoe-west-1": "aws-iso-e",
+    "us-isof-south-1": "aws-iso-f",
+    "eusc-de-east-1": "aws-eusc",
+}
+
+
+def test_every_partition_has_its_region_here() -> None:
+    """A partition that comes with a newer botocore is noticed."""
+    assert set(REGIONS.values()) == set(botocore.session.get_session().get_available_partitions())
+
+
+@pytest.mark.parametrize("region", REGIONS)
+def test_the_iam_policy_is_of_the_regions_partition(demo: Chart, tmp_path: Path, region: str) -> None:
+    """For a secret by name and for the service through which a key is used."""
+    key = f"arn:{REGIONS[region]}:kms:{region}:111122223333:key/k"
+    secrets = [{"name": "a", "secretId": "a", "files": [{"path": "a"}]}]
+    # The schema is the agent's, which may not know each region; the template is tried here.
+    chart = demo.with_template(
+        tmp_path / "demo", 'kind: Said\nmetadata: {name: said}\ntext: {{ include "freshmount.iamPolicy" . | quote }}\n'
+    )
+    values = ours(config={"region": region, "secrets": secrets}, aws={"kmsKeyArns": [key]})
+    rendered = chart.template(values, "1.37", "--skip-schema-validation")
+    read, decrypt = json.loads(rendered.one("Said")["text"])["Statement"]
+    assert read["Resource"] == [f"arn:{REGIONS[region]}:secretsmanager:{region}:*:secret:a-??????"]
+    services = decrypt["Condition"]["StringEquals"]["kms:ViaService"]
+    services = services if isinstance(services, list) else [services]
+    suffix = botocore.session.get_session().get_partition_for_region(region)
+    assert suffix == REGIONS[region]
+    assert f"secretsmanager.{region}.amazonaws.com" == services[0] and len(services) <= 2
+
+
+def test_the_role_tells_the_partition_where_no_region_does(demo: Chart, tmp_path: Path) -> None:
+    """A name without a region is looked for where the role is."""
+    values = ours(
+        config={"secrets": [{"name": "a", "secretId": "a", "files": [{"path": "a"}]}]},
+        aws={"identity": "irsa", "roleArn": "arn:aws-us-gov:iam::111122223333:role/web"},
+    )
+    (statement,) = json.loads(said(demo, tmp_path / "a", values, "iamPolicy"))["Statement"]
+    assert statement["Resource"] == ["arn:aws-us-gov:secretsmanager:*:111122223333:secret:a-??????"]
+
+
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
 def test_the_policy_is_the_one_of_plan(bare: Chart, tmp_path: Path, path: Path) -> None:
     """The notes and `freshmount plan` say the same of each example."""
     text = path.read_text()
     values = configured(text, extraVolumeMounts=[{"name": "run", "mountPath": "/run/app"}])  # where a pid file lies
     assert json.loads(said(bare, tmp_path / "a", values, "iamPolicy")) == policy(parse(text, str(path)))
+
+
+@pytest.mark.parametrize(
+    "id_", [f"{ARN}-{end}" for end in ("master", "MASTER", "123456", "Master", "mAst3r", "word", "seventh")]
+)
+def test_the_policy_of_an_arn_that_looks_complete(bare: Chart, tmp_path: Path, id_: str) -> None:
+    """Both forms, where a name may end so; the same as `freshmount plan` prints."""
+    text = document(secret=f"name: db, secretId: '{id_}'")
+    made = json.loads(said(bare, tmp_path / "a", configured(text), "iamPolicy"))
+    assert made == policy(parse(text, "c"))
+    end = id_.rsplit("-", 1)[1]
+    both = [id_, f"{id_}-??????"]
+    (statement,) = made["Statement"]
+    assert statement["Resource"] == (
+        both if end in ("master", "MASTER", "123456") else both[:1] if len(end) == 6 else both[1:]
+    )
 
 
 # What is written down
@@ -741,7 +1136,7 @@ def test_versions_agree() -> None:
     """Agent, chart, image and the demo's dependency."""
     library, demo = (yaml.safe_load((CHARTS / name / "Chart.yaml").read_text()) for name in ("freshmount", "demo"))
     values = yaml.safe_load((CHARTS / "freshmount" / "values.yaml").read_text())
-    assert library["type"] == "library" and library["appVersion"] == values["image"]["tag"] == __version__
+    assert library["type"] == "library" and library["appVersion"] == __version__ and not values["image"]["tag"]
     assert demo["dependencies"] == [
         {"name": "freshmount", "version": library["version"], "repository": "file://../freshmount"}
     ]

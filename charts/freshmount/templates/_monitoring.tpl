@@ -1,6 +1,14 @@
+{{/* Mode init is refused for all of a chart by `resolve`; here it is a Job's, whose plain sidecar became an init container. */}}
+{{- define "freshmount.monitored" -}}
+{{- if not .it.runs -}}
+{{- fail (printf "freshmount: %s.%s.enabled is true, but this call is of a Job, in which a plain sidecar is an init container that nobody can scrape: set it to false there, or config.exitWith, or take mode native" .it.key .name) -}}
+{{- end -}}
+{{- end }}
+
 {{- define "freshmount.podMonitor" -}}
 {{- $it := include "freshmount.resolve" . | fromJson -}}
-{{- if and $it.enabled $it.runs $it.values.podMonitor.enabled -}}
+{{- if and $it.enabled $it.values.podMonitor.enabled -}}
+{{- include "freshmount.monitored" (dict "it" $it "name" "podMonitor") -}}
 apiVersion: monitoring.coreos.com/v1
 kind: PodMonitor
 metadata:
@@ -14,14 +22,17 @@ spec:
   podMetricsEndpoints:
     - port: {{ $it.portName }}
       path: /metrics
-      interval: {{ $it.values.podMonitor.interval }}
+      {{- with $it.values.podMonitor.interval }}
+      interval: {{ . }}
+      {{- end }}
 {{- end -}}
 {{- end }}
 
 {{- /* A ServiceMonitor finds pods through a Service; this one has no address and serves nobody else. */ -}}
 {{- define "freshmount.service" -}}
 {{- $it := include "freshmount.resolve" . | fromJson -}}
-{{- if and $it.enabled $it.runs $it.values.serviceMonitor.enabled -}}
+{{- if and $it.enabled $it.values.serviceMonitor.enabled -}}
+{{- include "freshmount.monitored" (dict "it" $it "name" "serviceMonitor") -}}
 apiVersion: v1
 kind: Service
 metadata:
@@ -38,7 +49,8 @@ spec:
 
 {{- define "freshmount.serviceMonitor" -}}
 {{- $it := include "freshmount.resolve" . | fromJson -}}
-{{- if and $it.enabled $it.runs $it.values.serviceMonitor.enabled -}}
+{{- if and $it.enabled $it.values.serviceMonitor.enabled -}}
+{{- include "freshmount.monitored" (dict "it" $it "name" "serviceMonitor") -}}
 apiVersion: monitoring.coreos.com/v1
 kind: ServiceMonitor
 metadata:
@@ -52,7 +64,9 @@ spec:
   endpoints:
     - port: {{ $it.portName }}
       path: /metrics
-      interval: {{ $it.values.serviceMonitor.interval }}
+      {{- with $it.values.serviceMonitor.interval }}
+      interval: {{ . }}
+      {{- end }}
       relabelings:  # the name that a PodMonitor's job has by itself, so that the alerts find either
         - {targetLabel: job, replacement: {{ printf "%s/%s" $it.namespace $it.fullname | quote }}}
 {{- end -}}
@@ -60,7 +74,8 @@ spec:
 
 {{- define "freshmount.prometheusRule" -}}
 {{- $it := include "freshmount.resolve" . | fromJson -}}
-{{- if and $it.enabled $it.runs $it.values.prometheusRule.enabled -}}
+{{- if and $it.enabled $it.values.prometheusRule.enabled -}}
+{{- include "freshmount.monitored" (dict "it" $it "name" "prometheusRule") -}}
 {{- $rule := $it.values.prometheusRule -}}
 apiVersion: monitoring.coreos.com/v1
 kind: PrometheusRule
@@ -79,25 +94,43 @@ spec:
           expr: |
             {{- $alert.expr | trim | nindent 12 }}
           for: {{ $set.for }}
-          labels: {severity: {{ $set.severity }}}
+          labels: {severity: {{ $set.severity | quote }}}
           annotations:
-            summary: {{ $alert.summary }}
-            description: {{ $alert.description }}
-            runbook_url: {{ printf "%s#%s" $rule.runbookUrl (lower $alert.alert) }}
+            summary: {{ $alert.summary | quote }}
+            {{- if $rule.runbookUrl }}
+            description: {{ $alert.description | quote }}
+            runbook_url: {{ printf "%s#%s" (trimSuffix "#" $rule.runbookUrl) (lower $alert.alert) | quote }}
+            {{- else }}
+            description: {{ printf "%s What to do: section %s of docs/runbook.md in Freshmount's repository." $alert.description $alert.alert | quote }}
+            {{- end }}
         {{- end }}
         {{- end }}
 {{- end -}}
 {{- end }}
 
+{{- /* The values that an alert needs while it is on. */ -}}
+{{- define "freshmount.alerts.needs" -}}
+secretStale: [severity, for, periods, seconds]
+refreshFailing: [severity, for]
+accessDenied: [severity, for, window]
+rotationOverdue: [severity, for, seconds]
+notificationPending: [severity, for]
+replicasDisagree: [severity, for]
+configReloadFailed: [severity, for]
+loopStuck: [severity, for, periods, seconds]
+absent: [severity, for]
+{{- end }}
+
 {{- /*
 The alerts by their name in values. Each says one thing, so that one fault wakes with one alert: what AWS denies is not
-told as a failing refresh, too, and a secret is stale only when either has lasted.
+told as a failing refresh, too, and a secret is stale only when either has lasted. With the alert of denials off, a denial
+is a failing refresh.
 */ -}}
 {{- define "freshmount.alerts" -}}
 {{- $rule := .values.prometheusRule -}}
 {{- $set := $rule.alerts -}}
 {{- $series := $rule.selector | default (printf "job=%q" (printf "%s/%s" .namespace .fullname)) -}}
-{{- $denied := printf "ignoring (reason) increase(freshmount_secret_errors_total{%s,reason=\"access_denied\"}[%s]) > 0" $series $set.accessDenied.window -}}
+{{- $denied := printf "ignoring (reason) increase(freshmount_secret_errors_total{%s,reason=\"access_denied\"}[%s]) > 0" $series ($set.accessDenied.window | default "") -}}
 secretStale:
   alert: FreshmountSecretStale
   expr: |
@@ -109,7 +142,9 @@ refreshFailing:
   alert: FreshmountRefreshFailing
   expr: |
     freshmount_secret_up_to_date{ {{- $series -}} } == 0
+      {{- if $set.accessDenied.enabled }}
       unless {{ $denied }}
+      {{- end }}
   summary: Secret {{ "{{ $labels.secret }}" }} in {{ "{{ $labels.pod }}" }} cannot be refreshed.
   description: The app keeps the last good value. freshmount_secret_errors_total has the reason, the agent's log and /readyz the sentence.
 accessDenied:
@@ -162,7 +197,8 @@ absent:
 
 {{- define "freshmount.dashboard" -}}
 {{- $it := include "freshmount.resolve" . | fromJson -}}
-{{- if and $it.enabled $it.runs $it.values.dashboard.enabled -}}
+{{- if and $it.enabled $it.values.dashboard.enabled -}}
+{{- include "freshmount.monitored" (dict "it" $it "name" "dashboard") -}}
 apiVersion: v1
 kind: ConfigMap
 metadata:

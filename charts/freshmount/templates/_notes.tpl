@@ -1,25 +1,35 @@
 {{/*
 The least that the agent may do: read each secret, and describe those that are polled (a pinned version is not). A full ARN
-stands as it is; without the six characters that AWS appends, they are six `?`; a name is looked for in the caller's account.
+stands as it is; the six characters that AWS appends are six `?`. AWS draws them from letters of both cases, so an ARN that
+ends in six letters of one case may be whole or end in a word of its name: both forms are allowed. A name is looked for in the
+caller's account. `freshmount plan` prints the same.
 */}}
 {{- define "freshmount.iamPolicy" -}}
 {{- $it := include "freshmount.resolve" . | fromJson -}}
 {{- if $it.enabled -}}
 {{- $aws := $it.values.aws -}}
 {{- $region := $it.config.region | default "" -}}
-{{- $account := regexFind "[0-9]{12}" ($aws.roleArn | default "") | default "*" -}}
+{{- $account := regexFind "[0-9]{12}" $aws.roleArn | default "*" -}}
+{{- $partition := include "freshmount.partition" $region -}}
+{{- if and $aws.roleArn (not $region) -}}
+  {{- $partition = index (splitList ":" $aws.roleArn) 1 -}}
+{{- end -}}
 {{- $read := list -}}
 {{- $describe := list -}}
 {{- range $secret := $it.config.secrets -}}
   {{- $arn := $secret.secretId -}}
+  {{- $arns := list (printf "%s-??????" $arn) -}}
+  {{- $end := regexFind "-[A-Za-z0-9]{6}$" $arn -}}
   {{- if not (hasPrefix "arn:" $arn) -}}
-    {{- $arn = printf "arn:%s:secretsmanager:%s:%s:secret:%s-??????" (include "freshmount.partition" $region) ($region | default "*") $account $arn -}}
-  {{- else if not (regexMatch "-[A-Za-z0-9]{6}$" $arn) -}}
-    {{- $arn = printf "%s-??????" $arn -}}
+    {{- $arns = list (printf "arn:%s:secretsmanager:%s:%s:secret:%s-??????" $partition ($region | default "*") $account $arn) -}}
+  {{- else if and $end (or (eq $end (lower $end)) (eq $end (upper $end))) -}}
+    {{- $arns = prepend $arns $arn -}}
+  {{- else if $end -}}
+    {{- $arns = list $arn -}}
   {{- end -}}
-  {{- $read = append $read $arn -}}
+  {{- $read = concat $read $arns -}}
   {{- if not $secret.versionId -}}
-    {{- $describe = append $describe $arn -}}
+    {{- $describe = concat $describe $arns -}}
   {{- end -}}
 {{- end -}}
 {{- $statements := list (dict "Effect" "Allow" "Action" "secretsmanager:GetSecretValue" "Resource" (uniq $read)) -}}
@@ -31,8 +41,8 @@ stands as it is; without the six characters that AWS appends, they are six `?`; 
 {{- range $key := $aws.kmsKeyArns -}}
   {{- $where := index (splitList ":" $key) 3 -}}
   {{- $through := printf "secretsmanager.%s.amazonaws.com" $where -}}
-  {{- if hasPrefix "cn-" $where -}}
-    {{- $through = list $through (printf "%s.cn" $through) -}}
+  {{- with get (include "freshmount.suffixes" . | fromYaml) (include "freshmount.partition" $where) -}}
+    {{- $through = list $through (printf "secretsmanager.%s.%s" $where .) -}}
   {{- end -}}
   {{- $statements = append $statements (dict "Effect" "Allow" "Action" "kms:Decrypt" "Resource" $key "Condition" (dict "StringEquals" (dict "kms:ViaService" $through))) -}}
 {{- end -}}
@@ -40,8 +50,24 @@ stands as it is; without the six characters that AWS appends, they are six `?`; 
 {{- end -}}
 {{- end }}
 
+{{/* The partition of a region. */}}
 {{- define "freshmount.partition" -}}
-{{- if hasPrefix "cn-" . -}}aws-cn{{- else if hasPrefix "us-gov-" . -}}aws-us-gov{{- else -}}aws{{- end -}}
+{{- $region := . -}}
+{{- $partition := "aws" -}}
+{{- range $start, $of := dict "cn-" "aws-cn" "us-gov-" "aws-us-gov" "us-iso-" "aws-iso" "us-isob-" "aws-iso-b" "eu-isoe-" "aws-iso-e" "us-isof-" "aws-iso-f" "eusc-" "aws-eusc" -}}
+  {{- if hasPrefix $start $region -}}{{- $partition = $of -}}{{- end -}}
+{{- end -}}
+{{- $partition -}}
+{{- end }}
+
+{{/* The domains of the partitions that have one of their own. What a key's policy calls a service there, either form may be. */}}
+{{- define "freshmount.suffixes" -}}
+aws-cn: amazonaws.com.cn
+aws-iso: c2s.ic.gov
+aws-iso-b: sc2s.sgov.gov
+aws-iso-e: cloud.adc-e.uk
+aws-iso-f: csp.hci.ic.gov
+aws-eusc: amazonaws.eu
 {{- end }}
 
 {{- define "freshmount.notes" -}}
@@ -63,13 +89,14 @@ Freshmount is on, as {{ $it.name }}:
 {{- end }}
 {{- if $it.runs }}
 {{- range $it.config.notify }}
-  notifies  {{ .name }}: {{ if .touch }}touch {{ .touch }}{{ else if .url }}POST {{ .url }}{{ else }}{{ .signal }} to {{ .process.name | default .process.pidFile }}{{ end }}
+  notifies  {{ .name }}: {{ if .touch }}touch {{ .touch }}{{ else if .url }}POST {{ regexReplaceAll "[?#].*$" .url "" }}{{ else }}{{ .signal }} to {{ .process.name | default .process.pidFile }}{{ end }}
 {{- end }}
 {{- end }}
   config    ConfigMap {{ $it.fullname }}; a change {{ if $values.restartOnConfigChange }}restarts the pods{{ else if $it.runs }}is picked up without a restart{{ else }}takes effect in new pods{{ end }}
 {{- $objects := list -}}
 {{- if $it.runs -}}
 {{- if $values.podMonitor.enabled }}{{ $objects = append $objects "PodMonitor" }}{{ end -}}
+{{- if $values.serviceMonitor.enabled }}{{ $objects = concat $objects (list "Service" "ServiceMonitor") }}{{ end -}}
 {{- if $values.prometheusRule.enabled }}{{ $objects = append $objects "PrometheusRule" }}{{ end -}}
 {{- if $values.dashboard.enabled }}{{ $objects = append $objects "dashboard" }}{{ end -}}
 {{- end -}}
@@ -82,7 +109,10 @@ It needs this IAM policy:
 
 {{ include "freshmount.iamPolicy" . | indent 2 }}
 {{ if eq $values.aws.identity "irsa" }}
-Attach it to {{ $values.aws.roleArn }}; serviceAccountAnnotations names that role to the pod's ServiceAccount.
+Attach it to {{ $values.aws.roleArn }}, and give the pod's ServiceAccount the annotation that
+freshmount.serviceAccountAnnotations renders:
+
+  eks.amazonaws.com/role-arn: {{ $values.aws.roleArn }}
 {{- else if eq $values.aws.identity "podIdentity" }}
 Attach it to a role that trusts pods.eks.amazonaws.com, and give that role to the pod's ServiceAccount:
 
@@ -90,6 +120,15 @@ Attach it to a role that trusts pods.eks.amazonaws.com, and give that role to th
     --service-account SERVICE_ACCOUNT --role-arn ROLE_ARN
 {{- else }}
 Attach it to the role of the pod's ServiceAccount (aws.identity: irsa or podIdentity says how).
+{{- end }}
+{{- if and $it.config.notify (not $it.runs) }}
+
+WARNING: an init container notifies nobody, so config.notify has no effect here.
+{{- end }}
+{{- if and $it.runs $values.prometheusRule.enabled (not (or $values.podMonitor.enabled $values.serviceMonitor.enabled $values.prometheusRule.selector)) }}
+
+WARNING: the alerts look at job="{{ $it.namespace }}/{{ $it.fullname }}", which neither a PodMonitor nor a ServiceMonitor of this
+release makes. Turn one on, or let prometheusRule.selector choose the series.
 {{- end }}
 {{- if $it.signal }}
 

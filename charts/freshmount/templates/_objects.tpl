@@ -33,10 +33,6 @@ data:
 {{- $it := include "freshmount.resolve" . | fromJson -}}
 {{- if and $it.enabled $it.values.networkPolicy.enabled -}}
 {{- $policy := $it.values.networkPolicy -}}
-{{- $awsPort := 443 -}}
-{{- with $it.config.endpointUrl -}}
-{{- $awsPort = regexFind "[0-9]+$" (urlParse .).host | default (ternary "443" "80" (hasPrefix "https:" .)) -}}
-{{- end -}}
 apiVersion: networking.k8s.io/v1
 kind: NetworkPolicy
 metadata:
@@ -59,7 +55,10 @@ spec:
     {{- end }}
   egress:
     - ports: [{protocol: UDP, port: 53}, {protocol: TCP, port: 53}]
-    - ports: [{protocol: TCP, port: {{ $awsPort }}}]
+    {{- if $it.openshift }}  # its DNS pods listen on 5353, and a policy sees the port behind the Service
+    - ports: [{protocol: UDP, port: 5353}, {protocol: TCP, port: 5353}]
+    {{- end }}
+    - ports: [{{ range $i, $port := $it.awsPorts }}{{ if $i }}, {{ end }}{protocol: TCP, port: {{ $port }}}{{ end }}]
       {{- with $policy.awsTo }}
       to:
         {{- toYaml . | nindent 8 }}

@@ -8,7 +8,7 @@ nothing to say: wrap it in `with`, and the manifest of a user who turned us off 
 {{- $it := include "freshmount.resolve" . | fromJson -}}
 {{- if $it.enabled -}}
 {{- if eq $it.mode "native" -}}
-{{- include "freshmount.container" (dict "it" $it "name" $it.name "command" "run") -}}
+{{- include "freshmount.container" (dict "it" $it "name" $it.name "command" "run" "root" (ternary . .root (hasKey . "Values"))) -}}
 {{- else if has $it.mode (list "init" "both") -}}
 {{- include "freshmount.container" (dict "it" $it "name" (printf "%s-init" $it.name) "command" "init") -}}
 {{- end -}}
@@ -19,13 +19,30 @@ nothing to say: wrap it in `with`, and the manifest of a user who turned us off 
 {{- define "freshmount.containers" -}}
 {{- $it := include "freshmount.resolve" . | fromJson -}}
 {{- if and $it.enabled (has $it.mode (list "sidecar" "both")) -}}
-{{- include "freshmount.container" (dict "it" $it "name" $it.name "command" "run") -}}
+{{- include "freshmount.container" (dict "it" $it "name" $it.name "command" "run" "root" (ternary . .root (hasKey . "Values"))) -}}
+{{- end -}}
+{{- end }}
+
+{{/*
+Containers of a pod share its ports. Which agents share a pod, no value tells: it is taken for granted of those that one
+file of the user's chart asks for, so each call leaves its port in the root context for those after it.
+*/}}
+{{- define "freshmount.claim" -}}
+{{- if hasKey .root "Template" -}}
+{{- $claim := printf "%s:%v" .root.Template.Name .it.port -}}
+{{- $claims := .root.freshmountClaims | default dict -}}
+{{- $other := index $claims $claim | default .it.key -}}
+{{- if ne $other .it.key -}}
+{{- fail (printf "freshmount: %s.config.listen and %s.config.listen have the same port, %v, and %s puts both agents into one pod: give one of them another (pods of their own go into a file each)" $other .it.key .it.port .root.Template.Name) -}}
+{{- end -}}
+{{- $_ := set .root "freshmountClaims" (merge (dict $claim .it.key) $claims) -}}
 {{- end -}}
 {{- end }}
 
 {{- define "freshmount.container" -}}
 {{- $it := .it -}}
 {{- $values := $it.values -}}
+{{- if eq .command "run" -}}{{- include "freshmount.claim" . -}}{{- end -}}
 - name: {{ .name }}
   image: {{ $it.image | quote }}
   {{- with $values.image.pullPolicy }}
@@ -82,7 +99,7 @@ nothing to say: wrap it in `with`, and the manifest of a user who turned us off 
 {{- $it := include "freshmount.resolve" . | fromJson -}}
 {{- if $it.enabled -}}
 - name: {{ $it.name }}
-  emptyDir: {medium: Memory, sizeLimit: {{ $it.values.sizeLimit }}}
+  emptyDir: {medium: Memory{{ with $it.values.sizeLimit }}, sizeLimit: {{ . }}{{ end }}}
 - name: {{ $it.name }}-config
   configMap: {name: {{ $it.fullname }}}
 {{- end -}}

@@ -35,13 +35,65 @@ As JSON, because an include returns text.
 {{- end -}}
 {{- end }}
 
+{{/*
+What the other templates rely on, where a value is missing, null or empty: the default, if nothing works without one, and
+else nothing. No boolean but false stands here, since `merge` takes false for empty.
+*/}}
+{{- define "freshmount.fallback" -}}
+mode: ""
+image: {repository: "", tag: "", digest: "", pullPolicy: ""}
+config: {apiVersion: freshmount.dev/v1, kind: Config}
+mountPath: /freshmount
+sizeLimit: ""
+resources: {}
+extraEnv: []
+extraArgs: []
+extraVolumeMounts: []
+aws: {identity: "", roleArn: "", skipContainers: [], kmsKeyArns: []}
+selectorLabels: {}
+podMonitor: {enabled: false, interval: "", labels: {}}
+serviceMonitor: {enabled: false, interval: "", labels: {}}
+prometheusRule:
+  enabled: false
+  labels: {}
+  selector: ""
+  runbookUrl: ""
+  alerts:
+    {{- range $name, $_ := include "freshmount.alerts.needs" . | fromYaml }}
+    {{ $name }}: {enabled: false}
+    {{- end }}
+dashboard: {enabled: false, labels: {}}
+networkPolicy: {enabled: false, metricsFrom: [], awsTo: [], ingress: [], egress: []}
+{{- end }}
+
+{{/* A mapping without its nulls, at any depth: in values, null takes a default away. What lists hold stays as it is. */}}
+{{- define "freshmount.present" -}}
+{{- $present := dict -}}
+{{- range $name, $value := . -}}
+  {{- if kindIs "map" $value -}}
+    {{- $_ := set $present $name (include "freshmount.present" $value | fromJson) -}}
+  {{- else if not (kindIs "invalid" $value) -}}
+    {{- $_ := set $present $name $value -}}
+  {{- end -}}
+{{- end -}}
+{{- $present | toJson -}}
+{{- end }}
+
+{{/* The port of an address: after a colon, never digits of a host, a path or an IPv6 address; else its scheme's. As text. */}}
+{{- define "freshmount.port" -}}
+{{- $authority := regexReplaceAll "[/?#].*$" (regexReplaceAll "^[A-Za-z][A-Za-z0-9+.-]*://" . "") "" -}}
+{{- $host := regexReplaceAll "^.*[]@]" $authority "" -}}
+{{- regexFind ":[0-9]+$" $host | trimPrefix ":" | default (ternary "443" "80" (hasPrefix "https:" .)) -}}
+{{- end }}
+
 {{- define "freshmount.resolve.enabled" -}}
 {{- $root := .root -}}
 {{- $key := .key -}}
-{{- /* In values, null takes a default away. */ -}}
-{{- $values := .values | deepCopy -}}
-{{- range $section := list "image" "aws" "podMonitor" "serviceMonitor" "prometheusRule" "dashboard" "networkPolicy" -}}
-  {{- if not (index $values $section) -}}{{- $_ := set $values $section dict -}}{{- end -}}
+{{- $values := merge (include "freshmount.present" .values | fromJson) (include "freshmount.fallback" . | fromYaml) -}}
+{{- range $quantities := $values.resources -}}
+  {{- range $name, $quantity := $quantities -}}
+    {{- if eq (toString $quantity) "" -}}{{- $_ := unset $quantities $name -}}{{- end -}}
+  {{- end -}}
 {{- end -}}
 {{- $mode := $values.mode -}}
 {{- $problems := list -}}
@@ -55,7 +107,18 @@ As JSON, because an include returns text.
 {{- else if and (eq $mode "native") (not $native) -}}
   {{- $problems = append $problems (printf "%s.mode is native, which needs Kubernetes 1.29 or newer, and this is %s: set it to both, or leave it out" $key $kube) -}}
 {{- end -}}
-{{- $exitWith := ($values.config | default dict).exitWith -}}
+{{- $config := $values.config -}}
+{{- $exitWith := $config.exitWith -}}
+{{- $monitoring := list -}}
+{{- range $name := list "podMonitor" "serviceMonitor" "prometheusRule" "dashboard" -}}
+  {{- if (index $values $name).enabled -}}{{- $monitoring = append $monitoring (printf "%s.enabled" $name) -}}{{- end -}}
+{{- end -}}
+{{- if eq (toString $values.readiness) "true" -}}{{- $monitoring = append $monitoring "readiness" -}}{{- end -}}
+{{- if eq $mode "init" -}}
+  {{- range $name := $monitoring -}}
+    {{- $problems = append $problems (printf "%s.%s is true, but mode init leaves nothing running that could be scraped or probed: set it to false, or take another mode" $key $name) -}}
+  {{- end -}}
+{{- end -}}
 {{- if and .job (ne $mode "native") (not $exitWith) -}}
   {{- $mode = "init" -}}
 {{- end -}}
@@ -75,15 +138,19 @@ As JSON, because an include returns text.
 {{- if not $image.repository -}}
   {{- $problems = append $problems (printf "%s.image.repository is missing: there is no published image yet, so build one (make image), push it to your registry and name it here" $key) -}}
 {{- end -}}
-{{- $reference := printf "%s:%s" $image.repository $image.tag -}}
+{{- $tag := $image.tag -}}
+{{- $library := index ($root.Subcharts | default dict) $key -}}
+{{- if and (not $tag) $library -}}
+  {{- $tag = $library.Chart.AppVersion -}}
+{{- end -}}
+{{- if not (or $tag $image.digest) -}}
+  {{- $problems = append $problems (printf "%s.image.tag is missing, and the library's own version is not known here: name the tag that you pushed" $key) -}}
+{{- end -}}
+{{- $reference := printf "%s:%s" $image.repository $tag -}}
 {{- if $image.digest -}}
   {{- $reference = printf "%s@%s" $image.repository $image.digest -}}
 {{- end -}}
 
-{{- $config := dict -}}
-{{- range $name, $value := $values.config -}}
-  {{- if not (kindIs "invalid" $value) -}}{{- $_ := set $config $name $value -}}{{- end -}}
-{{- end -}}
 {{- if not $config.secrets -}}
   {{- $problems = append $problems (printf "%s.config.secrets is missing: list at least one secret with name, secretId and files" $key) -}}
 {{- end -}}
@@ -97,11 +164,32 @@ As JSON, because an include returns text.
 {{- $_ := set $config "volume" $volume -}}
 
 {{- $listen := $config.listen | default "[::]:9105" -}}
-{{- $port := regexFind "[0-9]+$" $listen | int -}}
-{{- if lt $port 1 -}}
+{{- $port := regexFind "[0-9]+$" $listen | atoi -}}
+{{- if or (lt $port 1) (gt $port 65535) -}}
   {{- $problems = append $problems (printf "%s.config.listen is %s: probes and Prometheus need a port that is known, such as [::]:9105" $key $listen) -}}
 {{- else if or (hasPrefix "127." $listen) (hasPrefix "[::1]" $listen) (hasPrefix "localhost:" $listen) -}}
   {{- $problems = append $problems (printf "%s.config.listen is %s: kubelet and Prometheus come by the pod's address, so listen on [::]:%d" $key $listen $port) -}}
+{{- end -}}
+
+{{- $awsPorts := list -}}
+{{- with $config.endpointUrl -}}
+  {{- $awsPorts = append $awsPorts (include "freshmount.port" . | atoi) -}}
+  {{- if or (lt (first $awsPorts) 1) (gt (first $awsPorts) 65535) -}}
+    {{- $problems = append $problems (printf "%s.config.endpointUrl is %s: a port is between 1 and 65535" $key .) -}}
+  {{- end -}}
+{{- end -}}
+{{- $proxyPorts := list -}}
+{{- range $variable := $values.extraEnv -}}
+  {{- with $variable.value -}}
+    {{- if regexMatch "^AWS_ENDPOINT_URL(_SECRETS_MANAGER|_STS)?$" $variable.name -}}
+      {{- $awsPorts = append $awsPorts (include "freshmount.port" . | atoi) -}}
+    {{- else if has (lower $variable.name) (list "http_proxy" "https_proxy") -}}
+      {{- $proxyPorts = append $proxyPorts (include "freshmount.port" . | atoi) -}}
+    {{- end -}}
+  {{- end -}}
+{{- end -}}
+{{- if or (not $awsPorts) (eq $values.aws.identity "irsa") -}}
+  {{- $awsPorts = append $awsPorts 443 -}}
 {{- end -}}
 
 {{- $seen := list (printf "%s/" $mountPath) -}}
@@ -150,16 +238,38 @@ As JSON, because an include returns text.
   {{- $problems = append $problems (printf "%s.podMonitor and %s.serviceMonitor are both enabled, and each pod would be scraped twice: take one" $key $key) -}}
 {{- end -}}
 
+{{- $rule := $values.prometheusRule -}}
+{{- if $rule.enabled -}}
+  {{- $on := list -}}
+  {{- range $name, $needs := include "freshmount.alerts.needs" . | fromYaml -}}
+    {{- $alert := index $rule.alerts $name -}}
+    {{- if $alert.enabled -}}
+      {{- $on = append $on $name -}}
+      {{- range $need := $needs -}}
+        {{- if not (index $alert $need) -}}
+          {{- $problems = append $problems (printf "%s.prometheusRule.alerts.%s.%s is missing: give it a value, or turn that alert off (enabled: false)" $key $name $need) -}}
+        {{- end -}}
+      {{- end -}}
+    {{- end -}}
+  {{- end -}}
+  {{- if not $on -}}
+    {{- $problems = append $problems (printf "%s.prometheusRule.alerts are all off: turn one on, or set prometheusRule.enabled to false" $key) -}}
+  {{- end -}}
+  {{- if and $rule.runbookUrl (not (regexMatch "^https?://[^/]" $rule.runbookUrl)) -}}
+    {{- $problems = append $problems (printf "%s.prometheusRule.runbookUrl is %s, which leads nowhere from an alert: give a whole URL such as https://wiki.example/freshmount/runbook, or leave it out" $key $rule.runbookUrl) -}}
+  {{- end -}}
+{{- end -}}
+
 {{- with $problems -}}
   {{- fail (printf "freshmount: %s" (join "\n  " .)) -}}
 {{- end -}}
 
 {{- $openshift := $values.openshift -}}
-{{- if eq (toString $openshift) "auto" -}}
+{{- if not (kindIs "bool" $openshift) -}}
   {{- $openshift = $root.Capabilities.APIVersions.Has "security.openshift.io/v1" -}}
 {{- end -}}
 {{- $readiness := $values.readiness -}}
-{{- if eq (toString $readiness) "auto" -}}
+{{- if not (kindIs "bool" $readiness) -}}
   {{- $readiness = or (eq $mode "sidecar") (regexMatch "[1-9]" ($config.staleAfter | default "")) -}}
 {{- end -}}
 {{- /* The agent gives up by itself, with its reason, before kubelet does. */ -}}
@@ -179,6 +289,8 @@ As JSON, because an include returns text.
     "image" $reference
     "config" $config
     "port" $port
+    "awsPorts" (uniq (concat $awsPorts $proxyPorts))
+    "openshift" $openshift
     "portName" ($name | trunc 15 | trimSuffix "-")
     "signal" (and $signal $runs)
     "readiness" (and $readiness $runs)
