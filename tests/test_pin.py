@@ -15,7 +15,7 @@ from agent import pins
 from agent.pins import Pin
 from tests.aws import Proxy, QuickStandIn
 from tests.pod import App, Pod
-from tests.running import Agent, running
+from tests.running import Agent, ended, running
 from tests.words import config, secret
 
 NONE = "00000000-0000-0000-0000-000000000000"
@@ -135,12 +135,11 @@ def test_a_record_that_cannot_be_read_changes_nothing(pod: Pod, first: str) -> N
 def test_a_neighbour_that_locks_the_volume_is_not_signalled(pod: Pod, first: str) -> None:
     """SIGUSR1 would end a process that is no agent."""
     locking = ["flock", "--no-fork", str(pod.volume), "sh", "-c", "echo held; exec sleep 60"]
-    with subprocess.Popen(locking, stdout=PIPE, text=True) as it:
+    with ended(subprocess.Popen(locking, stdout=PIPE, text=True)) as it:
         assert it.stdout
         assert it.stdout.readline() == "held\n"
         assert "no agent was told" in hold(pod, first)
         assert it.poll() is None
-        it.kill()
 
 
 @pytest.mark.parametrize(
