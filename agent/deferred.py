@@ -19,7 +19,8 @@ Taken = Mapping[str, Mapping[str, tuple[str, ...]]]  # module → importer → w
 
 # Imported as a whole, and asked for something only in cases that an agent does not come to.
 WHOLE = (
-    *("ast", "asyncio", "calendar", "configparser", "inspect", "mimetypes", "textwrap", "tokenize"),
+    *("asyncio", "calendar", "configparser", "inspect", "mimetypes", "textwrap", "tokenize"),
+    *(("ast",) if sys.version_info < (3, 14) else ()),  # from then on what `typing` makes of a name in quotes needs it
     *("botocore.monitoring", "botocore.retries.adaptive", "botocore.retryhandler", "botocore.translate"),
     *("botocore.docs", "botocore.vendored.six", "botocore.waiter"),
     *("email.base64mime", "email.header", "email.quoprimime", "jmespath", "stringprep", "xml.etree.ElementPath"),
@@ -151,13 +152,18 @@ def install() -> None:
     """From now on let stand-ins be imported. What was imported before stays."""
     sys.meta_path.insert(0, cast(Any, _finder))
     import dataclasses
-    import logging
 
-    logging.logAsyncioTasks = False  # type: ignore[attr-defined] # or each line asks asyncio for its task, from 3.12 on
     # dataclasses asks `inspect` for annotations, and for signatures to make up the docstrings that -OO took away.
     own = StandIn("inspect")
-    own.__dict__.update(get_annotations=lambda cls: vars(cls).get("__annotations__", {}), signature=lambda _cls: "")
+    own.__dict__.update(get_annotations=lambda cls: vars(cls).get("__annotations__", {}), signature=_no_signature)
     dataclasses.inspect = own  # type: ignore[attr-defined]
+    import logging  # after that: what it imports makes dataclasses, from 3.14 on
+
+    logging.logAsyncioTasks = False  # type: ignore[attr-defined] # or each line asks asyncio for its task, from 3.12 on
+
+
+def _no_signature(_cls: type, **_: object) -> str:
+    return ""
 
 
 def real(module: str) -> types.ModuleType:

@@ -10,6 +10,7 @@ import json
 import logging
 import os
 import queue
+import shlex
 import signal
 import socket
 import stat
@@ -17,6 +18,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import textwrap
 import threading
 import time
 import urllib.error
@@ -34,6 +36,8 @@ REGION = "eu-west-1"
 PATIENCE = 15.0  # seconds until a scene that does not happen counts as failed
 OUTAGE = 2.5  # seconds without AWS
 BETWEEN = 0.2  # seconds from one rotation to the one that belongs to it; less than the config's `settle`
+WIDTH = 80  # columns of the narrowest terminal that people use
+_INDENT = "   "
 _ROOT = Path(__file__).resolve().parent.parent  # so that `-m agent` is this one, whatever directory we were called in
 # Becomes the program in its arguments, which the kernel kills (9) when its parent dies (PR_SET_PDEATHSIG, prctl(2)).
 # Not a preexec_fn: the stand-in's threads make it unsafe to run Python between fork and exec.
@@ -44,19 +48,29 @@ kind: Config
 region: {region}
 endpointUrl: {url}
 volume: {{path: {home}/secrets}}
-poll: {{period: 1s, settle: 500ms}}   # a demo's pace; the default period is 60s
+poll: {{period: 1s, settle: 500ms}}   # a demo's pace; the default is 60s
 listen: 127.0.0.1:0
 secrets:
   - name: db
-    secretId: {db}
+    secretId:
+      {db}
     files: [{{path: db.json, format: json}}]
   - name: api
-    secretId: {api}
+    secretId:
+      {api}
     files: [{{path: api.json, format: json}}]
 notify:
   - name: app
     signal: SIGHUP
     process: {{pidFile: {home}/app.pid}}
+"""
+# Run from the directory of the package, as our children are, with the interpreter that has boto3.
+_ROTATE = """\
+#!/bin/sh
+# Usage: sh {path} PASSWORD
+cd {root} && exec {python} -c 'import sys
+from agent import demo
+demo.put_password(*sys.argv[1:])' {url} {arn} "${{1:?give a password}}"
 """
 _SHOWN_METRICS = ("passes_total", "aws_requests_total", "secret_errors_total", "notifications_total")
 
@@ -74,10 +88,11 @@ class Rotation(Record):
 
 
 class Narrator:
-    """Prints the story; in colour on a terminal unless NO_COLOR is set."""
+    """Prints the story, 80 columns wide; in colour on a terminal that has any, unless NO_COLOR is set."""
 
     def __init__(self) -> None:
-        self._colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+        plain = os.environ.get("NO_COLOR") or os.environ.get("TERM", "dumb") == "dumb"
+        self._colour = sys.stdout.isatty() and not plain
         self._scenes = 0
         if isinstance(sys.stdout, io.TextIOWrapper):
             sys.stdout.reconfigure(errors="replace")  # an arrow is no reason to fail where there is no UTF-8
@@ -87,20 +102,35 @@ class Narrator:
         print(f"\n{self._styled('1;36', f'{self._scenes}. {title}')}", flush=True)
 
     def say(self, text: str) -> None:
-        print(f"   {text}".rstrip(), flush=True)
+        print(_wrapped(text, _INDENT), flush=True)
 
     def quote(self, text: str) -> None:
         for line in text.splitlines():
-            print(f"   {self._styled('2', line)}", flush=True)
+            print(_INDENT + self._styled("2", line), flush=True)
 
     def seen(self, text: str) -> None:
-        print(f"   {self._styled('32', '✓')} {text}", flush=True)
+        print(f"{_INDENT}{self._styled('32', '✓')} {_wrapped(text, _INDENT + '  ').lstrip()}", flush=True)
 
     def failed(self, text: str) -> None:
-        print(f"\n   {self._styled('31', 'FAILED')}: {text}", flush=True)
+        first, *rest = text.splitlines()  # the rest is quoted
+        told = _wrapped(f"FAILED: {first}", _INDENT).replace("FAILED", self._styled("31", "FAILED"), 1)
+        print("\n" + "\n".join((told, *rest)), flush=True)
 
     def _styled(self, style: str, text: str) -> str:
         return f"\033[{style}m{text}\033[0m" if self._colour else text
+
+
+def _wrapped(text: str, indent: str) -> str:
+    """The text with that much before each line. What is to be copied, such as a path, is never broken."""
+    return textwrap.fill(
+        text,
+        WIDTH,
+        initial_indent=indent,
+        subsequent_indent=indent,
+        replace_whitespace=False,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 class Child:
@@ -196,7 +226,8 @@ def run(*, keep_running: bool) -> int:
         ):
             _Story(narrator, Path(home), aws, children).tell(keep_running=keep_running)
     except KeyboardInterrupt:
-        narrator.say("\n   stopped")
+        narrator.say("")
+        narrator.say("stopped")
         return 130
     except BrokenPipeError:  # nobody reads the story any more
         return 1
@@ -222,10 +253,23 @@ def _stand_in() -> Iterator[StandIn]:
     else:
         found = ThreadedMotoServer
     if found is None:
-        raise StartError("the demo's stand-in for AWS is not installed; pip install 'freshmount[demo]'")
+        raise StartError(
+            "the demo's stand-in for AWS, moto, is not installed; in a clone of the repository run `make demo`, "
+            "or pip install '.[demo]' and then `freshmount demo`"
+        )
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    _leave_aws()
+    aws = StandIn(found)
+    try:
+        yield aws
+    finally:
+        aws.stop()
+
+
+def _leave_aws() -> None:
+    """Nothing in this process, and in those that it starts, meets a real account."""
     for name in [name for name in os.environ if name.startswith("AWS_")]:
-        del os.environ[name]  # nothing here is to meet a real account
+        del os.environ[name]
     os.environ.update(
         AWS_ACCESS_KEY_ID="demo",
         AWS_SECRET_ACCESS_KEY="demo",  # noqa: S106 the stand-in takes any
@@ -235,11 +279,16 @@ def _stand_in() -> Iterator[StandIn]:
         NO_PROXY="127.0.0.1",
         no_proxy="127.0.0.1",
     )
-    aws = StandIn(found)
-    try:
-        yield aws
-    finally:
-        aws.stop()
+
+
+def put_password(url: str, arn: str, password: str) -> None:
+    """Rotate the secret `db` of a demo that still runs: the password moves, the rest of the value stays."""
+    import boto3
+
+    _leave_aws()
+    client: Any = boto3.session.Session().client("secretsmanager", region_name=REGION, endpoint_url=url)
+    value = json.loads(client.get_secret_value(SecretId=arn)["SecretString"])
+    client.put_secret_value(SecretId=arn, SecretString=json.dumps({**value, "password": password}))
 
 
 @contextmanager
@@ -265,6 +314,14 @@ def _until(what: str, condition: Callable[[], bool]) -> None:
         if time.monotonic() > end:
             raise DemoFailed(f"did not happen within {PATIENCE:g} s: {what}")
         time.sleep(0.05)
+
+
+def _series(before: str, series: str) -> list[str]:
+    """The line of a series, or two where its labels do not fit beside its name."""
+    name, brace, labels = series.partition("{")
+    if len(before) + len(series) + len(_INDENT) <= WIDTH:
+        return [before + series]
+    return [before + name, " " * (len(before) + 2) + brace + labels]
 
 
 def _db(password: str, together: int) -> str:
@@ -347,7 +404,7 @@ class _Story:
         using = self._rotate(app, "both together", api=_api("key-2", 2), db=_db("pw-3", 2))
         if (using["db"], using["api"]) != ("pw-3", "key-2"):
             raise DemoFailed(f"the app got a mixed set: {using['db']} with {using['api']}")
-        self._n.seen("one generation and one SIGHUP: the app uses pw-3 and key-2, and never saw one without the other")
+        self._n.seen("one generation, one SIGHUP: the app uses pw-3 and key-2, never one alone")
 
     def _outage(self, agent: Child, app: Child) -> None:
         self._n.scene("AWS fails for a while")
@@ -381,7 +438,8 @@ class _Story:
         self._n.say("metrics (freshmount_…) since the first generation")
         for name, value in self._metrics().items():
             if value != before.get(name, 0.0) and name.startswith(_SHOWN_METRICS):
-                self._n.say(f"{before.get(name, 0.0):>4.0f} → {value:<4.0f} {name}")
+                for line in _series(f"{before.get(name, 0.0):>4.0f} → {value:<4.0f} ", name):
+                    self._n.say(line)
         app.process.terminate()
         counts = app.await_line("the app's counts", lambda line: line["event"] == "end")
         app.process.wait(PATIENCE)
@@ -394,21 +452,27 @@ class _Story:
     def _keep(self) -> None:
         self._n.scene("Still running, until Ctrl-C")
         app = self._start_app()
+        self._n.say(f"page      {self._url}/")
+        self._n.say(f"status    {self._url}/status")
         self._n.say(f"metrics   {self._url}/metrics")
         self._n.say(f"health    {self._url}/readyz")
         self._n.say(f"volume    {self._volume}")
-        self._n.say("rotate it yourself:")
-        self._n.quote(
-            f"{sys.executable} -c \"import boto3; boto3.client('secretsmanager', '{REGION}',\n"
-            f"  endpoint_url='{self._aws.url}', aws_access_key_id='demo', aws_secret_access_key='demo'\n"
-            '  ).put_secret_value(SecretId=\'prod/db\', SecretString=\'{\\"password\\": \\"mine\\"}\')"'
-        )
+        self._n.say("rotate it yourself, in another terminal:")
+        self._n.quote(f"sh {shlex.quote(str(self._rotator()))} my-password")
         while True:
             line = app.next_line("Ctrl-C")
             if line["event"] == "using":
                 self._n.seen(f"the app was told by SIGHUP: it uses password {line['db']} and key {line['api']}")
 
     # -- props
+
+    def _rotator(self) -> Path:
+        """A script that rotates the password: one line to copy, however long the paths in it are."""
+        path = self._home / "rotate"
+        words = {"root": _ROOT, "python": sys.executable, "url": self._aws.url, "arn": self._arns["db"], "path": path}
+        text = _ROTATE.format(**{name: shlex.quote(str(word)) for name, word in words.items()})
+        path.write_text(text, encoding="utf-8")
+        return path
 
     def _config_map(self, text: str) -> Path:
         """The config, laid out as kubelet lays out a ConfigMap volume; the path that the agent is given."""

@@ -26,7 +26,10 @@ def read_pair(volume: str) -> tuple[dict[str, Any], dict[str, Any]]:
 
 def _read(directory: int, name: str) -> dict[str, Any]:
     with open(name, encoding="utf-8", opener=lambda path, flags: os.open(path, flags, dir_fd=directory)) as handle:
-        return dict(json.load(handle))
+        found = json.load(handle)
+    if not isinstance(found, dict):
+        raise ValueError(name)  # noqa: TRY004 as for what is no JSON at all
+    return found
 
 
 def main(volume: str, pid_file: str) -> None:
@@ -47,16 +50,18 @@ def main(volume: str, pid_file: str) -> None:
             counts["torn"] += 1
             continue
         counts["reads"] += 1
-        counts["mixed"] += db["together"] != api["together"]
-        if db["password"] != seen:
-            seen = db["password"]
+        # Whoever rotates by hand may leave keys out.
+        password, token = str(db.get("password", "")), str(api.get("token", ""))
+        counts["mixed"] += db.get("together") != api.get("together")
+        if password != seen:
+            seen = password
             _say(event="file", password=seen)
         if told:
             asked.remove(signal.SIGHUP)
             counts["signals"] += 1
         if told or not reloaded:
             reloaded = True
-            _say(event="using", db=db["password"], api=api["token"], signals=counts["signals"])
+            _say(event="using", db=password, api=token, signals=counts["signals"])
         time.sleep(_PAUSE)
     _say(event="end", **counts)
 

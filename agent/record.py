@@ -6,6 +6,7 @@ that is a tenth of a start. Records share their methods.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from operator import attrgetter
 from typing import Any, NamedTuple, NoReturn, TypeVar, cast, dataclass_transform
@@ -32,7 +33,7 @@ class _Slots(type):
     def __new__(cls, name: str, bases: tuple[type, ...], namespace: dict[str, Any]) -> _Slots:
         if any(getattr(base, "__match_args__", ()) for base in bases):
             raise TypeError(f"{name} cannot be derived from a record: let it have one as a field")
-        fields = tuple(namespace.get("__annotations__", ())) if bases else ()
+        fields = _fields(namespace) if bases else ()
         namespace["_defaults"] = {field: namespace.pop(field) for field in fields if field in namespace}
         namespace["__slots__"] = namespace["__match_args__"] = fields
         made = super().__new__(cls, name, bases, namespace)
@@ -44,6 +45,18 @@ class _Slots(type):
     _setters: tuple[Callable[[Any, Any], None], ...]
     _values: Callable[[Any], Any]
     __match_args__: tuple[str, ...]
+
+
+def _fields(namespace: Mapping[str, Any]) -> tuple[str, ...]:
+    """The annotated names of a class body, in their order."""
+    if "__annotations__" not in namespace and sys.version_info >= (3, 14):
+        # Without `from __future__ import annotations` they are a function there. As text nothing of them is looked up.
+        import annotationlib
+
+        annotate = annotationlib.get_annotate_from_class_namespace(namespace)
+        form = annotationlib.Format.STRING
+        return tuple(annotationlib.call_annotate_function(annotate, form)) if annotate else ()
+    return tuple(namespace.get("__annotations__", ()))
 
 
 class Record(metaclass=_Slots):

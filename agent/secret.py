@@ -188,6 +188,9 @@ def _file_of(directory: str, where: str, entry: tuple[str, Any]) -> tuple[str, b
 # secret, and an exception raised inside would carry them in its __context__.
 
 
+_NESTED = "the secret's JSON is nested too deeply; store less in one value, or use `format: raw` without jmesPath"
+
+
 class _Unusable(Exception):
     """What a hook of the parser found; its text names keys only."""
 
@@ -246,7 +249,7 @@ def _parse(value: SecretValue) -> Any:
             "the secret is not JSON; store it as a JSON object, or use `format: raw` without jmesPath"
         )
     except RecursionError:
-        problem = "the secret's JSON is nested too deeply"
+        problem = _NESTED
     except _Unusable as found:
         problem = str(found)
     raise ProjectionError(problem)
@@ -314,12 +317,18 @@ def _plain(value: Any, where: str, key: str | None) -> str:
 
 def _compact(value: Any) -> str:
     """Compact JSON with the numbers as they were written, which json.dumps would read as floats and round."""
-    pieces, length = [], 0
-    for piece in _pieces(value):
-        pieces.append(piece)
-        length += len(piece)
-        if length > _FILE_LIMIT or len(pieces) > _PIECES_LIMIT:
-            raise ProjectionError("far more comes out for one file than a secret can hold; pick less by jmesPath")
+    pieces: list[str] = []
+    length = 0
+    try:
+        for piece in _pieces(value):
+            pieces.append(piece)
+            length += len(piece)
+            if length > _FILE_LIMIT or len(pieces) > _PIECES_LIMIT:
+                raise ProjectionError("far more comes out for one file than a secret can hold; pick less by jmesPath")
+    except RecursionError:  # some versions of the parser read deeper than this writes
+        pieces = []
+    if not pieces:
+        raise ProjectionError(_NESTED)
     return "".join(pieces)
 
 

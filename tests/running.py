@@ -13,7 +13,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
@@ -161,6 +161,26 @@ def until(condition: Callable[[], Any], every: float = 0.01) -> Any:
         assert time.monotonic() < end, "the condition did not come true"
         time.sleep(every)
     return result
+
+
+@contextmanager
+def ended(process: subprocess.Popen[Any], ask: signal.Signals | None = None) -> Iterator[subprocess.Popen[Any]]:
+    """The process, which has ended when the block has, whatever happened: first asked by that signal, then killed.
+
+    `with Popen(…)` waits for ever for a child that a failing test did not come to end.
+    """
+    try:
+        yield process
+    finally:
+        if ask and process.poll() is None:
+            process.send_signal(ask)
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(PATIENCE)
+        process.kill()
+        process.wait(PATIENCE)
+        for stream in (process.stdin, process.stdout, process.stderr):
+            if stream:
+                stream.close()
 
 
 @contextmanager

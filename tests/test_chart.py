@@ -25,7 +25,7 @@ from agent.plan import policy
 from tests.aws import StandIn, environment
 from tests.chart import CHARTS, KUBERNETES, Chart, Rendered, assert_restricted, built, need, need_helm, ours, validate
 from tests.configs import STRUCTURAL, VALID, document
-from tests.running import running, until
+from tests.running import ended, running, until
 
 EXAMPLES = sorted((CHARTS.parent / "config").glob("*.yaml"))
 ARN = "arn:aws:secretsmanager:eu-west-1:111122223333:secret:prod/db"
@@ -1176,26 +1176,24 @@ def test_the_demo_runs(demo: Chart, aws: StandIn, tmp_path: Path) -> None:
     (command,) = rendered.agent()["args"]
     with running(command, config, environment()) as agent:
         agent.ready()
-        with subprocess.Popen(
+        started = subprocess.Popen(
             [sys.executable, "-u", str(script)],
             env={**os.environ, "SECRETS": str(mount / "secrets"), "PORT": "0"},
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,
-        ) as app:
-            try:
-                assert app.stdout
-                port = app.stdout.readline().rsplit(" ", 1)[1].strip()
+        )
+        with ended(started) as app:
+            assert app.stdout
+            port = app.stdout.readline().rsplit(" ", 1)[1].strip()
 
-                def page() -> str:
-                    with urllib.request.urlopen(f"http://127.0.0.1:{port}/") as answer:
-                        return str(answer.read().decode())
+            def page() -> str:
+                with urllib.request.urlopen(f"http://127.0.0.1:{port}/") as answer:
+                    return str(answer.read().decode())
 
-                assert page() == "reads 1\ndb.env\n"
-                pid_file.write_text(f"{app.pid}\n")
-                aws.rotate("demo", '{"user": "a", "password": "two"}')
-                until(lambda: page() == "reads 2\ndb.env\n")
-                assert "password='two'" in (mount / "secrets" / "db.env").read_text()
-            finally:
-                app.kill()
+            assert page() == "reads 1\ndb.env\n"
+            pid_file.write_text(f"{app.pid}\n")
+            aws.rotate("demo", '{"user": "a", "password": "two"}')
+            until(lambda: page() == "reads 2\ndb.env\n")
+            assert "password='two'" in (mount / "secrets" / "db.env").read_text()
         assert agent.stop(signal.SIGTERM) == 0

@@ -21,7 +21,7 @@ from agent import ground
 from tests.aws import Fault, Proxy, StandIn, environment
 from tests.monitored import free_port
 from tests.pod import App, Pod
-from tests.running import running
+from tests.running import ended, running
 
 
 @pytest.fixture(scope="module")
@@ -314,15 +314,12 @@ def test_a_neighbour_that_mounted_one_file_is_found(pod: Pod, aws: StandIn, tmp_
         assert agent.wait() == 0
     (tmp_path / "mounted").touch()
     script = 'mount --bind "$1" "$2" && echo mounted && exec sleep 60'
-    with subprocess.Popen(
-        ["unshare", "--mount", "sh", "-c", script, "sh", str((pod.volume / "db").resolve()), str(tmp_path / "mounted")],
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as app:
+    files = str((pod.volume / "db").resolve()), str(tmp_path / "mounted")
+    argv = ["unshare", "--mount", "sh", "-c", script, "sh", *files]
+    with ended(subprocess.Popen(argv, stdout=subprocess.PIPE, text=True)) as app:
         assert app.stdout
         assert app.stdout.readline() == "mounted\n"
         code, findings, _ = doctor(pod, aws)
-        app.kill()
     outcome, message = findings["mounts of others"]
     assert (code, outcome) == (1, "bad") and f"{tmp_path}/mounted (process {app.pid})" in message
     assert "mounts of others" not in doctor(pod, aws)[1]

@@ -20,7 +20,7 @@ import pytest
 
 from tests.aws import Fault, Proxy, StandIn
 from tests.pod import App, Pod
-from tests.running import PATIENCE, running, until
+from tests.running import PATIENCE, ended, running, until
 
 
 @pytest.fixture(scope="module")
@@ -874,7 +874,7 @@ def test_it_ends_with_the_app(pod: Pod, by: str) -> None:
     config = pod.write(pod.secret("db", "{path: db}"), extra=f"exitWith: {{process: {{{which}}}}}")
     with running("run", config) as agent:
         agent.ready()
-        with subprocess.Popen([str(program), "60"]) as app:
+        with ended(subprocess.Popen([str(program), "60"])) as app:
             (pod.home / "job.pid").write_text(f"{app.pid}\n")
             pod.rotate("db", "pw-2")
             agent.event("published", generation=2)

@@ -16,7 +16,7 @@ from agent.pins import Pin
 from tests.aws import Fault, Proxy, QuickStandIn
 from tests.monitored import free_port
 from tests.pod import App, Pod
-from tests.running import running, until
+from tests.running import ended, running, until
 from tests.words import config, secret
 
 NONE = "00000000-0000-0000-0000-000000000000"
@@ -181,12 +181,11 @@ def test_a_record_that_cannot_be_read_changes_nothing(pod: Pod, first: str) -> N
 def test_a_neighbour_that_locks_the_volume_is_not_signalled(pod: Pod, first: str) -> None:
     """SIGUSR1 would end a process that is no agent."""
     locking = ["flock", "--no-fork", str(pod.volume), "sh", "-c", "echo held; exec sleep 60"]
-    with subprocess.Popen(locking, stdout=PIPE, text=True) as it:
+    with ended(subprocess.Popen(locking, stdout=PIPE, text=True)) as it:
         assert it.stdout
         assert it.stdout.readline() == "held\n"
         assert "no agent runs here" in hold(pod, first)
         assert it.poll() is None
-        it.kill()
 
 
 @pytest.mark.parametrize(

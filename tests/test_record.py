@@ -8,6 +8,7 @@ from typing import Any, Generic, TypeVar
 import pytest
 
 from agent.record import Record, field, replace
+from tests import plain_records
 
 T = TypeVar("T")
 
@@ -97,6 +98,15 @@ def test_replace_makes_another() -> None:
 def test_a_default_that_is_made_is_not_shared() -> None:
     """Two boxes have two dicts."""
     assert Box(1).labels is not Box(1).labels
+
+
+def test_annotations_need_not_be_postponed() -> None:
+    """The fields are the same, their names looked up or not."""
+    node = plain_records.Node("a", plain_records.Node("b"))
+    assert (node.name, node.next) == ("a", plain_records.Node(name="b", next=None))
+    with pytest.raises(TypeError, match="Node takes name, next, each once"):
+        plain_records.Node("a", None, 3)
+    assert plain_records.Plain() == plain_records.Plain() and plain_records.Plain.LIMIT == 3
 
 
 def test_it_shows_its_fields_and_can_be_matched() -> None:

@@ -15,6 +15,7 @@ import sys
 import termios
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from tests.aws import Fault, Proxy, QuickStandIn, environment
 from tests.chart import need
 from tests.monitored import free_port
 from tests.pod import Pod
-from tests.running import PATIENCE, Agent, running, until
+from tests.running import PATIENCE, Agent, ended, running, until
 
 
 @pytest.fixture
@@ -194,31 +195,30 @@ def test_whoever_else_listens_there_is_no_agent(pod: Pod, answer: bytes) -> None
 
 def test_watch_looks_again(pod: Pod, agent: Agent) -> None:
     """Until it is told to end."""
-    with subprocess.Popen(
-        [sys.executable, "-m", "agent", "status", "--config", str(pod.config), "--json", "--watch"],
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as watching:
+    argv = [sys.executable, "-m", "agent", "status", "--config", str(pod.config), "--json", "--watch"]
+    with ended(subprocess.Popen(argv, stdout=subprocess.PIPE, text=True)) as watching:
         assert watching.stdout
         generations = (int(line.split(":")[1].strip(" ,\n")) for line in watching.stdout if '"generation"' in line)
         assert next(generations) == 1
         pod.rotate("db", "value-2")
         assert 2 in generations
-        watching.terminate()
 
 
 def test_watch_draws_over_what_stood_there(pod: Pod, agent: Agent) -> None:
     """On a terminal: the second picture begins where the first did, and Ctrl-C ends it without a word."""
     ours, theirs = os.openpty()
     argv = [sys.executable, "-m", "agent", "status", "--config", str(pod.config), "--watch"]
-    with subprocess.Popen(argv, stdout=theirs, stderr=theirs, start_new_session=True) as watching:
+    with ended(subprocess.Popen(argv, stdout=theirs, stderr=theirs, start_new_session=True)) as watching:
+        os.close(theirs)  # so that a read ends with the command, too
         seen = b""
         while seen.count(b"\033[H") < 2:
             seen += os.read(ours, 4096)
         watching.send_signal(signal.SIGINT)
+        with suppress(OSError):  # EIO: it has ended
+            while more := os.read(ours, 4096):
+                seen += more
         assert watching.wait(PATIENCE) == 0
     os.close(ours)
-    os.close(theirs)
     assert b"db" in seen and b"\033[K" in seen and b"Traceback" not in seen
 
 
