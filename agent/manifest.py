@@ -1,6 +1,7 @@
 """The manifest of a generation and the record of acceptances, as frozen values and as JSON text.
 
-Pure. The manifest lies inside its generation, so what it says is published in the same instant as the files.
+Pure. The manifest lies inside its generation, so what it says is published in the same instant as the files. It is only
+replaced there when the same files are of other versions now.
 """
 
 from __future__ import annotations

@@ -586,25 +586,38 @@ def test_a_volume_that_is_none_is_refused(home: Path, make: object, part: str) -
         Volume(str(home / "no" / "v"))
 
 
-def test_pins_are_written_while_an_agent_sweeps(volume: Volume) -> None:
-    """A file without a name of its own yet is not taken for what a crash left."""
-    stop = threading.Event()
+def test_a_sweep_in_the_last_instant_takes_no_file_away_from_its_writer(
+    volume: Volume, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`pin` writes beside an agent that passes: its file has no name of its own yet, and is no leftover of a crash."""
+    writer, rename, swept = Volume(volume.path), os.rename, []
 
-    def sweep() -> None:
-        while not stop.is_set():
+    def late(*names: str, **handles: int) -> None:
+        swept.append(volume.sweep())
+        rename(*names, **handles)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "rename", late)
+        writer.write_pins({"db": Pin("v1", 1e9)})
+    writer.close()
+    assert len(swept) == 1 and volume.pins() == {"db": Pin("v1", 1e9)}
+
+
+def test_a_sweep_in_the_first_instant_is_outlived(volume: Volume, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between its creation and its lock a file can be taken for a leftover; it is written again."""
+    writer, flock, swept = Volume(volume.path), fcntl.flock, []
+
+    def late(handle: int, how: int) -> None:
+        if not swept:
+            swept.append(None)
             volume.sweep()
+        flock(handle, how)
 
-    sweeping = threading.Thread(target=sweep)
-    sweeping.start()
-    try:
-        writer = Volume(volume.path)
-        for number in range(300):
-            writer.write_pins({"db": Pin(f"v{number}", 1e9)})
-        writer.close()
-    finally:
-        stop.set()
-        sweeping.join()
-    assert volume.pins() == {"db": Pin("v299", 1e9)}
+    with monkeypatch.context() as patched:
+        patched.setattr(fcntl, "flock", late)
+        writer.write_pins({"db": Pin("v1", 1e9)})
+    writer.close()
+    assert swept and volume.pins() == {"db": Pin("v1", 1e9)}
 
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to mount and to become another uid")
