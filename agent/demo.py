@@ -5,7 +5,6 @@ Each scene either happened or the demo fails; nothing is shown that was not seen
 
 from __future__ import annotations
 
-import io
 import json
 import logging
 import os
@@ -27,6 +26,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from agent import terminal
 from agent.errors import FreshmountError, StartError
 from agent.record import Record
 
@@ -74,13 +74,11 @@ class Rotation(Record):
 
 
 class Narrator:
-    """Prints the story; in colour on a terminal unless NO_COLOR is set."""
+    """Prints the story; in colour on a terminal that wants it."""
 
     def __init__(self) -> None:
-        self._colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+        self._colour = terminal.screen(sys.stdout, os.environ).colour
         self._scenes = 0
-        if isinstance(sys.stdout, io.TextIOWrapper):
-            sys.stdout.reconfigure(errors="replace")  # an arrow is no reason to fail where there is no UTF-8
 
     def scene(self, title: str) -> None:
         self._scenes += 1
