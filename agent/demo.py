@@ -5,7 +5,6 @@ Each scene either happened or the demo fails; nothing is shown that was not seen
 
 from __future__ import annotations
 
-import io
 import json
 import logging
 import os
@@ -29,6 +28,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from agent import terminal
 from agent.errors import FreshmountError, StartError
 from agent.record import Record
 
@@ -91,11 +91,8 @@ class Narrator:
     """Prints the story, 80 columns wide; in colour on a terminal that has any, unless NO_COLOR is set."""
 
     def __init__(self) -> None:
-        plain = os.environ.get("NO_COLOR") or os.environ.get("TERM", "dumb") == "dumb"
-        self._colour = sys.stdout.isatty() and not plain
+        self._colour = terminal.screen(sys.stdout, os.environ).colour
         self._scenes = 0
-        if isinstance(sys.stdout, io.TextIOWrapper):
-            sys.stdout.reconfigure(errors="replace")  # an arrow is no reason to fail where there is no UTF-8
 
     def scene(self, title: str) -> None:
         self._scenes += 1

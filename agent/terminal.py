@@ -13,7 +13,7 @@ from agent.layout import Screen
 
 _WIDTH = 80  # columns where nobody tells
 _LEAST = 20  # columns; less is a mistake of who told
-_ASCII = {"✓": "+", "✗": "x", "…": "...", "–": "-", "’": "'"}  # for streams that cannot carry these
+_ASCII = {"✓": "+", "✗": "x", "…": "...", "→": "->", "–": "-", "’": "'"}  # for streams that cannot carry these
 
 
 def screen(stream: TextIO, environ: Mapping[str, str]) -> Screen:

@@ -61,6 +61,25 @@ def test_the_console_is_for_people() -> None:
     assert "repaired" in stream.getvalue() and "\x1b" not in stream.getvalue() and "{" in stream.getvalue()
 
 
+@pytest.mark.parametrize(("environ", "coloured"), [({}, True), ({"NO_COLOR": "1"}, False), ({"TERM": "dumb"}, False)])
+def test_colours_are_for_terminals_that_want_them(
+    environ: dict[str, str], coloured: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the two conventions that there are."""
+
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    for name in ("NO_COLOR", "TERM"):
+        monkeypatch.delenv(name, raising=False)
+    for name, chosen in environ.items():
+        monkeypatch.setenv(name, chosen)
+    log.configure("auto", stream=(stream := Terminal()))
+    structlog.get_logger().info("published", secret="db")
+    assert "published" in stream.getvalue() and ("\033" in stream.getvalue()) == coloured
+
+
 @pytest.mark.parametrize("form", ["json", "console"])
 @pytest.mark.parametrize("whence", ["ours", "library"])
 def test_words_of_others_command_no_terminal_and_forge_no_line(form: log.Format, whence: str) -> None:
