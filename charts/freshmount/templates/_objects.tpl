@@ -55,7 +55,8 @@ spec:
     {{- end }}
   egress:
     - ports: [{protocol: UDP, port: 53}, {protocol: TCP, port: 53}]
-    {{- if $it.openshift }}  # its DNS pods listen on 5353, and a policy sees the port behind the Service
+    {{- /* OpenShift's DNS pods listen on 5353, and a policy sees the port behind the Service. */}}
+    {{- if $it.openshift }}
     - ports: [{protocol: UDP, port: 5353}, {protocol: TCP, port: 5353}]
     {{- end }}
     - ports: [{{ range $i, $port := $it.awsPorts }}{{ if $i }}, {{ end }}{protocol: TCP, port: {{ $port }}}{{ end }}]
