@@ -177,5 +177,5 @@ def test_the_config_that_is_acted_on() -> None:
 )
 def test_what_was_not_written_by_us_is_not_read(text: bytes) -> None:
     """Whatever it is; and what was written is read back."""
-    assert pins.load(text) in (None, {}) or text == b"[]"
+    assert pins.load(text) is None
     assert pins.load(pins.dump({"db": Pin("v1", 5.0)})) == {"db": Pin("v1", 5.0)}
