@@ -1,5 +1,6 @@
 # The image: an interpreter, the agent and what it imports, and nothing else; no shell and no package manager.
 # docs/image.md says what is in it, how large it is and how to verify it.
+# Not by digest: no registry was in reach to ask. `make base-digest` writes it behind the name (docs/image.md).
 ARG BASE=python:3.13-slim
 
 FROM ${BASE} AS build
@@ -20,11 +21,13 @@ RUN python3 image/assemble.py site agent /out \
     && packed=$(find /smoke -name modules.packed -printf %P) && install -D -m 644 "/smoke/$packed" "/out/agent/$packed"
 
 FROM scratch
+ARG BASE
 ARG VERSION=0.1.0
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="freshmount" \
       org.opencontainers.image.description="Keeps the secret files of a Kubernetes pod fresh" \
       org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.base.name="${BASE}" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}"
 COPY --from=build /out/python/ /

@@ -1,85 +1,113 @@
-# The two commands a newcomer needs: `make demo` and `make test`. Both set up .venv first.
+# The two commands a newcomer needs: `make demo` and `make test`. Both set up .venv first. `make help` has them all.
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip --disable-pip-version-check
 # pytest-xdist: one worker per core; one that is done takes over from the others
 PYTEST_ARGS ?= -n auto --dist worksteal
 
-.PHONY: help demo test torture bench fleet dashboard check format lock image image-test tools chart-schema chart-docs clean
-help:
-	@printf '%s\n' 'make demo    the whole story on an embedded stand-in for AWS' \
-	  'make test    all tests, with coverage' 'make torture the promises under fire, at full length' \
-	  'make bench   what the agent costs, on the image'"'"'s files' 'make fleet   a day of 10,000 pods, simulated' \
-	  'make check   ruff, mypy, shellcheck and hadolint' 'make format  let ruff format the code' \
-	  'make image   build the image' 'make tools   helm and kubectl, for tests' 'make clean   remove what the others made'
+.PHONY: help demo test torture matrix audit bench fleet dashboard check format lock image image-test base-digest tools \
+  chart-schema chart-docs clean
 
-$(VENV)/installed: setup.cfg pyproject.toml
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Freshmount needs Python 3.11 or newer; set PYTHON=")'
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test,dev]'
+help: ## these lines
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1	\2/p' Makefile | expand -t 19
+
+define make_venv
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Freshmount needs Python 3.11 or newer; set PYTHON=")'
+	@$(PYTHON) -m venv $(VENV)
+endef
+
+# What the demo needs, and no more: it is what a newcomer waits for.
+$(VENV)/demo: setup.cfg pyproject.toml
+	@echo 'Installing Freshmount and moto, a stand-in for AWS, into $(VENV):'
+	@echo 'once, for about half a minute.'
+	$(make_venv)
+	@$(PIP) install --editable '.[demo]'
 	@touch $@
 
-demo: $(VENV)/installed
-	@$(BIN)/freshmount demo $(DEMO_ARGS)
+$(VENV)/installed: setup.cfg pyproject.toml
+	@echo 'Installing Freshmount, and what its tests and checks need, into $(VENV):'
+	@echo 'once, for about a minute.'
+	$(make_venv)
+	@$(PIP) install --editable '.[test,dev]'
+	@touch $(VENV)/demo $@
 
-test: $(VENV)/installed
+# 130 is how it ends by Ctrl-C, which is no error; the trap lets the shell outlive it, so that make does not call it one.
+demo: $(VENV)/demo ## the whole story, without AWS; DEMO_ARGS=--keep-running
+	@trap : INT; $(BIN)/freshmount demo $(DEMO_ARGS) || [ $$? -eq 130 ]
+
+test: $(VENV)/installed ## all tests, with coverage; at the end, what was skipped
+	@$(MAKE) --no-print-directory .cache/tools/installed || echo 'No helm and kubectl: the tests of the charts are skipped.'
 	$(BIN)/python -m pytest $(PYTEST_ARGS) --cov --cov-report=term-missing:skip-covered
 
 # The table that it ends in is the one of docs/reliability.md.
-torture: $(VENV)/installed
+torture: $(VENV)/installed ## the promises under fire, at full length
 	$(BIN)/python -m pytest tests/torture --full -n 2 --dist load
 
+matrix: $(VENV)/installed ## unit tests on each Python found, and on oldest libraries
+	.ci/matrix
+
+audit: $(VENV)/installed ## known vulnerabilities of the locked libraries
+	$(BIN)/python .ci/audit.py
+
 $(VENV)/bench: $(VENV)/installed
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
+	@$(PIP) install --quiet --editable '.[bench]'
 	@touch $@
 
 # The figures of docs/performance.md. BENCH_ARGS: which, and for how long. Needs the image, strace and root.
-bench: $(VENV)/bench
+bench: $(VENV)/bench ## what the agent costs, on the image's files
 	PYTHON=$(BIN)/python bench/image.sh $(BENCH_ARGS)
 
 # The picture of the chart's dashboard, by real agents and a real Prometheus, in two minutes.
-dashboard: $(VENV)/bench
+dashboard: $(VENV)/bench ## the picture of the chart's dashboard
 	$(BIN)/python -m bench.dashboard docs/dashboard.png
 
-fleet: $(VENV)/bench
+fleet: $(VENV)/bench ## a day of 10,000 pods, simulated
 	$(BIN)/python -m bench.fleet --plot docs/fleet.png
 
-check: $(VENV)/installed
+check: $(VENV)/installed ## ruff, mypy --strict, shellcheck and hadolint
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/shellcheck --external-sources .ci/run image/*.sh bench/*.sh
+	$(BIN)/shellcheck --external-sources .ci/run .ci/matrix image/*.sh bench/*.sh
 	$(BIN)/hadolint Dockerfile
 
-format: $(VENV)/installed
+format: $(VENV)/installed ## let ruff format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 # What the image installs: the run-time dependencies of setup.cfg, resolved and hashed, for every platform.
-lock: $(VENV)/installed
+lock: $(VENV)/installed ## resolve requirements.lock anew, after a change in setup.cfg
 	$(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --python-version 3.13 --no-emit-index-url \
 	  --custom-compile-command 'make lock' --output-file requirements.lock setup.cfg
 
-image: $(VENV)/installed
-	PYTHON=$(BIN)/python image/build.sh $(IMAGE)
+# BASE: another base image than the Dockerfile's.
+image: $(VENV)/installed ## build the image; IMAGE=name:tag, ENGINE=, BASE=
+	PYTHON=$(BIN)/python BASE=$(BASE) image/build.sh $(IMAGE)
 
-image-test: $(VENV)/installed
+image-test: $(VENV)/installed ## run the built image for real
 	PYTHON=$(BIN)/python image/test.sh $(IMAGE)
 
-# Helm 3 and 4 and kubectl, and readers of .env files where npm and go are, into .cache/tools, for tests.
-tools: $(VENV)/installed
+base-digest: ## pin the Dockerfile's base to what its registry has now
+	$(PYTHON) image/base_digest.py
+
+# Helm 3 and 4 and kubectl, and readers of .env files where npm and go are, for tests where none is on PATH.
+.cache/tools/installed: tests/chart_tools.txt tests/dotenv_readers.py | $(VENV)/installed
 	$(BIN)/python -m tests.chart_tools
 	$(BIN)/python -m tests.dotenv_readers
+	@touch $@
 
-# After config/schema.json or charts/values.schema.in.json changed.
-chart-schema: $(VENV)/installed
+tools: .cache/tools/installed ## helm, kubectl and readers of .env files into .cache/tools, for tests
+
+# After charts/values.schema.in.json changed, too.
+chart-schema: $(VENV)/installed ## the chart's schema, after the config's changed
 	$(BIN)/python charts/schema.py > charts/freshmount/values.schema.json
 
-# After a values.yaml or README.md.gotmpl of a chart changed. Needs Go.
+# After a README.md.gotmpl changed, too. Needs Go.
 HELM_DOCS ?= go run github.com/norwoodj/helm-docs/cmd/helm-docs@v1.14.2
-chart-docs:
+chart-docs: ## the charts' README.md, after a values.yaml changed
 	$(HELM_DOCS) --chart-search-root charts --sort-values-order file
 
-clean:
+clean: ## remove what the others made
 	rm -rf $(VENV) .cache image/wheels/*.whl charts/demo/charts charts/demo/Chart.lock .coverage .pytest_cache .mypy_cache \
 	  .ruff_cache .hypothesis *.egg-info

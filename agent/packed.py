@@ -3,8 +3,9 @@
 Its modules' bytecode, a copy of the image's own: 260 files need not be looked for, opened and read one by one, which
 takes 8 ms. And the regular expressions that they compile while they are imported, as the compiler leaves them: 12 ms.
 
-The file: eight bytes, the length of the index (little-endian); the index, marshalled: the version of Python that made
-it, a dict of each module's name to its place, and a dict of the expressions; then the modules' code.
+The file: the version of Python that made it, compared before anything is unmarshalled; the index, marshalled: a dict of
+each module's name to its place, and a dict of the expressions; then the modules' code. Before version and index stand
+eight bytes each with their length (little-endian).
 """
 
 from __future__ import annotations
@@ -39,8 +40,15 @@ def pack(names: Iterable[str]) -> bytes:
                 content = handle.read()[_HEADER:]
             places[name] = len(code), len(content), spec.origin, spec.submodule_search_locations is not None
             code += content
-    index = marshal.dumps((sys.version, places, _patterns()))
-    return len(index).to_bytes(_LENGTH, "little") + index + code
+    return _version() + _with_length(marshal.dumps((places, _patterns()))) + code
+
+
+def _version() -> bytes:
+    return _with_length(sys.version.encode())
+
+
+def _with_length(content: bytes) -> bytes:
+    return len(content).to_bytes(_LENGTH, "little") + content
 
 
 def _patterns() -> Patterns:
@@ -53,10 +61,13 @@ def _patterns() -> Patterns:
     engine = compiler._sre
     compiler._sre = SimpleNamespace(**{**vars(engine), "compile": lambda *given: given})
     try:
-        for _, pattern, flags in sorted(re._cache, key=repr):  # type: ignore[attr-defined]
+        for kind, pattern, flags in sorted(re._cache, key=repr):  # type: ignore[attr-defined]
+            if kind not in (str, bytes):  # of a class of its own, which marshal does not know
+                continue
             _, found_flags, code, groups, names, numbers = compiler.compile(pattern, flags)
             plain = int(found_flags), [int(each) for each in code], groups, dict(names), tuple(numbers)
-            found[pattern, flags] = marshal.dumps(plain)
+            # Flags may be of a class, too: RegexFlag, or what stands for "not given" in `re.sub` since 3.13.
+            found[pattern, int(flags)] = marshal.dumps(plain)
     finally:
         compiler._sre = engine
     return found
@@ -69,12 +80,15 @@ def install(path: str = FILE) -> None:
         handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
         return
-    length = int.from_bytes(os.pread(handle, _LENGTH, 0), "little")
-    version, places, patterns = marshal.loads(os.pread(handle, length, _LENGTH))  # noqa: S302 the image's own
-    if version != sys.version:
+    ours = _version()
+    start = len(ours) + _LENGTH
+    begin = os.pread(handle, start, 0)
+    if not begin.startswith(ours):
         os.close(handle)
         return
-    found = _Finder(handle, _LENGTH + length, places)
+    length = int.from_bytes(begin[len(ours) :], "little")
+    places, patterns = marshal.loads(os.pread(handle, length, start))  # noqa: S302 the image's own
+    found = _Finder(handle, start + length, places)
     sys.meta_path.insert(sys.meta_path.index(PathFinder), found)
     _take(patterns)
 

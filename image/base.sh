@@ -1,25 +1,47 @@
 #!/usr/bin/env bash
-# Provide the base image named in $1: it is here already, or is pulled, or is made here from Debian's packages.
+# Provide the base image $1, and print the name that the build finds it by: it is here already, or is pulled, or a
+# stand-in is made for it from Debian's packages. With --exactly as $2 there is no stand-in.
 set -euo pipefail
 cd "$(dirname "$0")"
 # shellcheck source=image/engine.sh
 . ./engine.sh
 
 base=$1
+case "$base" in
+  *.*/* | *:*/* | localhost/*) full=$base ;; # names its registry
+  */*) full=docker.io/$base ;;
+  *) full=docker.io/library/$base ;;
+esac
 have() {
   case "$ENGINE" in
-    buildah) buildah inspect --type image "$base" ;;
-    *) "$ENGINE" image inspect "$base" ;;
+    buildah) buildah inspect --type image "$1" ;;
+    *) "$ENGINE" image inspect "$1" ;;
   esac >/dev/null 2>&1
 }
 
-have && exit 0
-if timeout 120 "$ENGINE" pull --quiet "docker.io/library/$base" >/dev/null 2>&1; then
-  "$ENGINE" tag "docker.io/library/$base" "$base"
+for name in "$full" "$base"; do
+  if have "$name"; then
+    echo "$name"
+    exit 0
+  fi
+done
+if timeout 120 "$ENGINE" pull --quiet "$full" >/dev/null 2>&1; then
+  echo "$full"
   exit 0
 fi
+if [ "${2:-}" = --exactly ]; then
+  echo "image/base.sh: $base is not here and cannot be pulled; look at its name, or at the way to its registry" >&2
+  exit 1
+fi
 
-echo "image/base.sh: $base cannot be pulled; making a stand-in for it from Debian trixie (debootstrap, root)." >&2
+# Never under the name with the digest: it is not that image.
+base=${base%@*}
+if have "$base"; then
+  echo "image/base.sh: $full cannot be pulled; taking the $base that is here, whatever its digest is." >&2
+  echo "$base"
+  exit 0
+fi
+echo "image/base.sh: $full cannot be pulled; making a stand-in from Debian trixie (debootstrap, root)." >&2
 echo "image/base.sh: it has the same CPython version, built by Debian. Images for others are built on the real one." >&2
 command -v debootstrap >/dev/null || { echo "install debootstrap, or make $base available" >&2; exit 1; }
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/freshmount
@@ -44,3 +66,4 @@ case "$ENGINE" in
     ;;
   *) "$ENGINE" import "$archive" "$base" >/dev/null 2>&1 ;;
 esac
+echo "$base"

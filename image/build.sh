@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # Build the image and name it $1 (default: freshmount:<version>). PYTHON: an interpreter with pip, to fetch the wheels.
+# BASE: the base image; without it the Dockerfile's, or a stand-in where that cannot be pulled.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 # shellcheck source=image/engine.sh
@@ -7,9 +8,11 @@ cd "$(dirname "$0")/.."
 
 version=$(sed -n 's/^__version__ = "\(.*\)"/\1/p' agent/__init__.py)
 name=${1:-freshmount:$version}
-base=python:3.13-slim
-
-image/base.sh "$base"
+if [ -n "${BASE:-}" ]; then
+  base=$(image/base.sh "$BASE" --exactly)
+else
+  base=$(image/base.sh "$(sed -n 's/^ARG BASE=//p' Dockerfile)")
+fi
 # Fetched by this machine's pip, with its proxy and certificates, so that the build itself needs no network.
 machine=$(uname -m)
 "${PYTHON:-python3}" -m pip download --quiet --disable-pip-version-check --no-deps --require-hashes --only-binary :all: \
@@ -18,4 +21,4 @@ machine=$(uname -m)
 
 "${BUILD[@]}" --quiet --build-arg PIP_NO_INDEX=1 --build-arg BASE="$base" --build-arg VERSION="$version" \
   --build-arg REVISION="$(git rev-parse HEAD 2>/dev/null || echo unknown)" --tag "$name" . >/dev/null
-echo "built $name with $ENGINE"
+echo "built $name with $ENGINE on $base"

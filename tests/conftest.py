@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 
 import pytest
 
-LONGEST = 600.0  # seconds until a test that waits for something is ended; the slowest takes a tenth of it on two cores
+LONGEST = 600.0  # seconds for a test, its setup and its teardown each; on two cores the slowest takes a tenth of it
 _AGAIN = 30.0  # seconds until it is interrupted once more: what it does to tidy up may wait as well
 
 
@@ -26,18 +27,41 @@ def pytest_configure() -> None:
             signal.signal(number, lambda *_: None)
 
 
-@pytest.fixture(autouse=True)
-def _ends_in_time(request: pytest.FixtureRequest) -> Iterator[None]:
-    """A test that waits for ever fails, wherever it waits: for a line of a child, its end, a lock."""
+@contextmanager
+def _ends_in_time(config: pytest.Config) -> Iterator[None]:
+    """What waits for ever fails, wherever it waits: for a line of a child, its end, a lock."""
 
     def interrupt(*_: object) -> None:
-        raise AssertionError(f"the test did not end within {LONGEST:g} s")
+        raise AssertionError(f"this did not end within {LONGEST:g} s")
 
     before = signal.signal(signal.SIGALRM, interrupt)
-    signal.setitimer(signal.ITIMER_REAL, 0.0 if request.config.getoption("--full") else LONGEST, _AGAIN)
-    yield
-    signal.setitimer(signal.ITIMER_REAL, 0.0)
-    signal.signal(signal.SIGALRM, before)
+    signal.setitimer(signal.ITIMER_REAL, 0.0 if config.getoption("--full") else LONGEST, _AGAIN)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0.0)
+        signal.signal(signal.SIGALRM, before)
+
+
+# Not a fixture, which would last while pytest writes its report, too.
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup(item: pytest.Item) -> Generator[None, object, object]:
+    with _ends_in_time(item.config):
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    with _ends_in_time(item.config):
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, object, object]:
+    with _ends_in_time(item.config):
+        return (yield)
 
 
 @pytest.fixture(autouse=True)

@@ -144,11 +144,23 @@ def test_every_reason_has_its_section() -> None:
 def test_make_targets_exist() -> None:
     """Those that the documents name."""
     targets = set(re.findall(r"^([a-z-]+):", (HOME / "Makefile").read_text(), re.MULTILINE))
+    for path, line in SHELL:
+        if line.startswith("make "):
+            named = {word for word in shlex.split(line, comments=True)[1:] if "=" not in word}
+            assert named <= targets, (path, named - targets)
     for path in PAGES:
         named = set(
             re.findall(r"\bmake ([a-z][a-z-]+)\b(?=[`\s]*)", " ".join(re.findall(r"`[^`\n]+`", path.read_text())))
         )
         assert named <= targets, (path, named - targets)
+
+
+def test_make_help_names_every_target() -> None:
+    """In lines that fit a terminal."""
+    told = subprocess.run(["make", "help"], cwd=HOME, capture_output=True, text=True, check=True).stdout
+    targets = re.findall(r"^([a-z-]+):", (HOME / "Makefile").read_text(), re.MULTILINE)
+    assert [line.split()[1] for line in told.splitlines()] == targets
+    assert [line for line in told.splitlines() if len(line) > 80 or len(line.split()) < 3] == []
 
 
 def test_the_readme_sums_up_the_table_of_reliability() -> None:

@@ -6,8 +6,12 @@ import base64
 import io
 import json
 import logging
+import os
+import re
+import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,6 +22,7 @@ from agent.errors import VolumeError
 from tests.words import fetched, value
 
 CANARY = "cAnaRy-19c4"
+HOME = Path(__file__).parent.parent
 
 
 @pytest.fixture(autouse=True)
@@ -173,8 +178,19 @@ def test_a_reader_that_went_away_ends_nothing() -> None:
     logging.getLogger("watchdog").error("y")
 
 
-def test_rich_stays_out() -> None:
-    """It costs megabytes in every pod."""
-    log.configure("console", stream=io.StringIO())
-    structlog.get_logger().info("x")
-    assert log.configure.__module__ == "agent.log" and "rich.traceback" not in sys.modules
+def test_rich_stays_out(tmp_path: Path) -> None:
+    """It costs megabytes in every pod: the image has none, and where there is one an agent does not import it."""
+    assert "rich" not in re.findall(r"^([a-z0-9-]+)==", (HOME / "requirements.lock").read_text(), re.MULTILINE)
+    (tmp_path / "rich.py").write_text("raise SystemExit('imported')\n")
+    script = (
+        "from agent import deferred\n"
+        "deferred.install()\n"
+        "import structlog\n"
+        "from agent import log\n"
+        "log.configure('json')\n"
+        "try: 1 // 0\n"
+        "except ZeroDivisionError: structlog.get_logger().exception('x')\n"
+    )
+    env = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", script], env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and "ZeroDivisionError" in done.stderr, done.stderr

@@ -160,17 +160,43 @@ print(re.search("[0-9]+ not packed", "12 not packed").span(), re.Scanner([("a+",
     assert out == "{'year': '2026', 'month': '11'} []\n(0, 13) ([], 'b') 2\n"
 
 
-def test_a_file_of_another_python_is_left_alone(home: Path) -> None:
-    """Its bytecode may mean something else here."""
+def test_whatever_a_library_compiles_can_be_packed(home: Path) -> None:
+    """With flags that are not given, or of a class of their own, and text of one."""
+    out = python(
+        """
+import re, sys
+from agent import packed
+class Flags(int): pass
+class Text(str): pass
+re.sub("[a-c]+", "", "")
+re.search("[d-f]+", "", Flags(2))
+re.compile(Text("[g-i]+"))
+open(sys.argv[1], "wb").write(packed.pack([]))
+parsed, parse = [], re._parser.parse
+re._parser.parse = lambda *given: (parsed.append(given[0]), parse(*given))[1]
+re.purge()
+packed.install(sys.argv[1])
+print(re.search("[a-c]+", "abc").span(), re.search("[d-f]+", "DEF", 2).span(), parsed)
+""",
+        str(home / "packed"),
+    )
+    assert out == "(0, 3) (0, 3) []\n"
+
+
+@pytest.mark.parametrize("begin", ["another", "shorter", "nothing"])
+def test_a_file_of_another_python_is_left_alone(home: Path, begin: str) -> None:
+    """Its bytecode may mean something else here, and so may its index: nothing of it is unmarshalled."""
     content = (home / "packed").read_bytes()
-    other = content.replace(sys.version.encode(), b"9" + sys.version.encode()[1:])
-    assert other != content
-    (home / "packed").write_bytes(other)
+    version = sys.version.encode()
+    assert content.startswith(len(version).to_bytes(8, "little") + version)
+    content = content.replace(version, b"9" + version[1:] if begin == "another" else version[:-1])
+    (home / "packed").write_bytes(content if begin != "nothing" else b"")
     python(
         """
 import os, sys
 from agent import packed
 before = list(sys.meta_path), os.listdir("/proc/self/fd")
+packed.marshal = None
 packed.install(sys.argv[1])
 assert (list(sys.meta_path), os.listdir("/proc/self/fd")) == before
 """,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -36,9 +37,10 @@ def test_examples_are_accepted_by_both(path: Path) -> None:
     assert text.startswith("# yaml-language-server: $schema=./schema.json\n")
 
 
-def test_there_are_examples() -> None:
-    """None is lost by a renamed folder."""
-    assert [path.stem for path in EXAMPLES] == ["database", "minimal", "notifications", "tls-nginx"]
+def test_the_readme_names_every_example() -> None:
+    """One that is renamed or added is found by a reader, and by the tests here."""
+    linked = re.findall(r"\(config/(\S+\.yaml)\)", (HOME.parent / "README.md").read_text())
+    assert linked and sorted(linked) == [path.name for path in EXAMPLES]
 
 
 @pytest.mark.parametrize("text", [*VALID.values(), *BEYOND.values()], ids=[*VALID, *BEYOND])

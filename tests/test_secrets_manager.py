@@ -289,8 +289,11 @@ def test_a_switched_off_rotation_has_no_date(proxy: Proxy) -> None:
 
 
 def test_the_call_limit_covers_both_attempts() -> None:
-    """The daemon's deadlines are derived from it."""
-    assert 14 <= CALL_LIMIT <= 20
+    """As the client makes them: two that connect and wait in vain, and botocore's pause of up to a second between."""
+    client: Any = SecretsManager()._client(Origin("eu-west-1", None))
+    made = client.meta.config
+    assert made.retries == {"mode": "standard", "total_max_attempts": 2}
+    assert 2 * (made.connect_timeout + made.read_timeout) + 1.0 <= CALL_LIMIT
 
 
 def _without_keys(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,6 +18,7 @@ import pytest
 from agent import server as module
 from agent.errors import StartError
 from agent.server import AT_ONCE, Page, Server, serve
+from tests.running import ended
 
 PAGES = {"/ok": lambda: Page(200, "text/plain", b"fine\n"), "/bad": lambda: Page(503, "application/json", b"{}\n")}
 
@@ -115,17 +116,43 @@ def test_a_connection_can_be_used_again(server: Server) -> None:
 
 
 def test_a_crowd_of_idle_clients_keeps_nobody_out(server: Server) -> None:
-    """Each costs a socket and no thread; beyond the limit the oldest makes room."""
-    before = threading.active_count()
+    """Beyond the limit the oldest makes room."""
     idle = [socket.create_connection(("127.0.0.1", server.port), timeout=10) for _ in range(AT_ONCE + 10)]
     idle[-1].sendall(b"GET /ok HT")
     assert ask(server, "/ok")[0] == 200
-    assert threading.active_count() == before
     assert idle[0].recv(1) == b""
     idle[-1].sendall(b"TP/1.1\r\nHost: x\r\n\r\n")
     assert idle[-1].recv(15) == b"HTTP/1.1 200 OK"
     for connection in idle:
         connection.close()
+
+
+def test_a_crowd_costs_no_thread() -> None:
+    """Counted in a process of its own, where nobody else's thread comes or goes; none is left when it is closed."""
+    script = (
+        "import sys, threading\n"
+        "from agent.server import Page, serve\n"
+        "server = serve('127.0.0.1', 0, {'/ok': lambda: Page(200, 'text/plain', b'')})\n"
+        "for line in sys.stdin:\n"
+        "    if line == 'close\\n': server.close()\n"
+        "    print(server.port, threading.active_count(), flush=True)\n"
+    )
+    argv = [sys.executable, "-c", script]
+    with ended(subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1)) as process:
+        assert process.stdin and process.stdout
+
+        def told(what: str = "") -> tuple[int, int]:
+            process.stdin.write(f"{what}\n")
+            port, threads = process.stdout.readline().split()
+            return int(port), int(threads)
+
+        port, before = told()
+        idle = [socket.create_connection(("127.0.0.1", port), timeout=10) for _ in range(50)]
+        idle[-1].sendall(b"GET /ok HTTP/1.0\r\n\r\n")
+        assert idle[-1].recv(15) == b"HTTP/1.1 200 OK"  # all that came before it were accepted
+        assert (before, told()[1], told("close")[1]) == (2, 2, 1)
+        for connection in idle:
+            connection.close()
 
 
 @pytest.mark.parametrize(
@@ -204,11 +231,11 @@ def test_a_taken_port_says_what_to_do(server: Server) -> None:
 
 def test_closing_ends_the_thread_and_frees_the_port() -> None:
     """Also with a connection open."""
-    before = threading.active_count()
     server = serve("127.0.0.1", 0, PAGES)
-    port = server.port
-    server.close()
-    assert threading.active_count() == before
+    port, serving = server.port, thread()
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+        server.close()
+        assert not serving.is_alive() and connection.recv(1) == b""
     again = serve("127.0.0.1", port, PAGES)
     assert ask(again, "/ok")[0] == 200
     again.close()
