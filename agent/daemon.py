@@ -355,8 +355,9 @@ def _tell(log: structlog.typing.FilteringBoundLogger, before: Status, result: Sy
         log.info("same content", secret=name, version=version, message="nobody is told; this version is now published")
     if result.repaired:
         log.warning("repaired", generation=published.generation, found=dict(result.repaired))
-    for name, failure in sorted(result.failures.items()):
-        if failure.reason == "projection" and name in before.secrets and before.secrets[name].failure == failure:
+    for name, secret in before.secrets.items():
+        failure = result.failures.get(name)
+        if failure is None or (failure.reason == "projection" and secret.failure == failure):
             continue  # of this version it is said
         log.warning("secret failed", secret=name, reason=failure.reason, message=failure.message)
     for name in sorted(result.succeeded):
