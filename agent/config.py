@@ -178,8 +178,13 @@ def least_stale_after(settle: float, secrets: tuple[Secret, ...]) -> float:
     longest periods pass between two confirmations, each with its jitter, and what moved settles before it is published.
     0 when nothing is polled.
     """
-    longest = max((secret.period for secret in secrets if secret.version_id is None), default=None)
-    return 0.0 if longest is None else round(2 * (1 + JITTER) * longest + settle, 6)
+    longest = _longest_period(secrets)
+    return round(2 * (1 + JITTER) * longest + settle, 6) if longest else 0.0
+
+
+def _longest_period(secrets: tuple[Secret, ...]) -> float:
+    """Of those that are polled; 0 when none is."""
+    return max((secret.period for secret in secrets if secret.version_id is None), default=0.0)
 
 
 def doubts(config: Config) -> list[str]:
@@ -286,8 +291,8 @@ class _Reader(Reader):
         if 0 < stale_after < (least := least_stale_after(settle, secrets)):
             self.wrong(
                 top.entries["staleAfter"],
-                f"staleAfter is too short for a period of {written(max(s.period for s in secrets))}: an agent that has "
-                f"one failed attempt could not meet it; give at least {written(least)}, or shorten the period",
+                f"staleAfter is too short for a period of {written(_longest_period(secrets))}: an agent that has one "
+                f"failed attempt could not meet it; give at least {written(least)}, or shorten the period",
             )
         return Config(
             volume_path=path,
