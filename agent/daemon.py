@@ -425,8 +425,9 @@ def _tell(log: structlog.typing.FilteringBoundLogger, before: Status, result: Sy
 
 def _tell_failures(log: structlog.typing.FilteringBoundLogger, before: Status, result: SyncResult) -> None:
     absent = status.rightly_absent(before, result)
-    for name, failure in sorted(result.failures.items()):
-        if failure.reason == "projection" and name in before.secrets and before.secrets[name].failure == failure:
+    for name, secret in before.secrets.items():
+        failure = result.failures.get(name)
+        if failure is None or (failure.reason == "projection" and secret.failure == failure):
             continue  # of this version it is said
         if name not in absent:
             log.warning("secret failed", secret=name, reason=failure.reason, message=failure.message)
