@@ -244,36 +244,38 @@ def test_a_kernel_that_does_not_tell_is_no_handler(proc: Proc, children: Childre
         assert held.process.uid is None
 
 
-MUTATED = st.sampled_from(["stat", "status", "cmdline"])
 NUMBERS = st.sampled_from([b"", b"-1", b"x", b"9" * 5000, b"0x", b"1e9", b"\xff", b"\n", b"\0", b") Z 1", b"\t"])
 
 
-@st.composite
-def mutations(draw: st.DrawFn, whole: bytes) -> bytes | None:
+KINDS = st.sampled_from(["missing", "cut", "random", "word", "huge", "twice"])
+# What is drawn must not depend on what the file has, which differs from look to look.
+MUTATIONS = st.tuples(KINDS, st.floats(0, 1), NUMBERS, st.binary(max_size=200))
+
+
+def mutated(whole: bytes, how: tuple[str, float, bytes, bytes]) -> bytes | None:
     """What may stand in a file of /proc instead of what does."""
-    kind = draw(st.sampled_from(["missing", "cut", "random", "word", "huge", "twice"]))
-    if kind == "missing":
-        return None
-    if kind == "cut":
-        return whole[: draw(st.integers(0, len(whole)))]
-    if kind == "random":
-        return draw(st.binary(max_size=200))
-    if kind == "huge":
-        return whole + b"x" * (5 << 20)
-    if kind == "twice":
-        return whole + whole
+    kind, place, word, content = how
     words = re.split(rb"([\s:]+)", whole)
-    words[draw(st.integers(0, len(words) - 1))] = draw(NUMBERS)
-    return b"".join(words)
+    words[round(place * (len(words) - 1))] = word
+    return {
+        "missing": None,
+        "cut": whole[: round(place * len(whole))],
+        "random": content,
+        "word": b"".join(words),
+        "huge": whole + b"x" * (5 << 20),
+        "twice": whole + whole,
+    }[kind]
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(data=st.data())
-def test_whatever_proc_holds_is_a_process_or_a_refusal(proc: Proc, children: Children, data: st.DataObject) -> None:
+@given(changes=st.dictionaries(st.sampled_from(["stat", "status", "cmdline"]), MUTATIONS, min_size=1))
+def test_whatever_proc_holds_is_a_process_or_a_refusal(
+    proc: Proc, children: Children, changes: dict[str, tuple[str, float, bytes, bytes]]
+) -> None:
     """Missing, cut short, huge, in no encoding or of another shape; and the next look finds it as it was."""
     proc.heal()
-    for name in data.draw(st.sets(MUTATED, min_size=1)):
-        proc.write(name, data.draw(mutations((proc.directory / name).read_bytes())))
+    for name, how in changes.items():
+        proc.write(name, mutated((proc.directory / name).read_bytes(), how))
     for spec in (ProcessName(children.name), PidFile(str(proc.home.parent / "pid"))):
         (proc.home.parent / "pid").write_text(str(proc.pid))
         try:
