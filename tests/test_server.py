@@ -234,8 +234,10 @@ def test_closing_ends_the_thread_and_frees_the_port() -> None:
     server = serve("127.0.0.1", 0, PAGES)
     port, serving = server.port, thread()
     with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+        connection.sendall(b"HEAD /ok HTTP/1.1\r\n\r\n")
+        assert connection.recv(15) == b"HTTP/1.1 200 OK"
         server.close()
-        assert not serving.is_alive() and connection.recv(1) == b""
+        assert not serving.is_alive() and connection.makefile("rb").read().endswith(b"\r\n\r\n")
     again = serve("127.0.0.1", port, PAGES)
     assert ask(again, "/ok")[0] == 200
     again.close()
