@@ -52,15 +52,16 @@ REASONS: dict[str, Reason] = {
     "InvalidRequestException": "invalid",
     "ValidationException": "invalid",
 }
-_CODE = re.compile(r"[A-Za-z][\w.-]{0,63}|\d{3}")
-_CALLER = re.compile(r"User: (arn:\S+)")
-_ACTION = re.compile(r"not authorized to perform: ([\w-]+:\w+)")
-_KEY = re.compile(r"arn:[\w-]+:kms:[^\s\"']+")
+# Expressions are compiled at the first error, not at each start.
+_CODE = r"[A-Za-z][\w.-]{0,63}|\d{3}"
+_CALLER = r"User: (arn:\S+)"
+_ACTION = r"not authorized to perform: ([\w-]+:\w+)"
+_KEY = r"arn:[\w-]+:kms:[^\s\"']+"
 # The two ways in which AWS speaks of KMS without naming the action.
-_KMS = re.compile(r"Access to KMS is not allowed|The ciphertext refers to a customer master key", re.IGNORECASE)
+_KMS = r"(?i)Access to KMS is not allowed|The ciphertext refers to a customer master key"
 # https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot_access-denied.html
-_WHY = re.compile(r"\b(?:with an explicit deny in|because no) (?:an? )?([\w -]+? (?:policy|boundary))\b.*", re.DOTALL)
-_EXPLICIT = re.compile(r"\bwith an explicit deny\b.*", re.DOTALL)
+_WHY = r"(?s)\b(?:with an explicit deny in|because no) (?:an? )?([\w -]+? (?:policy|boundary))\b.*"
+_EXPLICIT = r"(?s)\bwith an explicit deny\b.*"
 _CANNOT_BE_UNDERSTOOD = "is {endpoint} AWS Secrets Manager, or does a proxy or a firewall answer in its place?"
 
 
@@ -83,7 +84,7 @@ def told(error: aws.ClientError) -> tuple[str, str]:
     found: Any = error.response.get("Error")
     found = found if isinstance(found, dict) else {}
     code, words = found.get("Code"), found.get("Message")
-    known = isinstance(code, str) and _CODE.fullmatch(code)
+    known = isinstance(code, str) and re.fullmatch(_CODE, code)
     return code if known else "unknown", words if isinstance(words, str) else ""
 
 
@@ -102,6 +103,7 @@ class Proxy(Record):
 
     url: str
     shown: str
+    variable: str
 
 
 def proxy(url: str) -> Proxy | None:
@@ -112,7 +114,8 @@ def proxy(url: str) -> Proxy | None:
         return None
     variable = next((name for name in (f"{scheme}_proxy", f"{scheme.upper()}_PROXY") if os.environ.get(name)), "proxy")
     host = _host(found)
-    return Proxy(f"{'https' if found.startswith('https:') else 'http'}://{host}", f"the proxy {host} ({variable})")
+    scheme = "https" if found.startswith("https:") else "http"
+    return Proxy(f"{scheme}://{host}", f"the proxy {host} ({variable})", variable)
 
 
 def _host(url: str) -> str:
@@ -123,7 +126,8 @@ def _host(url: str) -> str:
 def connection(error: Exception, url: str, bundle: str) -> tuple[Reason, str] | None:
     """Why there was no answer from the URL, if that is what the error says."""
     between = proxy(url)
-    by = f", by way of {between.shown}," if between else ""
+    by = f" by way of {between.shown}" if between else ""
+    otherwise = f"the connection failed; is {between.variable} a URL?" if between else "the connection failed"
     if isinstance(error, aws.ProxyConnectionError):
         who = between.shown if between else f"the proxy {_host(str(error.kwargs.get('proxy_url')))}"
         return "timeout", f"{who} on the way to {url} cannot be used: {network.unreachable(error)}"
@@ -133,7 +137,7 @@ def connection(error: Exception, url: str, bundle: str) -> tuple[Reason, str] | 
     if isinstance(error, (aws.ConnectTimeoutError, aws.ReadTimeoutError)):
         return "timeout", f"{url}{by} did not answer in time; is there a route or a VPC endpoint?"
     if isinstance(error, (aws.HTTPClientError, aws.ConnectionError, OSError)):
-        return "timeout", f"no answer from {url}{by}: {network.unreachable(error)}"
+        return "timeout", f"no answer from {url}{by}: {network.unreachable(error, otherwise)}"
     return None
 
 
@@ -192,7 +196,7 @@ def of_caller(error: Exception, bundle: str) -> Failure:
 
 def _refusal(error: aws.ClientError, secret: Secret, operation: Operation, what: str, endpoint: str) -> Failure:
     """An answer with an error."""
-    (code, words), status = told(error), _status(error)
+    (code, words), status = told(error), status_of(error)
     said = f"AWS: {line(words)}" if words else "AWS gives no reason"
     reason = REASONS.get(code, "other")
     if is_foreign(code):
@@ -207,12 +211,9 @@ def _refusal(error: aws.ClientError, secret: Secret, operation: Operation, what:
     if reason == "not_found" or (reason == "invalid" and "not associated" in words):
         return Failure("not_found", f"{what}: {_absent(secret, words)}. {said}")
     if reason == "credentials":
-        skewed = code in ("RequestTimeTooSkewed", "RequestExpired") or (
-            "expired" in words.lower() and "signature" in words.lower()
-        )
         advice = (
             "the clock of this node is off; mend its time service"
-            if skewed
+            if of_clock(error)
             else "the credentials are not accepted; they are looked for again at the next attempt"
         )
         return Failure(reason, f"{what}: {code}: {advice}. {said}")
@@ -230,7 +231,15 @@ def _refusal(error: aws.ClientError, secret: Secret, operation: Operation, what:
     return Failure(reason, f"{what}: {code}. {said}")
 
 
-def _status(error: aws.ClientError) -> int:
+def of_clock(error: Exception) -> bool:
+    """Whether a signature was refused for its time: then it is this node's clock that is wrong, and not the keys."""
+    code, words = told(error) if isinstance(error, aws.ClientError) else ("", "")
+    expired = "expired" in words.lower() and "signature" in words.lower()
+    return expired or code in ("RequestTimeTooSkewed", "RequestExpired")
+
+
+def status_of(error: aws.ClientError) -> int:
+    """The HTTP status of an answer with an error; 0 if it is not known."""
     found: Any = error.response.get("ResponseMetadata")
     status = found.get("HTTPStatusCode") if isinstance(found, dict) else None
     return status if isinstance(status, int) else 0
@@ -262,14 +271,14 @@ def foreign(status: int, url: str) -> str:
 
 def denied(secret: Secret, operation: Operation, words: str) -> str:
     """Who was denied what, by which kind of policy, and what would allow it. `words` are AWS's, whole."""
-    caller, asked, why = _CALLER.search(words), _ACTION.search(words), _WHY.search(words)
+    caller, asked, why = re.search(_CALLER, words), re.search(_ACTION, words), re.search(_WHY, words)
     who = caller[1] if caller else "this agent's role"
-    action = asked[1] if asked else "kms:Decrypt" if _KMS.search(words) else f"secretsmanager:{operation}"
+    action = asked[1] if asked else "kms:Decrypt" if re.search(_KMS, words) else f"secretsmanager:{operation}"
     of_kms = action.startswith("kms:")
-    key = _KEY.search(words)
+    key = re.search(_KEY, words)
     resource = (key[0].rstrip(".,") if key else "the key's ARN") if of_kms else secret.resource
     statement = json.dumps({"Effect": "Allow", "Action": action, "Resource": resource})
-    explicit = _EXPLICIT.search(words)
+    explicit = re.search(_EXPLICIT, words)
     reason = why or explicit
     said = f"AWS: {line(reason[0] if reason else words)}" if words else "AWS gives no reason"
     may_not = f"{who} may not {action} on {secret.secret_id}"

@@ -35,7 +35,6 @@ _LAST = 30.0  # seconds before their end from which on they are no longer used
 _PAUSE = 30.0  # seconds between two tries to renew what can be used still
 _SHARED = 0.5  # seconds for which a failure is the answer to all who ask: the secrets of one pass
 _HANGING = 4  # look-ups that hang, at most
-_SENDABLE = re.compile(r"[\x21-\x7e]+")
 
 SOURCES = {
     "env": "environment",
@@ -261,8 +260,8 @@ _ADVICE = "annotate the service account for IRSA or associate it with a role for
 def _none_found() -> str:
     """What it means that no source has any."""
     if "KUBERNETES_SERVICE_HOST" in os.environ:
-        return f"no credentials were found; {_ADVICE}"
-    return "no credentials were found: not in the environment or a config file, nor from the instance's metadata"
+        return f"none were found; {_ADVICE}"
+    return "none were found: not in the environment or a config file, nor from the instance's metadata"
 
 
 def warning(found: Found) -> str | None:
@@ -289,12 +288,12 @@ def _source(method: str) -> str:
     """A source's name for people."""
     if method == "container-role" and "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE" in os.environ:
         return "EKS Pod Identity"
-    return SOURCES.get(method, method) or "the credentials' source"
+    return SOURCES.get(method, method) or "the AWS config files"
 
 
 def _check(method: str, what: str, value: object) -> None:
-    if not (isinstance(value, str) and _SENDABLE.fullmatch(value)):
-        raise NoCredentials(f"{_source(method)}: its {what} is empty or no word, such as with a blank or a line break")
+    if not (isinstance(value, str) and value and value.isascii() and value.isprintable() and " " not in value):
+        raise NoCredentials(f"{_source(method)}: its {what} is empty, not text, or has a blank or a line break in it")
 
 
 def _why(method: str, error: Exception) -> str:
@@ -328,13 +327,13 @@ def _of_file(method: str, error: Exception) -> str | None:
     variable = tokens.get(method)
     path = getattr(error, "filename", None) or os.environ.get(variable or "")
     if isinstance(error, UnicodeError):
-        return f"{_source(method)}: the file {path} or its answer is not text" if path else None
+        return f"{_source(method)}: the token file {path}, or what was answered, is not text" if path else None
     if getattr(error, "filename", None) is None:
         return None
     what = "the program" if method == "custom-process" else "the token file" if variable else "the file"
     said = network.network_or_file(error, f"{what} {os.fsdecode(path or '')}", os.geteuid())
     if variable and isinstance(error, FileNotFoundError):
-        said += f"; {variable} names it, and the pod has no such mount"
+        said += f"; {variable} names it: is its volume mounted?"
     if variable and isinstance(error, PermissionError):
         said += "; set fsGroup in the pod's securityContext"
     return f"{_source(method)}: {said}"
@@ -352,13 +351,13 @@ def _of_network(where: str, error: Exception) -> str | None:
 
 
 _FIELDS = ("AccessKeyId", "SecretAccessKey", "Token", "SessionToken", "Expiration", "Credentials")
-_REFUSES = re.compile(r"non 200 response (\d{3}) from container metadata: ([^{}<>]{0,300})")
+_REFUSES = r"non 200 response (\d{3}) from container metadata: ([^{}<>]{0,300})"
 
 
 def _of_answer(method: str, error: Exception) -> str:
     """An answer that holds no credentials. Told by its kind: it may hold a part of them."""
     words = str(error)
-    if refuses := _REFUSES.search(words):
+    if refuses := re.search(_REFUSES, words):
         said = aws_errors.line(refuses[2])
         return f"answers {refuses[1]}" + (f": {said}" if said else "")
     if "Unable to parse JSON" in words or isinstance(error, json.JSONDecodeError):
@@ -372,10 +371,15 @@ def _of_answer(method: str, error: Exception) -> str:
         return f"its answer has no {error.args[0]}"
     if isinstance(error, RuntimeError) and "expired" in words:
         return _EXPIRED
+    if isinstance(error, aws.PartialCredentialsError):
+        return f"{error.kwargs.get('cred_var')} is missing"
+    if isinstance(error, aws.CredentialRetrievalError):
+        return aws_errors.line(str(error.kwargs.get("error_msg")))
     if isinstance(error, aws.BotoCoreError):
         return aws_errors.line(words)
     of_sts = " of STS" if method in _ROLES else ""
-    return f"the answer{of_sts} cannot be understood: {aws_errors.kind(error)}"
+    between = "; does a proxy or a firewall answer in its place?" if method != "custom-process" else ""
+    return f"the answer{of_sts} cannot be understood: {aws_errors.kind(error)}{between}"
 
 
 def _of_sts(where: str, error: aws.ClientError) -> str:
@@ -388,8 +392,8 @@ def _of_sts(where: str, error: aws.ClientError) -> str:
     for_role = f" for {role}" if of_web else ""
     subject = _subject(token) if of_web and token else None
     if aws_errors.is_foreign(code):
-        message = f"{where}: {call}{for_role}: STS's place answers {code}, without a word of AWS"
-        said = "; look for a proxy or a firewall in between"
+        message = f"{where}: {call}{for_role}: an answer {aws_errors.status_of(error)} that is not of STS"
+        said = "; does a proxy or a firewall answer in its place?"
     elif code in ("AccessDenied", "AccessDeniedException"):
         who = subject or ("this pod's service account" if of_web else "this caller")
         advice = "" if not of_web else " with the cluster's OIDC provider"

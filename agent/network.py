@@ -20,7 +20,7 @@ _BY_NAME = {
     "RemoteDisconnected": "the connection was closed without an answer",
     "IncompleteRead": "the connection was closed before the answer was whole",
 }
-_TUNNEL = re.compile(r"Tunnel connection failed: (\d{3})")
+_TUNNEL = r"Tunnel connection failed: (\d{3})"
 # https://docs.openssl.org/master/man3/X509_STORE_CTX_get_error/
 _WRONG_NAME, _UNKNOWN_ISSUER, _NOT_YET, _EXPIRED = (62, 64), (2, 18, 19, 20, 21), 9, 10
 _NO_TLS = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE", "UNKNOWN_PROTOCOL", "PACKET_LENGTH_TOO_LONG")
@@ -43,18 +43,18 @@ def causes(error: BaseException) -> list[BaseException]:
     return found
 
 
-def unreachable(error: BaseException) -> str:
+def unreachable(error: BaseException, otherwise: str = "the connection failed") -> str:
     """Why there was no answer: name, refusal, reset, time, or the operating system's word for it."""
     found = causes(error)
     names = {type(cause).__name__ for cause in found}
     for cause in found:
-        if tunnel := _TUNNEL.search(str(cause)):
+        if tunnel := re.search(_TUNNEL, str(cause)):
             return "it wants authentication (407)" if tunnel[1] == "407" else f"it refuses the connection ({tunnel[1]})"
     for name, words in _BY_NAME.items():
         if name in names:
             return words
     said = (getattr(cause, "strerror", None) for cause in found if isinstance(cause, OSError))
-    return next((str(words).lower() for words in said if words), "the connection failed")
+    return next((str(words).lower() for words in said if words), otherwise)
 
 
 def tls(error: BaseException, bundle: str, uid: int) -> str:
@@ -62,6 +62,8 @@ def tls(error: BaseException, bundle: str, uid: int) -> str:
     reads it."""
     for cause in causes(error):
         code, reason = getattr(cause, "verify_code", None), str(getattr(cause, "reason", None) or "")
+        if type(cause).__name__ == "CertificateError":  # urllib3's own look at the name
+            return _certificate(_WRONG_NAME[0], str(cause), bundle)
         if code:
             return _certificate(int(code), str(getattr(cause, "verify_message", "")), bundle)
         if any(part in reason for part in _NO_TLS):

@@ -81,7 +81,7 @@ _ASKED = {"secretsmanager", "sts", "sso", "sso-oidc", "signin"}  # services: our
 
 def _quiet(record: logging.LogRecord) -> bool:
     """Whether a line of a library is to be logged. What fails is told by us, once, and without a stack."""
-    return not record.exc_info and (record.levelno < logging.WARNING or record.name.startswith("urllib3"))
+    return not record.exc_info and (record.levelno < logging.WARNING or record.name == "urllib3.connectionpool")
 
 
 for _name in ("botocore.credentials", "botocore.tokens", "urllib3.connection", "urllib3.connectionpool"):
@@ -164,7 +164,6 @@ class SecretsManager:
         """Time-outs and limits are seconds: of a connection, of an answer, of a look for credentials."""
         self._credentials = Credentials(self._new_session, attempts=attempts, limit=credentials_limit)
         self._session = _session()
-        self._loader = self._session.get_component("data_loader")
         self._first: ssl.SSLContext | None = self._read_ahead()
         self._making = threading.Lock()  # botocore makes one client at a time
         self._clients: dict[Origin, SecretsManagerClient] = {}
@@ -181,7 +180,8 @@ class SecretsManager:
     def _new_session(self) -> botocore.session.Session:
         """A session that shares the models of services that were read, and nothing else."""
         session = _session()
-        session.register_component("data_loader", self._loader)
+        with contextlib.suppress(aws.BotoCoreError):  # a profile that is not there: the session itself will say so
+            session.register_component("data_loader", self._session.get_component("data_loader"))
         return session
 
     def _read_ahead(self) -> ssl.SSLContext:
@@ -285,7 +285,7 @@ class SecretsManager:
             failure = aws_errors.classify(
                 error, secret, operation, region=region, endpoint=client.meta.endpoint_url, bundle=self.bundle
             )
-            if failure.reason == "credentials":
+            if failure.reason == "credentials" and not aws_errors.of_clock(error):
                 self._credentials.refused(began)
             return failure, aws_errors.code_of(error)
 
@@ -295,7 +295,7 @@ class SecretsManager:
         try:
             found = self._credentials.find(whole=whole, seconds=seconds)
         except NoCredentials as trouble:
-            return Identity("none", str(trouble))
+            return Identity("none", f"no credentials: {trouble}")
         return Identity(found.source, credentials.warning(found), found.expires)
 
     def present_identity(self) -> Identity | None:
@@ -332,7 +332,7 @@ class SecretsManager:
             told = answer["ResponseMetadata"]["HTTPHeaders"].get("date")
             return Caller(_word(answer["Arn"]), time.time() - parsedate_to_datetime(told).timestamp() if told else 0.0)
         except NoCredentials as trouble:
-            return Failure("credentials", str(trouble))
+            return Failure("credentials", f"no credentials: {trouble}")
         except Exception as error:
             return aws_errors.of_caller(error, self.bundle)
 

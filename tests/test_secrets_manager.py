@@ -122,7 +122,8 @@ def test_versions_and_stages(aws: StandIn, proxy: Proxy, name: str) -> None:
     second = aws.rotate(name, "2")
     assert observed(proxy, name).version_id == second  # type: ignore[union-attr]
     assert observed(proxy, name, version_stage="AWSPREVIOUS").version_id == first.version_id  # type: ignore[union-attr]
-    assert got(proxy, name, first.version_id).value.reveal() == b"1"  # type: ignore[union-attr]
+    pinned = got(proxy, name, version_id=first.version_id, version_stage=None)
+    assert pinned.value.reveal() == b"1"  # type: ignore[union-attr]
     assert got(proxy, name, version_stage="AWSPREVIOUS").value.reveal() == b"1"  # type: ignore[union-attr]
     missing = observed(proxy, name, version_stage="NONE")
     assert missing.reason == "not_found" and "AWSCURRENT, AWSPREVIOUS" in missing.message  # type: ignore[union-attr]

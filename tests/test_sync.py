@@ -181,11 +181,11 @@ def test_a_secret_whose_answer_drips_is_given_up_alone_and_not_asked_twice(
     agent: Agent, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No read times out, so the call itself has a limit; the others go on pass after pass."""
-    monkeypatch.setattr("agent.sync.CALL_LIMIT", 0.3)
     for name in ("a", "b"):
         agent.aws.put(agent.id(name), "1")
     agent.wants("a", "b")
     agent.do()
+    monkeypatch.setattr("agent.sync.CALL_LIMIT", 0.3)  # from now on: the first calls make the client
     agent.proxy.fail(Fault.drip(), secret=agent.id("a"))
     agent.calls()
     for turn in range(3):
