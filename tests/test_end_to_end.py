@@ -209,10 +209,11 @@ def test_credentials_that_come_late_are_found_and_their_source_is_told(pod: Pod)
     with Answers(silent) as source:
         env = as_in_eks(source, pod.home)
         with running("run", pod.write(pod.secret("db", "{path: db}")), env=env) as agent:
+            agent.port = agent.event("listening")["port"]
             assert agent.event("secret failed", secret="db")["reason"] == "credentials"
             source.answer = lambda _: temporary()
             assert agent.event("identity", level="info")["identity"] == "EKS Pod Identity"
-            agent.ready()
+            agent.await_page("/startupz", 200)
             assert json.loads(agent.page("/status")[1])["agent"]["identity"] == "EKS Pod Identity"
             pod.rotate("db", "pw-2")
             until(lambda: pod.read("db") == "pw-2")
@@ -247,15 +248,18 @@ def test_a_role_that_is_denied_is_told_without_a_stack(pod: Pod) -> None:
     """botocore logs one with each try; our sentence stands alone."""
     pod.put("db", "pw")
     (pod.home / "token").write_text("a.b.c")
-    env = {**KEYS, "AWS_ROLE_ARN": ROLE, "AWS_WEB_IDENTITY_TOKEN_FILE": str(pod.home / "token")}
     with Answers(lambda _: refused("AccessDenied", "Not authorized to perform it")) as sts:
-        with running(
-            "run", pod.write(pod.secret("db", "{path: db}")), {**env, "AWS_ENDPOINT_URL_STS": sts.url}
-        ) as agent:
+        env = {
+            **KEYS,
+            "AWS_ROLE_ARN": ROLE,
+            "AWS_WEB_IDENTITY_TOKEN_FILE": str(pod.home / "token"),
+            "AWS_ENDPOINT_URL_STS": sts.url,
+        }
+        with running("run", pod.write(pod.secret("db", "{path: db}")), env) as agent:
             said = agent.event("secret failed", secret="db")
             assert said["reason"] == "credentials" and "AssumeRoleWithWebIdentity" in said["message"]
             sts.answer = lambda _: assumed()
-            agent.ready()
+            agent.event("published")
             assert agent.stop() == 0
     assert not any("exception" in event or "logger" in event for event in agent.seen)
     assert "Refreshing" not in agent.stderr
