@@ -10,6 +10,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 import structlog
@@ -20,7 +21,7 @@ from agent.errors import ConfigError, Problem, StartError, VolumeBusy, VolumeErr
 from agent.pins import Pins
 from agent.record import Record, replace
 from agent.schedule import Agenda, Now
-from agent.secrets_manager import SecretsManager
+from agent.secrets_manager import Identity, SecretsManager
 from agent.status import Status, SyncResult
 from agent.sync import NOTIFY_LIMIT, Fresh, Hands, pass_limit, sync
 from agent.volume import Volume
@@ -32,6 +33,7 @@ STOP = frozenset({signal.SIGTERM, signal.SIGINT})
 RELOAD, PASS = signal.SIGHUP, signal.SIGUSR1
 _ASKS: dict[int, str] = {RELOAD: "asked to read the config", PASS: "asked to pass"}
 LIVE_GRACE = 60.0  # seconds beyond the expected turn of the loop before the agent counts as stuck
+IDENTITY_LIMIT = 1.0  # seconds for which a start waits to say where its credentials come from
 LOCK_RETRY = 0.25  # seconds between two tries at a volume that another agent holds
 
 
@@ -93,6 +95,7 @@ class _Agent:
         self.unwatched: str | None = None  # why the config is not watched
         self.volume = Volume(parsed.volume_path)
         self.source = SecretsManager()
+        self.identity = Identity("none")
         self.hands = Hands(self.source, self.volume, self.signals.stop_pending)
         self.agenda: Agenda = schedule.begin(parsed, self.now())
         self.withheld: Fresh = {}
@@ -217,12 +220,33 @@ class _Agent:
         if not self._take_volume():
             return False
         self.source.prepare(self.loaded.config.secrets)
-        identity = self.source.identity()
-        self.status = replace(self.status, identity=identity.source)
-        self.log.info("started", version=__version__, config=self.path, identity=identity.source)
-        if identity.warning:
-            self.log.warning("identity", advice=identity.warning)
+        self.identity = self._find_identity()
+        self.status = replace(self.status, identity=self.identity.source)
+        self.log.info("started", version=__version__, config=self.path, identity=self.identity.source)
+        if self.identity.warning:
+            self.log.warning("identity", advice=self.identity.warning)
         return True
+
+    def _find_identity(self) -> Identity:
+        """Where the credentials come from, if that is known soon; the first calls go on to wait for them."""
+        limit = IDENTITY_LIMIT
+        asks = {"identity": partial(self.source.identity, seconds=limit)}
+        for _, found in self.hands.calls.ask(asks, each=limit + 1, total=limit + 1, stopped=self.signals.stop_pending):
+            if isinstance(found, Identity):
+                return found
+        return Identity("none", "it is not known yet where the credentials come from")
+
+    def _follow_identity(self) -> None:
+        """Say that credentials came, come from elsewhere, or cannot be renewed."""
+        before, after = self.identity, self.source.present_identity()
+        if after is None or (after.source, after.warning) == (before.source, before.warning):
+            return
+        self.identity = after
+        self.status = replace(self.status, identity=after.source)
+        if after.source != before.source:
+            self.log.info("identity", identity=after.source)
+        if after.warning:
+            self.log.warning("identity", advice=after.warning)
 
     def _take_volume(self) -> bool:
         """Lock the volume; False when a stop came first. Raises VolumeBusy when it stays taken."""
@@ -249,6 +273,7 @@ class _Agent:
             _tell(self.log, self.status, done.result)  # first: what a page tells has its line in the log
             self.status = status.after(self.status, done.result)
             self._say_complete(done.result)
+            self._follow_identity()
         late = time.monotonic() >= self.deadline or done.result.hopeless
         if not self.status.started and not self.signals.stop_pending() and late:
             raise StartError(self._why_not_started(done.result))

@@ -7,6 +7,7 @@ away.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -19,7 +20,7 @@ from agent.attach import Attached, ask, attach
 from agent.config import Config, Origin, Secret, Target, counted
 from agent.errors import Failure, SecretError
 from agent.layout import Mood, Screen
-from agent.pool import Late, Pool
+from agent.pool import Late, Pool, Raised
 from agent.record import replace
 from agent.report import Report
 from agent.secret import project
@@ -137,6 +138,9 @@ def _bounded(asks: dict[str, Callable[[], Finding]]) -> Iterator[Finding]:
             yield Finding(
                 check, "bad", f"no answer within {LIMIT:g} s; check routes, security groups and NetworkPolicies"
             )
+        elif isinstance(answer, Raised):
+            logging.getLogger(__name__).debug("a check failed", exc_info=answer.error)
+            yield Finding(check, "bad", "what was answered could not be read; --log-level debug says where")
         else:
             yield answer
 
@@ -145,7 +149,7 @@ def _bounded(asks: dict[str, Callable[[], Finding]]) -> Iterator[Finding]:
 
 
 def _aws(config: Config) -> Iterator[Finding]:
-    source = SecretsManager(connect_timeout=1.0, read_timeout=1.8, attempts=1)
+    source = SecretsManager(connect_timeout=1.0, read_timeout=1.8, attempts=1, credentials_limit=LIMIT - 0.2)
     source.prepare(config.secrets)
     yield from _bounded({"credentials": partial(_credentials, source)})
     endpoints = {secret.origin: secret for secret in config.secrets}
@@ -159,7 +163,7 @@ def _name(origin: Origin) -> str:
 
 
 def _credentials(source: SecretsManager) -> Finding:
-    identity = source.identity()
+    identity = source.identity(whole=True)
     if identity.source == "none":
         return Finding("credentials", "bad", identity.warning or "none")
     left = f", until {datetime.fromtimestamp(identity.expires, UTC):%Y-%m-%d %H:%M} UTC" if identity.expires else ""
@@ -172,23 +176,25 @@ def _endpoint(source: SecretsManager, origin: Origin) -> Finding:
     check, url = f"endpoint {_name(origin)}", source.endpoint(origin)
     if isinstance(url, Failure):
         return Finding(check, "bad", url.message)
-    if os.environ.get("HTTPS_PROXY") or os.environ.get("https_proxy"):
-        return Finding(check, "ok", f"{url}, by a proxy (HTTPS_PROXY), so not tried directly")
+    between = source.proxy(url)
     try:
-        address = ground.reach(url, source.bundle, LIMIT / 2)
+        address = ground.reach(between.url if between else url, source.bundle, LIMIT / 2)
     except ground.Unfit as unfit:
-        return Finding(check, "bad", str(unfit))
+        return Finding(check, "bad", f"{between.shown}: {unfit}" if between else str(unfit))
+    if between:
+        return Finding(check, "ok", f"{url} by way of {between.shown}, which answers at {address}")
     return Finding(check, "ok", f"{url} answers at {address}{', TLS verified' if url.startswith('https') else ''}")
 
 
 def _caller(source: SecretsManager, origin: Origin) -> Finding:
     caller = source.caller(origin)
     if isinstance(caller, Failure):
-        # The agent itself needs STS only to renew IRSA's credentials.
-        return Finding("caller", "warning", f"STS does not tell who calls: {caller.message}")
+        # The agent itself needs STS only to get a role's credentials.
+        outcome: Outcome = "bad" if caller.reason == "credentials" else "warning"
+        return Finding("caller", outcome, f"STS does not tell who calls: {caller.message}")
     if abs(caller.skew) < _SKEW_WARNS:
         return Finding("caller", "ok", f"{caller.arn}; the clock agrees with AWS's")
-    outcome: Outcome = "bad" if abs(caller.skew) >= _SKEW_FAILS else "warning"
+    outcome = "bad" if abs(caller.skew) >= _SKEW_FAILS else "warning"
     return Finding(
         "caller", outcome, f"{caller.arn}; this node's clock is {caller.skew:+.0f} s off AWS's: mend its time service"
     )
@@ -196,12 +202,13 @@ def _caller(source: SecretsManager, origin: Origin) -> Finding:
 
 def _secret(source: SecretsManager, secret: Secret) -> Finding:
     """Both calls that the agent makes, and what it would make of the value."""
-    check = f"secret {secret.name}"
-    if secret.version_id is None:
+    check, version = f"secret {secret.name}", secret.version_id
+    if version is None:
         observed = source.observe(secret).result
         if isinstance(observed, Failure):
             return _refused(check, secret, observed)
-    fetched = source.fetch(secret, secret.version_id).result
+        version = observed.version_id
+    fetched = source.fetch(secret, version).result
     if isinstance(fetched, Failure):
         return _refused(check, secret, fetched)
     try:

@@ -13,7 +13,7 @@ import ssl
 import stat
 from urllib.parse import urlsplit
 
-from agent import files
+from agent import files, network
 from agent.errors import FreshmountError
 from agent.record import Record
 
@@ -157,12 +157,11 @@ def reach(url: str, bundle: str | None, timeout: float) -> str:
         if parts.scheme == "https":
             try:
                 ssl.create_default_context(cafile=bundle).wrap_socket(connection, server_hostname=host).close()
-            except (ssl.SSLError, OSError) as error:
-                why = getattr(error, "verify_message", "") or type(error).__name__
-                raise Unfit(
-                    f"TLS to {host} fails: {why}, by {bundle or 'the certificates of the system'}; if a proxy "
-                    "re-signs it, name its certificate in AWS_CA_BUNDLE"
-                ) from None
+            except OSError as error:
+                trusted = bundle or "the system's certificates"
+                if bundle and bundle == os.environ.get("AWS_CA_BUNDLE"):
+                    trusted += " (AWS_CA_BUNDLE)"
+                raise Unfit(f"TLS to {host} fails: {network.tls(error, trusted, os.geteuid())}") from None
     return address
 
 

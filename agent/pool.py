@@ -30,6 +30,12 @@ class Late(Record):
     made: bool
 
 
+class Raised(Record):
+    """The call raised this. What other programs answer is of any kind, and so may raise anything."""
+
+    error: Exception
+
+
 class Pool:
     """Threads for calls that block, used by one thread.
 
@@ -44,11 +50,11 @@ class Pool:
 
     def ask(
         self, asks: Mapping[str, Callable[[], R]], *, each: float, total: float, stopped: Callable[[], bool]
-    ) -> Iterator[tuple[str, R | Late]]:
+    ) -> Iterator[tuple[str, R | Late | Raised]]:
         """Each name with its answer, in the order in which they come.
 
         `each` is the limit of one call and `total` that of all, in seconds. When a stop is asked for, the rest is late
-        at once. An exception of a call is raised here.
+        at once. An exception of a call is its answer: no server, proxy or process ends who asks.
         """
         end = time.monotonic() + total
         answered, waiting = self._from_before(asks)
@@ -66,7 +72,7 @@ class Pool:
             soonest = min(limit for _, limit in flying.values())
             done, _ = wait(flying, max(0.0, min(_TICK, end - now, soonest - now)), FIRST_COMPLETED)
             for future in done:
-                yield flying.pop(future)[0], future.result()
+                yield flying.pop(future)[0], _answer(future)
             for future, (name, limit) in list(flying.items()):
                 if limit <= time.monotonic():
                     del flying[future]
@@ -76,9 +82,11 @@ class Pool:
         for name in waiting:
             yield name, Late(made=False)
 
-    def _from_before(self, asks: Mapping[str, Callable[[], R]]) -> tuple[list[tuple[str, R | Late]], deque[str]]:
+    def _from_before(
+        self, asks: Mapping[str, Callable[[], R]]
+    ) -> tuple[list[tuple[str, R | Late | Raised]], deque[str]]:
         """What earlier calls have to say of these names, and the names that are to be asked now."""
-        answered: list[tuple[str, R | Late]] = []
+        answered: list[tuple[str, R | Late | Raised]] = []
         for name, future in list(self._outlived.items()):
             if not future.done():
                 if name in asks:
@@ -87,7 +95,7 @@ class Pool:
                 del self._outlived[name]
             elif name in asks:
                 del self._outlived[name]
-                answered.append((name, future.result()))
+                answered.append((name, _answer(future)))
         known = {name for name, _ in answered}
         return answered, deque(name for name in asks if name not in known)
 
@@ -98,3 +106,13 @@ class Pool:
     def _give_up(self, name: str, future: Future[Any]) -> tuple[str, Late]:
         self._outlived[name] = future
         return name, Late(made=True)
+
+
+def _answer(future: Future[Any]) -> Any:
+    """What a call that has ended came to. An exit or an interrupt is no answer, and is raised."""
+    error = future.exception()
+    if error is None:
+        return future.result()
+    if isinstance(error, Exception):
+        return Raised(error)
+    raise error

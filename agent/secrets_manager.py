@@ -1,15 +1,15 @@
-"""The only boto3: observe a version, fetch a value, and say what an error means.
+"""AWS Secrets Manager: observe a version, fetch a value.
 
 Of boto3 its core, botocore, is used: `import boto3` brings what transfers files to S3, 60 modules that cost every pod
 2.5 MiB and 30 ms.
 
-Errors of AWS are values here: one secret's failure is an ordinary part of a pass.
+Errors of AWS, and whatever else comes of a call, are values here: one secret's failure is an ordinary part of a pass.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
+import logging
 import os
 import re
 import ssl
@@ -26,10 +26,11 @@ import botocore.httpsession
 import botocore.session
 from botocore.config import Config as ClientConfig
 
-from agent import __version__
+from agent import __version__, aws_errors, credentials
 from agent.config import Origin, Secret
+from agent.credentials import Credentials, NoCredentials
 from agent.decide import Observation
-from agent.errors import Failure, Reason
+from agent.errors import Failure
 from agent.record import Record
 from agent.schedule import Rotation
 from agent.secret import Fetched, SecretValue
@@ -62,11 +63,13 @@ class _LoadsOnce(ssl.SSLContext):
                 self._loaded = key
 
 
-_ahead: list[ssl.SSLContext] = []  # for the client that is being made, its bundle being read already
+_ahead = threading.local()  # `context`: for the client that this thread makes, its bundle being read already
 
 
 def _context(protocol: int) -> ssl.SSLContext:
-    return _ahead.pop() if _ahead else _LoadsOnce(protocol)
+    context: ssl.SSLContext | None = getattr(_ahead, "context", None)
+    _ahead.context = None
+    return context or _LoadsOnce(protocol)
 
 
 # botocore offers no way to hand in a context of one's own. Were the name to move, only the time would be lost.
@@ -75,39 +78,29 @@ botocore.httpsession.SSLContext = _context  # type: ignore[attr-defined]
 botocore.hooks.accepts_kwargs = lambda _handler: True  # type: ignore[assignment, return-value]
 _ASKED = {"secretsmanager", "sts", "sso", "sso-oidc", "signin"}  # services: ours, and what credentials may come from
 
-_REASONS: dict[str, Reason] = {
-    "AccessDenied": "access_denied",
-    "AccessDeniedException": "access_denied",
-    "UnauthorizedOperation": "access_denied",
-    "403": "access_denied",
-    "ResourceNotFoundException": "not_found",
-    "Throttling": "throttled",
-    "ThrottlingException": "throttled",
-    "ThrottledException": "throttled",
-    "RequestThrottled": "throttled",
-    "TooManyRequestsException": "throttled",
-    "RequestLimitExceeded": "throttled",
-    "LimitExceededException": "throttled",
-    "SlowDown": "throttled",
-    "RequestTimeout": "timeout",
-    "ExpiredToken": "credentials",
-    "ExpiredTokenException": "credentials",
-    "InvalidClientTokenId": "credentials",
-    "UnrecognizedClientException": "credentials",
-    "InvalidSignatureException": "credentials",
-    "SignatureDoesNotMatch": "credentials",
-    "IncompleteSignature": "credentials",
-    "MissingAuthenticationToken": "credentials",
-    "RequestExpired": "credentials",
-    "RequestTimeTooSkewed": "credentials",
-    "InvalidIdentityToken": "credentials",
-    "DecryptionFailure": "invalid",
-    "InvalidParameterException": "invalid",
-    "InvalidRequestException": "invalid",
-    "ValidationException": "invalid",
-}
-_CALLER = re.compile(r"User: (arn:\S+)")
-_KEY = re.compile(r"arn:[\w-]+:kms:[^\s\"']+")
+
+def _quiet(record: logging.LogRecord) -> bool:
+    """Whether a line of a library is to be logged. What fails is told by us, once, and without a stack."""
+    return not record.exc_info and (record.levelno < logging.WARNING or record.name == "urllib3.connectionpool")
+
+
+for _name in ("botocore.credentials", "botocore.tokens", "urllib3.connection", "urllib3.connectionpool"):
+    logging.getLogger(_name).addFilter(_quiet)
+_log = logging.getLogger(__name__)
+
+
+class _Providers:
+    """In place of what botocore asks when it makes a client: our credentials, without a look for them; and no bearer
+    tokens, which Secrets Manager does not take."""
+
+    def __init__(self, credentials: Credentials) -> None:
+        self._credentials = credentials
+
+    def load_credentials(self) -> Credentials:
+        return self._credentials
+
+    def load_token(self, **_: object) -> None:
+        return None
 
 
 def _session() -> botocore.session.Session:
@@ -154,9 +147,10 @@ class Caller(Record):
 
 
 class SecretsManager:
-    """AWS Secrets Manager by one boto3 session, with one client per origin.
+    """AWS Secrets Manager, with one client per origin and one set of credentials. Any thread may call it.
 
-    `prepare` is called by one thread, since making clients is not thread-safe; `observe` and `fetch` by any.
+    What a call needs is made by the call: a client, or credentials, that could not be had are asked for again by the
+    next one.
     """
 
     def __init__(
@@ -165,10 +159,14 @@ class SecretsManager:
         connect_timeout: float = CONNECT_TIMEOUT,
         read_timeout: float = READ_TIMEOUT,
         attempts: int = ATTEMPTS,
+        credentials_limit: float = credentials.LIMIT,
     ) -> None:
+        """Time-outs and limits are seconds: of a connection, of an answer, of a look for credentials."""
+        self._credentials = Credentials(self._new_session, attempts=attempts, limit=credentials_limit)
         self._session = _session()
-        self._first = self._read_ahead()
-        self._clients: dict[Origin, SecretsManagerClient | Failure] = {}
+        self._first: ssl.SSLContext | None = self._read_ahead()
+        self._making = threading.Lock()  # botocore makes one client at a time
+        self._clients: dict[Origin, SecretsManagerClient] = {}
         self._config = ClientConfig(
             connect_timeout=connect_timeout,
             read_timeout=read_timeout,
@@ -176,38 +174,63 @@ class SecretsManager:
             tcp_keepalive=True,
             max_pool_connections=32,  # not fewer than there are threads, or urllib3 warns and drops some
             user_agent_extra=f"freshmount/{__version__}",
+            defaults_mode=cast(Any, "legacy"),  # "auto" would ask the instance's metadata for a region
         )
 
-    def _read_ahead(self) -> list[ssl.SSLContext]:
+    def _new_session(self) -> botocore.session.Session:
+        """A session that shares the models of services that were read, and nothing else."""
+        session = _session()
+        with contextlib.suppress(aws.BotoCoreError):  # a profile that is not there: the session itself will say so
+            session.register_component("data_loader", self._session.get_component("data_loader"))
+        return session
+
+    def _read_ahead(self) -> ssl.SSLContext:
         """A context for the first client, which reads its bundle beside what else there is to do: 4 ms of a start."""
         context = _LoadsOnce(ssl.PROTOCOL_TLS_CLIENT)
         with contextlib.suppress(aws.BotoCoreError):  # a configuration that making the client will find wrong, too
             threading.Thread(target=_read, args=(context, self.bundle), name="bundle", daemon=True).start()
-        return [context]
+        return context
 
     def prepare(self, secrets: Iterable[Secret]) -> None:
-        """Make the clients that these secrets need."""
-        for secret in secrets:
-            if secret.origin not in self._clients:
-                self._clients[secret.origin] = self._client(secret.origin)
+        """Begin to make the clients that these secrets need, beside what else there is to do."""
+        wanted = dict.fromkeys(secret.origin for secret in secrets)
+        origins = [origin for origin in wanted if origin not in self._clients]
+        if origins:
+            self._credentials.region = self._credentials.region or origins[0].region
+            threading.Thread(target=self._make_ahead, args=(origins,), name="clients", daemon=True).start()
 
-    def _client(self, origin: Origin) -> SecretsManagerClient | Failure:
-        try:
-            self._session.get_component("credential_provider")  # makes contexts, too, for others than AWS
-            _ahead[:], self._first = self._first, []
-            client = self._session.create_client(
-                "secretsmanager",
-                region_name=origin.region,
-                endpoint_url=origin.endpoint_url,
-                config=self._config,
-            )
-        except aws.NoRegionError:
-            return Failure("invalid", "no region is known; set `region:` in the config or give the secret's full ARN")
-        except (aws.BotoCoreError, ValueError) as error:
-            return Failure("invalid", f"no client can be made for {origin}: {_line(str(error))}")
-        finally:
-            _ahead.clear()
-        return cast("SecretsManagerClient", client)
+    def _make_ahead(self, origins: Iterable[Origin]) -> None:
+        for origin in origins:
+            with contextlib.suppress(Exception):  # the call that needs it says so
+                self._client(origin)
+
+    def _client(self, origin: Origin) -> SecretsManagerClient:
+        """The client of that origin, made if there is none. Raises what botocore raises."""
+        if client := self._clients.get(origin):
+            return client
+        with self._making:
+            if client := self._clients.get(origin):
+                return client
+            _ahead.context, self._first = self._first, None
+            try:
+                made = self._create("secretsmanager", origin.region, origin.endpoint_url)
+            except Exception:
+                self._session = self._new_session()  # the old one keeps what it read of config files
+                raise
+            finally:
+                _ahead.context = None
+            self._clients[origin] = cast("SecretsManagerClient", made)
+            return self._clients[origin]
+
+    def _create(self, service: str, region: str | None, endpoint: str | None = None) -> Any:
+        for component in ("credential_provider", "token_provider"):
+            self._session.register_component(component, _Providers(self._credentials))
+        return self._session.create_client(
+            cast(Any, service),
+            region_name=region or os.environ.get("AWS_REGION"),
+            endpoint_url=endpoint,
+            config=self._config,
+        )
 
     def observe(self, secret: Secret) -> Answer[Observation]:
         """Which version holds the wanted stage now, and what is known about coming rotations: an `Observation`.
@@ -221,11 +244,14 @@ class SecretsManager:
         )
 
     def fetch(self, secret: Secret, version_id: str | None) -> Answer[Fetched]:
-        """The value of that version, or with None of the version that holds the wanted stage: a `Fetched`."""
-        if version_id is not None:
-            which = {"VersionId": version_id}
-        else:
-            which = {"VersionStage": secret.version_stage or "AWSCURRENT"}
+        """The value of that version, or with None of the version that holds the wanted stage: a `Fetched`.
+
+        The stage is sent along with the version, since a policy may allow access by its stage alone. That a version no
+        longer holds it comes back as not found.
+        """
+        which = {"VersionId": version_id} if version_id is not None else {}
+        if secret.version_stage:
+            which["VersionStage"] = secret.version_stage
         return self._ask(
             "GetSecretValue",
             secret,
@@ -235,42 +261,50 @@ class SecretsManager:
     def _ask(
         self, operation: Operation, secret: Secret, ask: Callable[[SecretsManagerClient], R | Failure]
     ) -> Answer[R]:
-        client = self._clients[secret.origin]
-        if isinstance(client, Failure):
-            return Answer(client, Call(operation, "NoClient", 0.0))
         began = time.monotonic()
-        try:
-            result = ask(client)
-            code = OK
-        except (aws.BotoCoreError, aws.ClientError, OSError) as error:
-            result = classify(error, secret, operation, client.meta.region_name, client.meta.endpoint_url)
-            code = _code(error)
+        result, code = self._answer(operation, secret, ask, began)
         return Answer(result, Call(operation, code, time.monotonic() - began))
 
-    def identity(self) -> Identity:
-        """Which source of credentials was found, without a call to STS.
-
-        boto3 falls back to the instance's role without a word when neither IRSA nor Pod Identity was injected, so in
-        Kubernetes that is a warning.
-        """
+    def _answer(
+        self, operation: Operation, secret: Secret, ask: Callable[[SecretsManagerClient], R | Failure], began: float
+    ) -> tuple[R | Failure, str]:
+        """What the call came to, and the code for the books. Nothing that is answered is raised."""
         try:
-            found = self._session.get_credentials()
-        except (aws.BotoCoreError, OSError) as error:
-            return Identity("none", f"no credentials: {_line(str(error))}")
-        in_kubernetes = "KUBERNETES_SERVICE_HOST" in os.environ
-        advice = "annotate the service account for IRSA or associate it with a role for EKS Pod Identity"
-        if found is None:
-            return Identity(
-                "none", f"no credentials were found; {advice}" if in_kubernetes else "no credentials were found"
+            client = self._client(secret.origin)
+        except Exception as error:
+            _log.debug("no client", exc_info=error)
+            return Failure("invalid", aws_errors.no_client(error, secret.origin)), "NoClient"
+        region = client.meta.region_name
+        try:
+            return ask(client), OK
+        except NoCredentials as trouble:
+            what = f"{operation} of {secret.secret_id} in {region}"
+            return Failure("credentials", f"{what}: no credentials: {trouble}"), "NoCredentials"
+        except Exception as error:
+            _log.debug("no answer", exc_info=error)
+            failure = aws_errors.classify(
+                error, secret, operation, region=region, endpoint=client.meta.endpoint_url, bundle=self.bundle
             )
-        expiry = getattr(found, "_expiry_time", None)  # botocore keeps it to itself
-        expires = expiry.timestamp() if expiry else None
-        source = _SOURCES.get(found.method, found.method)
-        if found.method == "container-role" and "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE" in os.environ:
-            source = "EKS Pod Identity"
-        if found.method == "iam-role" and in_kubernetes:
-            return Identity(source, f"this pod uses the node's role, which every pod here shares; {advice}", expires)
-        return Identity(source, expires=expires)
+            if failure.reason == "credentials" and not aws_errors.of_clock(error):
+                self._credentials.refused(began)
+            return failure, aws_errors.code_of(error)
+
+    def identity(self, *, whole: bool = False, seconds: float | None = None) -> Identity:
+        """Which source of credentials was found, after so many seconds at most; with `whole` when it has given some,
+        which for a role takes a call to STS."""
+        try:
+            found = self._credentials.find(whole=whole, seconds=seconds)
+        except NoCredentials as trouble:
+            return Identity("none", f"no credentials: {trouble}")
+        return Identity(found.source, credentials.warning(found), found.expires)
+
+    def present_identity(self) -> Identity | None:
+        """Which source gave the credentials in hand, without a look for others; None without any."""
+        if present := self._credentials.present():
+            found, trouble = present
+            failing = f"the credentials cannot be renewed, and those in hand end soon: {trouble}" if trouble else None
+            return Identity(found.source, failing or credentials.warning(found), found.expires)
+        return None
 
     @property
     def bundle(self) -> str:
@@ -278,49 +312,49 @@ class SecretsManager:
         configured = self._session.get_config_variable("ca_bundle")
         return str(configured or botocore.httpsession.where())
 
+    def proxy(self, url: str) -> aws_errors.Proxy | None:
+        """The proxy on the way to that URL, by the environment."""
+        return aws_errors.proxy(url)
+
     def endpoint(self, origin: Origin) -> str | Failure:
-        """The URL that is asked for secrets of that origin; `prepare` made its client."""
-        client = self._clients[origin]
-        return client if isinstance(client, Failure) else str(client.meta.endpoint_url)
+        """The URL that is asked for secrets of that origin."""
+        try:
+            return str(self._client(origin).meta.endpoint_url)
+        except Exception as error:
+            return Failure("invalid", aws_errors.no_client(error, origin))
 
     def caller(self, origin: Origin) -> Caller | Failure:
         """Who we are, by STS in the region of that origin. It needs no permission, but a route to STS."""
         try:
-            client: Any = self._session.create_client("sts", region_name=origin.region, config=self._config)
+            with self._making:
+                client = self._create("sts", origin.region)
             answer = client.get_caller_identity()
             told = answer["ResponseMetadata"]["HTTPHeaders"].get("date")
-            return Caller(answer["Arn"], time.time() - parsedate_to_datetime(told).timestamp() if told else 0.0)
-        except (aws.BotoCoreError, aws.ClientError, OSError, ValueError, KeyError) as error:
-            return Failure("other", _line(str(error)))
-
-
-_SOURCES = {
-    "env": "environment",
-    "assume-role": "assumed role",
-    "assume-role-with-web-identity": "web identity (IRSA)",
-    "shared-credentials-file": "shared credentials file",
-    "config-file": "config file",
-    "container-role": "container role",
-    "iam-role": "instance role",
-    "sso": "SSO",
-}
+            return Caller(_word(answer["Arn"]), time.time() - parsedate_to_datetime(told).timestamp() if told else 0.0)
+        except NoCredentials as trouble:
+            return Failure("credentials", f"no credentials: {trouble}")
+        except Exception as error:
+            return aws_errors.of_caller(error, self.bundle)
 
 
 def _observation(secret: Secret, answer: Any) -> Observation | Failure:
+    """Raises ValueError, or whatever else comes of it, for what is no answer of AWS Secrets Manager."""
     if deleted := answer.get("DeletedDate"):
         return Failure(
             "deleted",
             f"{secret.secret_id} is scheduled for deletion since {deleted:%Y-%m-%d %H:%M %Z}; "
             "restore-secret brings it back",
         )
+    if not answer.keys() & {"ARN", "Name", "VersionIdsToStages"}:
+        raise ValueError("no description")
     stages: dict[str, list[str]] = answer.get("VersionIdsToStages") or {}
-    holder = {stage: version for version, labels in stages.items() for stage in labels}
+    holder = {_word(stage): _word(version) for version, labels in stages.items() for stage in labels}
     version = holder.get(secret.version_stage or "")
     if version is None:
         return Failure(
             "not_found",
             f"{secret.secret_id} has no version with stage {secret.version_stage}; "
-            f"it has {', '.join(sorted(holder)) or 'none'}",
+            f"it has {aws_errors.line(', '.join(sorted(holder))) or 'none'}",
         )
     pending = holder.get("AWSPENDING")
     enabled = answer.get("RotationEnabled")
@@ -336,11 +370,18 @@ def _observation(secret: Secret, answer: Any) -> Observation | Failure:
     )
 
 
+def _word(found: Any) -> str:
+    """A version's id or a stage, as AWS makes them. Raises ValueError."""
+    if isinstance(found, str) and 0 < len(found) <= 256 and found.isprintable():
+        return found
+    raise ValueError("no word")
+
+
 def _window(rules: Any) -> float:
     """Seconds of the rotation window. Without a Duration it closes after an hour for schedules in hours, else with the
     UTC day. https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_RotationRulesType.html
     """
-    if found := re.fullmatch(r"(\d+)h", rules.get("Duration") or ""):
+    if found := re.fullmatch(r"(\d{1,3})h", rules.get("Duration") or ""):
         return float(found[1]) * 3600
     schedule = rules.get("ScheduleExpression") or ""
     hourly = "hour" in schedule or re.match(r"cron\(\S+ \S*[*/]", schedule)
@@ -354,99 +395,11 @@ def _fetched(secret: Secret, answer: Any) -> Fetched | Failure:
             "invalid", f"the answer for {secret.secret_id} holds no value; is the endpoint AWS Secrets Manager?"
         )
     created = answer.get("CreatedDate")
-    value = (
-        SecretValue(text.encode("utf-8", "surrogatepass"), text=True)
-        if text is not None
-        else SecretValue(binary, text=False)
-    )
-    return Fetched(
-        version, tuple(sorted(answer.get("VersionStages") or ())), created.timestamp() if created else None, value
-    )
-
-
-def _code(error: Exception) -> str:
-    if isinstance(error, aws.ClientError):
-        return str(error.response.get("Error", {}).get("Code") or "unknown")
-    return "timeout" if isinstance(error, (aws.ConnectTimeoutError, aws.ReadTimeoutError)) else type(error).__name__
-
-
-def classify(error: Exception, secret: Secret, operation: Operation, region: str, endpoint: str) -> Failure:
-    """What an exception of boto3 means for the secret, by AWS's code: not all of them are modelled classes.
-
-    AWS's own words carry no value; they are bounded, and left out where the answer could not be understood.
-    """
-    if isinstance(error, aws.ClientError):
-        return _refusal(error, secret, operation, region)
-    what = f"{operation} of {secret.secret_id} in {region}"
-    if isinstance(error, (aws.ConnectTimeoutError, aws.ReadTimeoutError)):
-        return Failure("timeout", f"{what}: {endpoint} did not answer in time; is there a route or a VPC endpoint?")
-    if isinstance(error, (aws.NoCredentialsError, aws.PartialCredentialsError)):
-        return Failure("credentials", f"{what}: no credentials; are IRSA or Pod Identity set up for this pod?")
-    if isinstance(
-        error, (aws.CredentialRetrievalError, aws.TokenRetrievalError, aws.SSOError, aws.MetadataRetrievalError)
-    ):
-        return Failure("credentials", f"{what}: credentials could not be had: {_line(str(error))}")
-    if isinstance(error, aws.ParamValidationError):
-        return Failure("invalid", f"{what}: AWS knows no such request: {_line(str(error))}")
-    if isinstance(error, aws.SSLError):
-        return Failure("other", f"{what}: TLS to {endpoint} failed; if a proxy re-signs it, set AWS_CA_BUNDLE")
-    if isinstance(error, (aws.HTTPClientError, aws.ConnectionError, OSError)):
-        return Failure("timeout", f"{what}: no answer from {endpoint}: {_network(error)}")
-    return Failure("other", f"{what}: {type(error).__name__}: the answer could not be understood")
-
-
-def _refusal(error: aws.ClientError, secret: Secret, operation: Operation, region: str) -> Failure:
-    """AWS answered with an error."""
-    code, words = _code(error), _line(str(error.response.get("Error", {}).get("Message") or ""))
-    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-    what = f"{operation} of {secret.secret_id} in {region}"
-    reason = _REASONS.get(code, "other")
-    if (reason == "invalid" and "deletion" in words.lower()) or "marked deleted" in words.lower():
-        return Failure("deleted", f"{what}: scheduled for deletion; restore-secret brings it back. AWS: {words}")
-    if reason == "access_denied":
-        return Failure(reason, _denied(secret, operation, words))
-    if reason == "not_found":
-        version = f" version {secret.version_id}" if secret.version_id else ""
-        return Failure(reason, f"{what}: not found{version}; check name, region and account. AWS: {words}")
-    if reason == "credentials":
-        skewed = code in ("RequestTimeTooSkewed", "RequestExpired") or (
-            "expired" in words.lower() and "signature" in words.lower()
-        )
-        advice = "the clock of this node is off" if skewed else "the credentials are not accepted"
-        return Failure(reason, f"{what}: {code}: {advice}. AWS: {words}")
-    if status >= 500 and reason == "other":
-        return Failure(reason, f"{what}: AWS answers {status} {code}; tried again when the backoff is due")
-    return Failure(reason, f"{what}: {code}. AWS: {words}")
-
-
-def _denied(secret: Secret, operation: Operation, words: str) -> str:
-    """Who was denied what, and the IAM statement that would allow it."""
-    caller = _CALLER.search(words)
-    who = caller[1] if caller else "this agent's role"
-    resources: tuple[str, ...]
-    if "kms" in words.lower():
-        key = _KEY.search(words)
-        action, resources = "kms:Decrypt", (key[0].rstrip(".,") if key else "the key's ARN",)
+    if isinstance(text, str):
+        value = SecretValue(text.encode("utf-8", "surrogatepass"), text=True)
+    elif isinstance(binary, bytes):
+        value = SecretValue(binary, text=False)
     else:
-        action, resources = f"secretsmanager:{operation}", secret.resources
-    resource = resources[0] if len(resources) == 1 else resources
-    statement = json.dumps({"Effect": "Allow", "Action": action, "Resource": resource})
-    explicit = (
-        " (an explicit deny is in force: an allow will not help, that policy must change)"
-        if "explicit deny" in words
-        else ""
-    )
-    return f"{who} may not {action} on {secret.secret_id}{explicit}; add {statement}"
-
-
-def _network(error: Exception) -> str:
-    text = f"{error} {getattr(error, 'kwargs', {}).get('error', '')}"  # botocore keeps the cause to itself
-    if "Name or service not known" in text or "name resolution" in text or "getaddrinfo" in text:
-        return "its name does not resolve; check DNS"
-    if "refused" in text.lower():
-        return "connection refused"
-    return type(error).__name__
-
-
-def _line(words: str) -> str:
-    return " ".join(words.split())[:300]
+        raise TypeError("no value")
+    stages = tuple(sorted(_word(stage) for stage in answer.get("VersionStages") or ()))
+    return Fetched(_word(version), stages, created.timestamp() if created else None, value)

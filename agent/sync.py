@@ -1,10 +1,12 @@
 """One pass: from what AWS and the volume say to files, notifications and a `SyncResult`.
 
-Errors of AWS, of the volume and of targets are values of the result; what is raised here is a bug.
+Errors of AWS, of the volume and of targets are values of the result, and so is whatever a call raises; what is raised
+here is a bug.
 """
 
 from __future__ import annotations
 
+import logging
 import random
 import time
 from collections.abc import Callable, Collection, Mapping
@@ -27,7 +29,7 @@ from agent.decide import (
     to_describe,
 )
 from agent.errors import Failure, ProjectionError, SecretError, VolumeError
-from agent.pool import Late, Pool
+from agent.pool import Late, Pool, Raised
 from agent.record import Record, field, replace
 from agent.schedule import Agenda, Lesson, Now, Refusal
 from agent.secret import Fetched, ProjectedFile, project
@@ -36,6 +38,7 @@ from agent.status import Call, Delivery, Operation, SyncResult
 from agent.volume import Volume
 
 NOTIFY_LIMIT = 6.0  # seconds for all deliveries of a pass
+_log = logging.getLogger(__name__)
 
 Fresh = Mapping[str, tuple[Fetched, Mapping[str, ProjectedFile]]]
 
@@ -239,6 +242,11 @@ _NOT_ASKED = Failure(
     "timeout", "not asked: an earlier call for it is unanswered, or slow ones took the whole time of this pass"
 )
 
+_NOT_READ = Failure(
+    "other",
+    "what was answered could not be read; the log at level debug says where; asked again when the backoff is due",
+)
+
 
 def _observe(
     wanted: Wanted, before: Published, due: frozenset[str], hands: Hands
@@ -249,8 +257,8 @@ def _observe(
     calls = []
     asks = {secret.name: partial(hands.source.observe, secret) for secret in describe}
     for name, answer in hands.calls.ask(asks, each=CALL_LIMIT, total=pass_limit(len(asks)), stopped=hands.stopped):
-        if isinstance(answer, Late):
-            observed[name], made = _late(answer, "DescribeSecret")
+        if isinstance(answer, (Late, Raised)):
+            observed[name], made = _unanswered(answer, "DescribeSecret")
             calls += made
         else:
             observed[name] = answer.result
@@ -268,14 +276,18 @@ def _fetch(config: Config, steps: Mapping[str, Step], hands: Hands) -> tuple[dic
         if secret.name in steps
     }
     for name, answer in hands.calls.ask(asks, each=CALL_LIMIT, total=pass_limit(len(asks)), stopped=hands.stopped):
-        values[name], made = _late(answer, "GetSecretValue") if isinstance(answer, Late) else answer
+        values[name], made = _unanswered(answer, "GetSecretValue") if isinstance(answer, (Late, Raised)) else answer
         calls += made
     return values, calls
 
 
-def _late(late: Late, operation: Operation) -> tuple[Failure, list[Call]]:
-    """What it means for a secret that no answer came in time, and the call that it took, for the books."""
-    return (_LATE, [Call(operation, "timeout", CALL_LIMIT)]) if late.made else (_NOT_ASKED, [])
+def _unanswered(why: Late | Raised, operation: Operation) -> tuple[Failure, list[Call]]:
+    """What it means for a secret that no answer came in time, or none that could be read, and the call that it took,
+    for the books."""
+    if isinstance(why, Raised):
+        _log.debug("a call failed", exc_info=why.error)
+        return _NOT_READ, [Call(operation, "unknown", 0.0)]
+    return (_LATE, [Call(operation, "timeout", CALL_LIMIT)]) if why.made else (_NOT_ASKED, [])
 
 
 def _fetch_one(secret: Secret, version_id: str | None, source: SecretsManager) -> tuple[Fetched | Failure, list[Call]]:
@@ -353,7 +365,7 @@ def _notify(
     for name, answer in hands.deliveries.ask(asks, each=NOTIFY_LIMIT, total=NOTIFY_LIMIT, stopped=hands.stopped):
         if isinstance(answer, Late) and hands.stopped():
             continue
-        delivery = _unanswered(due[name]) if isinstance(answer, Late) else answer
+        delivery = _not_told(due[name], answer) if isinstance(answer, (Late, Raised)) else answer
         if not (isinstance(answer, Late) and not answer.made):
             deliveries.append(delivery)
         if delivery.accepted:
@@ -365,8 +377,13 @@ def _notify(
     return agenda, tuple(deliveries), trouble
 
 
-def _unanswered(debt: Owed) -> Delivery:
-    return Delivery(debt.target.name, debt.generation, False, f"no answer within {NOTIFY_LIMIT:g} s; tried again later")
+def _not_told(debt: Owed, why: Late | Raised) -> Delivery:
+    """The refusal that it is to have no answer, or none that could be read."""
+    words = f"no answer within {NOTIFY_LIMIT:g} s; tried again later"
+    if isinstance(why, Raised):
+        _log.debug("a delivery failed", exc_info=why.error)
+        words = "what was answered could not be read; the log at level debug says where; tried again later"
+    return Delivery(debt.target.name, debt.generation, False, words)
 
 
 def _write_down(volume: Volume, accepted: Mapping[str, int]) -> str | None:

@@ -312,7 +312,8 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
         operation = self.headers.get("X-Amz-Target", "").rpartition(".")[2]
-        secret = str(json.loads(body or b"{}").get("SecretId", ""))
+        self.asked = json.loads(body or b"{}")
+        secret = str(self.asked.get("SecretId", ""))
         proxy = self.server.proxy
         proxy.calls.append((operation, secret))
         headers = {k: v for k, v in self.headers.items() if k.lower() not in ("host", "connection", "content-length")}

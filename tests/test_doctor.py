@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from agent import ground
+from tests.answers import KEYS, ROLE, Answer, Answers, refused
 from tests.aws import Fault, Proxy, StandIn, environment
 from tests.monitored import free_port
 from tests.pod import App, Pod
@@ -186,8 +187,70 @@ def test_each_fault_has_its_sentence(
 def test_no_credentials(pod: Pod, aws: StandIn) -> None:
     """The first thing to look at."""
     code, findings, _ = doctor(pod, aws, AWS_ACCESS_KEY_ID="", AWS_SECRET_ACCESS_KEY="")
-    assert code == 1 and findings["credentials"] == ("bad", "no credentials were found")
+    assert code == 1 and findings["credentials"][0] == findings["caller"][0] == "bad"
     assert "no credentials" in findings["secret db"][1]
+
+
+@pytest.fixture
+def irsa(tmp_path: Path) -> dict[str, str]:
+    (tmp_path / "token").write_text("a.b.c")
+    return {**KEYS, "AWS_ROLE_ARN": ROLE, "AWS_WEB_IDENTITY_TOKEN_FILE": str(tmp_path / "token")}
+
+
+def test_a_role_that_cannot_be_assumed(pod: Pod, aws: StandIn, irsa: dict[str, str]) -> None:
+    """Credentials, caller and each secret say so, and speak of STS alone."""
+    with Answers(lambda _: refused("AccessDenied", "Not authorized to perform it")) as sts:
+        code, findings, _ = doctor(pod, aws, **irsa, AWS_ENDPOINT_URL_STS=sts.url)
+    assert code == 1
+    for check in ("credentials", "caller", "secret db"):
+        outcome, message = findings[check]
+        assert (
+            outcome == "bad" and "AssumeRoleWithWebIdentity" in message and "Describe" not in message.split(":", 1)[1]
+        )
+    assert pod.proxy.calls == []
+
+
+def test_sts_that_is_sent_astray_is_a_warning(pod: Pod, aws: StandIn, irsa: dict[str, str]) -> None:
+    """Here it works, since moto plays STS as well; in a VPC endpoint of Secrets Manager it would not."""
+    code, findings, _ = doctor(pod, aws, **irsa, AWS_ENDPOINT_URL=aws.url, AWS_ENDPOINT_URL_STS="")
+    outcome, message = findings["credentials"]
+    assert (code, outcome) == (0, "warning") and "AWS_ENDPOINT_URL_SECRETS_MANAGER" in message
+
+
+def test_credentials_that_hang_or_are_odd(pod: Pod, aws: StandIn, tmp_path: Path) -> None:
+    """Every check ends, with the source in its sentence."""
+    (tmp_path / "token").write_text("a.b.c")
+    with Answers(lambda _: Answer(drips=True)) as source:
+        env = {
+            **KEYS,
+            "AWS_CONTAINER_CREDENTIALS_FULL_URI": f"{source.url}/v1",
+            "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE": str(tmp_path / "token"),
+        }
+        for answer in (Answer(drips=True), Answer(b"[]"), None):
+            source.answer = lambda _, answer=answer: answer  # type: ignore[misc]
+            code, findings, _ = doctor(pod, aws, **env)
+            outcome, message = findings["credentials"]
+            assert (code, outcome) == (1, "bad") and "EKS Pod Identity" in message
+            assert findings["secret db"][0] == "bad" and "listen" in findings
+
+
+def test_a_proxy_on_the_way(pod: Pod, aws: StandIn) -> None:
+    """It is looked at in the endpoint's stead, and named without its password; not where no_proxy says so."""
+    code, findings, out = doctor(pod, aws, HTTP_PROXY="http://user:hunter2@127.0.0.1:9", no_proxy="")
+    outcome, message = findings["endpoint eu-west-1"]
+    assert (code, outcome) == (1, "bad") and "127.0.0.1:9 (HTTP_PROXY)" in message and "hunter2" not in out
+    assert "HTTP_PROXY" in findings["secret db"][1]
+    code, findings, _ = doctor(pod, aws, HTTP_PROXY="http://127.0.0.1:9", no_proxy="127.0.0.1")
+    assert code == 0 and "proxy" not in findings["endpoint eu-west-1"][1]
+
+
+@pytest.mark.parametrize("body", [b"null", b"[]", "\u00e4".encode("latin-1"), b"{" * 5000])
+def test_an_answer_of_another_form(pod: Pod, aws: StandIn, body: bytes) -> None:
+    """One finding is bad, and the others are there."""
+    pod.proxy.fail(Fault(lambda handler, _status, _body: handler.answer(200, body)))
+    code, findings, _ = doctor(pod, aws)
+    assert code == 1 and findings["secret db"][0] == "bad" and findings["credentials"][0] == "ok"
+    assert pod.proxy.url in findings["secret db"][1]
 
 
 def test_a_name_that_does_not_resolve_and_a_certificate_of_nobody(pod: Pod, aws: StandIn, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.answers import KEYS, ROLE, Answers, Asked, assumed, refused, temporary
 from tests.aws import Fault, Proxy, StandIn
 from tests.pod import App, Pod
 from tests.running import PATIENCE, ended, running, until
@@ -171,6 +172,99 @@ def test_credentials_come_from_pod_identity(pod: Pod) -> None:
         server.shutdown()
     assert asked == ["pod-token"]
     assert pod.read("db") == "pw"
+
+
+def silent(_: Asked) -> None:
+    """As a source that is not there yet."""
+
+
+def as_in_eks(source: Answers, home: Path) -> dict[str, str]:
+    (home / "token").write_text("pod-token")
+    return {
+        **KEYS,
+        "AWS_CONTAINER_CREDENTIALS_FULL_URI": f"{source.url}/v1/credentials",
+        "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE": str(home / "token"),
+    }
+
+
+def test_a_filled_volume_is_enough_for_init_whatever_becomes_of_the_credentials(pod: Pod) -> None:
+    """As with AWS out of reach: exit 0, with a warning, and the files as they were."""
+    pod.put("db", "pw")
+    config = pod.write(pod.secret("db", "{path: db}"))
+    with running("init", config) as agent:
+        assert agent.wait() == 0
+    token = {"AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE": "/no/such/token"}
+    with Answers(silent) as source:
+        for env in (as_in_eks(source, pod.home), as_in_eks(source, pod.home) | token):
+            with running("init", config, env=env) as agent:
+                assert agent.event("secret failed", secret="db")["reason"] == "credentials"
+                agent.event("complete, but not fresh")
+                assert agent.wait() == 0
+            assert all(json.loads(line)["level"] in ("info", "warning") for line in agent.lines)
+            assert not any("exception" in event for event in agent.seen), "no stack beside our sentence"
+    assert pod.read("db") == "pw"
+
+
+def test_credentials_that_come_late_are_found_and_their_source_is_told(pod: Pod) -> None:
+    """A first start goes on when they come, and the source is told then, in log and status."""
+    pod.put("db", "pw")
+    with Answers(silent) as source:
+        env = as_in_eks(source, pod.home)
+        with running("run", pod.write(pod.secret("db", "{path: db}")), env=env) as agent:
+            agent.port = agent.event("listening")["port"]
+            assert agent.event("secret failed", secret="db")["reason"] == "credentials"
+            source.answer = lambda _: temporary()
+            assert agent.event("identity", level="info")["identity"] == "EKS Pod Identity"
+            agent.await_page("/startupz", 200)
+            assert json.loads(agent.page("/status")[1])["agent"]["identity"] == "EKS Pod Identity"
+            pod.rotate("db", "pw-2")
+            until(lambda: pod.read("db") == "pw-2")
+            assert agent.stop() == 0
+
+
+def test_a_stop_does_not_wait_for_credentials(pod: Pod) -> None:
+    """Neither at a start nor in a pass: the source holds its answer back until the agent has ended."""
+    pod.put("db", "pw")
+    config = pod.write(pod.secret("db", "{path: db}"))
+    with running("init", config) as agent:
+        assert agent.wait() == 0
+    for passed in (False, True):
+        asked, ended = threading.Event(), threading.Event()
+
+        def hold(_: Asked, asked: threading.Event = asked, ended: threading.Event = ended) -> None:
+            asked.set()
+            ended.wait(60)
+
+        with Answers(hold) as source:
+            with running("run", config, env=as_in_eks(source, pod.home)) as agent:
+                assert asked.wait(60)
+                if passed:
+                    agent.event("started")
+                assert agent.stop() == 0
+                assert len(source.asked) == 1, "not even the time-out of its first try was waited for"
+            ended.set()
+    assert pod.read("db") == "pw"
+
+
+def test_a_role_that_is_denied_is_told_without_a_stack(pod: Pod) -> None:
+    """botocore logs one with each try; our sentence stands alone."""
+    pod.put("db", "pw")
+    (pod.home / "token").write_text("a.b.c")
+    with Answers(lambda _: refused("AccessDenied", "Not authorized to perform it")) as sts:
+        env = {
+            **KEYS,
+            "AWS_ROLE_ARN": ROLE,
+            "AWS_WEB_IDENTITY_TOKEN_FILE": str(pod.home / "token"),
+            "AWS_ENDPOINT_URL_STS": sts.url,
+        }
+        with running("run", pod.write(pod.secret("db", "{path: db}")), env) as agent:
+            said = agent.event("secret failed", secret="db")
+            assert said["reason"] == "credentials" and "AssumeRoleWithWebIdentity" in said["message"]
+            sts.answer = lambda _: assumed()
+            agent.event("published")
+            assert agent.stop() == 0
+    assert not any("exception" in event or "logger" in event for event in agent.seen)
+    assert "Refreshing" not in agent.stderr
 
 
 def test_run_after_init_costs_one_describe_and_changes_nothing(pod: Pod, app: App) -> None:

@@ -26,9 +26,12 @@ WORDS = {
     "layout",
     "report",
     "pins",
+    "network",
 }
 HANDS = {
     "secrets_manager",
+    "credentials",
+    "aws_errors",
     "files",
     "volume",
     "process",
@@ -48,15 +51,21 @@ IMPORTS = {"deferred", "packed"}  # of `__main__` alone
 
 IMPURE = {"boto3", "botocore", "os", "threading", "time", "structlog", "socket", "subprocess", "signal", "urllib3"}
 ONLY_IN = {
-    "boto3": {"secrets_manager", "demo"},  # the demo plays the person who rotates
-    "botocore": {"secrets_manager"},
+    "boto3": {"demo"},  # it plays the person who rotates
+    "botocore": {"secrets_manager", "credentials", "aws_errors"},
     "watchdog": {"watch"},
     "prometheus_client": {"telemetry", "demo"},  # the demo reads what a scraper reads
     "moto": {"demo"},
     "urllib3": {"notify"},
     "yaml": {"document"},
 }
-STAND_ON = {"volume": {"files"}, "ground": {"files"}, "notify": {"process", "files"}}
+STAND_ON = {
+    "secrets_manager": {"credentials", "aws_errors"},
+    "credentials": {"aws_errors"},
+    "volume": {"files"},
+    "ground": {"files"},
+    "notify": {"process", "files"},
+}
 MODULES = sorted(path.stem for path in HOME.glob("*.py"))
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from agent.pool import IN_FLIGHT, Late, Pool
+from agent.pool import IN_FLIGHT, Late, Pool, Raised
 from tests.running import until
 
 
@@ -36,7 +36,10 @@ def hanging() -> Iterator[Hanging]:
     hanging.release.set()
 
 
-def ask(pool: Pool, each: float = 0.05, total: float = 30.0, **asks: Callable[[], str]) -> dict[str, str | Late]:
+Answered = dict[str, str | Late | Raised]
+
+
+def ask(pool: Pool, each: float = 0.05, total: float = 30.0, **asks: Callable[[], str]) -> Answered:
     return dict(pool.ask(asks, each=each, total=total, stopped=lambda: False))
 
 
@@ -66,7 +69,7 @@ def test_what_came_late_is_thrown_away_or_kept_as_was_asked_for(hanging: Hanging
         assert ask(pool, each=30, a=lambda: "new") == {"a": "new"}
 
 
-def ended(answers: dict[str, str | Late]) -> dict[str, str | Late] | None:
+def ended(answers: Answered) -> Answered | None:
     return None if Late(made=False) in answers.values() else answers
 
 
@@ -114,7 +117,32 @@ def test_a_stop_waits_for_nobody(hanging: Hanging) -> None:
     assert set(dict(Pool("test").ask(asked, each=30, total=30, stopped=stopped)).values()) == {Late(made=True)}
 
 
-def test_a_bug_in_a_call_is_raised_where_it_was_asked() -> None:
-    """Nothing swallows it."""
-    with pytest.raises(ZeroDivisionError):
-        ask(Pool("test"), each=30, a=lambda: str(1 // 0))
+def failing() -> str:
+    raise UnicodeDecodeError("utf-8", b"value", 0, 1, "value")
+
+
+def test_what_a_call_raises_is_its_own_answer_and_ends_nobody(hanging: Hanging) -> None:
+    """The others get theirs; and so it is with what a call raises after it was given up."""
+    answers = ask(Pool("test"), each=30, a=failing, b=lambda: "b")
+    assert isinstance(answers["a"], Raised) and isinstance(answers["a"].error, UnicodeDecodeError)
+    assert answers["b"] == "b"
+
+    def late() -> str:
+        hanging.call("")()
+        return failing()
+
+    pool = Pool("test", keeps_late=True)
+    assert ask(pool, a=late) == {"a": Late(made=True)}
+    hanging.release.set()
+    found = until(lambda: ended(ask(pool, each=30, a=lambda: "new")))
+    assert isinstance(found["a"], Raised)
+
+
+def test_an_exit_in_a_call_is_no_answer() -> None:
+    """Who asks to end the process is not taken for a server that answers oddly."""
+
+    def leave() -> str:
+        raise SystemExit(3)
+
+    with pytest.raises(SystemExit):
+        ask(Pool("test"), each=30, a=leave)

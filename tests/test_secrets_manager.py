@@ -122,7 +122,8 @@ def test_versions_and_stages(aws: StandIn, proxy: Proxy, name: str) -> None:
     second = aws.rotate(name, "2")
     assert observed(proxy, name).version_id == second  # type: ignore[union-attr]
     assert observed(proxy, name, version_stage="AWSPREVIOUS").version_id == first.version_id  # type: ignore[union-attr]
-    assert got(proxy, name, first.version_id).value.reveal() == b"1"  # type: ignore[union-attr]
+    pinned = got(proxy, name, first.version_id, version_id=first.version_id, version_stage=None)
+    assert pinned.value.reveal() == b"1"  # type: ignore[union-attr]
     assert got(proxy, name, version_stage="AWSPREVIOUS").value.reveal() == b"1"  # type: ignore[union-attr]
     missing = observed(proxy, name, version_stage="NONE")
     assert missing.reason == "not_found" and "AWSCURRENT, AWSPREVIOUS" in missing.message  # type: ignore[union-attr]
@@ -190,7 +191,7 @@ _KMS = (
             "access_denied",
             ["assumed-role/web/pod", '"Action": "secretsmanager:GetSecretValue"', "secret:prod/db-??????"],
         ),
-        (Fault.error(400, "AccessDeniedException", _EXPLICIT), "access_denied", ["explicit deny", "will not help"]),
+        (Fault.error(400, "AccessDeniedException", _EXPLICIT), "access_denied", ["explicit deny"]),
         (
             Fault.error(400, "AccessDeniedException", _KMS),
             "access_denied",
@@ -207,7 +208,7 @@ _KMS = (
             ["clock"],
         ),
         (Fault.error(400, "UnrecognizedClientException"), "credentials", ["not accepted"]),
-        (Fault.error(400, "DecryptionFailure"), "invalid", ["DecryptionFailure"]),
+        (Fault.error(400, "DecryptionFailure"), "invalid", ["DecryptionFailure", "key"]),
         (Fault.error(400, "InvalidParameterException"), "invalid", []),
         (Fault.internal_error(), "other", ["500"]),
         (Fault.error(400, "BrandNewException"), "other", ["BrandNewException"]),
@@ -235,6 +236,146 @@ def test_errors_are_values_with_a_sentence(
     assert answer.call.operation == "GetSecretValue"
     assert (answer.call.code == OK) is ("holds no value" in parts), "what AWS answered well was no failed call"
     assert len(proxy.calls) <= 2
+
+
+_LONG = f"arn:aws:sts::111122223333:assumed-role/{'r' * 64}/{'s' * 64}"
+_ARN = f"arn:aws:secretsmanager:eu-west-1:111122223333:secret:{'team/' * 20}kms-key-AbCdEf"
+_MAY_NOT = f"User: {_LONG} is not authorized to perform: {{action}} on resource: {_ARN} "
+_KMS_ALONE = (
+    "Access to KMS is not allowed",
+    "The ciphertext refers to a customer master key that does not exist, does not exist in this region, or you are not "
+    "allowed to access.",
+    _MAY_NOT.format(action="kms:Decrypt") + "because no identity-based policy allows the kms:Decrypt action",
+)
+
+
+def refusal(proxy: Proxy, words: str, secret_id: str = _ARN) -> str:
+    proxy.heal()
+    proxy.fail(Fault.error(400, "AccessDeniedException", words))
+    failure = observed(proxy, secret_id)
+    assert isinstance(failure, Failure) and failure.reason == "access_denied"
+    return failure.message
+
+
+@pytest.mark.parametrize(
+    "policy",
+    [
+        "identity-based policy",
+        "resource-based policy",
+        "permissions boundary",
+        "session policy",
+        "service control policy",
+        "resource control policy",
+        "VPC endpoint policy",
+    ],
+)
+def test_a_denial_names_the_policy_however_long_the_names_are(proxy: Proxy, policy: str) -> None:
+    """AWS's reason stands at the end of its words, behind names of 64 characters and more. Against a deny no allow is
+    advised; against a policy that does not allow, one in that policy."""
+    words = _MAY_NOT.format(action="secretsmanager:DescribeSecret")
+    denies = refusal(proxy, f"{words}with an explicit deny in a {policy}: arn:aws:organizations::1:policy/p-1")
+    assert "explicit deny" in denies and policy.lower() in denies and '"Allow"' not in denies and _LONG in denies
+    lacks = refusal(proxy, f"{words}because no {policy} allows the secretsmanager:DescribeSecret action")
+    assert f"no {policy} allows" in lacks and '"Allow"' in lacks and "explicit" not in lacks
+    assert "kms:Decrypt" not in denies + lacks, "a name with kms in it is none of KMS"
+
+
+@pytest.mark.parametrize("words", _KMS_ALONE)
+def test_a_denial_of_kms_is_told_by_what_aws_says_of_it(proxy: Proxy, words: str) -> None:
+    """The action that is denied, and not any letters in a name."""
+    message = refusal(proxy, words)
+    assert '"Action": "kms:Decrypt"' in message and '"secretsmanager:' not in message
+
+
+@pytest.mark.parametrize("status", [302, 403, 407, 418, 502])
+def test_an_answer_that_is_not_of_aws_is_told_as_such(proxy: Proxy, name: str, status: int) -> None:
+    """With its status and the endpoint, and without a word of what it says: it may hold what was asked for."""
+    page = b"<html>the canary</html>"
+    proxy.fail(Fault(lambda handler, _status, _body: handler.answer(status, page, "text/html")))
+    failure = observed(proxy, name)
+    assert isinstance(failure, Failure) and failure.reason == ("access_denied" if status == 403 else "other")
+    assert str(status) in failure.message and proxy.url in failure.message and "canary" not in failure.message
+    assert '"Allow"' not in failure.message
+
+
+def test_a_code_that_is_no_word_becomes_no_label(proxy: Proxy, name: str) -> None:
+    """The number of time series is bounded, whatever a foreign endpoint calls its errors."""
+    for code in ("x" * 1000, "a b", "<html>", "é", ""):
+        proxy.heal()
+        proxy.fail(Fault.error(400, code))
+        source, wanted = asking(proxy, name)
+        answer = source.observe(wanted)
+        assert isinstance(answer.result, Failure) and answer.result.reason == "other"
+        assert answer.call.code == "unknown"
+
+
+def test_the_stage_is_sent_with_the_version(aws: StandIn, proxy: Proxy, name: str) -> None:
+    """A policy may allow access by its stage alone. A version that no longer holds it is not found, and looked for
+    again by who asked; one that a person chose by its id is asked for by that alone."""
+    aws.put(name, "1")
+    first = observed(proxy, name).version_id  # type: ignore[union-attr]
+    asked: list[dict[str, str]] = []
+    answer = json.dumps({"VersionId": first, "SecretString": "1"}).encode()
+
+    def listen(handler: Any, _status: int, _body: bytes) -> None:
+        asked.append(handler.asked)
+        handler.answer(200, answer)
+
+    proxy.fail(Fault(listen), operation="GetSecretValue")
+    got(proxy, name)
+    got(proxy, name, first)
+    got(proxy, name, first, version_id=first, version_stage=None)
+    for each in asked:
+        each.pop("SecretId")
+    assert asked == [
+        {"VersionStage": "AWSCURRENT"},
+        {"VersionId": first, "VersionStage": "AWSCURRENT"},
+        {"VersionId": first},
+    ]
+    proxy.heal()
+    aws.rotate(name, "2")
+    moved = got(proxy, name, first)
+    assert isinstance(moved, Failure) and moved.reason == "not_found" and "AWSCURRENT" in moved.message
+
+
+def test_a_wrong_stage_is_named(aws: StandIn, proxy: Proxy, name: str) -> None:
+    """By a first fetch as well, where AWS does not say whether the secret or its version is missing."""
+    aws.put(name, "1")
+    failure = got(proxy, name, version_stage="AWSPREV")
+    assert isinstance(failure, Failure) and failure.reason == "not_found" and "AWSPREV" in failure.message
+
+
+ODD: dict[str, dict[str, Any]] = {
+    "DescribeSecret": {
+        "no description": {"message": "hello"},
+        "stages are a list": {"ARN": "a", "VersionIdsToStages": ["v1"]},
+        "a stage is a number": {"ARN": "a", "VersionIdsToStages": {"v1": [5]}},
+        "a stage is null": {"ARN": "a", "VersionIdsToStages": {"v1": [None]}},
+        "a version is a book": {"ARN": "a", "VersionIdsToStages": {"v" * 100_000: ["AWSCURRENT"]}},
+        "a date is none": {"ARN": "a", "VersionIdsToStages": {"v": ["AWSCURRENT"]}, "DeletedDate": "soon"},
+    },
+    "GetSecretValue": {
+        "the value is an object": {"VersionId": "v", "SecretString": {"a": "canary"}},
+        "the value is a number": {"VersionId": "v", "SecretString": 5},
+        "the value is no base64": {"VersionId": "v", "SecretBinary": "canary!"},
+        "the version is a list": {"VersionId": ["v"], "SecretString": "canary"},
+        "the version has two lines": {"VersionId": "v\n", "SecretString": "canary"},
+        "a date is none": {"VersionId": "v", "SecretString": "canary", "CreatedDate": "yesterday"},
+        "a date is far": {"VersionId": "v", "SecretString": "canary", "CreatedDate": 1e14},
+        "the stages are a number": {"VersionId": "v", "SecretString": "canary", "VersionStages": 5},
+    },
+}
+
+
+@pytest.mark.parametrize(("operation", "what"), [(op, what) for op, bodies in ODD.items() for what in bodies])
+def test_fields_of_another_form_are_one_secrets_failure(proxy: Proxy, name: str, operation: str, what: str) -> None:
+    """Nothing of it is printed or taken over."""
+    body = json.dumps(ODD[operation][what]).encode()
+    proxy.fail(Fault(lambda handler, _status, _body: handler.answer(200, body)))
+    failure = observed(proxy, name) if operation == "DescribeSecret" else got(proxy, name)
+    assert isinstance(failure, Failure) and failure.reason == "other"
+    assert proxy.url in failure.message and "canary" not in failure.message
+    assert "Error" not in failure.message, "no class of Python's"
 
 
 def test_nobody_listening_and_no_such_name_are_timeouts() -> None:

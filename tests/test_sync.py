@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import resource
@@ -14,7 +15,7 @@ from typing import Any
 import pytest
 
 from agent import pins, schedule
-from agent.config import Config, Origin, Require, Target, Touch
+from agent.config import Config, Origin, Require, Secret, Target, Touch
 from agent.pool import Pool
 from agent.record import replace
 from agent.schedule import Now
@@ -181,11 +182,11 @@ def test_a_secret_whose_answer_drips_is_given_up_alone_and_not_asked_twice(
     agent: Agent, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No read times out, so the call itself has a limit; the others go on pass after pass."""
-    monkeypatch.setattr("agent.sync.CALL_LIMIT", 0.3)
     for name in ("a", "b"):
         agent.aws.put(agent.id(name), "1")
     agent.wants("a", "b")
     agent.do()
+    monkeypatch.setattr("agent.sync.CALL_LIMIT", 0.3)  # from now on: the first calls make the client
     agent.proxy.fail(Fault.drip(), secret=agent.id("a"))
     agent.calls()
     for turn in range(3):
@@ -198,6 +199,83 @@ def test_a_secret_whose_answer_drips_is_given_up_alone_and_not_asked_twice(
     agent.aws.rotate(agent.id("a"), "2")
     while agent.read("a") != "2":
         agent.do(later=1000)
+
+
+class Strange(SecretsManager):
+    """A source that raises, for one secret, what nobody foresaw; at no time an answer of AWS's."""
+
+    def __init__(self, bad: str, operation: str) -> None:
+        super().__init__(connect_timeout=2.0, read_timeout=2.0)
+        self.bad, self.operation = bad, operation
+
+    def observe(self, secret: Secret) -> Any:
+        self._stumble(secret, "observe")
+        return super().observe(secret)
+
+    def fetch(self, secret: Secret, version_id: str | None) -> Any:
+        self._stumble(secret, "fetch")
+        return super().fetch(secret, version_id)
+
+    def _stumble(self, secret: Secret, operation: str) -> None:
+        if (secret.name, operation) == (self.bad, self.operation):
+            raise UnicodeDecodeError("utf-8", b"hunter2", 0, 1, "hunter2")
+
+
+@pytest.mark.parametrize("operation", ["observe", "fetch"])
+def test_whatever_a_call_raises_is_that_secrets_failure(
+    agent: Agent, operation: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The pass goes on, the others rotate, and the log may say where, but not what."""
+    for name in ("a", "b"):
+        agent.aws.put(agent.id(name), "1")
+    agent.wants("a", "b")
+    agent.do()
+    for name in ("a", "b"):
+        agent.aws.rotate(agent.id(name), "2")
+    agent.source = Strange("a", operation)
+    result = agent.do(later=1000)
+    assert result.failures.keys() == {"a"} and result.failures["a"].reason == "other"
+    assert (agent.read("a"), agent.read("b")) == ("1", "2")
+    assert "hunter2" not in result.failures["a"].message and "Error" not in result.failures["a"].message
+    agent.source = Strange("", "")
+    agent.do(later=1000)
+    assert agent.read("a") == "2"
+
+
+def test_whatever_a_delivery_raises_is_that_targets_refusal(agent: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is tried again, and told then."""
+    agent.aws.put(agent.id("a"), "1")
+    agent.wants("a")
+    agent.do()
+    agent.aws.rotate(agent.id("a"), "2")
+
+    def stumble(_owed: object) -> None:
+        raise UnicodeDecodeError("utf-8", b"hunter2", 0, 1, "hunter2")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("agent.notify.deliver", stumble)
+        (delivery,) = agent.do(later=1000).deliveries
+    assert not delivery.accepted and delivery.target == "marker" and "hunter2" not in delivery.message
+    assert not agent.told()
+    agent.do(later=1000)
+    assert agent.told()
+
+
+def test_a_stage_that_moves_on_is_followed_in_the_same_pass(agent: Agent) -> None:
+    """AWS refuses a version that no longer holds the stage; the one that does is looked for and published."""
+    agent.aws.put(agent.id("a"), "1")
+    agent.wants("a")
+    agent.do()
+    agent.aws.rotate(agent.id("a"), "2")
+
+    def move(handler: Any, _status: int, _body: bytes) -> None:
+        agent.proxy.heal()
+        agent.aws.rotate(agent.id("a"), "3")
+        handler.answer(*agent.proxy.forward(dict(handler.headers.items()), json.dumps(handler.asked).encode()))
+
+    agent.proxy.fail(Fault(move), operation="GetSecretValue")
+    result = agent.do(later=1000)
+    assert agent.read("a") == "3" and not result.failures
 
 
 def test_values_of_an_incomplete_first_generation_are_kept_and_not_fetched_again(agent: Agent) -> None:
