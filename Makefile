@@ -97,7 +97,7 @@ base-digest: ## pin the Dockerfile's base to what its registry has now
 	$(BIN)/python -m tests.dotenv_readers
 	@touch $@
 
-tools: .cache/tools/installed ## helm, kubectl and readers of .env files into .cache/tools, for tests
+tools: .cache/tools/installed ## helm, kubectl, .env readers into .cache/tools
 
 # After charts/values.schema.in.json changed, too.
 chart-schema: $(VENV)/installed ## the chart's schema, after the config's changed
