@@ -228,7 +228,7 @@ class Credentials:
     def _bound(self, provider: Any) -> None:
         """Let a provider end by itself in time; botocore has no setting for these."""
         if provider.METHOD == "container-role":
-            provider._fetcher.RETRY_ATTEMPTS = self._attempts
+            provider._fetcher.RETRY_ATTEMPTS, provider._fetcher.SLEEP_TIME = self._attempts, 0.2
         if provider.METHOD == "custom-process":
             provider._popen = lambda command, **pipes: _process(command, 0.9 * self._limit, **pipes)
 

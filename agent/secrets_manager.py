@@ -24,6 +24,7 @@ import botocore.handlers
 import botocore.hooks
 import botocore.httpsession
 import botocore.session
+import botocore.utils
 from botocore.config import Config as ClientConfig
 
 from agent import __version__, aws_errors, credentials
@@ -116,7 +117,15 @@ def _session() -> botocore.session.Session:
         if not service or service[0] in _ASKED:
             register = places[place[0]] if place else events.register
             register(event, handler)
+    session.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=_timestamp)
     return session
+
+
+def _timestamp(found: Any) -> Any:
+    """A point in time, as botocore reads it. It would take minutes over a text of megabytes. Raises ValueError."""
+    if isinstance(found, str) and len(found) > 64:
+        raise ValueError("no time")
+    return botocore.utils.parse_timestamp(found)
 
 
 def _read(context: ssl.SSLContext, bundle: str) -> None:

@@ -5,13 +5,11 @@ from __future__ import annotations
 import io
 import json
 import subprocess
-from collections.abc import Callable
 from typing import Any
 
 import dotenv
 import jsonschema
 import yaml
-from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from agent import log
@@ -23,30 +21,8 @@ from tests.test_schema import SCHEMA
 from tests.test_secret import java_properties
 from tests.torture.canary import CANARY, leaks
 from tests.torture.conftest import Length, Report
+from tests.torture.fuzzing import fuzz
 from tests.words import file_spec
-
-
-def fuzz(length: Length, full: int, short: int, test: Callable[..., None], *given_: Any) -> int:
-    """Run the test with that many made-up inputs, always the same ones in the short version."""
-    count = 0
-
-    @settings(
-        max_examples=length.choose(full, short),
-        deadline=None,
-        derandomize=not length.full,
-        database=None,
-        suppress_health_check=list(HealthCheck),
-        print_blob=False,
-    )
-    @given(st.tuples(*given_))
-    def run(made: tuple[Any, ...]) -> None:
-        nonlocal count
-        count += 1
-        test(*made)
-
-    run()
-    return count
-
 
 # -- configs
 
