@@ -12,8 +12,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
-from agent import __version__, terminal
-from agent.errors import ConfigError, FreshmountError
+from agent import __version__
+from agent.commands import terminal
+from agent.core.errors import ConfigError, FreshmountError
 
 if TYPE_CHECKING:
     import argparse
@@ -37,7 +38,7 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     except terminal.OutputFailed:
         raise
     except Exception as error:  # a bug; Python's own traceback would print messages, which may hold a value
-        from agent import log
+        from agent.observe import log
 
         code, said = 1, f"freshmount: internal error, please report it:\n{log.describe(error)}"
         reason = f"internal error: {type(error).__name__}"
@@ -49,7 +50,7 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
 
 def _printable(text: str) -> str:
     """Its lines without what a terminal takes for a command: words of AWS or of a neighbour may be in them."""
-    from agent import report
+    from agent.observe import report
 
     return "\n".join(map(report.printable, text.split("\n")))
 
@@ -215,38 +216,41 @@ def _importing() -> Iterator[None]:
 
 def _init(args: argparse.Namespace | SimpleNamespace) -> int:
     with _importing():
-        from agent import daemon, log
+        from agent.engine import loop
+        from agent.observe import log
 
     log.configure(args.log_format or "auto", args.log_level)
-    return daemon.init(args.config)
+    return loop.init(args.config)
 
 
 def _run(args: argparse.Namespace | SimpleNamespace) -> int:
     with _importing():
-        from agent import daemon, log
+        from agent.engine import loop
+        from agent.observe import log
 
     log.configure(args.log_format or "auto", args.log_level)
-    return daemon.run(args.config)
+    return loop.run(args.config)
 
 
 def _check(args: argparse.Namespace) -> int:
-    from agent import config, config_file
+    from agent.config import native
+    from agent.triggers import config_file
 
     _, found = config_file.load(args.config)
     print(f"{args.config}: ok: {found.contents}")
-    for doubt in config.doubts(found):
+    for doubt in native.doubts(found):
         print(f"{args.config}: warning: {doubt}")
     return 0
 
 
 def _status(args: argparse.Namespace) -> int:
-    from agent import show
+    from agent.commands import status
 
-    return show.show(args.config, as_json=args.json, watch=args.watch)
+    return status.show(args.config, as_json=args.json, watch=args.watch)
 
 
 def _doctor(args: argparse.Namespace) -> int:
-    from agent import doctor
+    from agent.commands import doctor
 
     return doctor.examine(args.config, as_json=args.json, before_app=args.before_app)
 
@@ -254,7 +258,8 @@ def _doctor(args: argparse.Namespace) -> int:
 def _seconds(text: str) -> float:
     import argparse
 
-    from agent import pins, reading
+    from agent.config import reading
+    from agent.core import pins
 
     days = re.match(r"([0-9]{1,9})d", text)
     rest = text[days.end() :] if days else text
@@ -279,13 +284,13 @@ def _version_id(text: str) -> str:
 
 
 def _pin(args: argparse.Namespace) -> int:
-    from agent import pin
+    from agent.commands import pin
 
     return pin.pin(args.config, args.name, args.version_id, args.seconds)
 
 
 def _unpin(args: argparse.Namespace) -> int:
-    from agent import pin
+    from agent.commands import pin
 
     return pin.unpin(args.config, args.name)
 
@@ -301,7 +306,8 @@ def _replicas(text: str) -> int:
 def _plan(args: argparse.Namespace) -> int:
     import json
 
-    from agent import config_file, plan
+    from agent.commands import plan
+    from agent.triggers import config_file
 
     _, config = config_file.load(args.config)
     made = plan.plan(config, args.replicas)
@@ -324,9 +330,9 @@ def _schema(_args: argparse.Namespace) -> int:
 
 
 def _demo(args: argparse.Namespace) -> int:
-    from agent import demo
+    from agent.demo import story
 
-    return demo.run(keep_running=args.keep_running)
+    return story.run(keep_running=args.keep_running)
 
 
 def _terminate(environ: Mapping[str, str], reason: str) -> None:

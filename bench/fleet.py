@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from agent.plan import PRICE, QUOTAS
+from agent.commands.plan import PRICE, QUOTAS
 from bench.simulated import World, live, parsed
 
 HOUR = 3600
@@ -43,9 +43,9 @@ def some(pods: int, numbers: range) -> Any:
         down=lambda moment: OUTAGE <= moment < RETURN,
     )
     for number in numbers:
-        dice = random.Random(number)
-        begins = number * START / pods + dice.random()
-        for happened in live(settings, world, begins, DAY, dice):
+        rng = random.Random(number)
+        begins = number * START / pods + rng.random()
+        for happened in live(settings, world, begins, DAY, rng):
             times = ATTEMPTS if world.down(happened.moment) else 1
             second = int(happened.moment)
             calls[0, second] += len(happened.described) * times

@@ -9,9 +9,9 @@ import random
 import sys
 import time
 
-from agent.decide import Entry, Publication
-from agent.secret import ProjectedFile, SecretValue
-from agent.volume import Volume
+from agent.core.model import Entry, Publication
+from agent.core.value import ProjectedFile, SecretValue
+from agent.sinks.volume.volume import Volume
 
 FILES = 1000
 CONTENT = b"x" * 200

@@ -10,11 +10,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from agent import config, schedule
-from agent.config import Config
-from agent.decide import Answer, Observation, Published, PublishedSecret, Unasked, Wanted, decide, to_describe
-from agent.errors import Failure
-from agent.schedule import Lesson, Now, Rotation
+from agent.config import native
+from agent.core import schedule
+from agent.core.decide import Desired, decide, to_describe
+from agent.core.errors import Failure
+from agent.core.model import Answer, Config, Now, Observation, Published, PublishedSecret, Rotation, Unasked
+from agent.core.schedule import PassOutcome
 
 _DOWN = Failure("timeout", "an outage")
 
@@ -43,17 +44,17 @@ def parsed(secrets: int, poll: str = "{}") -> Config:
         f"apiVersion: freshmount.dev/v1\nkind: Config\nregion: eu-west-1\npoll: {poll}\n"
         f"volume: {{path: /v}}\nsecrets:\n{entries}\n"
     )
-    return config.parse(text, "bench")
+    return native.parse(text, "bench")
 
 
-def live(settings: Config, world: World, begins: float, ends: float, dice: random.Random) -> Iterator[Happened]:
+def live(settings: Config, world: World, begins: float, ends: float, rng: random.Random) -> Iterator[Happened]:
     """The passes of one pod's life, as `sync` and `daemon` would make them; a pod that begins has nothing published."""
-    agenda = schedule.begin(settings, Now(begins, begins))
+    upcoming = schedule.begin(settings, Now(begins, begins))
     published, moment = Published(), begins
     while moment < ends:
         now = Now(moment, moment)
-        due = agenda.due(now)
-        wanted = Wanted(settings.secrets, agenda.refused, agenda.settling(settings, now))
+        due = upcoming.due(now)
+        wanted = Desired(settings.secrets, upcoming.refused, upcoming.settling(settings, now))
         described = to_describe(wanted, published, due)
         down = world.down(moment)
         observed: dict[str, Answer] = {}
@@ -72,10 +73,10 @@ def live(settings: Config, world: World, begins: float, ends: float, dice: rando
             published = _publish(settings, published, {name: world.version(name, moment) for name in fetched}, moment)
         settling = any(step.because == "settling" for step in plan["keep"].values())
         rotations = {name: a.rotation for name, a in observed.items() if isinstance(a, Observation)}
-        lesson = Lesson(due, frozenset(failed), rotations, {}, moved=settling, started=published.generation > 0)
-        agenda = schedule.after_secrets(agenda, settings, lesson, now, dice)
+        outcome = PassOutcome(due, frozenset(failed), rotations, {}, moved=settling, started=published.generation > 0)
+        upcoming = schedule.after_secrets(upcoming, settings, outcome, now, rng)
         yield Happened(moment, described, fetched)
-        moment = max(agenda.next_due, moment + 1e-6)
+        moment = max(upcoming.next_due, moment + 1e-6)
 
 
 def _publish(settings: Config, before: Published, versions: dict[str, str], moment: float) -> Published:
@@ -93,14 +94,14 @@ def _publish(settings: Config, before: Published, versions: dict[str, str], mome
 def noticing(rotations: int) -> Iterator[tuple[str, list[float]]]:
     """Seconds from a rotation to the pass that fetches it, at the default periods: by hand, in a window of an hour that
     AWS announces, and in a window of a day, in which AWSPENDING shows first."""
-    settings, dice, hour = parsed(1), random.Random(1), 3600.0
+    settings, rng, hour = parsed(1), random.Random(1), 3600.0
     yield (
         "by hand (period 60 s)",
-        list(_delays(settings, rotations, dice, lambda _at, _moment: Rotation(None, None, None))),
+        list(_delays(settings, rotations, rng, lambda _at, _moment: Rotation(None, None, None))),
     )
     yield (
         "inside an announced window of 1 h (rotationPeriod 10 s)",
-        list(_delays(settings, rotations, dice, lambda at, _moment: Rotation(at - at % hour + hour, hour, None))),
+        list(_delays(settings, rotations, rng, lambda at, _moment: Rotation(at - at % hour + hour, hour, None))),
     )
     yield (
         "in a window of a day, AWSPENDING 90 s before (rotationPeriod 10 s)",
@@ -108,7 +109,7 @@ def noticing(rotations: int) -> Iterator[tuple[str, list[float]]]:
             _delays(
                 settings,
                 rotations,
-                dice,
+                rng,
                 lambda at, moment: Rotation(at + 8 * hour, 24 * hour, "next" if at - 90 <= moment < at else None),
             )
         ),
@@ -116,16 +117,16 @@ def noticing(rotations: int) -> Iterator[tuple[str, list[float]]]:
 
 
 def _delays(
-    settings: Config, rotations: int, dice: random.Random, rotation: Callable[[float, float], Rotation]
+    settings: Config, rotations: int, rng: random.Random, rotation: Callable[[float, float], Rotation]
 ) -> Iterator[float]:
     for _ in range(rotations):
-        at = dice.uniform(7200.0, 10800.0)
+        at = rng.uniform(7200.0, 10800.0)
         world = World(
             version=lambda _name, moment, at=at: "after" if moment >= at else "before",
             rotation=lambda _name, moment, at=at: rotation(at, moment),
         )
         # It has run for a while: a pod that starts right now would see everything at once.
-        for happened in live(settings, world, at - dice.uniform(3700.0, 5000.0), at + 7200.0, dice):
+        for happened in live(settings, world, at - rng.uniform(3700.0, 5000.0), at + 7200.0, rng):
             if happened.moment >= at and happened.fetched:
                 yield happened.moment - at
                 break

@@ -6,7 +6,7 @@ deferred.install()
 
 import sys  # noqa: E402
 
-from agent import cli, daemon, log, page, pages, report, server, telemetry, watch  # noqa: E402, F401 as `run` does in time
+from agent.triggers import watch  # noqa: E402, F401 as `run` does in time
 
 deferred.real("jmespath")  # a changed config may have the first expression when there is no descriptor left to read it
 

@@ -1,6 +1,6 @@
 """Records in a module whose annotations are not postponed: from Python 3.14 on they are evaluated when asked for."""
 
-from agent.record import Record
+from agent.core.record import Record
 
 
 class Node(Record):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from agent.decide import Published, Wanted, compose
-from agent.volume import Volume
+from agent.core.decide import Desired, compose
+from agent.core.model import Published
+from agent.sinks.volume.volume import Volume
 from tests.words import fetched, projected, secret, target
 
 DB, API = secret("db"), secret("api")
@@ -17,6 +18,6 @@ def publish(volume: Volume, version: str, *names: str, **files: dict[str, str]) 
         name: (fetched(version), {p: projected(c) for p, c in files.get(name, {name: f"{name}-{version}"}).items()})
         for name in names
     }
-    made = compose(Wanted((DB, API)), before, new, (APP,), quiet=False)
+    made = compose(Desired((DB, API)), before, new, (APP,), quiet=False)
     assert made is not None
     return volume.publish(made, before)

@@ -9,8 +9,8 @@ from typing import Any
 import botocore
 import pytest
 
-from agent import arn
-from agent.config import parse
+from agent.config.native import parse
+from agent.core import arn
 from tests.configs import document
 
 DATA = Path(botocore.__file__).parent / "data"
@@ -38,7 +38,7 @@ def test_every_region_is_accepted_in_its_partition(region: str) -> None:
     assert named.resources == (f"arn:{of['id']}:secretsmanager:{region}:*:secret:b-??????",)
     full = f"arn:{of['id']}:secretsmanager:{region}:111122223333:secret:x-AbCdEf"
     (by_arn,) = parse(document(secret=f"name: a, secretId: '{full}'"), "c").secrets
-    assert (by_arn.origin.region, by_arn.resources) == (region, (full,))
+    assert (by_arn.place.region, by_arn.resources) == (region, (full,))
 
 
 def test_a_region_and_a_partition_that_contradict_are_refused() -> None:

@@ -20,8 +20,8 @@ import pytest
 import yaml
 
 from agent import __version__
-from agent.config import parse
-from agent.plan import policy
+from agent.commands.plan import policy
+from agent.config.native import parse
 from tests.aws import StandIn, environment
 from tests.chart import CHARTS, KUBERNETES, Chart, Rendered, assert_restricted, built, need, need_helm, ours, validate
 from tests.configs import STRUCTURAL, VALID, document

@@ -10,13 +10,15 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.config import (
-    VOLUME_PATH,
+from agent.config.native import VOLUME_PATH, doubts, parse, salvage
+from agent.config.reading import seconds
+from agent.core.errors import ConfigError
+from agent.core.model import (
     Config,
     FileSpec,
     Listen,
-    Origin,
     PidFile,
+    Place,
     ProcessName,
     Secret,
     Signal,
@@ -24,12 +26,7 @@ from agent.config import (
     Target,
     Touch,
     Url,
-    doubts,
-    parse,
-    salvage,
 )
-from agent.errors import ConfigError
-from agent.reading import seconds
 from tests.configs import BEYOND, STRUCTURAL, VALID, document
 
 VERSION = "01234567-89ab-cdef-0123-456789abcdef"
@@ -56,7 +53,7 @@ def test_defaults_are_those_of_the_contract() -> None:
             Secret(
                 name="db",
                 secret_id=ARN,
-                origin=Origin("eu-west-1", None),
+                place=Place("eu-west-1", None),
                 version_stage="AWSCURRENT",
                 version_id=None,
                 period=60.0,
@@ -96,9 +93,9 @@ notify:
     assert (config.volume_path, config.period, config.rotation_period, config.settle) == ("/x/y", 5400.0, 5.0, 0.5)
     assert (config.startup_timeout, config.stale_after, config.listen) == (30.0, 14400.0, Listen("127.0.0.1", 0))
     a, b, c = config.secrets
-    assert (a.origin, a.version_stage, a.version_id) == (Origin("us-east-1", "http://127.0.0.1:5000"), None, VERSION)
+    assert (a.place, a.version_stage, a.version_id) == (Place("us-east-1", "http://127.0.0.1:5000"), None, VERSION)
     assert (a.period, a.optional, a.files) == (120.0, True, (FileSpec("d", True, "raw", None, 0o440),))
-    assert (b.origin.region, b.version_stage, b.files) == (
+    assert (b.place.region, b.version_stage, b.files) == (
         "eu-west-1",
         "MINE",
         (FileSpec("e/f", False, "json", "x.y", 0o444),),
@@ -262,15 +259,15 @@ def test_credentials_in_a_url_are_refused_without_showing_them() -> None:
         ({"secret_id": "x"}, True),
         ({"version_stage": "x"}, True),
         ({"files": ()}, True),
-        ({"origin": Origin("eu-west-1", "http://other")}, False),
-        ({"origin": Origin("eu-west-2", None)}, True),
+        ({"place": Place("eu-west-1", "http://other")}, False),
+        ({"place": Place("eu-west-2", None)}, True),
         ({"period": 1.0}, False),
         ({"optional": True}, False),
     ],
 )
 def test_the_fingerprint_moves_when_the_files_may_differ(edit: dict[str, Any], moves: bool) -> None:
     """A secret is fetched anew exactly when its spec would give other files."""
-    from agent.record import replace
+    from agent.core.record import replace
 
     secret = parse(document(), "c.yaml").secrets[0]
     assert (replace(secret, **edit).fingerprint != secret.fingerprint) is moves

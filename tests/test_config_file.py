@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from agent import config_file
-from agent.errors import ConfigError
+from agent.core.errors import ConfigError
+from agent.triggers import config_file
 from tests.configs import document
 
 

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from agent.config import Origin, Secret
-from agent.errors import Failure
-from agent.secret import Fetched
-from agent.secrets_manager import SecretsManager
+from agent.core.errors import Failure
+from agent.core.model import Place, Secret
+from agent.core.value import Fetched
+from agent.sources.aws.secrets_manager import SecretsManager
 from tests.answers import KEYS, ROLE, Answer, Answers, Asked, assumed, refused, temporary
 from tests.running import until
 from tests.words import secret
@@ -43,7 +43,7 @@ class Asking:
     def __init__(self, aws: Answers, limit: float = 30.0) -> None:
         self.aws = aws
         self.manager = SecretsManager(connect_timeout=2.0, read_timeout=2.0, attempts=1, credentials_limit=limit)
-        self.secret: Secret = secret(origin=Origin("eu-west-1", aws.url))
+        self.secret: Secret = secret(place=Place("eu-west-1", aws.url))
 
     def failure(self) -> Failure:
         found = self.manager.fetch(self.secret, None).result
@@ -349,7 +349,7 @@ def test_what_aws_refuses_is_looked_for_again(aws: Answers, source: Answers, pod
 
 def test_the_region_of_the_environment(aws: Answers, source: Answers, monkeypatch: pytest.MonkeyPatch) -> None:
     """AWS_REGION, as EKS and Lambda set it, before AWS_DEFAULT_REGION."""
-    wanted = secret(origin=Origin(None, aws.url))
+    wanted = secret(place=Place(None, aws.url))
     failure = SecretsManager().fetch(wanted, None).result
     assert isinstance(failure, Failure) and failure.reason == "invalid"
     assert "AWS_REGION" in failure.message and "AWS_DEFAULT_REGION" in failure.message

@@ -9,24 +9,21 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from agent.config import Secret, Target
-from agent.decide import (
+from agent.core.decide import Desired, Step, compose, decide, pending_deliveries, to_describe
+from agent.core.errors import REASONS, Failure
+from agent.core.model import (
     Answer,
     Observation,
     Publication,
     Published,
     PublishedSecret,
-    Step,
+    Refusal,
+    Rotation,
+    Secret,
+    Target,
     Unasked,
-    Wanted,
-    compose,
-    decide,
-    owed,
-    to_describe,
 )
-from agent.errors import REASONS, Failure
-from agent.record import replace
-from agent.schedule import Refusal, Rotation
+from agent.core.record import replace
 from tests.words import fetched, projected, secret, target
 
 DB = secret("db")
@@ -65,40 +62,40 @@ def refusal(version: str, of: Secret = DB) -> Refusal:
     ("before", "answer", "wanted", "expected"),
     [
         # nothing published
-        (Published(), None, Wanted((DB,)), Step("db", "keep", "not due")),
-        (Published(), Unasked(), Wanted((DB,)), Step("db", "fetch", "new")),
-        (Published(), Unasked(), Wanted((PINNED,)), Step("db", "fetch", "new", "v1")),
-        (Published(), Failure("timeout", ""), Wanted((DB,)), Step("db", "keep", "failed")),
-        (Published(), seen("v1"), Wanted((DB,), {"db": refusal("v1")}), Step("db", "keep", "unprojectable")),
-        (Published(), seen("v2"), Wanted((DB,), {"db": refusal("v1")}), Step("db", "fetch", "new", "v2")),
+        (Published(), None, Desired((DB,)), Step("db", "keep", "not due")),
+        (Published(), Unasked(), Desired((DB,)), Step("db", "fetch", "new")),
+        (Published(), Unasked(), Desired((PINNED,)), Step("db", "fetch", "new", "v1")),
+        (Published(), Failure("timeout", ""), Desired((DB,)), Step("db", "keep", "failed")),
+        (Published(), seen("v1"), Desired((DB,), {"db": refusal("v1")}), Step("db", "keep", "unprojectable")),
+        (Published(), seen("v2"), Desired((DB,), {"db": refusal("v1")}), Step("db", "fetch", "new", "v2")),
         # published and whole
-        (published((DB, "v1", 1)), seen("v1"), Wanted((DB,)), Step("db", "keep", "current")),
-        (published((DB, "v1", 1)), seen("v2"), Wanted((DB,)), Step("db", "fetch", "moved", "v2")),
-        (published((DB, "v1", 1)), seen("v2"), Wanted((DB,), settling=True), Step("db", "keep", "settling")),
-        (published((DB, "v1", 1)), seen("v1"), Wanted((DB,), settling=True), Step("db", "keep", "current")),
-        (published((DB, "v1", 1)), Failure("not_found", ""), Wanted((DB,)), Step("db", "keep", "failed")),
-        (published((DB, "v1", 1)), Failure("deleted", ""), Wanted((DB,)), Step("db", "keep", "failed")),
+        (published((DB, "v1", 1)), seen("v1"), Desired((DB,)), Step("db", "keep", "current")),
+        (published((DB, "v1", 1)), seen("v2"), Desired((DB,)), Step("db", "fetch", "moved", "v2")),
+        (published((DB, "v1", 1)), seen("v2"), Desired((DB,), settling=True), Step("db", "keep", "settling")),
+        (published((DB, "v1", 1)), seen("v1"), Desired((DB,), settling=True), Step("db", "keep", "current")),
+        (published((DB, "v1", 1)), Failure("not_found", ""), Desired((DB,)), Step("db", "keep", "failed")),
+        (published((DB, "v1", 1)), Failure("deleted", ""), Desired((DB,)), Step("db", "keep", "failed")),
         (
             published((DB, "v1", 1)),
             seen("v2"),
-            Wanted((DB,), {"db": refusal("v2")}),
+            Desired((DB,), {"db": refusal("v2")}),
             Step("db", "keep", "unprojectable"),
         ),
-        (published((PINNED, "v1", 1)), Unasked(), Wanted((PINNED,)), Step("db", "keep", "pinned")),
+        (published((PINNED, "v1", 1)), Unasked(), Desired((PINNED,)), Step("db", "keep", "pinned")),
         # published under another spec, or damaged
-        (published((PINNED, "v1", 1)), Unasked(), Wanted((DB,)), Step("db", "fetch", "spec changed")),
-        (published((DB, "v1", 1), damaged=frozenset({"db"})), Unasked(), Wanted((DB,)), Step("db", "fetch", "repair")),
+        (published((PINNED, "v1", 1)), Unasked(), Desired((DB,)), Step("db", "fetch", "spec changed")),
+        (published((DB, "v1", 1), damaged=frozenset({"db"})), Unasked(), Desired((DB,)), Step("db", "fetch", "repair")),
         (
             published((DB, "v1", 1), damaged=frozenset({"db"})),
             Unasked(),
-            Wanted((DB,), settling=True),
+            Desired((DB,), settling=True),
             Step("db", "fetch", "repair"),
         ),
         # not wanted any more
-        (published((DB, "v1", 1)), None, Wanted(()), Step("db", "drop", "left the config")),
+        (published((DB, "v1", 1)), None, Desired(()), Step("db", "drop", "left the config")),
     ],
 )
-def test_each_case(before: Published, answer: Answer | None, wanted: Wanted, expected: Step) -> None:
+def test_each_case(before: Published, answer: Answer | None, wanted: Desired, expected: Step) -> None:
     """The specification."""
     observed = {} if answer is None else {"db": answer}
     assert decide(wanted, before, observed).steps == (expected,)
@@ -107,14 +104,14 @@ def test_each_case(before: Published, answer: Answer | None, wanted: Wanted, exp
 def test_only_what_stands_is_described() -> None:
     """What is fetched anyway, pinned or not due is not asked about."""
     whole = published((DB, "v1", 1))
-    assert to_describe(Wanted((DB,)), whole, ["db"]) == {"db"}
-    assert to_describe(Wanted((DB,)), whole, []) == set()
-    assert to_describe(Wanted((DB,)), Published(), ["db"]) == set()
-    assert to_describe(Wanted((DB,)), replace(whole, damaged=frozenset({"db"})), ["db"]) == set()
-    assert to_describe(Wanted((DB,)), published((PINNED, "v1", 1)), ["db"]) == set()
-    assert to_describe(Wanted((PINNED,)), published((PINNED, "v1", 1)), ["db"]) == set()
+    assert to_describe(Desired((DB,)), whole, ["db"]) == {"db"}
+    assert to_describe(Desired((DB,)), whole, []) == set()
+    assert to_describe(Desired((DB,)), Published(), ["db"]) == set()
+    assert to_describe(Desired((DB,)), replace(whole, damaged=frozenset({"db"})), ["db"]) == set()
+    assert to_describe(Desired((DB,)), published((PINNED, "v1", 1)), ["db"]) == set()
+    assert to_describe(Desired((PINNED,)), published((PINNED, "v1", 1)), ["db"]) == set()
     # A version that could not be projected is looked at before it is fetched again.
-    assert to_describe(Wanted((DB,), {"db": refusal("v1")}), Published(), ["db"]) == {"db"}
+    assert to_describe(Desired((DB,), {"db": refusal("v1")}), Published(), ["db"]) == {"db"}
 
 
 _STATES = {
@@ -138,7 +135,7 @@ def test_the_small_world_keeps_its_laws(state: str) -> None:
     ):
         secrets = (wanted_secret,) if wanted_secret else ()
         refused = {"db": refusal(version, wanted_secret)} if version and wanted_secret else {}
-        steps = decide(Wanted(secrets, refused, settling), before, {} if answer is None else {"db": answer}).steps
+        steps = decide(Desired(secrets, refused, settling), before, {} if answer is None else {"db": answer}).steps
         # Exactly one step for what is wanted or published.
         assert [step.secret for step in steps] == (["db"] if wanted_secret or before.secrets else [])
         for step in steps:
@@ -181,7 +178,7 @@ def next_one(
     quiet: bool = False,
     alike: frozenset[str] = frozenset(),
 ) -> Publication | None:
-    return compose(Wanted(wanted), before, new, targets, quiet=quiet, alike=alike)  # type: ignore[arg-type]
+    return compose(Desired(wanted), before, new, targets, quiet=quiet, alike=alike)  # type: ignore[arg-type]
 
 
 def test_the_first_generation_is_all_or_nothing() -> None:
@@ -285,10 +282,10 @@ def test_who_is_owed() -> None:
     """Who watches a secret that changed later than what it has accepted; of several changes the latest."""
     before = published((DB, "v2", 3), (API, "v2", 4), generation=5, accepted={"app": 2, "db": 3, "all": 4})
     one, two, new = target("db", "db"), target("all"), target("new")
-    assert [(o.target.name, o.generation, o.visible_since) for o in owed((APP, one, two, new), before)] == [
-        ("app", 4, 4.0)
-    ]
-    assert [o.target.name for o in owed((APP, one, two, new), replace(before, record_lost=True))] == [
+    assert [
+        (o.target.name, o.generation, o.visible_since) for o in pending_deliveries((APP, one, two, new), before)
+    ] == [("app", 4, 4.0)]
+    assert [o.target.name for o in pending_deliveries((APP, one, two, new), replace(before, record_lost=True))] == [
         "app", "db", "all", "new",
     ]  # fmt: skip
 
@@ -312,7 +309,7 @@ class World:
 
     def one_pass(self, kill: str = "") -> None:
         """One pass, which ends early where it is killed: before the publish, before or after a delivery."""
-        wanted = Wanted((DB, API))
+        wanted = Desired((DB, API))
         due = {"db", "api"}
         describe = to_describe(wanted, self.disk, due)
         observed: dict[str, Answer] = dict.fromkeys(due, Unasked())
@@ -331,14 +328,14 @@ class World:
             self._publish(publication)
         if kill == "after publish":
             return
-        for debt in owed(self.targets, self.disk):
+        for each in pending_deliveries(self.targets, self.disk):
             if kill == "before delivery":
                 return
-            self.told.append((debt.target.name, self.versions()))
+            self.told.append((each.target.name, self.versions()))
             if kill == "before record":
                 return
             accepted = {t.name: self.disk.accepted_by(t) for t in self.targets}
-            self.disk = replace(self.disk, accepted={**accepted, debt.target.name: debt.generation})
+            self.disk = replace(self.disk, accepted={**accepted, each.target.name: each.generation})
 
     def _publish(self, publication: Publication) -> None:
         number = self.disk.generation + 1

@@ -16,8 +16,9 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from agent import cli, config
-from agent.errors import REASONS
+from agent import cli
+from agent.config import native
+from agent.core.errors import REASONS
 from tests import chart_tools
 from tests.chart import KUBERNETES, need
 
@@ -111,12 +112,12 @@ def test_a_manifest_is_valid(path: Path, text: str) -> None:
         return  # a template of Helm, which the chart's tests render
     for document in yaml.safe_load_all(text):
         if document["apiVersion"] in NOT_KUBERNETES:
-            config.parse(text, str(path))
+            native.parse(text, str(path))
         elif "." not in document["apiVersion"].partition("/")[0]:
             kubernetes_validate.validate(document, KUBERNETES[-1], strict=True)
         inner = document.get("data", {}).get("config.yaml")
         if inner:
-            config.parse(inner, str(path))
+            native.parse(inner, str(path))
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from agent import ground
+from agent.commands import preflight
 from tests.answers import KEYS, ROLE, Answer, Answers, refused
 from tests.aws import Fault, Proxy, StandIn, environment
 from tests.monitored import free_port
@@ -253,13 +253,13 @@ def test_an_answer_of_another_form(pod: Pod, aws: StandIn, body: bytes) -> None:
 
 def test_a_name_that_does_not_resolve_and_a_certificate_of_nobody(pod: Pod, aws: StandIn, tmp_path: Path) -> None:
     """Each step of the way has its own sentence."""
-    with pytest.raises(ground.Unfit, match="does not resolve; check the pod's DNS"):
-        ground.reach("https://no.such.name.invalid", None, 1.0)
+    with pytest.raises(preflight.CheckFailed, match="does not resolve; check the pod's DNS"):
+        preflight.reach("https://no.such.name.invalid", None, 1.0)
     with socket.create_server(("127.0.0.1", 0)) as plain:
         port = plain.getsockname()[1]
         threading.Thread(target=lambda: plain.accept()[0].sendall(b"HTTP/1.0 400 no\r\n\r\n"), daemon=True).start()
-        with pytest.raises(ground.Unfit, match="TLS to localhost fails"):
-            ground.reach(f"https://localhost:{port}", None, 1.0)
+        with pytest.raises(preflight.CheckFailed, match="TLS to localhost fails"):
+            preflight.reach(f"https://localhost:{port}", None, 1.0)
 
 
 class Sts(BaseHTTPRequestHandler):
@@ -363,10 +363,10 @@ def test_a_mount_by_sub_path_is_found(tmp_path: Path, root: str, kind: str, sub_
         "1 0 0:1 / / rw - overlay overlay rw\n"
         f"2 1 0:2 {root} {tmp_path.resolve()}/a\\040b rw,relatime master:1 - {kind} {kind} rw\n"
     )
-    found = ground.mount_of(f"{tmp_path}/a b/secrets", str(table))
-    assert found == ground.Mount(f"{tmp_path.resolve()}/a b", kind, "0:2", root)
+    found = preflight.mount_of(f"{tmp_path}/a b/secrets", str(table))
+    assert found == preflight.Mount(f"{tmp_path.resolve()}/a b", kind, "0:2", root)
     assert (found.is_sub_path, found.in_memory) == (sub_path, kind == "tmpfs")
-    assert ground.mount_of("/elsewhere", str(table)) == ground.Mount("/", "overlay", "0:1", "/")
+    assert preflight.mount_of("/elsewhere", str(table)) == preflight.Mount("/", "overlay", "0:1", "/")
 
 
 def test_a_neighbour_that_mounted_one_file_is_found(pod: Pod, aws: StandIn, tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from agent.document import LIMIT, Mapping, Scalar, Sequence, compose, suggestion
+from agent.config.document import LIMIT, Mapping, Scalar, Sequence, compose, suggestion
 
 
 def problems(text: str) -> list[tuple[int, int, str]]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from agent import files
+from agent.sinks.volume import files
 
 
 @pytest.fixture

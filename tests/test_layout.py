@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from agent import layout
-from agent.layout import PLAIN, Screen
+from agent.observe import layout
+from agent.observe.layout import PLAIN, Screen
 
 ROWS = [("payments-primary", "fresh", "3h ago", "in 5m"), ("payments-replica", "stale", "in 2s", "3d ago")]
 HEAD = ("NAME", "STATE", "SEEN", "ROTATION")

@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 import structlog
 
-from agent import log
-from agent.errors import VolumeError
+from agent.core.errors import VolumeError
+from agent.observe import log
 from tests.words import fetched, value
 
 CANARY = "cAnaRy-19c4"

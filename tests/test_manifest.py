@@ -8,13 +8,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.decide import PublishedSecret
-from agent.manifest import HIGHEST, Clock, FileRecord, Identity, Manifest, dump, dump_accepted, load, load_accepted
-from agent.record import replace
+from agent.core.model import PublishedSecret
+from agent.core.record import replace
+from agent.sinks.volume.generation import (
+    HIGHEST,
+    Clock,
+    FileRecord,
+    GenerationRecord,
+    Identity,
+    dump,
+    dump_accepted,
+    load,
+    load_accepted,
+)
 
 SECRET = PublishedSecret("v1", ("AWSCURRENT",), "f", 7, 1000.0, None, None)
 OLDER = replace(SECRET, changed=3, visible_since=50.0)
-MANIFEST = Manifest(
+MANIFEST = GenerationRecord(
     generation=7,
     written=Clock(1000.0, "boot", 100.0),
     secrets={"db": SECRET, "api": OLDER},

@@ -18,11 +18,9 @@ from typing import Any
 import pytest
 import yaml
 
-from agent import status
-from agent.decide import Observation
-from agent.errors import Failure
-from agent.schedule import Rotation
-from agent.status import Delivery
+from agent.core import status
+from agent.core.errors import Failure
+from agent.core.model import Delivery, Observation, Rotation
 from tests.aws import Fault, Proxy, QuickStandIn, environment
 from tests.chart import CHARTS, Chart, Rendered, built, need, need_helm, ours
 from tests.monitored import JOB, SHORT, free_port, scraping

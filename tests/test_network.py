@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 import trustme
 
-from agent import network
-from agent.config import Origin
-from agent.errors import Failure
-from agent.secrets_manager import SecretsManager
+from agent.core import network
+from agent.core.errors import Failure
+from agent.core.model import Place
+from agent.sources.aws.secrets_manager import SecretsManager
 from tests.answers import Answer, Answers
 from tests.words import secret
 
@@ -25,7 +25,7 @@ CA, STRANGER = trustme.CA(), trustme.CA()
 def failure(url: str) -> Failure:
     """What a call to that URL comes to."""
     found = SecretsManager(connect_timeout=2.0, read_timeout=2.0, attempts=1).fetch(
-        secret(origin=Origin("eu-west-1", url)), None
+        secret(place=Place("eu-west-1", url)), None
     )
     assert isinstance(found.result, Failure)
     return found.result

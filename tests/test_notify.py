@@ -22,29 +22,28 @@ import pytest
 import trustme
 import urllib3
 
-from agent import notify
-from agent.config import PidFile, ProcessName, Signal, Target, Touch, Url
-from agent.decide import Owed
-from agent.notify import deliver, examine
+from agent.core.model import Pending, PidFile, ProcessName, Signal, Target, Touch, Url
+from agent.targets import notify
+from agent.targets.notify import deliver, examine
 from tests.test_process import Children, Proc, children, proc
 
 __all__ = ["children", "proc"]
 
 
-def owed(action: Touch | Signal | Url, visible_since: float | None = None) -> Owed:
-    return Owed(Target("t", action, None, 0.0), 7, time.time() - 1.0, visible_since)
+def pending(action: Touch | Signal | Url, visible_since: float | None = None) -> Pending:
+    return Pending(Target("t", action, None, 0.0), 7, time.time() - 1.0, visible_since)
 
 
 def test_touch_makes_the_file_and_moves_its_time(tmp_path: Path) -> None:
     """The modification time moves each time, also when the clock stands behind it; nothing is written."""
     path = tmp_path / "marker"
-    first = deliver(owed(Touch(str(path))))
+    first = deliver(pending(Touch(str(path))))
     assert (first.target, first.generation, first.accepted, first.message) == ("t", 7, True, f"touched {path}")
     assert first.seconds is not None and first.seconds >= 1.0
     path.write_text("kept")
     future = time.time_ns() + 10**12
     os.utime(path, ns=(future, future))
-    assert deliver(owed(Touch(str(path)))).accepted
+    assert deliver(pending(Touch(str(path)))).accepted
     assert path.stat().st_mtime_ns == future + 1
     assert path.read_text() == "kept"
 
@@ -59,7 +58,7 @@ def test_touch_follows_nothing_and_hangs_on_nothing(tmp_path: Path) -> None:
         (".", "not a regular file"),
         ("no/such", "does not exist"),
     ):
-        delivery = deliver(owed(Touch(str(tmp_path / name))))
+        delivery = deliver(pending(Touch(str(tmp_path / name))))
         assert not delivery.accepted and part in delivery.message and delivery.seconds is None
     assert not (tmp_path / "elsewhere").exists()
 
@@ -67,7 +66,7 @@ def test_touch_follows_nothing_and_hangs_on_nothing(tmp_path: Path) -> None:
 def test_a_signal_is_sent_once(children: Children) -> None:
     """To a process that handles it."""
     child = children.start("catch")
-    delivery = deliver(owed(Signal("SIGHUP", ProcessName(children.name))))
+    delivery = deliver(pending(Signal("SIGHUP", ProcessName(children.name))))
     assert delivery.accepted and delivery.message == f"sent SIGHUP to process {child.pid} ({children.name})"
     assert child.stdout is not None
     assert child.stdout.readline() == "heard\n"
@@ -78,7 +77,7 @@ def test_a_signal_is_sent_once(children: Children) -> None:
 def test_a_process_without_a_handler_is_left_alive(children: Children) -> None:
     """It stays owed instead."""
     child = children.start()
-    delivery = deliver(owed(Signal("SIGHUP", ProcessName(children.name))))
+    delivery = deliver(pending(Signal("SIGHUP", ProcessName(children.name))))
     assert not delivery.accepted and "no handler for SIGHUP" in delivery.message
     assert child.poll() is None
 
@@ -86,9 +85,9 @@ def test_a_process_without_a_handler_is_left_alive(children: Children) -> None:
 def test_what_a_runtime_catches_is_sent_by_a_word_of_the_config_alone(children: Children) -> None:
     """Go's catches everything, so /proc says nothing of the program: it stays owed, with the key that settles it."""
     child = children.start("catch-all")
-    refused = deliver(owed(Signal("SIGHUP", ProcessName(children.name))))
+    refused = deliver(pending(Signal("SIGHUP", ProcessName(children.name))))
     assert not refused.accepted and "`handled: true`" in refused.message and str(child.pid) in refused.message
-    assert deliver(owed(Signal("SIGHUP", ProcessName(children.name), handled=True))).accepted
+    assert deliver(pending(Signal("SIGHUP", ProcessName(children.name), handled=True))).accepted
     assert child.stdout is not None
     assert child.stdout.readline() == "heard\n"
     child.kill()
@@ -98,7 +97,7 @@ def test_what_a_runtime_catches_is_sent_by_a_word_of_the_config_alone(children: 
 def test_no_word_of_the_config_makes_a_handler(children: Children) -> None:
     """What by /proc does not handle the signal is left alive."""
     child = children.start()
-    refused = deliver(owed(Signal("SIGHUP", ProcessName(children.name), handled=True)))
+    refused = deliver(pending(Signal("SIGHUP", ProcessName(children.name), handled=True)))
     assert not refused.accepted and "no handler for SIGHUP" in refused.message
     assert child.poll() is None
 
@@ -141,7 +140,7 @@ def test_a_program_that_only_its_runtime_makes_catch_lives_on(program: str, tmp_
             assert child.stdout is not None
             assert child.stdout.readline() == "ready\n"
             (tmp_path / "pid").write_text(str(child.pid))
-            refused = deliver(owed(Signal(name, PidFile(str(tmp_path / "pid")))))
+            refused = deliver(pending(Signal(name, PidFile(str(tmp_path / "pid")))))
             assert not refused.accepted and "`handled: true`" in refused.message
             assert child.poll() is None
         finally:
@@ -152,7 +151,7 @@ def test_a_program_that_only_its_runtime_makes_catch_lives_on(program: str, tmp_
 def test_a_process_that_started_later_has_the_files(children: Children, since: float | None, told: bool) -> None:
     """It counts as told; when that is not known it is signalled."""
     child = children.start("catch")
-    delivery = deliver(owed(Signal("SIGHUP", ProcessName(children.name)), since))
+    delivery = deliver(pending(Signal("SIGHUP", ProcessName(children.name)), since))
     assert delivery.accepted
     child.kill() if not told else None
     assert child.stdout is not None
@@ -196,7 +195,7 @@ def web() -> Iterator[Web]:
 @pytest.mark.parametrize(("status", "accepted"), [(200, True), (204, True), (302, False), (404, False), (500, False)])
 def test_two_hundreds_accept_and_nothing_else(web: Web, status: int, accepted: bool) -> None:
     """One POST, no redirect, no retry, and neither query nor body in the message."""
-    delivery = deliver(owed(Url(f"{web.url}/{status}?token=hunter2")))
+    delivery = deliver(pending(Url(f"{web.url}/{status}?token=hunter2")))
     assert delivery.accepted is accepted
     assert f"answered {status}" in delivery.message
     assert "hunter2" not in delivery.message and "nobody reads" not in delivery.message
@@ -207,9 +206,9 @@ def test_two_hundreds_accept_and_nothing_else(web: Web, status: int, accepted: b
 def test_a_process_on_a_kernel_that_does_not_tell_is_left_alive(proc: Proc, children: Children) -> None:
     """gVisor's /proc: refused with a sentence, and sent when the config vouches for the program."""
     proc.without(b"Sig")
-    refused = deliver(owed(Signal("SIGHUP", ProcessName(children.name))))
+    refused = deliver(pending(Signal("SIGHUP", ProcessName(children.name))))
     assert not refused.accepted and "SigCgt" in refused.message and "`handled: true`" in refused.message
-    assert deliver(owed(Signal("SIGHUP", ProcessName(children.name), handled=True))).accepted
+    assert deliver(pending(Signal("SIGHUP", ProcessName(children.name), handled=True))).accepted
     (child,) = children.started
     assert child.stdout is not None
     assert child.stdout.readline() == "heard\n"
@@ -245,7 +244,7 @@ def answering(answer: bytes | None, context: ssl.SSLContext | None = None) -> It
 def said_of(url: str) -> str:
     """What a delivery and `doctor` say of a URL: the same, and nothing of Python's or of the other side's."""
     action = Url(url)
-    delivery, (reachable, examined) = deliver(owed(action)), examine(Target("t", action, None, 0.0))
+    delivery, (reachable, examined) = deliver(pending(action)), examine(Target("t", action, None, 0.0))
     assert not delivery.accepted and not reachable
     assert delivery.message == examined
     for word in ("Error", "Exception", "urllib3", "object", "Errno", "hunter2", "SSL:", "Connection(", "canary"):
@@ -290,7 +289,7 @@ def test_what_nobody_foresaw_is_refused_like_anything_else(
 
     monkeypatch.setattr(notify, "_notifier", broken)
     with caplog.at_level(logging.DEBUG):
-        delivery = deliver(owed(Touch("/nowhere")))
+        delivery = deliver(pending(Touch("/nowhere")))
     assert (delivery.target, delivery.generation, delivery.accepted, delivery.seconds) == ("t", 7, False, None)
     assert examine(Target("t", Touch("/nowhere"), None, 0.0)) == (False, delivery.message)
     assert delivery.message and "canary" not in delivery.message and type(error).__name__ not in delivery.message
@@ -300,12 +299,12 @@ def test_what_nobody_foresaw_is_refused_like_anything_else(
 def test_a_path_that_is_none_is_refused() -> None:
     """Also one that the system calls do not take."""
     for path in ("/a\0b", "/\ud800", "/" + "a" * 5000):
-        assert not deliver(owed(Touch(path))).accepted
-        assert not deliver(owed(Signal("SIGHUP", PidFile(path)))).accepted
+        assert not deliver(pending(Touch(path))).accepted
+        assert not deliver(pending(Signal("SIGHUP", PidFile(path)))).accepted
 
 
 def test_a_proxy_of_the_environment_is_not_asked(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
     """The URL is the pod's own; what proxies the way to AWS has no part in it."""
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
-    assert deliver(owed(Url(f"{web.url}/200"))).accepted
+    assert deliver(pending(Url(f"{web.url}/200"))).accepted

@@ -11,8 +11,9 @@ from subprocess import PIPE
 
 import pytest
 
-from agent import pins, report
-from agent.pins import Pin
+from agent.core import pins
+from agent.core.pins import Pin
+from agent.observe import report
 from tests.aws import Fault, Proxy, QuickStandIn
 from tests.monitored import free_port
 from tests.pod import App, Pod

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from agent.config import Config, parse
-from agent.plan import plan, policy, render
+from agent.commands.plan import plan, policy, render
+from agent.config.native import parse
+from agent.core.model import Config
 from tests.configs import VALID
 
 EXAMPLES = sorted((Path(__file__).parent.parent / "config").glob("*.yaml"))

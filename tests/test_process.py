@@ -17,10 +17,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from agent import process
-from agent.config import PidFile, ProcessName
-from agent.process import Dispositions, Process, ProcessRefused, hold, look
-from agent.record import replace
+from agent.core.errors import ProcessRefused
+from agent.core.model import PidFile, ProcessName
+from agent.core.record import replace
+from agent.targets import process
+from agent.targets.process import Dispositions, Process, hold, look
 from tests.running import PATIENCE
 
 CHILD = """

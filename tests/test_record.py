@@ -7,7 +7,7 @@ from typing import Any, Generic, TypeVar
 
 import pytest
 
-from agent.record import Record, field, replace
+from agent.core.record import Record, field, replace
 from tests import plain_records
 
 T = TypeVar("T")

@@ -6,14 +6,13 @@ import json
 
 import pytest
 
-from agent import page, report, status
-from agent.decide import Observation
-from agent.errors import Failure
-from agent.layout import Screen
-from agent.pins import Pin
-from agent.record import replace
-from agent.schedule import Rotation
-from agent.status import Delivery
+from agent.core import status
+from agent.core.errors import Failure
+from agent.core.model import Delivery, Observation, Rotation
+from agent.core.pins import Pin
+from agent.core.record import replace
+from agent.observe import page, report
+from agent.observe.layout import Screen
 from tests.test_status import BEGIN, published, result
 from tests.words import config, secret, target
 

@@ -17,10 +17,11 @@ import pytest
 import trustme
 from cryptography.hazmat.primitives import serialization
 
-from agent import require
-from agent.config import Require
-from agent.errors import ProjectionError, SecretError
-from agent.secret import SecretValue, meets
+from agent.core.errors import ProjectionError, SecretError
+from agent.core.model import Require
+from agent.core.value import SecretValue
+from agent.render import require
+from agent.render.checks import meets
 
 CA = trustme.CA()
 GOOD, OTHER = CA.issue_cert("a.example"), CA.issue_cert("a.example")

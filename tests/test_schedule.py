@@ -8,10 +8,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from agent import schedule
-from agent.config import Config, least_stale_after
-from agent.record import replace
-from agent.schedule import BACKOFF_AT_MOST, FAST_AT_MOST, JITTER, Agenda, Lesson, Now, Rotation
+from agent.config.native import least_stale_after
+from agent.core import schedule
+from agent.core.model import FAST_AT_MOST, Config, Now, Rotation
+from agent.core.record import replace
+from agent.core.schedule import BACKOFF_AT_MOST, JITTER, PassOutcome, Schedule
 from tests.words import config, secret, target
 
 WALL = 1_800_000_000.0
@@ -22,10 +23,10 @@ def at(seconds: float) -> Now:
     return Now(seconds, WALL + seconds)
 
 
-def lesson(*asked: str, failed: tuple[str, ...] = (), rotation: Rotation | None = None, **fields: bool) -> Lesson:
+def outcome(*asked: str, failed: tuple[str, ...] = (), rotation: Rotation | None = None, **fields: bool) -> PassOutcome:
     rotations = dict.fromkeys(asked, rotation) if rotation else {}
     given = {"moved": False, "started": True, **fields}
-    return Lesson(frozenset(asked), frozenset(failed), rotations, {}, **given)  # type: ignore[arg-type]
+    return PassOutcome(frozenset(asked), frozenset(failed), rotations, {}, **given)  # type: ignore[arg-type]
 
 
 def polls(
@@ -38,13 +39,13 @@ def polls(
     start: float = 0.0,
 ) -> Iterator[tuple[float, frozenset[str]]]:
     """Each pass with what was due, as an agent would do it until the given second."""
-    dice, agenda, now = random.Random(seed), schedule.begin(conf, at(start)), start
+    rng, upcoming, now = random.Random(seed), schedule.begin(conf, at(start)), start
     while now <= until:
-        due = agenda.due(at(now))
+        due = upcoming.due(at(now))
         yield now, due
-        agenda = schedule.after_secrets(agenda, conf, lesson(*due, failed=failed, rotation=rotation), at(now), dice)
-        assert agenda.next_due > now
-        now = agenda.next_due
+        upcoming = schedule.after_secrets(upcoming, conf, outcome(*due, failed=failed, rotation=rotation), at(now), rng)
+        assert upcoming.next_due > now
+        now = upcoming.next_due
 
 
 def test_secrets_of_one_period_stay_in_one_pass() -> None:
@@ -63,14 +64,14 @@ def test_secrets_that_fail_together_stay_in_one_pass(seed: int) -> None:
 @pytest.mark.parametrize("seed", range(5))
 def test_what_drifted_apart_finds_together(seed: int) -> None:
     """One that failed alone has times of its own; what is due soon comes along, and from then on they stay."""
-    dice, conf = random.Random(seed), config(DB, API)
-    agenda, now, passes = schedule.begin(conf, at(0)), 0.0, []
+    rng, conf = random.Random(seed), config(DB, API)
+    upcoming, now, passes = schedule.begin(conf, at(0)), 0.0, []
     while now < 8 * 3600:
-        due = agenda.due(at(now))
+        due = upcoming.due(at(now))
         passes.append(due)
         failed = ("api",) if now < 600 else ()
-        agenda = schedule.after_secrets(agenda, conf, lesson(*due, failed=failed), at(now), dice)
-        now = agenda.next_due
+        upcoming = schedule.after_secrets(upcoming, conf, outcome(*due, failed=failed), at(now), rng)
+        now = upcoming.next_due
     assert frozenset({"db"}) in passes
     assert set(passes[-50:]) == {frozenset({"db", "api"})}
 
@@ -106,25 +107,25 @@ def test_a_failing_secret_backs_off_and_never_asks_more_than_once_a_period(seed:
 @pytest.mark.parametrize("seed", range(5))
 def test_the_least_stale_after_is_what_one_failed_attempt_costs(seed: int) -> None:
     """Each second attempt fails, and nothing grows staler than the shortest `staleAfter` that a config may have."""
-    dice, conf, now = random.Random(seed), config(DB), 0.0
-    agenda, confirmed, gaps = schedule.begin(conf, at(0)), 0.0, []
+    rng, conf, now = random.Random(seed), config(DB), 0.0
+    upcoming, confirmed, gaps = schedule.begin(conf, at(0)), 0.0, []
     for attempt in range(2000):
         failed = ("db",) if attempt % 2 else ()
         if not failed:
             gaps.append(now - confirmed)
             confirmed = now
-        agenda = schedule.after_secrets(agenda, conf, lesson("db", failed=failed), at(now), dice)
-        now = agenda.next_due
+        upcoming = schedule.after_secrets(upcoming, conf, outcome("db", failed=failed), at(now), rng)
+        now = upcoming.next_due
     assert 0.95 * least_stale_after(0.0, conf.secrets) < max(gaps) <= least_stale_after(0.0, conf.secrets)
 
 
 def test_what_was_started_once_is_not_hurried_again() -> None:
     """An edit that cannot be had is asked for once a period, not as a pod that waits for its start."""
-    conf, dice = config(DB, API), random.Random(1)
-    agenda = schedule.after_secrets(schedule.begin(conf, at(0)), conf, lesson("db", "api"), at(0), dice)
-    agenda = schedule.reload(agenda, conf, conf, at(100))
-    agenda = schedule.after_secrets(agenda, conf, lesson("db", failed=("db",), started=False), at(100), dice)
-    assert agenda.secrets["db"].due >= 100 + 60 * (1 - JITTER)
+    conf, rng = config(DB, API), random.Random(1)
+    upcoming = schedule.after_secrets(schedule.begin(conf, at(0)), conf, outcome("db", "api"), at(0), rng)
+    upcoming = schedule.reload(upcoming, conf, conf, at(100))
+    upcoming = schedule.after_secrets(upcoming, conf, outcome("db", failed=("db",), started=False), at(100), rng)
+    assert upcoming.secrets["db"].due >= 100 + 60 * (1 - JITTER)
 
 
 def test_a_failing_secret_does_not_delay_another() -> None:
@@ -135,22 +136,22 @@ def test_a_failing_secret_does_not_delay_another() -> None:
 
 def test_a_success_ends_the_backoff() -> None:
     """The next look comes with the period again."""
-    conf, dice = config(DB), random.Random(1)
-    agenda = schedule.begin(conf, at(0))
+    conf, rng = config(DB), random.Random(1)
+    upcoming = schedule.begin(conf, at(0))
     for _ in range(8):
-        agenda = schedule.after_secrets(agenda, conf, lesson("db", failed=("db",)), at(0), dice)
-    agenda = schedule.after_secrets(agenda, conf, lesson("db"), at(0), dice)
-    assert agenda.next_due <= 66
+        upcoming = schedule.after_secrets(upcoming, conf, outcome("db", failed=("db",)), at(0), rng)
+    upcoming = schedule.after_secrets(upcoming, conf, outcome("db"), at(0), rng)
+    assert upcoming.next_due <= 66
 
 
 def test_a_waiting_pod_tries_again_soon() -> None:
     """Before the first generation the period does not matter."""
-    conf, dice = config(DB), random.Random(1)
-    agenda = schedule.begin(conf, at(0))
+    conf, rng = config(DB), random.Random(1)
+    upcoming = schedule.begin(conf, at(0))
     waits = []
     for _ in range(20):
-        agenda = schedule.after_secrets(agenda, conf, lesson("db", failed=("db",), started=False), at(0), dice)
-        waits.append(agenda.next_due)
+        upcoming = schedule.after_secrets(upcoming, conf, outcome("db", failed=("db",), started=False), at(0), rng)
+        waits.append(upcoming.next_due)
     assert waits[0] <= 1.0 and max(waits) <= 15.0 and min(waits) >= 0.1
 
 
@@ -189,19 +190,19 @@ def test_a_date_in_the_past_is_not_polled_quickly() -> None:
 
 def test_settle_waits_once_and_then_asks_all() -> None:
     """Later moves do not put it off, passes in between do not end it, and its end asks about everything."""
-    conf, dice = config(DB, API, settle=5.0), random.Random(1)
-    agenda = schedule.begin(conf, at(0))
-    agenda = schedule.after_secrets(agenda, conf, lesson("db", "api"), at(0), dice)
-    assert agenda.settling(conf, at(100))
-    agenda = schedule.after_secrets(agenda, conf, lesson("db", moved=True), at(100), dice)
-    assert agenda.settle_at == 105
-    agenda = schedule.after_secrets(agenda, conf, lesson("api", moved=True), at(103), dice)
-    agenda = schedule.after_secrets(agenda, conf, lesson("api"), at(104), dice)
-    assert agenda.settle_at == 105 and agenda.settling(conf, at(104)) and agenda.next_due <= 105
-    assert not agenda.settling(conf, at(105))
-    assert agenda.due(at(105)) == {"db", "api"}
-    agenda = schedule.after_secrets(agenda, conf, lesson("db", "api"), at(105), dice)
-    assert agenda.settle_at is None
+    conf, rng = config(DB, API, settle=5.0), random.Random(1)
+    upcoming = schedule.begin(conf, at(0))
+    upcoming = schedule.after_secrets(upcoming, conf, outcome("db", "api"), at(0), rng)
+    assert upcoming.settling(conf, at(100))
+    upcoming = schedule.after_secrets(upcoming, conf, outcome("db", moved=True), at(100), rng)
+    assert upcoming.settle_at == 105
+    upcoming = schedule.after_secrets(upcoming, conf, outcome("api", moved=True), at(103), rng)
+    upcoming = schedule.after_secrets(upcoming, conf, outcome("api"), at(104), rng)
+    assert upcoming.settle_at == 105 and upcoming.settling(conf, at(104)) and upcoming.next_due <= 105
+    assert not upcoming.settling(conf, at(105))
+    assert upcoming.due(at(105)) == {"db", "api"}
+    upcoming = schedule.after_secrets(upcoming, conf, outcome("db", "api"), at(105), rng)
+    assert upcoming.settle_at is None
 
 
 def test_without_settle_nothing_waits() -> None:
@@ -211,26 +212,28 @@ def test_without_settle_nothing_waits() -> None:
 
 def test_expedite_makes_everything_due() -> None:
     """SIGUSR1 knows no period and no backoff."""
-    conf, dice = config(DB, API, targets=(target("app"),)), random.Random(1)
-    agenda = schedule.after_secrets(schedule.begin(conf, at(0)), conf, lesson("db", "api", failed=("db",)), at(0), dice)
-    agenda = schedule.owing(agenda, {"app": 2}, conf.targets, at(0), dice)
-    agenda = schedule.after_delivery(agenda, "app", at(0), dice, accepted=False)
-    agenda = schedule.expedite(agenda, at(0.1))
-    assert agenda.due(at(0.1)) == {"db", "api"} and agenda.next_due == 0.1
+    conf, rng = config(DB, API, targets=(target("app"),)), random.Random(1)
+    upcoming = schedule.after_secrets(
+        schedule.begin(conf, at(0)), conf, outcome("db", "api", failed=("db",)), at(0), rng
+    )
+    upcoming = schedule.with_pending(upcoming, {"app": 2}, conf.targets, at(0), rng)
+    upcoming = schedule.after_delivery(upcoming, "app", at(0), rng, accepted=False)
+    upcoming = schedule.expedite(upcoming, at(0.1))
+    assert upcoming.due(at(0.1)) == {"db", "api"} and upcoming.next_due == 0.1
 
 
 def test_a_reload_asks_about_what_was_edited() -> None:
     """The rest keeps its time, and who left is forgotten."""
-    before, dice = config(DB, API, secret("old")), random.Random(1)
-    agenda = schedule.after_secrets(schedule.begin(before, at(0)), before, lesson("db", "api", "old"), at(0), dice)
+    before, rng = config(DB, API, secret("old")), random.Random(1)
+    upcoming = schedule.after_secrets(schedule.begin(before, at(0)), before, outcome("db", "api", "old"), at(0), rng)
     after = config(DB, replace(API, secret_id="other"), secret("new"))
-    agenda = schedule.reload(agenda, before, after, at(1))
-    assert agenda.due(at(1)) == {"api", "new"}
-    assert agenda.secrets.keys() == {"db", "api", "new"}
+    upcoming = schedule.reload(upcoming, before, after, at(1))
+    assert upcoming.due(at(1)) == {"api", "new"}
+    assert upcoming.secrets.keys() == {"db", "api", "new"}
 
 
-def deliveries(agenda: Agenda, name: str) -> float:
-    return agenda.targets[name].due
+def deliveries(upcoming: Schedule, name: str) -> float:
+    return upcoming.targets[name].due
 
 
 def test_a_splay_is_random_within_its_bound() -> None:
@@ -238,7 +241,7 @@ def test_a_splay_is_random_within_its_bound() -> None:
     conf = config(DB, targets=(target("app", splay=30.0),))
     found = {
         deliveries(
-            schedule.owing(schedule.begin(conf, at(0)), {"app": 2}, conf.targets, at(0), random.Random(n)), "app"
+            schedule.with_pending(schedule.begin(conf, at(0)), {"app": 2}, conf.targets, at(0), random.Random(n)), "app"
         )
         for n in range(50)
     }
@@ -247,15 +250,15 @@ def test_a_splay_is_random_within_its_bound() -> None:
 
 def test_a_refusal_backs_off_and_a_later_generation_starts_anew() -> None:
     """The latest generation is what counts; who accepted is done with."""
-    conf, dice = config(DB, targets=(target("app"),)), random.Random(1)
-    agenda = schedule.owing(schedule.begin(conf, at(0)), {"app": 2}, conf.targets, at(0), dice)
+    conf, rng = config(DB, targets=(target("app"),)), random.Random(1)
+    upcoming = schedule.with_pending(schedule.begin(conf, at(0)), {"app": 2}, conf.targets, at(0), rng)
     waits = []
     for _ in range(10):
-        agenda = schedule.after_delivery(agenda, "app", at(0), dice, accepted=False)
-        agenda = schedule.owing(agenda, {"app": 2}, conf.targets, at(0), dice)
-        waits.append(deliveries(agenda, "app"))
+        upcoming = schedule.after_delivery(upcoming, "app", at(0), rng, accepted=False)
+        upcoming = schedule.with_pending(upcoming, {"app": 2}, conf.targets, at(0), rng)
+        waits.append(deliveries(upcoming, "app"))
     assert 0.5 <= waits[0] <= 1 and 30 <= waits[-1] <= 60
-    agenda = schedule.owing(agenda, {"app": 3}, conf.targets, at(0), dice)
-    assert deliveries(agenda, "app") == 0
-    assert schedule.after_delivery(agenda, "app", at(0), dice, accepted=True).targets == {}
-    assert schedule.owing(agenda, {}, conf.targets, at(0), dice).targets == {}
+    upcoming = schedule.with_pending(upcoming, {"app": 3}, conf.targets, at(0), rng)
+    assert deliveries(upcoming, "app") == 0
+    assert schedule.after_delivery(upcoming, "app", at(0), rng, accepted=True).targets == {}
+    assert schedule.with_pending(upcoming, {}, conf.targets, at(0), rng).targets == {}

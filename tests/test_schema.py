@@ -11,7 +11,7 @@ import jsonschema
 import pytest
 import yaml
 
-from agent.config import FORMATS, KEYS, SIGNALS, parse
+from agent.config.native import FORMATS, KEYS, SIGNALS, parse
 from tests.configs import BEYOND, STRUCTURAL, VALID
 
 HOME = Path(__file__).parent.parent / "config"

@@ -21,8 +21,8 @@ import yaml
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from agent.errors import ProjectionError
-from agent.secret import LIMIT, project
+from agent.core.errors import ProjectionError
+from agent.render.files import LIMIT, project
 from tests import dotenv_readers
 from tests.words import file_spec, value
 

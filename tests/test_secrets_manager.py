@@ -16,12 +16,10 @@ from typing import Any
 import botocore.httpsession
 import pytest
 
-from agent.config import Origin, Secret
-from agent.decide import Observation
-from agent.errors import Failure
-from agent.secret import Fetched
-from agent.secrets_manager import CALL_LIMIT, SecretsManager
-from agent.status import OK
+from agent.core.errors import Failure
+from agent.core.model import OK, Observation, Place, Secret
+from agent.core.value import Fetched
+from agent.sources.aws.secrets_manager import CALL_LIMIT, SecretsManager
 from tests.aws import Fault, Proxy, StandIn
 from tests.words import secret
 
@@ -44,7 +42,7 @@ def name() -> str:
 
 
 def asking(proxy: Proxy, secret_id: str, **fields: Any) -> tuple[SecretsManager, Secret]:
-    wanted = secret(secret_id=secret_id, origin=Origin(fields.pop("region", "eu-west-1"), proxy.url), **fields)
+    wanted = secret(secret_id=secret_id, place=Place(fields.pop("region", "eu-west-1"), proxy.url), **fields)
     source = SecretsManager(connect_timeout=0.5, read_timeout=0.5)
     source.prepare([wanted])
     return source, wanted
@@ -155,8 +153,8 @@ def test_a_scheduled_deletion_is_told_with_its_date(aws: StandIn, proxy: Proxy, 
 def test_each_region_has_a_client_of_one_session(aws: StandIn, proxy: Proxy, name: str) -> None:
     """A secret is asked for where it is."""
     aws.client_in("us-east-1").create_secret(Name=name, SecretString="there")
-    here = secret("here", secret_id=name, origin=Origin("eu-west-1", aws.url))
-    there = secret("there", secret_id=name, origin=Origin("us-east-1", aws.url))
+    here = secret("here", secret_id=name, place=Place("eu-west-1", aws.url))
+    there = secret("there", secret_id=name, place=Place("us-east-1", aws.url))
     source = SecretsManager()
     source.prepare([here, there])
     missing = source.fetch(here, None).result
@@ -166,7 +164,7 @@ def test_each_region_has_a_client_of_one_session(aws: StandIn, proxy: Proxy, nam
 
 def test_no_region_is_a_failure_of_that_secret() -> None:
     """The sentence says what to set."""
-    wanted = secret(origin=Origin(None, None))
+    wanted = secret(place=Place(None, None))
     source = SecretsManager()
     source.prepare([wanted])
     failure = source.observe(wanted).result
@@ -381,7 +379,7 @@ def test_fields_of_another_form_are_one_secrets_failure(proxy: Proxy, name: str,
 def test_nobody_listening_and_no_such_name_are_timeouts() -> None:
     """With what to look at."""
     for url, part in (("http://127.0.0.1:9", "refused"), ("http://no-such-host.invalid", "DNS")):
-        wanted = secret(origin=Origin("eu-west-1", url))
+        wanted = secret(place=Place("eu-west-1", url))
         source = SecretsManager(connect_timeout=0.5, read_timeout=0.5)
         source.prepare([wanted])
         failure = source.observe(wanted).result
@@ -431,7 +429,7 @@ def test_a_switched_off_rotation_has_no_date(proxy: Proxy) -> None:
 
 def test_the_call_limit_covers_both_attempts() -> None:
     """As the client makes them: two that connect and wait in vain, and botocore's pause of up to a second between."""
-    client: Any = SecretsManager()._client(Origin("eu-west-1", None))
+    client: Any = SecretsManager()._client(Place("eu-west-1", None))
     made = client.meta.config
     assert made.retries == {"mode": "standard", "total_max_attempts": 2}
     assert 2 * (made.connect_timeout + made.read_timeout) + 1.0 <= CALL_LIMIT

@@ -15,9 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from agent import server as module
-from agent.errors import StartError
-from agent.server import AT_ONCE, Page, Server, serve
+from agent.core.errors import StartError
+from agent.observe.http import AT_ONCE, Page, Server, serve
 from tests.running import ended
 
 PAGES = {"/ok": lambda: Page(200, "text/plain", b"fine\n"), "/bad": lambda: Page(503, "application/json", b"{}\n")}
@@ -275,7 +274,7 @@ def test_an_answer_larger_than_the_kernel_takes_is_whole_and_so_are_the_next() -
 
 def test_who_does_not_ask_in_time_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither a byte now and then nor an answer that is not read gains time; a whole request does."""
-    monkeypatch.setattr(module, "CONNECTION_TIMEOUT", 2.0)
+    monkeypatch.setattr(http, "CONNECTION_TIMEOUT", 2.0)
     server = serve("127.0.0.1", 0, {"/large": lambda: Page(200, "text/plain", b"x" * (16 << 20)), **PAGES})
     began = time.monotonic()
     idle, drips, stalls = (socket.create_connection(("127.0.0.1", server.port), timeout=10) for _ in range(3))
@@ -304,7 +303,7 @@ def test_who_does_not_ask_in_time_is_dropped(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_with_nothing_open_nothing_wakes_the_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     """No deadline is left behind by a connection that was dropped."""
-    monkeypatch.setattr(module, "CONNECTION_TIMEOUT", 0.01)
+    monkeypatch.setattr(http, "CONNECTION_TIMEOUT", 0.01)
     server = serve("127.0.0.1", 0, PAGES)
     status = Path(f"/proc/self/task/{thread().native_id}/status")
 

@@ -6,12 +6,11 @@ from typing import Any
 
 import pytest
 
-from agent import status
-from agent.decide import Observation, Published, PublishedSecret
-from agent.errors import Failure
-from agent.record import replace
-from agent.schedule import Rotation
-from agent.status import OK, Call, Delivery, Histogram, SyncResult
+from agent.core import status
+from agent.core.errors import Failure
+from agent.core.model import OK, Call, Delivery, Observation, PassResult, Published, PublishedSecret, Rotation
+from agent.core.record import replace
+from agent.core.status import Histogram
 from tests.words import config, secret, target
 
 CONFIG = config(secret("db"), secret("api", optional=True), targets=(target("app"),))
@@ -26,10 +25,10 @@ def published(*names: str, generation: int = 1, **fields: Any) -> Published:
     )
 
 
-def result(stands: Published, **fields: Any) -> SyncResult:
+def result(stands: Published, **fields: Any) -> PassResult:
     """What a pass leaves that found published what is asked for; with `db` there, nothing is missing."""
     fields = {"complete": "db" in stands.secrets, "as_asked": frozenset(stands.secrets), **fields}
-    return SyncResult(started_at=100.0, seconds=0.5, published=stands, **fields)
+    return PassResult(started_at=100.0, seconds=0.5, published=stands, **fields)
 
 
 BEGIN = status.begin(CONFIG, "1.2.3", 0.0)
@@ -140,10 +139,10 @@ def test_deliveries_are_counted_by_result() -> None:
     refused = Delivery("app", 2, accepted=False, message="no handler")
     accepted = Delivery("app", 2, accepted=True, message="sent", seconds=0.2)
     after = status.after(BEGIN, result(published("db"), deliveries=(refused,), pending={"app": 2}))
-    assert (after.targets["app"].refused, after.targets["app"].owed, after.passes["noop"]) == (1, 2, 1)
+    assert (after.targets["app"].refused, after.targets["app"].pending, after.passes["noop"]) == (1, 2, 1)
     after = status.after(after, result(published("db"), deliveries=(accepted,)))
     app = after.targets["app"]
-    assert (app.accepted, app.owed, app.message) == (1, None, "sent")
+    assert (app.accepted, app.pending, app.message) == (1, None, "sent")
     assert (app.generation, app.accepted_at) == (2, 100.5)
     assert sum(after.publish_to_notify.counts) == 1 and after.passes["success"] == 1
 

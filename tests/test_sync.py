@@ -14,15 +14,13 @@ from typing import Any
 
 import pytest
 
-from agent import pins, schedule
-from agent.config import Config, Origin, Require, Secret, Target, Touch
-from agent.pool import Pool
-from agent.record import replace
-from agent.schedule import Now
-from agent.secrets_manager import SecretsManager
-from agent.status import SyncResult
-from agent.sync import Fresh, Hands, sync
-from agent.volume import Volume
+from agent.core import pins, schedule
+from agent.core.model import Config, Now, PassResult, Place, Require, Secret, Target, Touch
+from agent.core.record import replace
+from agent.engine.one_pass import Adapters, Fresh, sync
+from agent.engine.pool import Pool
+from agent.sinks.volume.volume import Volume
+from agent.sources.aws.secrets_manager import SecretsManager
 from tests.aws import Fault, Proxy, StandIn
 from tests.words import config, file_spec, secret
 
@@ -47,8 +45,8 @@ class Agent:
         self.calls_to_aws, self.deliveries = Pool("aws"), Pool("notify", keeps_late=True)
         self.source = SecretsManager(connect_timeout=0.4, read_timeout=0.4)
         self.config = config()
-        self.agenda = schedule.begin(self.config, self.now())
-        self.withheld: Fresh = {}
+        self.upcoming = schedule.begin(self.config, self.now())
+        self.waiting: Fresh = {}
 
     def now(self) -> Now:
         return Now(self.clock, 1_800_000_000.0 + self.clock)
@@ -58,17 +56,17 @@ class Agent:
 
     def wants(self, *names: str, **fields: Any) -> Config:
         """Let the config be of these secrets, which need not exist."""
-        origin = Origin("eu-west-1", self.proxy.url)
-        secrets = tuple(secret(name, secret_id=self.id(name), origin=origin, **fields.get(name, {})) for name in names)
+        place = Place("eu-west-1", self.proxy.url)
+        secrets = tuple(secret(name, secret_id=self.id(name), place=place, **fields.get(name, {})) for name in names)
         targets = (Target("marker", Touch(str(self.home / "marker")), None, 0.0),)
         before, self.config = self.config, config(*secrets, targets=targets, settle=fields.get("settle", 0.0))
         self.source.prepare(secrets)
-        self.agenda = schedule.reload(self.agenda, before, self.config, self.now())
+        self.upcoming = schedule.reload(self.upcoming, before, self.config, self.now())
         return self.config
 
-    def do(self, *, later: float = 0.0, quiet: bool = False, unpinned: Config | None = None) -> SyncResult:
+    def do(self, *, later: float = 0.0, quiet: bool = False, unpinned: Config | None = None) -> PassResult:
         self.clock += later
-        hands = Hands(
+        adapters = Adapters(
             self.source,
             self.volume,
             lambda: self.stopped,
@@ -77,8 +75,8 @@ class Agent:
             self.calls_to_aws,
             self.deliveries,
         )
-        done = sync(self.config, self.agenda, self.withheld, hands, quiet=quiet, unpinned=unpinned)
-        self.agenda, self.withheld = done.agenda, done.withheld
+        done = sync(self.config, self.upcoming, self.waiting, adapters, quiet=quiet, unpinned=unpinned)
+        self.upcoming, self.waiting = done.upcoming, done.waiting
         return done.result
 
     def calls(self) -> list[str]:
@@ -283,7 +281,7 @@ def test_values_of_an_incomplete_first_generation_are_kept_and_not_fetched_again
     agent.aws.put(agent.id("a"), "1")
     agent.wants("a", "b")
     first = agent.do()
-    assert first.withheld and not (agent.home / "v" / "a").exists()
+    assert first.waiting and not (agent.home / "v" / "a").exists()
     agent.calls()
     agent.aws.put(agent.id("b"), "1")
     assert agent.do(later=5).generation_made
@@ -359,10 +357,10 @@ def test_a_first_generation_that_no_try_can_bring_is_told_from_one_that_waits(ag
     spec = {"files": (file_spec("a", jmes_path="k"),)}
     agent.wants(*names, a=spec, missing={"optional": True})
     result = agent.do()
-    assert (result.withheld, result.hopeless) == (True, hopeless)
+    assert (result.waiting, result.hopeless) == (True, hopeless)
     assert {result.failures[name].reason for name in ("a", "b")} == {"projection", "publish"}
     result = agent.do(later=400)
-    assert (result.withheld, result.hopeless) == (True, hopeless)
+    assert (result.waiting, result.hopeless) == (True, hopeless)
     assert (agent.home / "v" / "b").is_dir() and not (agent.home / "v" / "..data").exists()
 
 
@@ -510,8 +508,8 @@ def test_no_file_descriptors_left_is_no_damage(agent: Agent) -> None:
     assert (result.unread, result.failures) == (True, {})
     assert (result.outcome, agent.calls(), agent.told()) == ("error", [], False)
     # sooner than after a call that failed, and what is started stays so
-    assert agent.clock < agent.agenda.next_due <= agent.clock + schedule.STARTUP_BACKOFF_AT_MOST
-    assert agent.agenda.started
+    assert agent.clock < agent.upcoming.next_due <= agent.clock + schedule.STARTUP_BACKOFF_AT_MOST
+    assert agent.upcoming.started
     result = agent.do(later=400)
     assert (result.outcome, result.unread, result.complete) == ("noop", False, True)
     assert agent.read("a") == "1" and not agent.told()
@@ -526,7 +524,7 @@ def test_what_an_edit_asks_for_and_cannot_be_had_is_not_complete(agent: Agent) -
     agent.wants("a", a={"files": (file_spec("b"),)})
     result = agent.do()
     assert (result.complete, result.as_asked, agent.read("a")) == (False, frozenset(), "1")
-    assert agent.agenda.next_due > agent.clock + schedule.STARTUP_BACKOFF_AT_MOST  # nobody waits for a start
+    assert agent.upcoming.next_due > agent.clock + schedule.STARTUP_BACKOFF_AT_MOST  # nobody waits for a start
     agent.proxy.heal()
     assert agent.do(later=400).complete and agent.read("b") == "1"
 
@@ -538,7 +536,7 @@ def test_a_pin_that_cannot_be_had_leaves_complete_what_was(agent: Agent) -> None
     version = agent.do().published.secrets["a"].version_id
     unpinned = agent.config
     agent.config = pins.apply(unpinned, {"a": pins.Pin(uuid.uuid4().hex, 1e10)}, 0.0)
-    agent.agenda = schedule.begin(agent.config, agent.now())
+    agent.upcoming = schedule.begin(agent.config, agent.now())
     result = agent.do(unpinned=unpinned)
     assert (result.complete, result.as_asked, result.failures["a"].reason) == (True, frozenset(), "not_found")
     assert result.published.secrets["a"].version_id == version
@@ -552,7 +550,7 @@ def test_a_renamed_secret_keeps_its_file_through_an_outage(agent: Agent) -> None
     renamed = replace(agent.config.secrets[0], name="renamed")
     agent.proxy.fail(Fault.internal_error())
     before, agent.config = agent.config, replace(agent.config, secrets=(renamed,))
-    agent.agenda = schedule.reload(agent.agenda, before, agent.config, agent.now())
+    agent.upcoming = schedule.reload(agent.upcoming, before, agent.config, agent.now())
     assert agent.do().outcome == "error" and agent.read("a") == "1"
     agent.proxy.heal()
     result = agent.do(later=400)

@@ -8,9 +8,10 @@ import subprocess
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from agent import pages, status
-from agent.errors import REASONS
-from agent.status import Status
+from agent.core import status
+from agent.core.errors import REASONS
+from agent.core.status import Status
+from agent.observe import health
 from tests.test_status import BEGIN, published, result
 from tests.words import config, secret
 
@@ -18,7 +19,7 @@ GOOD = status.after(BEGIN, result(published("db"), generation_made=True, succeed
 
 
 def exposition(of: Status) -> str:
-    return pages.pages(lambda: of)["/metrics"]().body.decode()
+    return health.pages(lambda: of)["/metrics"]().body.decode()
 
 
 def samples(of: Status) -> dict[str, float]:

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from agent import terminal
-from agent.layout import Screen
+from agent.commands import terminal
+from agent.observe.layout import Screen
 from tests.configs import document
 
 AGENT = [sys.executable, "-m", "agent"]

@@ -19,13 +19,13 @@ from typing import Any
 
 import pytest
 
-from agent import files
-from agent.decide import Wanted, compose, owed
-from agent.errors import VolumeBusy, VolumeError
-from agent.manifest import HIGHEST
-from agent.pins import Pin
-from agent.secret import ProjectedFile
-from agent.volume import GRACE, KEPT_AT_MOST, Volume
+from agent.core.decide import Desired, compose, pending_deliveries
+from agent.core.errors import VolumeBusy, VolumeError
+from agent.core.pins import Pin
+from agent.core.value import ProjectedFile
+from agent.sinks.volume import files
+from agent.sinks.volume.generation import HIGHEST
+from agent.sinks.volume.volume import GRACE, KEPT_AT_MOST, Volume
 from tests.publishing import API, APP, DB, publish
 from tests.words import fetched, projected
 
@@ -150,7 +150,7 @@ def test_damage_is_found_and_mended(
     assert not seen.damage
     assert tree(home) == {"db": "db-1", "api": "api-1"}
     assert (home / "v" / "db").read_text() == "db-1"
-    assert owed((APP,), seen) == ()
+    assert pending_deliveries((APP,), seen) == ()
     volume.sweep()
     aside = volume.set_aside()
     left = [name for name in names(home) if not name[2:].isdigit()]
@@ -259,12 +259,14 @@ def test_a_version_with_the_same_content_makes_no_generation(volume: Volume, hom
     before = {path: where for path, where in all_of(home).items() if "..manifest.json" not in path}
     same = {"db/user": projected("u"), "db/password": projected("p")}
     assert volume.holds(first, "db", same)
-    made = compose(Wanted((DB, API)), first, {"db": (fetched("2"), same)}, (APP,), quiet=False, alike=frozenset({"db"}))
+    made = compose(
+        Desired((DB, API)), first, {"db": (fetched("2"), same)}, (APP,), quiet=False, alike=frozenset({"db"})
+    )
     assert made is not None
     later = volume.publish(made, first)
     assert (later.generation, later.secrets["db"].version_id, later.published_at) == (1, "2", first.published_at)
     assert later.secrets["db"].changed == 1 and later.secrets["api"] == first.secrets["api"]
-    assert owed((APP,), later) == () and not later.damage
+    assert pending_deliveries((APP,), later) == () and not later.damage
     assert {path: where for path, where in all_of(home).items() if "..manifest.json" not in path} == before
     again = Volume(str(home / "v"))
     assert again.published() == later
@@ -303,7 +305,7 @@ def test_the_same_content_beside_a_change_is_carried_over(volume: Volume, home: 
         "db": (fetched("2"), {"db": projected("db-1")}),
         "api": (fetched("2"), {"api": projected("api-2")}),
     }
-    made = compose(Wanted((DB, API)), first, new, (APP,), quiet=False, alike=frozenset({"db"}))
+    made = compose(Desired((DB, API)), first, new, (APP,), quiet=False, alike=frozenset({"db"}))
     assert made is not None
     later = volume.publish(made, first)
     assert {n: (s.version_id, s.changed) for n, s in later.secrets.items()} == {"db": ("2", 1), "api": ("2", 2)}
@@ -337,13 +339,13 @@ def test_an_unreadable_record_owes_everyone(volume: Volume, home: Path) -> None:
     publish(volume, "1", "db", "api")
     volume.mark_accepted({"app": 1})
     record = home / "v" / "..notified.json"
-    assert owed((APP,), volume.published()) == ()
+    assert pending_deliveries((APP,), volume.published()) == ()
     for spoil in (lambda: record.write_text("{"), lambda: (record.unlink(), os.mkfifo(record))):
         spoil()
         seen = volume.published()
-        assert seen.record_lost and [debt.target.name for debt in owed((APP,), seen)] == ["app"]
+        assert seen.record_lost and [each.target.name for each in pending_deliveries((APP,), seen)] == ["app"]
     volume.mark_accepted({"app": 1})
-    assert owed((APP,), volume.published()) == ()
+    assert pending_deliveries((APP,), volume.published()) == ()
 
 
 def test_an_acceptance_that_cannot_be_written_is_held(volume: Volume, home: Path) -> None:
@@ -353,7 +355,7 @@ def test_an_acceptance_that_cannot_be_written_is_held(volume: Volume, home: Path
     (home / "v" / "..notified.json").mkdir()
     with pytest.raises(VolumeError, match="record of notifications"):
         volume.mark_accepted({"app": 2})
-    assert volume.unwritten == {"app": 2} and owed((APP,), volume.published()) == ()
+    assert volume.unwritten == {"app": 2} and pending_deliveries((APP,), volume.published()) == ()
     (home / "v" / "..notified.json").rmdir()
     volume.mark_accepted(volume.unwritten)
     assert volume.unwritten == {}
@@ -426,7 +428,7 @@ def test_planted_numbers_exhaust_nothing(volume: Volume, home: Path) -> None:
     (home / "v" / f"..{HIGHEST}").mkdir()
     (home / "v" / "..notified.json").write_text(json.dumps({"format": 1, "accepted": {"app": HIGHEST}}))
     seen = volume.published()
-    assert seen.record_lost and owed((APP,), seen)
+    assert seen.record_lost and pending_deliveries((APP,), seen)
     assert publish(volume, "2", "db").generation == 2
     volume.sweep()
     assert f"..{HIGHEST}" not in names(home)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.watch import Watch, watch
+from agent.triggers.watch import Watch, watch
 from tests.running import PATIENCE
 
 

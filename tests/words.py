@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from agent.config import Config, FileSpec, Listen, Origin, Secret, Target, Touch
-from agent.secret import Fetched, ProjectedFile, SecretValue
+from agent.core.model import Config, FileSpec, Listen, Place, Secret, Target, Touch
+from agent.core.value import Fetched, ProjectedFile, SecretValue
 
 
 def file_spec(path: str = "db", **fields: Any) -> FileSpec:
@@ -16,7 +16,7 @@ def secret(name: str = "db", **fields: Any) -> Secret:
     given: dict[str, Any] = {
         "name": name,
         "secret_id": name,
-        "origin": Origin("eu-west-1", None),
+        "place": Place("eu-west-1", None),
         "version_stage": "AWSCURRENT",
         "version_id": None,
         "period": 60.0,

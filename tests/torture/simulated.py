@@ -11,16 +11,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
-from agent import schedule
-from agent.config import Config, Secret
-from agent.decide import Observation
-from agent.errors import Failure, Reason
-from agent.schedule import Now, Rotation
-from agent.secret import Fetched
-from agent.secrets_manager import Answer, SecretsManager
-from agent.status import OK, Call, Operation, SyncResult
-from agent.sync import Fresh, Hands, sync
-from agent.volume import Volume
+from agent.core import schedule
+from agent.core.errors import Failure, Reason
+from agent.core.model import OK, Call, Config, Now, Observation, Operation, PassResult, Rotation, Secret
+from agent.core.value import Fetched
+from agent.engine.one_pass import Adapters, Fresh, sync
+from agent.sinks.volume.volume import Volume
+from agent.sources.aws.secrets_manager import Answer, SecretsManager
 from tests.words import value
 
 
@@ -69,14 +66,16 @@ class Simulated:
 
     def __init__(self, home: Path, config: Config, source: FakeSource, seed: int = 0) -> None:
         self.home, self.config, self.source, self.clock = home, config, source, source.clock
-        self.dice = random.Random(seed)
+        self.rng = random.Random(seed)
         self.volume = Volume(str(home))
         self._wake()
 
     def _wake(self) -> None:
-        self.hands = Hands(cast(SecretsManager, self.source), self.volume, lambda: False, self.dice, self.clock.now)
-        self.agenda = schedule.begin(self.config, self.clock.now())
-        self.withheld: Fresh = {}
+        self.adapters = Adapters(
+            cast(SecretsManager, self.source), self.volume, lambda: False, self.rng, self.clock.now
+        )
+        self.upcoming = schedule.begin(self.config, self.clock.now())
+        self.waiting: Fresh = {}
 
     def restart(self) -> None:
         self.volume.close()
@@ -84,22 +83,22 @@ class Simulated:
         self._wake()
 
     def reload(self, config: Config) -> None:
-        self.agenda = schedule.reload(self.agenda, self.config, config, self.clock.now())
-        self.withheld = {}
+        self.upcoming = schedule.reload(self.upcoming, self.config, config, self.clock.now())
+        self.waiting = {}
         self.config = config
 
-    def do(self, *, quiet: bool = False) -> SyncResult:
+    def do(self, *, quiet: bool = False) -> PassResult:
         """One pass, now."""
-        done = sync(self.config, self.agenda, self.withheld, self.hands, quiet=quiet)
-        self.agenda, self.withheld = done.agenda, done.withheld
+        done = sync(self.config, self.upcoming, self.waiting, self.adapters, quiet=quiet)
+        self.upcoming, self.waiting = done.upcoming, done.waiting
         return done.result
 
-    def live_until(self, end: float) -> list[SyncResult]:
+    def live_until(self, end: float) -> list[PassResult]:
         """Pass whenever something is due, until then."""
         results = []
         while True:
             results.append(self.do())
-            if self.agenda.next_due > end:
+            if self.upcoming.next_due > end:
                 self.clock.seconds = end
                 return results
-            self.clock.seconds = max(self.clock.seconds, self.agenda.next_due)
+            self.clock.seconds = max(self.clock.seconds, self.upcoming.next_due)

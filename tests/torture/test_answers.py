@@ -16,12 +16,12 @@ from urllib.parse import parse_qs
 import pytest
 from hypothesis import strategies as st
 
-from agent import log
-from agent.config import Origin
-from agent.errors import REASONS, Failure
-from agent.pool import Late, Pool, Raised
-from agent.secret import Fetched
-from agent.secrets_manager import CALL_LIMIT, Identity, SecretsManager
+from agent.core.errors import REASONS, Failure
+from agent.core.model import Identity, Place
+from agent.core.value import Fetched
+from agent.engine.pool import Pool, Raised, Unanswered
+from agent.observe import log
+from agent.sources.aws.secrets_manager import CALL_LIMIT, SecretsManager
 from tests.answers import KEYS, ROLE, Answer, Answers, Asked, assumed, temporary
 from tests.pod import Pod
 from tests.running import running, until
@@ -190,7 +190,7 @@ class Trial:
 
     def outcome(self, ask: Callable[[], Any]) -> Any:
         ((_, found),) = self.pool.ask({"": ask}, each=CALL_LIMIT, total=CALL_LIMIT, stopped=lambda: False)
-        assert not isinstance(found, (Late, Raised)), found
+        assert not isinstance(found, (Unanswered, Raised)), found
         return found
 
     def failure(self, found: Any) -> bool:
@@ -209,7 +209,7 @@ def test_secrets_manager(length: Length, report: Report, heard: Heard) -> None:
     trial, tried = Trial(), 0
     with Answers(lambda _: None) as server:
         manager = SecretsManager(connect_timeout=2.0, read_timeout=2.0, attempts=1)
-        wanted = secret(origin=Origin("eu-west-1", server.url))
+        wanted = secret(place=Place("eu-west-1", server.url))
 
         def describe(answer: Answer | None) -> None:
             server.answer = lambda _: answer

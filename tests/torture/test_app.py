@@ -129,15 +129,15 @@ def test_an_app_that_dies_and_comes_back_always_has_the_latest(
 ) -> None:
     """Killed at a random moment around the signal: whoever lives in the end started with the latest or was told of it,
     each process at most once per change, and the bystander never."""
-    turns, dice = length.choose(60, 4), random.Random(3)
+    turns, rng = length.choose(60, 4), random.Random(3)
     with scene_of(pod, by_name=by_name) as scene, running("run", scene.config) as agent:
         agent.ready()
         bystander = scene.bystander()
         for _ in range(turns):
             app = scene.start()
             scene.rotate(agent)
-            if dice.random() < 0.7:
-                time.sleep(dice.uniform(0, 0.004))  # before, at, or after the signal
+            if rng.random() < 0.7:
+                time.sleep(rng.uniform(0, 0.004))  # before, at, or after the signal
                 app.end()
                 app = scene.start()
             until(lambda: scene.settled(agent))

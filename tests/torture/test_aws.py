@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from agent.secrets_manager import CALL_LIMIT
+from agent.sources.aws.secrets_manager import CALL_LIMIT
 from tests.aws import Fault
 from tests.pod import Pod
 from tests.running import Agent, running, until

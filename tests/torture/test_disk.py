@@ -237,13 +237,13 @@ def test_no_descriptors_are_left(pod: Pod, length: Length, report: Report) -> No
 class Vandal:
     """A neighbour of the same uid that shares the volume, and does what it can to lead the agent astray."""
 
-    def __init__(self, volume: Path, outside: Path, dice: random.Random) -> None:
-        self.volume, self.outside, self.dice = volume, outside, dice
+    def __init__(self, volume: Path, outside: Path, rng: random.Random) -> None:
+        self.volume, self.outside, self.rng = volume, outside, rng
         self.done = 0
 
     def strike(self) -> None:
         """One of its tricks. What stands in its way has just been replaced by the agent, so errors are its own."""
-        trick = self.dice.choice(
+        trick = self.rng.choice(
             [self.link, self.plant, self.redirect_data, self.swap_parent, self.swap_generation, self.leftovers]
         )
         with suppress(OSError):
@@ -252,12 +252,12 @@ class Vandal:
 
     def link(self) -> None:
         """A first component, or a record of ours, is something else now."""
-        name = self.dice.choice(["db", "db.json", "api", "..notified.json"])
+        name = self.rng.choice(["db", "db.json", "api", "..notified.json"])
         self._replace(self.volume / name, self.outside / name)
 
     def plant(self) -> None:
         """Something else inside of the generation that is published."""
-        name = self.dice.choice(["db/user", "db/password", "db.json", "api", "..manifest.json"])
+        name = self.rng.choice(["db/user", "db/password", "db.json", "api", "..manifest.json"])
         self._replace((self.volume / "..data").resolve() / name, self.outside / name)
 
     def redirect_data(self) -> None:
@@ -270,12 +270,12 @@ class Vandal:
 
     def swap_generation(self) -> None:
         newest = max((int(p.name[2:]) for p in self.volume.iterdir() if p.name[2:].isdigit()), default=0)
-        self._replace(self.volume / f"..{newest + self.dice.choice((0, 1))}", self.outside, link=True)
+        self._replace(self.volume / f"..{newest + self.rng.choice((0, 1))}", self.outside, link=True)
 
     def leftovers(self) -> None:
         """What looks like a leftover of ours and leads out, is deep, or has a huge number."""
-        name = self.volume / self.dice.choice([f"..new-{self.dice.random()}", f"..{self.dice.randint(50, 10**14)}"])
-        if self.dice.random() < 0.5:
+        name = self.volume / self.rng.choice([f"..new-{self.rng.random()}", f"..{self.rng.randint(50, 10**14)}"])
+        if self.rng.random() < 0.5:
             name.symlink_to(self.outside)
         else:
             (name / "a" / "b" / "c").mkdir(parents=True)
@@ -284,8 +284,8 @@ class Vandal:
     def _replace(self, path: Path, there: Path, *, link: bool = False) -> None:
         if not path.parent.resolve().is_relative_to(self.volume):
             return  # through a link of its own, out of the volume
-        aside = self.volume / f"vandal-{self.dice.random()}"
-        how = "link" if link else self.dice.choice(["link", "hard link", "fifo", "directory", "huge", "nothing"])
+        aside = self.volume / f"vandal-{self.rng.random()}"
+        how = "link" if link else self.rng.choice(["link", "hard link", "fifo", "directory", "huge", "nothing"])
         if how == "link":
             aside.symlink_to(there)
         elif how == "hard link":
@@ -298,7 +298,7 @@ class Vandal:
             with aside.open("wb") as handle:
                 handle.truncate(1 << 40)
         if path.is_dir() and not path.is_symlink():
-            path.rename(self.volume / f"vandal-{self.dice.random()}")
+            path.rename(self.volume / f"vandal-{self.rng.random()}")
         elif how in ("directory", "nothing"):
             path.unlink(missing_ok=True)
         if how != "nothing":
@@ -309,17 +309,17 @@ def test_a_hostile_neighbour_leads_nothing_out_of_the_volume(pod: Pod, length: L
     """It strikes at random while the agent rotates: nothing outside is read, written or removed, the agent lives and
     says what it found, and when the neighbour is gone everything is as it should be."""
     strikes = length.choose(6000, 250)
-    scene, dice = Rotating(pod), random.Random(11)
+    scene, rng = Rotating(pod), random.Random(11)
     with Outside(pod.home) as outside, running("run", scene.config) as agent:
         agent.ready()
         pod.volume.chmod(0o777)
-        vandal = Vandal(pod.volume, outside.path, dice)
+        vandal = Vandal(pod.volume, outside.path, rng)
         while vandal.done < strikes:
             scene.rotate()
             agent.process.send_signal(signal.SIGUSR1)
-            for _ in range(dice.randint(1, 8)):
+            for _ in range(rng.randint(1, 8)):
                 vandal.strike()
-                time.sleep(dice.uniform(0, 0.003))  # to fall between two steps of the agent
+                time.sleep(rng.uniform(0, 0.003))  # to fall between two steps of the agent
             assert agent.process.poll() is None, agent.stderr
         for path in pod.volume.glob("vandal-*"):  # its own litter, which is not the agent's to remove
             shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()

@@ -103,19 +103,19 @@ def test_a_scrape_is_answered_in_a_crowd(pod: Pod, length: Length, report: Repor
 def test_requests_that_are_none(pod: Pod, length: Length, report: Report) -> None:
     """Random bytes, heads without end, bodies that nobody asked for: a short answer or none, and the agent goes on."""
     pod.put("db", CANARY)
-    turns, dice, answered, violations = length.choose(5000, 200), random.Random(5), 0, []
+    turns, rng, answered, violations = length.choose(5000, 200), random.Random(5), 0, []
     with running("run", pod.write(pod.secret("db", "{path: db}"))) as agent:
         agent.ready().pass_now()  # the watch on the config begins after the first pass
         before = agent.usage()
         for _ in range(turns):
-            sent = dice.choice(
+            sent = rng.choice(
                 [
-                    dice.randbytes(dice.randint(1, 2000)) + b"\r\n\r\n",
-                    b"GET /" + b"a" * dice.randint(1, 40_000) + b" HTTP/1.1\r\n\r\n",
-                    b"GET /metrics HTTP/1.1\r\n" + b"X: y\r\n" * dice.randint(0, 5000) + b"\r\n",
-                    b"POST /metrics HTTP/1.1\r\nContent-Length: 100000\r\n\r\n" + b"x" * dice.randint(0, 5000),
+                    rng.randbytes(rng.randint(1, 2000)) + b"\r\n\r\n",
+                    b"GET /" + b"a" * rng.randint(1, 40_000) + b" HTTP/1.1\r\n\r\n",
+                    b"GET /metrics HTTP/1.1\r\n" + b"X: y\r\n" * rng.randint(0, 5000) + b"\r\n",
+                    b"POST /metrics HTTP/1.1\r\nContent-Length: 100000\r\n\r\n" + b"x" * rng.randint(0, 5000),
                     b"GET /metrics HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
-                    b"GET /metrics HTTP/1.1\r\n\r\n" * dice.randint(1, 20),
+                    b"GET /metrics HTTP/1.1\r\n\r\n" * rng.randint(1, 20),
                 ]
             )
             answer = b""

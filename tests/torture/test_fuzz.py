@@ -12,10 +12,12 @@ import jsonschema
 import yaml
 from hypothesis import strategies as st
 
-from agent import log
-from agent.config import Config, FileSpec, PidFile, ProcessName, Require, Secret, Signal, Target, Touch, parse
-from agent.errors import ConfigError, ProjectionError
-from agent.secret import SecretValue, project
+from agent.config.native import parse
+from agent.core.errors import ConfigError, ProjectionError
+from agent.core.model import Config, FileSpec, PidFile, ProcessName, Require, Secret, Signal, Target, Touch
+from agent.core.value import SecretValue
+from agent.observe import log
+from agent.render.files import project
 from tests.configs import BEYOND, STRUCTURAL, VALID, document
 from tests.test_schema import SCHEMA
 from tests.test_secret import java_properties
@@ -154,8 +156,8 @@ _CONFIGS = (
 
 def _written(config: Config) -> str:
     """The config as YAML again. A region of its own is written where an ARN does not say it."""
-    regions = {s.origin.region for s in config.secrets if not s.secret_id.startswith("arn:")}
-    endpoints = {s.origin.endpoint_url for s in config.secrets}
+    regions = {s.place.region for s in config.secrets if not s.secret_id.startswith("arn:")}
+    endpoints = {s.place.endpoint_url for s in config.secrets}
     tree: dict[str, Any] = {
         "apiVersion": "freshmount.dev/v1",
         "kind": "Config",

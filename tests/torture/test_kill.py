@@ -23,7 +23,7 @@ from typing import Any
 
 import pytest
 
-from agent.volume import Volume
+from agent.sinks.volume.volume import Volume
 from tests.aws import Fault
 from tests.pod import Pod
 from tests.running import Agent, running, until
@@ -190,7 +190,7 @@ def test_run_is_killed_at_each_call_of_a_pass(
         began = time.monotonic()
         with running("run", scene.config) as agent:
             # Recovery: the files are those of the last rotation, and whoever is owed it was told.
-            until(lambda: scene.seen() == {scene.number} and scene.told_at_least(state.debt))
+            until(lambda: scene.seen() == {scene.number} and scene.told_at_least(state.each))
             scene.longest = max(scene.longest, time.monotonic() - began)
             agent.ready()
             agent.pass_now()
@@ -221,16 +221,16 @@ def test_run_is_killed_at_each_call_of_a_pass(
 class State:
     """What the last victim left: how often each target was told of the last rotation, and what is written down."""
 
-    debt: int = 0
+    each: int = 0
     delivered: Counter[str] = field(default_factory=Counter)
     written: Mapping[str, bool] = field(default_factory=dict)
 
     def after(self, delivered: Counter[str], written: Mapping[str, bool]) -> None:
-        self.debt, self.delivered, self.written = 1, delivered, written
+        self.each, self.delivered, self.written = 1, delivered, written
 
     def allowed(self, target: str) -> tuple[int, ...]:
         """How often it may have been told in the end. Doubled is only what was delivered and could not be written."""
-        return (1, 2) if self.delivered[target] and not self.written[target] else (self.debt,)
+        return (1, 2) if self.delivered[target] and not self.written[target] else (self.each,)
 
 
 def _dies_before(agent: Agent, event: str, times: int, said: Sequence[object] = ()) -> bool:

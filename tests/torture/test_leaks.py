@@ -15,11 +15,12 @@ from pathlib import Path
 
 import pytest
 
-from agent import log
-from agent.config import FileSpec
-from agent.errors import ProjectionError
-from agent.secret import SecretValue, project
-from agent.volume import MANIFEST, RECORD
+from agent.core.errors import ProjectionError
+from agent.core.model import FileSpec
+from agent.core.value import SecretValue
+from agent.observe import log
+from agent.render.files import project
+from agent.sinks.volume.volume import MANIFEST, RECORD
 from tests.aws import Fault
 from tests.pod import Pod
 from tests.running import Agent, running, until

@@ -16,10 +16,9 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 
-from agent.config import Config, Secret, Target, Touch
-from agent.decide import Published, owed
-from agent.errors import REASONS
-from agent.status import SyncResult
+from agent.core.decide import pending_deliveries
+from agent.core.errors import REASONS
+from agent.core.model import Config, PassResult, Published, Secret, Target, Touch
 from tests.torture.conftest import Length, Report
 from tests.torture.simulated import Clock, FakeSource, Simulated
 from tests.words import config, file_spec, secret
@@ -103,8 +102,8 @@ class Machine(RuleBasedStateMachine):
     def wait(self, seconds: float) -> None:
         end = self.agent.clock.seconds + seconds
         self.live()
-        while self.agent.agenda.next_due <= end:
-            self.agent.clock.seconds = max(self.agent.clock.seconds, self.agent.agenda.next_due)
+        while self.agent.upcoming.next_due <= end:
+            self.agent.clock.seconds = max(self.agent.clock.seconds, self.agent.upcoming.next_due)
             self.live()
         self.agent.clock.seconds = end
 
@@ -132,8 +131,8 @@ class Machine(RuleBasedStateMachine):
             self.wanted.discard(name)
             self.agent.reload(self.config())
             there = {target.name for target in self.agent.config.targets}
-            for target, debts in list(self.owes.items()):
-                gone = set(debts) if target not in there else {name} & debts.keys()
+            for target, pending in list(self.owes.items()):
+                gone = set(pending) if target not in there else {name} & pending.keys()
                 self.excused |= {target} if gone else set()
                 self._paid(target, gone)
 
@@ -221,7 +220,7 @@ class Machine(RuleBasedStateMachine):
         Machine.passes += 1
         before = self.agent.volume.published()
         result = self.agent.do(quiet=quiet)
-        assert self.agent.agenda.next_due < float("inf")
+        assert self.agent.upcoming.next_due < float("inf")
         wanted = {secret.name: secret for secret in self.agent.config.secrets}
         if before.generation == 0 and result.generation_made:
             assert {name for name, secret in wanted.items() if not secret.optional} <= result.published.secrets.keys()
@@ -237,7 +236,7 @@ class Machine(RuleBasedStateMachine):
             if delivery.accepted:
                 self._told(delivery.target, delivery.generation)
 
-    def _readers_see_whole_versions(self, result: SyncResult) -> None:
+    def _readers_see_whole_versions(self, result: PassResult) -> None:
         """Each published secret: all files of one version that AWS once held, but for what is damaged still."""
         for name, found in result.published.secrets.items():
             number = int(found.version_id[1:])
@@ -246,7 +245,7 @@ class Machine(RuleBasedStateMachine):
                 seen = (self.home / "v" / path).read_text()
                 assert seen in whole, (path, seen)
 
-    def _only_changes_are_changes(self, before: Published, result: SyncResult) -> None:
+    def _only_changes_are_changes(self, before: Published, result: PassResult) -> None:
         """A new version or another spec is one; a repair brings back what readers had."""
         for name, now in result.published.secrets.items() if before.generation else ():
             earlier = before.secrets.get(name)
@@ -255,12 +254,12 @@ class Machine(RuleBasedStateMachine):
 
     def _told(self, target: str, generation: int) -> None:
         told = self.told.setdefault(target, [])
-        debts = self.owes.get(target, {})
+        pending = self.owes.get(target, {})
         if not self.retold and target not in self.excused:
             assert generation not in told, f"{target} was told twice of {generation}"
-            assert debts, f"{target} was told of {generation} and was not owed it"
+            assert pending, f"{target} was told of {generation} and was not owed it"
         told.append(generation)
-        self._paid(target, {name for name, owed in debts.items() if owed <= generation})
+        self._paid(target, {name for name, pending in pending.items() if pending <= generation})
 
     def _settle(self) -> None:
         for _ in range(4):
@@ -280,7 +279,7 @@ class Machine(RuleBasedStateMachine):
             assert published.secrets.keys() == {s.name for s in self.agent.config.secrets}
             for name, found in published.secrets.items():
                 assert found.version_id == f"v{len(self.source.versions[name])}"
-            assert owed(self.agent.config.targets, published) == ()
+            assert pending_deliveries(self.agent.config.targets, published) == ()
             assert self.owes == {}
             left = {name for name in os.listdir(self.home / "v") if name.startswith("..new-")}
             assert left == set()

@@ -6,7 +6,7 @@ import itertools
 import statistics
 from pathlib import Path
 
-from agent.schedule import BACKOFF_AT_MOST, JITTER
+from agent.core.schedule import BACKOFF_AT_MOST, JITTER
 from tests.torture.conftest import Length, Report
 from tests.torture.simulated import Clock, FakeSource, Simulated
 from tests.words import config, secret

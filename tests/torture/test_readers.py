@@ -56,7 +56,7 @@ def _tried(counts: dict[str, int]) -> str:
 def test_no_reader_sees_a_torn_set_while_the_agent_is_killed(pod: Pod, length: Length, report: Report) -> None:
     """Nothing torn, empty or missing for anyone; nothing mixed for those who keep the reader's contract."""
     generations, kills = length.choose(1000, 20), length.choose(40, 2)
-    dice = random.Random(7)
+    rng = random.Random(7)
     pod.put("db", _value(0))
     files = [f"{{path: {path}, jmesPath: {path.split('/')[1]}}}" for path in PAIR]
     config = pod.write(pod.secret("db", *files, f"{{path: {COMBINED}, format: json}}"), period="60s")
@@ -73,7 +73,7 @@ def test_no_reader_sees_a_torn_set_while_the_agent_is_killed(pod: Pod, length: L
                 number += 1
                 pod.rotate("db", _value(number))
                 agent.process.send_signal(signal.SIGUSR1)
-                time.sleep(dice.uniform(0, 0.02))  # the moment of the kill is the dice's
+                time.sleep(rng.uniform(0, 0.02))  # the moment of the kill is the dice's
                 agent.process.kill()
     if length.full:
         assert max(found["generations"] for found in counts.values()) >= 500

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from agent.volume import KEPT_AT_MOST
+from agent.sinks.volume.volume import KEPT_AT_MOST
 from tests.pod import Pod
 from tests.running import Agent, Usage, running, until
 from tests.torture.canary import CANARY, sealed

@@ -1,0 +1,288 @@
+"""`freshmount doctor`: is everything as the agent needs it? In the pod, as an init container, or on a laptop.
+
+Everything is looked at for real, as far as it can be without telling a target or publishing a file; values are thrown
+away.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from functools import partial
+from typing import Literal, NamedTuple
+
+from agent.commands import preflight, terminal
+from agent.commands.attach import Attached, ask, attach
+from agent.core.errors import Failure, SecretError
+from agent.core.model import Config, Place, Secret, Target, counted
+from agent.core.record import replace
+from agent.engine.pool import Pool, Raised, Unanswered
+from agent.observe import layout, report
+from agent.observe.layout import Mood, Screen
+from agent.observe.report import Report
+from agent.render import require
+from agent.render.files import project
+from agent.sources.aws.secrets_manager import SecretsManager
+from agent.targets import notify
+
+LIMIT = 3.0  # seconds for each look at the network
+
+_SKEW_WARNS, _SKEW_FAILS = 60.0, 240.0  # seconds; AWS refuses signatures that are 5 minutes off
+
+Outcome = Literal["ok", "warning", "bad"]
+
+_MARKS = {"ok": "✓", "warning": "!", "bad": "✗"}
+
+_MOODS: dict[Outcome, Mood] = {"ok": "good", "warning": "mind", "bad": "bad"}
+
+_CHECK = 24  # columns of a check's name
+
+
+class Finding(NamedTuple):
+    """One check: what was looked at, how it is, and the sentence that says what was found and what to do."""
+
+    check: str
+    outcome: Outcome
+    message: str
+
+
+def examine(path: str, *, as_json: bool, before_app: bool) -> int:
+    """Check everything for the config at `path`, and print each finding. Returns 0 if nothing is bad, else 1.
+
+    With `before_app`, as in an init container, a target that would not be told now is only something to look at.
+    """
+    findings = []
+    screen = terminal.screen(sys.stdout, os.environ)
+    for finding in _findings(path):
+        if before_app and finding.outcome == "bad" and finding.check.startswith("target "):
+            finding = finding._replace(outcome="warning")  # noqa: PLW2901
+        findings.append(finding)
+        if not as_json:
+            print("\n".join(_lines(finding, screen)), flush=True)
+    bad = sum(finding.outcome == "bad" for finding in findings)
+    if as_json:
+        json.dump([finding._asdict() for finding in findings], sys.stdout, indent=2)
+        print()
+    else:
+        warnings = sum(finding.outcome == "warning" for finding in findings)
+        print(f"\n{counted(len(findings), 'check')}: {bad} failed, {warnings} to look at")
+    return 1 if bad else 0
+
+
+def _lines(finding: Finding, screen: Screen) -> list[str]:
+    """A mark, the check, and the sentence: beside them, or beneath them where a terminal has no room for that."""
+    mark = layout.painted(_MARKS[finding.outcome], _MOODS[finding.outcome], screen)
+    message = report.printable(finding.message)
+    room = screen.width - _CHECK - 3
+    beneath = screen.terminal and (len(finding.check) > _CHECK or max(map(len, message.split()), default=0) > room)
+    column = " " * (4 if beneath else _CHECK + 3)
+    lines = layout.wrapped(message, replace(screen, width=screen.width - len(column)), 0)
+    if beneath:
+        return [f"{mark} {finding.check}", *(column + line for line in lines)]
+    return [f"{mark} {finding.check:<{_CHECK}} {lines[0]}", *(column + line for line in lines[1:])]
+
+
+def _findings(path: str) -> Iterator[Finding]:
+    found = attach(path)
+    if found.refused:
+        yield from (
+            Finding("config", "bad", f"{path}:{problem.line}:{problem.column}: {problem.message}")
+            for problem in found.refused.problems
+        )
+        yield from _in_force(found.report)
+        source = SecretsManager(connect_timeout=1.0, read_timeout=1.8, attempts=1)
+        yield from _bounded({"credentials": partial(_credentials, source)})
+    if found.config:
+        yield _config(path, found.config)
+        yield from _aws(found.config)
+    yield from _volume(found.site.volume_path)
+    if found.config:
+        yield from _bounded({f"target {target.name}": partial(_target, target) for target in found.config.targets})
+    yield _port(found)
+
+
+def _in_force(made: Report | None) -> Iterator[Finding]:
+    """What the agent says of the config that it goes on with. The file says nothing that could be looked at here."""
+    if made is None:
+        yield Finding(
+            "agent", "warning", "none answers; secrets and targets are not looked at before the config is mended"
+        )
+        return
+    agent = made["agent"]
+    since = report.ago(agent["config"]["inForceSince"], made["at"])
+    yield Finding("agent", "ok", f"has the config of {since} in force, and says this of it:")
+    for secret in made["secrets"]:
+        state, error = report.secret_state(secret), secret["error"]
+        said = f"{state}, version {report.short(secret['versionId'])}" if secret["versionId"] else state
+        said += f": {error['message']}" if error else ""
+        good = state in ("fresh", "absent")
+        outcome: Outcome = "ok" if good else "warning" if state == "pinned" else "bad"
+        yield Finding(f"secret {secret['name']}", outcome, said)
+    for target in made["targets"]:
+        pending = target["pendingGeneration"]
+        said = f"pending: generation {pending}: {target['message']}" if pending else "has nothing pending"
+        yield Finding(f"target {target['name']}", "bad" if pending else "ok", said)
+
+
+def _config(path: str, config: Config) -> Finding:
+    mount = preflight.mount_of(path)
+    if mount and mount.is_sub_path:
+        return Finding(
+            "config", "warning", f"{path} is mounted with subPath, so an edit never arrives; mount the whole ConfigMap"
+        )
+    return Finding("config", "ok", f"{path}: {config.contents}")
+
+
+def _bounded(asks: dict[str, Callable[[], Finding]]) -> Iterator[Finding]:
+    """Each finding as it comes; what takes longer than LIMIT is told as that."""
+    pool = Pool("doctor")
+    for check, answer in pool.ask(asks, each=LIMIT, total=LIMIT * (1 + len(asks)), stopped=lambda: False):
+        if isinstance(answer, Unanswered):
+            yield Finding(
+                check, "bad", f"no answer within {LIMIT:g} s; check routes, security groups and NetworkPolicies"
+            )
+        elif isinstance(answer, Raised):
+            logging.getLogger(__name__).debug("a check failed", exc_info=answer.error)
+            yield Finding(check, "bad", "what was answered could not be read; --log-level debug says where")
+        else:
+            yield answer
+
+
+# -- AWS --------------------------------------------------------------------------------------------------------------
+def _aws(config: Config) -> Iterator[Finding]:
+    source = SecretsManager(connect_timeout=1.0, read_timeout=1.8, attempts=1, credentials_limit=LIMIT - 0.2)
+    source.prepare(config.secrets)
+    yield from _bounded({"credentials": partial(_credentials, source)})
+    endpoints = {secret.place: secret for secret in config.secrets}
+    yield from _bounded({f"endpoint {_name(o)}": partial(_endpoint, source, o) for o in endpoints})
+    yield from _bounded({"caller": partial(_caller, source, next(iter(endpoints)))})
+    yield from _bounded({f"secret {secret.name}": partial(_secret, source, secret) for secret in config.secrets})
+
+
+def _name(place: Place) -> str:
+    return place.region or "of the environment"
+
+
+def _credentials(source: SecretsManager) -> Finding:
+    identity = source.identity(whole=True)
+    if identity.source == "none":
+        return Finding("credentials", "bad", identity.warning or "none")
+    left = f", until {datetime.fromtimestamp(identity.expires, UTC):%Y-%m-%d %H:%M} UTC" if identity.expires else ""
+    if identity.warning:
+        return Finding("credentials", "warning", f"{identity.source}{left}: {identity.warning}")
+    return Finding("credentials", "ok", f"{identity.source}{left}")
+
+
+def _endpoint(source: SecretsManager, place: Place) -> Finding:
+    check, url = f"endpoint {_name(place)}", source.endpoint(place)
+    if isinstance(url, Failure):
+        return Finding(check, "bad", url.message)
+    between = source.proxy(url)
+    try:
+        address = preflight.reach(between.url if between else url, source.bundle, LIMIT / 2)
+    except preflight.CheckFailed as unfit:
+        return Finding(check, "bad", f"{between.shown}: {unfit}" if between else str(unfit))
+    if between:
+        return Finding(check, "ok", f"{url} by way of {between.shown}, which answers at {address}")
+    return Finding(check, "ok", f"{url} answers at {address}{', TLS verified' if url.startswith('https') else ''}")
+
+
+def _caller(source: SecretsManager, place: Place) -> Finding:
+    caller = source.caller(place)
+    if isinstance(caller, Failure):
+        # The agent itself needs STS only to get a role's credentials.
+        outcome: Outcome = "bad" if caller.reason == "credentials" else "warning"
+        return Finding("caller", outcome, f"STS does not tell who calls: {caller.message}")
+    if abs(caller.skew) < _SKEW_WARNS:
+        return Finding("caller", "ok", f"{caller.arn}; the clock agrees with AWS's")
+    outcome = "bad" if abs(caller.skew) >= _SKEW_FAILS else "warning"
+    return Finding(
+        "caller", outcome, f"{caller.arn}; this node's clock is {caller.skew:+.0f} s off AWS's: mend its time service"
+    )
+
+
+def _secret(source: SecretsManager, secret: Secret) -> Finding:
+    """Both calls that the agent makes, and what it would make of the value."""
+    check, version = f"secret {secret.name}", secret.version_id
+    if version is None:
+        observed = source.observe(secret).result
+        if isinstance(observed, Failure):
+            return _refused(check, secret, observed)
+        version = observed.version_id
+    fetched = source.fetch(secret, version).result
+    if isinstance(fetched, Failure):
+        return _refused(check, secret, fetched)
+    try:
+        require.check(fetched.value, secret.require)
+        files = project(fetched.value, secret.files)
+    except SecretError as error:
+        return Finding(check, "bad", error.failure.message)
+    return Finding(check, "ok", f"version {fetched.version_id[:8]} can be read and makes {counted(len(files), 'file')}")
+
+
+def _refused(check: str, secret: Secret, failure: Failure) -> Finding:
+    absent = secret.optional and failure.reason == "not_found"
+    return Finding(check, "warning" if absent else "bad", failure.message)
+
+
+# -- the pod ----------------------------------------------------------------------------------------------------------
+def _volume(path: str) -> Iterator[Finding]:
+    there = os.path.isdir(path)
+    mount = preflight.mount_of(path)
+    if mount and mount.is_sub_path:
+        yield Finding(
+            "volume mount",
+            "warning",
+            f"{mount.point} is a part of a volume ({mount.root}), as by subPath; mount the whole, here and in the app",
+        )
+    elif mount and not mount.in_memory:
+        yield Finding(
+            "volume mount", "warning", f"{mount.point} is {mount.kind}, so values reach a disk; use medium: Memory"
+        )
+    elif mount:
+        yield Finding("volume mount", "ok", f"{mount.point} is in memory")
+    if there and (parts := preflight.frozen_parts(path)):
+        yield Finding(
+            "mounts of others", "bad", f"mounted with subPath, so no update is seen there: {', '.join(parts[:3])}"
+        )
+    if not there:
+        path = os.path.dirname(path.rstrip("/"))
+    try:
+        room = preflight.try_out(path)
+        strangers = preflight.foreign(path) if there else []
+    except preflight.CheckFailed as unfit:
+        yield Finding("volume", "bad", str(unfit))
+        return
+    except OSError as error:
+        yield Finding("volume", "bad", f"{path} cannot be listed: {os.strerror(error.errno or 0)}")
+        return
+    if strangers:
+        yield Finding(
+            "volume",
+            "bad",
+            f"{path} is sticky and holds what belongs to another uid ({', '.join(strangers[:3])}), which cannot be "
+            "replaced: run init and sidecar as one uid",
+        )
+    else:
+        yield Finding(
+            "volume", "ok", f"{path} can be written: {room}" + ("" if there else "; the volume is made at start")
+        )
+
+
+def _target(target: Target) -> Finding:
+    reachable, message = notify.examine(target)
+    return Finding(f"target {target.name}", "ok" if reachable else "bad", message)
+
+
+def _port(found: Attached) -> Finding:
+    listen = found.site.listen
+    shown = listen.shown
+    if listen.port == 0 or preflight.free(listen.host, listen.port):
+        return Finding("listen", "ok", f"{shown} is free")
+    if ask(listen):
+        return Finding("listen", "ok", f"{shown} is the running agent's")
+    return Finding("listen", "bad", f"{shown} is taken by another program; set `listen` to a free address")

@@ -1,0 +1,304 @@
+"""What a config means before anything runs: files, who is told, the IAM policy, calls and their price.
+
+Offline: nothing is called and nothing but the config is read. Prices and quotas are AWS's, per account and region:
+https://aws.amazon.com/secrets-manager/pricing/ and
+https://docs.aws.amazon.com/secretsmanager/latest/userguide/reference_limits.html
+"""
+
+from __future__ import annotations
+
+import json
+import textwrap
+from collections import defaultdict
+from collections.abc import Iterable
+from typing import Any
+from urllib.parse import urlsplit
+
+from agent.config.native import doubts
+from agent.config.reading import shown_url
+from agent.core import arn
+from agent.core.model import Config, FileSpec, PidFile, ProcessName, Require, Secret, Signal, Target, Touch, Url
+
+PRICE = 0.05 / 10_000  # dollars a call
+
+QUOTAS = {"DescribeSecret": 40_000, "GetSecretValue": 10_000}  # calls a second
+
+HOURS = 730  # in a month
+
+_SHARE = 0.1  # of a quota, beyond which an account's other users are no longer left alone
+
+
+def plan(config: Config, replicas: int) -> dict[str, Any]:
+    """The plan for that many pods, as it is printed with `--json`."""
+    return {
+        "secrets": [_secret(secret, config) for secret in config.secrets],
+        "targets": [
+            {"name": t.name, "how": _how(t), "secrets": None if t.secrets is None else sorted(t.secrets)}
+            for t in config.targets
+        ],
+        "policy": policy(config),
+        "keyPolicyStatement": _decrypt(config),
+        "calls": _calls(config, replicas),
+        "warnings": [
+            *doubts(config),
+            *_regions(config),
+            *_modes(config),
+            *_spread(config),
+            *_unhandled(config),
+            *_plain_http(config),
+            *_quotas(config, replicas),
+        ],
+    }
+
+
+def policy(config: Config) -> dict[str, Any]:
+    """The least IAM policy: read each secret, and describe those that are polled (a pinned version is not)."""
+    read = _resources(config.secrets)
+    described = _resources(_polled(config))
+    if read == described:
+        actions: list[tuple[Any, list[str]]] = [
+            (["secretsmanager:DescribeSecret", "secretsmanager:GetSecretValue"], read)
+        ]
+    else:
+        actions = [("secretsmanager:GetSecretValue", read), ("secretsmanager:DescribeSecret", described)]
+    return {
+        "Version": "2012-10-17",
+        "Statement": [
+            {"Effect": "Allow", "Action": action, "Resource": resources} for action, resources in actions if resources
+        ],
+    }
+
+
+def render(made: dict[str, Any], width: int | None = None) -> str:
+    """The plan for a person. Its sentences are wrapped at `width` columns, if given; names and JSON are not broken."""
+    lines = ["SECRETS"]
+    for secret in made["secrets"]:
+        version = f"version {secret['versionId']}" if secret["versionId"] else f"stage {secret['versionStage']}"
+        polled = f"polled every {secret['period']:g} s" if secret["period"] else "fetched once"
+        needed = ", optional" if secret["optional"] else ""
+        lines += [
+            f"  {secret['name']}  {secret['secretId']}",
+            f"    in {secret['region'] or 'the region of the environment'}, {version}, {polled}{needed}",
+            *(f"    requires {requirement}" for requirement in secret["require"]),
+            *(f"    {file['mode']}  {file['path']}  {file['content']}" for file in secret["files"]),
+        ]
+    lines += ["", "TOLD AFTER EACH CHANGE"]
+    for target in made["targets"]:
+        of = "any secret" if target["secrets"] is None else ", ".join(target["secrets"])
+        lines.append(f"  {target['name']}  {target['how']}, for {of}")
+    if not made["targets"]:
+        lines.append("  nobody: the app has to notice by itself that its files changed")
+    calls = made["calls"]
+    lines += [
+        "",
+        f"CALLS, {calls['replicas']} pods",
+        f"  {calls['describePerHour']:,.0f} DescribeSecret an hour: ${calls['dollarsPerMonth']:,.2f} a month",
+        f"  {calls['getAtStart']:,} GetSecretValue when all start, then one for each pod and rotation",
+        f"  {calls['describeQuotaShare']:.2%} of the quota of DescribeSecret, in the region with the most",
+        "  A known rotation window is polled at poll.rotationPeriod, which adds to this.",
+        "",
+        "IAM POLICY",
+        textwrap.indent(json.dumps(made["policy"], indent=2), "  "),
+        "",
+        "ONLY IF A KMS KEY OF YOUR OWN ENCRYPTS A SECRET, with that key's ARN as Resource",
+        textwrap.indent(json.dumps(made["keyPolicyStatement"], indent=2), "  "),
+    ]
+    if made["warnings"]:
+        lines += ["", "WARNINGS"]
+        for warning in made["warnings"]:
+            lines += _wrapped(warning, width)
+    return "\n".join(lines) + "\n"
+
+
+def _wrapped(sentence: str, width: int | None) -> list[str]:
+    """One item of a list, with the lines that follow its first indented."""
+    if width is None:
+        return [f"  - {sentence}"]
+    return textwrap.wrap(
+        sentence, max(width, 20), initial_indent="  - ", subsequent_indent="    ", break_long_words=False,
+        break_on_hyphens=False,
+    )  # fmt: skip
+
+
+def _resources(secrets: Iterable[Secret]) -> list[str]:
+    return list(dict.fromkeys(resource for secret in secrets for resource in secret.resources))
+
+
+def _polled(config: Config) -> list[Secret]:
+    return [secret for secret in config.secrets if secret.version_id is None]
+
+
+def _secret(secret: Secret, config: Config) -> dict[str, Any]:
+    return {
+        "name": secret.name,
+        "secretId": secret.secret_id,
+        "region": secret.place.region,
+        "versionStage": secret.version_stage,
+        "versionId": secret.version_id,
+        "period": None if secret.version_id else secret.period,
+        "optional": secret.optional,
+        "files": [
+            {
+                "path": f"{config.volume_path.rstrip('/')}/{file.path}{'/' if file.directory else ''}",
+                "mode": f"{file.mode:04o}",
+                "format": None if file.directory else file.format,
+                "jmesPath": file.jmes_path,
+                "content": ("one file per key" if file.directory else file.format)
+                + (f" of {file.jmes_path}" if file.jmes_path else ""),
+            }
+            for file in secret.files
+        ],
+        "require": _required(secret.require) if secret.require else [],
+    }
+
+
+def _required(require: Require) -> list[str]:
+    keys = [f"key {key}, not empty" for key in require.keys]
+    matches = [f"key {key} to match its pattern" for key, _ in require.matches]
+    pair = require.certificate
+    return [*keys, *matches, *([f"{pair[0]} and {pair[1]} to be a valid certificate and its key"] if pair else [])]
+
+
+_ASKED = {True: ", which handles it, you say", False: ", if the program itself handles it"}
+
+# What runtimes catch for themselves that are known by the name of their process. Go programs have names of their own.
+_CAUGHT = {
+    "java": ("SIGHUP", "SIGINT", "SIGQUIT", "SIGTERM", "SIGUSR2"),
+    "ruby": ("SIGHUP", "SIGINT", "SIGQUIT", "SIGTERM", "SIGUSR1", "SIGUSR2"),
+    "beam.smp": ("SIGINT", "SIGQUIT", "SIGTERM", "SIGUSR1"),
+    "node": ("SIGINT", "SIGTERM", "SIGUSR1"),
+}
+
+
+def _how(target: Target) -> str:
+    match target.action:
+        case Touch(path):
+            how = f"touch {path}"
+        case Signal(signal, PidFile(path), handled):
+            how = f"{signal} to the process of {path}{_ASKED[handled]}"
+        case Signal(signal, ProcessName(name), handled):
+            how = f"{signal} to the process {name}{_ASKED[handled]}"
+        case Url(url):
+            how = f"POST {shown_url(url)}"
+    return how + (f" within {target.splay:g} s" if target.splay else "")
+
+
+def _decrypt(config: Config) -> dict[str, Any]:
+    """Decrypt through Secrets Manager only, and only for these secrets: AWS passes their ARN as encryption context.
+    https://docs.aws.amazon.com/secretsmanager/latest/userguide/security-encryption.html
+    """
+    services = sorted(
+        {
+            f"secretsmanager.{region}.{suffix}"
+            for region in {secret.place.region or "*" for secret in config.secrets}
+            for suffix in ("amazonaws.com", arn.domain(region))  # KMS's documents name the first one for all regions
+        }
+    )
+    return {
+        "Effect": "Allow",
+        "Action": "kms:Decrypt",
+        "Resource": "ARN-OF-THE-KEY",
+        "Condition": {
+            "StringLike": {
+                "kms:ViaService": services,
+                "kms:EncryptionContext:SecretARN": _resources(config.secrets),
+            }
+        },
+    }
+
+
+def _describes_a_second(config: Config, replicas: int) -> float:
+    """In the region with the most; jitter evens out."""
+    rates: dict[str | None, float] = defaultdict(float)
+    for secret in _polled(config):
+        rates[secret.place.region] += replicas / secret.period
+    return max(rates.values(), default=0.0)
+
+
+def _calls(config: Config, replicas: int) -> dict[str, Any]:
+    describe = sum(3600 / secret.period for secret in _polled(config)) * replicas
+    return {
+        "replicas": replicas,
+        "describePerHour": round(describe, 1),
+        "getAtStart": len(config.secrets) * replicas,
+        "dollarsPerMonth": round(describe * HOURS * PRICE, 2),
+        "describeQuotaShare": round(_describes_a_second(config, replicas) / QUOTAS["DescribeSecret"], 6),
+    }
+
+
+# -- what a person may want otherwise ------------------------------------------------------------------------------
+def _regions(config: Config) -> list[str]:
+    names = [secret.name for secret in config.secrets if secret.place.region is None]
+    if not names:
+        return []
+    return [
+        f"{', '.join(names)}: the config names no region, so the policy allows every region of partition aws and none "
+        "of another partition; set region, or give the ARN"
+    ]
+
+
+def _modes(config: Config) -> list[str]:
+    return [
+        f"{secret.name}: {file.path} has mode {file.mode:04o}: every user in every container that mounts the volume "
+        'can read it; take fileMode "0440" and one group for app and agent'
+        for secret in config.secrets
+        for file in secret.files
+        if file.mode & 0o004 and not _is_public(file, secret.require)
+    ]
+
+
+def _is_public(file: FileSpec, require: Require | None) -> bool:
+    """Whether the file is a certificate, which is shown to everybody who connects."""
+    return require is not None and require.certificate is not None and file.jmes_path == require.certificate[0]
+
+
+def _spread(config: Config) -> list[str]:
+    # Whom a target tells reads again after each change, and then finds files that belong together.
+    return [
+        f"{secret.name}: it is spread over several files: an app that opens them by path can read one of before and "
+        "one of after a rotation; take one file with format: json or dotenv, let the app open ..data once and read "
+        "beneath that handle, or have it told by notify and read again"
+        for secret in config.secrets
+        if (len(secret.files) > 1 or any(file.directory for file in secret.files))
+        and not any(target.watches(secret.name) for target in config.targets)
+    ]
+
+
+def _unhandled(config: Config) -> list[str]:
+    return [
+        f"{target.name}: {action.signal} is not sent to {action.process.name}, which it may end: its runtime catches "
+        "that in every program; say handled: true if this one handles it, else take touch or url"
+        for target in config.targets
+        if isinstance(action := target.action, Signal)
+        if isinstance(action.process, ProcessName) and not action.handled
+        if action.signal in _CAUGHT.get(action.process.name, ())
+    ]
+
+
+def _plain_http(config: Config) -> list[str]:
+    urls = sorted({secret.place.endpoint_url for secret in config.secrets if secret.place.endpoint_url})
+    return [
+        f"endpointUrl {url} is not TLS: values cross the network in the clear; take https"
+        for url in urls
+        if urlsplit(url).scheme == "http" and urlsplit(url).hostname not in ("localhost", "127.0.0.1", "::1")
+    ]
+
+
+def _quotas(config: Config, replicas: int) -> list[str]:
+    warnings = []
+    share = _describes_a_second(config, replicas) / QUOTAS["DescribeSecret"]
+    if share > _SHARE:
+        warnings.append(
+            f"polling takes {share:.0%} of the quota of DescribeSecret, which the whole account shares in a region: "
+            "raise poll.period"
+        )
+    per_region: dict[str | None, int] = defaultdict(int)
+    for secret in config.secrets:
+        per_region[secret.place.region] += replicas
+    seconds = max(per_region.values(), default=0) / (_SHARE * QUOTAS["GetSecretValue"])
+    if seconds > 1:
+        warnings.append(
+            f"a rollout of all {replicas} pods is best spread over {seconds:.0f} s or more: so long do their first "
+            f"GetSecretValue calls take at {_SHARE:.0%} of that quota"
+        )
+    return warnings

@@ -1,0 +1,93 @@
+"""The streams of a command: what they can show, and what becomes of output that nobody takes."""
+
+from __future__ import annotations
+
+import codecs
+import contextlib
+import os
+import sys
+from collections.abc import Mapping
+from typing import Any, TextIO, cast
+
+from agent.observe.layout import Screen
+
+_WIDTH = 80  # columns where nobody tells
+
+_LEAST = 20  # columns; less is a mistake of who told
+
+_ASCII = {"✓": "+", "✗": "x", "…": "...", "→": "->", "–": "-", "’": "'"}  # for streams that cannot carry these
+
+
+def screen(stream: TextIO, environ: Mapping[str, str]) -> Screen:
+    """What the reader of the stream has. COLUMNS wins; NO_COLOR and TERM=dumb are kept to."""
+    terminal = stream.isatty()
+    told = environ.get("COLUMNS", "")
+    width = int(told) if told.isascii() and told.isdigit() else 0
+    if not width and terminal:
+        with contextlib.suppress(OSError):  # one without a size
+            width = os.get_terminal_size(stream.fileno()).columns
+    colour = terminal and not environ.get("NO_COLOR") and environ.get("TERM") != "dumb"
+    return Screen(max(width or _WIDTH, _LEAST), terminal, colour)
+
+
+class OutputFailed(Exception):
+    """Standard output takes nothing more; `error` is why."""
+
+    def __init__(self, error: OSError) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+    @property
+    def reader_gone(self) -> bool:
+        """Whether the reader has simply ended, as `head` does."""
+        return isinstance(self.error, BrokenPipeError)
+
+
+class _Guarded:
+    """Standard output whose failures are told from those of everything else."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        try:
+            return self._stream.write(text)
+        except OSError as error:
+            raise OutputFailed(error) from None
+
+    def flush(self) -> None:
+        try:
+            self._stream.flush()
+        except OSError as error:
+            raise OutputFailed(error) from None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+def prepare() -> None:
+    """Make the standard streams safe to write to, whatever we were started with. From then on a write to standard
+    output raises OutputFailed when it fails, and a character that it cannot carry is replaced.
+
+    1. A closed stream leads nowhere. Its number must not go to the next file that is opened.
+    2. Standard output is guarded.
+    """
+    # 1.
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # the lowest free number: this one
+    # Python has None for a stream that was closed.
+    sys.stdout = sys.stdout or os.fdopen(1, "w", encoding="utf-8")
+    sys.stderr = sys.stderr or os.fdopen(2, "w", encoding="utf-8")
+    # 2.
+    codecs.register_error("freshmount", _replaced)
+    cast(Any, sys.stdout).reconfigure(errors="freshmount")
+    sys.stdout = cast(TextIO, _Guarded(sys.stdout))
+
+
+def _replaced(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    return "".join(_ASCII.get(char, "?") for char in error.object[error.start : error.end]), error.end

@@ -1,0 +1,162 @@
+"""YAML text → nodes with line and column. Knows nothing of our config.
+
+YAML 1.1 reads `0400` as 256, `NO` as false, `1:30` as 90, and takes the last of two equal keys without a word. So
+nothing is resolved here: a plain scalar stays the text that a person wrote, and who asks for a type says what it must
+look like.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+import yaml
+
+from agent.core.errors import Problem
+from agent.core.record import Record
+
+LIMIT = 1 << 20  # characters of a document
+
+_NODES = 100_000  # of a document, aliases expanded
+
+_DEPTH = 50
+
+_IMPLICIT = frozenset({"str", "int", "float", "bool", "null", "timestamp", "merge", "value"})  # tags nobody wrote
+
+
+class Scalar(Record):
+    """One value as it is written. `plain`: without quotes, so YAML itself might take it for a number or a boolean."""
+
+    line: int
+    column: int
+    text: str
+    plain: bool
+
+    @property
+    def empty(self) -> bool:
+        """Whether it is YAML's null."""
+        return self.plain and self.text in ("", "~", "null", "Null", "NULL")
+
+
+class Sequence(Record):
+    """A list of nodes."""
+
+    line: int
+    column: int
+    items: tuple[Node, ...]
+
+
+class Mapping(Record):
+    """Keys, each with its own position, and their nodes, in the order of the text."""
+
+    line: int
+    column: int
+    entries: tuple[tuple[Scalar, Node], ...]
+
+
+Node = Scalar | Sequence | Mapping
+
+
+def compose(text: str) -> tuple[Node | None, tuple[Problem, ...]]:
+    """The document, with the problems of its form. Without a node the text could not be understood at all."""
+    if len(text) > LIMIT:
+        return None, (Problem(1, 1, f"has more than {LIMIT} characters; nothing that large is read"),)
+    try:
+        documents = list(yaml.compose_all(text, Loader=yaml.SafeLoader))
+    except yaml.MarkedYAMLError as error:
+        return None, (_explained(text, error),)
+    except (yaml.YAMLError, ValueError) as error:
+        # A character that YAML does not allow; its error has no line.
+        place = getattr(error, "position", 0) or 0
+        line = text.count("\n", 0, place) + 1
+        return None, (Problem(line, place - text.rfind("\n", 0, place), _not_allowed(text[place : place + 1])),)
+    except RecursionError:
+        return None, (Problem(1, 1, "is nested too deeply"),)
+    if not documents or documents[0] is None:
+        return None, (Problem(1, 1, "is empty; start from an example such as config/minimal.yaml"),)
+    if len(documents) > 1:
+        mark = documents[1].start_mark
+        return None, (Problem(mark.line + 1, mark.column + 1, "is a second document; only one is read"),)
+    reader = _Reader()
+    try:
+        node = reader.read(documents[0], 0)
+    except _Unreadable as unreadable:
+        return None, (unreadable.problem,)
+    return node, tuple(reader.problems)
+
+
+def _explained(text: str, error: yaml.MarkedYAMLError) -> Problem:
+    from agent.config import slips  # good configs do without
+
+    at = error.problem_mark or error.context_mark
+    began = error.context_mark
+    return slips.explain(
+        text,
+        error.problem or error.context or "",
+        slips.Place(at.line, at.column) if at else slips.Place(0, 0),
+        slips.Place(began.line, began.column) if began else None,
+    )
+
+
+def _not_allowed(char: str) -> str:
+    if char == "\0":
+        return "has a character U+0000, as a text in UTF-16 or a binary file does; save it as UTF-8 text"
+    return f"a character is not allowed here{f', U+{ord(char):04X}' if char else ''}; remove it"
+
+
+class _Unreadable(Exception):
+    """The document cannot be understood at all, for this one reason."""
+
+    def __init__(self, problem: Problem) -> None:
+        self.problem = problem
+
+
+class _Reader:
+    def __init__(self) -> None:
+        self.problems: list[Problem] = []
+        self._left = _NODES
+
+    def read(self, node: yaml.Node, depth: int) -> Node:
+        line, column = node.start_mark.line + 1, node.start_mark.column + 1
+        self._left -= 1
+        if self._left < 0 or depth > _DEPTH:  # also what an alias to itself comes to
+            raise _Unreadable(Problem(line, column, "is nested too deeply, or its aliases expand without end"))
+        if isinstance(node, yaml.MappingNode):
+            return Mapping(line, column, tuple(self._entries(node, depth)))
+        if isinstance(node, yaml.SequenceNode):
+            return Sequence(line, column, tuple(self.read(item, depth + 1) for item in node.value))
+        if node.tag.removeprefix("tag:yaml.org,2002:") not in _IMPLICIT:
+            self.problems.append(Problem(line, column, f"tag {node.tag} is not known here; write the value without it"))
+        return Scalar(line, column, node.value, plain=getattr(node, "style", None) is None)
+
+    def _entries(self, node: yaml.MappingNode, depth: int) -> Iterable[tuple[Scalar, Node]]:
+        seen: dict[str, Scalar] = {}
+        for key_node, value_node in node.value:
+            key, value = self.read(key_node, depth + 1), self.read(value_node, depth + 1)
+            if isinstance(key, Mapping) and (key.line, key.column) == (
+                node.start_mark.line + 1,
+                node.start_mark.column + 2,
+            ):
+                from agent.config import slips
+
+                raise _Unreadable(Problem(node.start_mark.line + 1, node.start_mark.column + 1, slips.TEMPLATE))
+            if not isinstance(key, Scalar):
+                self.problems.append(Problem(key.line, key.column, "a key must be a word"))
+            elif key.plain and key.text == "<<":
+                self.problems.append(Problem(key.line, key.column, "merge keys (<<) are not read; write the keys out"))
+            elif key.text in seen:
+                first = seen[key.text].line
+                self.problems.append(
+                    Problem(key.line, key.column, f"key {key.text!r} is there already, in line {first}; remove one")
+                )
+            else:
+                seen[key.text] = key
+                yield key, value
+
+
+def suggestion(word: str, known: Iterable[str]) -> str:
+    """`; did you mean 'X'?` for the closest known word, or nothing."""
+    known = list(known)
+    folded = {candidate.lower(): candidate for candidate in known}
+    close = difflib.get_close_matches(word.lower(), folded, n=1)
+    return f"; did you mean {folded[close[0]]!r}?" if close else ""

@@ -1,0 +1,473 @@
+"""From a document to a frozen `Config`, or every problem at once, each with its position.
+
+Pure: text in, value out. Nothing is looked up in the environment, on disk or in AWS.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import get_args
+
+from agent.config import document
+from agent.config.document import Mapping, Node, Scalar, suggestion
+from agent.config.reading import QUOTED_KEYS, SHORTEST, Reader, Section, mended_path, written
+from agent.core import arn
+from agent.core.errors import ConfigError, Problem
+from agent.core.model import (
+    JITTER,
+    Config,
+    FileSpec,
+    Format,
+    Listen,
+    PidFile,
+    Place,
+    ProcessName,
+    Quoting,
+    Require,
+    Secret,
+    Signal,
+    Site,
+    Target,
+    Touch,
+    Url,
+)
+
+
+def least_stale_after(settle: float, secrets: tuple[Secret, ...]) -> float:
+    """The shortest `staleAfter` (seconds) with which a healthy agent stays ready: one attempt may fail, so two of the
+    longest periods pass between two confirmations, each with its jitter, and what moved settles before it is published.
+    0 when nothing is polled.
+    """
+    longest = _longest_period(secrets)
+    return round(2 * (1 + JITTER) * longest + settle, 6) if longest else 0.0
+
+
+def _longest_period(secrets: tuple[Secret, ...]) -> float:
+    """Of those that are polled; 0 when none is."""
+    return max((secret.period for secret in secrets if secret.version_id is None), default=0.0)
+
+
+def doubts(config: Config) -> list[str]:
+    """What is allowed and yet looks like a slip, a sentence each."""
+    return [
+        f"{secret.name}: {secret.secret_id} ends as a complete ARN does, but in what may be a part of the name: AWS "
+        "takes the last six characters for its own suffix and may not find the secret; give the ARN as "
+        "`aws secretsmanager describe-secret` prints it (if this is it, all is well). The policy of `plan` covers both"
+        for secret in config.secrets
+        if arn.looks_complete(secret.secret_id)
+    ]
+
+
+# -- from document to Config ---------------------------------------------------------------------------------------
+API_VERSION, KIND = "freshmount.dev/v1", "Config"
+
+VOLUME_PATH = "/freshmount/secrets"
+
+FORMATS: tuple[Format, ...] = get_args(Format)
+
+QUOTINGS: tuple[Quoting, ...] = get_args(Quoting)
+
+SIGNALS = ("SIGHUP", "SIGINT", "SIGQUIT", "SIGUSR1", "SIGUSR2", "SIGTERM", "SIGCONT", "SIGWINCH")
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+
+_MODE = re.compile(r"0?[0-7]{3}")
+
+_LISTEN = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([^\s\[\]:]*)):(\d{1,5})")
+
+_STAGE = re.compile(r".{1,256}")  # so GetSecretValue's API reference
+
+# Directories that a machine lives by. Below the first ones no volume can be either; of the last ones only they
+# themselves are meant, since an app may well have a volume of its own mounted at /etc/app.
+_SYSTEM = re.compile(
+    r"/|(/usr)?/(bin|sbin|lib|lib32|lib64)(/.*)?|/(boot|proc|sys)(/.*)?|/dev(?!/shm/.)(/.*)?"
+    r"|(/var)?/run/secrets/kubernetes\.io(/.*)?"
+    r"|/(etc(/ssl(/certs)?)?|home|opt|root|(var/)?(run|tmp)|usr(/local|/share)?|var(/lib|/log)?)"
+)
+
+KEYS = {
+    "config": (
+        "apiVersion", "kind", "region", "endpointUrl", "volume", "poll", "startup", "staleAfter", "listen", "secrets",
+        "notify", "exitWith",
+    ),
+    "volume": ("path", "fileMode"),
+    "poll": ("period", "rotationPeriod", "settle"),
+    "startup": ("timeout",),
+    "secret": ("name", "secretId", "versionStage", "versionId", "period", "optional", "files", "require"),
+    "require": ("keys", "match", "certificate"),
+    "match": ("key", "pattern"),
+    "certificate": ("certificate", "privateKey"),
+    "file": ("path", "directory", "jmesPath", "format", "quoting", "fileMode"),
+    "target": ("name", "touch", "signal", "process", "handled", "url", "secrets", "splay"),
+    "process": ("name", "pidFile"),
+    "exitWith": ("process",),
+}  # fmt: skip
+
+
+def parse(text: str, source: str) -> Config:
+    """The config that the text means. Raises ConfigError with every problem in it, in the order of the text.
+
+    `source` is what the problems are reported against, such as the file's path.
+    """
+    node, problems = document.compose(text)
+    if other := _other_document(node):
+        raise ConfigError(source, (other,))
+    reader = _Reader(list(problems), KEYS)
+    config = reader.config(node) if node is not None else None
+    if reader.problems or config is None:
+        raise ConfigError(source, tuple(sorted(reader.problems, key=lambda p: (p.line, p.column))))
+    return config
+
+
+def _other_document(node: Node | None) -> Problem | None:
+    """What is wrong with a document that holds a config, instead of being one. Everything in it would be a problem."""
+    if isinstance(node, Scalar) and "\n" in node.text and "apiVersion" in node.text:
+        return Problem(node.line, node.column, "is a config in quotes; write it without them (with yq: yq -r)")
+    entries = {key.text: value for key, value in node.entries} if isinstance(node, Mapping) else {}
+    kind = entries.get("kind")
+    if isinstance(kind, Scalar) and kind.text in ("ConfigMap", "Secret") and entries.keys() & {"data", "stringData"}:
+        what = f"is a whole {kind.text} of Kubernetes; give the text that stands in it, under data, config.yaml"
+        return Problem(kind.line, kind.column, what)
+    return None
+
+
+_TOP_LEVEL = re.compile(r"^(?=[^\s#])", re.MULTILINE)  # where a key of the top level begins
+
+
+def salvage(text: str) -> Site:
+    """Where the agent of a config is, as far as a text that `parse` refuses tells; else the default.
+
+    A text that is no YAML is read key by key, so that what is broken in one key hides no other.
+    """
+    node, _ = document.compose(text)
+    nodes = [node] if node else [document.compose(part)[0] for part in _TOP_LEVEL.split(text[: document.LIMIT])]
+    found: dict[str, Node] = {}
+    for mapping in nodes:
+        if isinstance(mapping, Mapping):
+            for key, value in mapping.entries:
+                found.setdefault(key.text, value)
+    reader = _Reader([], KEYS)
+    volume = reader.section(found.get("volume"), "volume")
+    reader.problems.clear()  # a neighbour of the path is no matter
+    path = reader.absolute(volume, "path")
+    if reader.problems:
+        path = None
+    return Site(path or VOLUME_PATH, reader.listen(Section(None, found)))
+
+
+class _Reader(Reader):
+    """Reads nodes into the words of a config."""
+
+    def config(self, node: Node) -> Config | None:
+        top = self.section(node, "config", required=("apiVersion", "kind", "secrets"))
+        if top.node is None:
+            return None
+        self.constant(top, "apiVersion", API_VERSION)
+        self.constant(top, "kind", KIND)
+        region = self.pattern(top, "region", arn.REGION, "a region such as eu-west-1")
+        endpoint = self.url(top, "endpointUrl", "https://secretsmanager.eu-west-1.amazonaws.com")
+        volume = self.section(top.entries.get("volume"), "volume")
+        path = self.volume_path(volume)
+        mode = self.mode(volume, 0o440)
+        poll = self.section(top.entries.get("poll"), "poll")
+        period = self.duration(poll, "period", 60.0, least=SHORTEST)
+        rotation_period = self.duration(poll, "rotationPeriod", min(10.0, period), least=SHORTEST)
+        if "rotationPeriod" in poll and rotation_period > period:
+            self.wrong(poll.entries["rotationPeriod"], "rotationPeriod is longer than period; it is the quicker one")
+        settle = self.duration(poll, "settle", 0.0)
+        startup = self.section(top.entries.get("startup"), "startup")
+        secrets = self.secrets(top, Place(region, endpoint), period, mode)
+        targets = self.targets(top, path, secrets)
+        stale_after = self.duration(top, "staleAfter", 0.0)
+        if 0 < stale_after < (least := least_stale_after(settle, secrets)):
+            self.wrong(
+                top.entries["staleAfter"],
+                f"staleAfter is too short for a period of {written(_longest_period(secrets))}: an agent that has one "
+                f"failed attempt could not meet it; give at least {written(least)}, or shorten the period",
+            )
+        return Config(
+            volume_path=path,
+            period=period,
+            rotation_period=rotation_period,
+            settle=settle,
+            startup_timeout=self.duration(startup, "timeout", 120.0),
+            stale_after=stale_after,
+            listen=self.listen(top),
+            secrets=secrets,
+            targets=targets,
+            exit_with=self.exit_with(top),
+        )
+
+    def exit_with(self, top: Section) -> ProcessName | PidFile | None:
+        section = self.section(top.entries.get("exitWith"), "exitWith", required=("process",))
+        return self.process(section) if "process" in section else None
+
+    def secrets(self, top: Section, place: Place, period: float, mode: int) -> tuple[Secret, ...]:
+        found = []
+        names: dict[str, Node] = {}
+        paths: list[tuple[FileSpec, Node]] = []
+        for node in self.items(top, "secrets", "secrets"):
+            section = self.section(node, "secret", required=("name", "secretId", "files"))
+            if section.node is None:
+                continue
+            name = self.unique_name(section, names)
+            secret_id = self.secret_id(section)
+            full = arn.SECRET_ARN.fullmatch(secret_id)
+            version_id = self.pattern(
+                section, "versionId", arn.VERSION_ID, "a version id: those have 32 to 64 characters, without spaces"
+            )
+            if version_id is not None and "versionStage" in section:
+                self.wrong(section.key("versionStage"), "versionId and versionStage contradict; give one of them")
+            stage = self.pattern(section, "versionStage", _STAGE, "a stage such as AWSPREVIOUS") or "AWSCURRENT"
+            found.append(
+                Secret(
+                    name=name,
+                    secret_id=secret_id,
+                    place=Place(full[2], place.endpoint_url) if full else place,
+                    version_stage=None if version_id is not None else stage,
+                    version_id=version_id,
+                    period=self.duration(section, "period", period, least=SHORTEST),
+                    optional=self.boolean(section, "optional"),
+                    files=self.files(section, mode, paths),
+                    require=self.require(section),
+                )
+            )
+        self.collisions(paths)
+        return tuple(found)
+
+    def files(self, secret: Section, mode: int, paths: list[tuple[FileSpec, Node]]) -> tuple[FileSpec, ...]:
+        found = []
+        for node in self.items(secret, "files", "files"):
+            section = self.section(node, "file")
+            if section.node is None:
+                continue
+            kinds = [key for key in ("path", "directory") if key in section]
+            if len(kinds) != 1:
+                self.wrong(node, "needs exactly one of path and directory")
+                continue
+            directory = kinds[0] == "directory"
+            path = self.relative(section, kinds[0])
+            if directory and "format" in section:
+                self.wrong(section.key("format"), "format and directory contradict: each key becomes a raw file")
+            form = self.format(section)
+            if "quoting" in section and form != "dotenv":
+                self.wrong(section.key("quoting"), "quoting belongs to format: dotenv; remove it, or give that format")
+            spec = FileSpec(
+                path=path or "",
+                directory=directory,
+                format=form,
+                jmes_path=self.expression(section),
+                mode=self.mode(section, mode),
+                quoting=self.quoting(section),
+            )
+            found.append(spec)
+            if path:
+                paths.append((spec, section.entries[kinds[0]]))
+        return tuple(found)
+
+    def require(self, secret: Section) -> Require | None:
+        if "require" not in secret:
+            return None
+        section = self.section(secret.entries["require"], "require")
+        if section.node is not None and not section.entries:
+            self.wrong(section.node, "require is empty; name keys, match or certificate, or remove it")
+        keys = [self.scalar(node, "a key of the secret's JSON") for node in self.items(section, "keys", "keys")]
+        matches = []
+        for node in self.items(section, "match", "mappings with key and pattern"):
+            entry = self.section(node, "match", required=("key", "pattern"))
+            matches.append((self.text(entry, "key") or "", self.regular_expression(entry)))
+        certificate = None
+        if "certificate" in section:
+            pair = self.section(section.entries["certificate"], "certificate", required=("certificate", "privateKey"))
+            certificate = self.text(pair, "certificate") or "", self.text(pair, "privateKey") or ""
+        return Require(tuple(key or "" for key in keys), tuple(matches), certificate)
+
+    def collisions(self, paths: list[tuple[FileSpec, Node]]) -> None:
+        """No two entries claim one path, and none lies under another's file or directory."""
+        taken: dict[str, tuple[FileSpec, Node]] = {}
+        for spec, node in paths:
+            if spec.path in taken:
+                self.wrong(node, f"path {spec.path!r} is taken already, in line {taken[spec.path][1].line}")
+            else:
+                taken[spec.path] = spec, node
+        for path, (_, node) in taken.items():
+            parts = path.split("/")
+            for end in range(1, len(parts)):
+                above = taken.get("/".join(parts[:end]))
+                if above:
+                    kind = "directory" if above[0].directory else "file"
+                    self.wrong(node, f"path {path!r} lies under the {kind} {above[0].path!r} of line {above[1].line}")
+
+    def targets(self, top: Section, volume: str, secrets: tuple[Secret, ...]) -> tuple[Target, ...]:
+        found = []
+        names: dict[str, Node] = {}
+        if "notify" not in top:
+            return ()
+        for node in self.items(top, "notify", "targets"):
+            section = self.section(node, "target", required=("name",))
+            if section.node is None:
+                continue
+            name = self.unique_name(section, names)
+            action = self.action(section, section.node)
+            if isinstance(action, Touch):
+                self.apart(section.entries["touch"], action.path, volume, secrets)
+            watched = self.watched(section, {secret.name for secret in secrets})
+            splay = self.duration(section, "splay", 0.0)
+            if action is not None:
+                found.append(Target(name, action, watched, splay))
+        return tuple(found)
+
+    def apart(self, node: Node, path: str, volume: str, secrets: tuple[Secret, ...]) -> None:
+        """A touched file is none of ours: touching a published one would make it a damaged one."""
+        if not (path + "/").startswith(volume.rstrip("/") + "/"):
+            return
+        first = path[len(volume.rstrip("/")) :].strip("/").split("/")[0]
+        published = {spec.path.split("/")[0] for secret in secrets for spec in secret.files}
+        if not first or first.startswith("..") or first in published:
+            self.wrong(node, f"{path!r} is the agent's own; touch a file outside of what is published in {volume}")
+
+    def action(self, section: Section, node: Node) -> Touch | Signal | Url | None:
+        kinds = [key for key in ("touch", "signal", "url") if key in section]
+        if len(kinds) != 1:
+            self.wrong(node, "needs exactly one of touch, signal and url")
+            return None
+        for key in ("process", "handled"):
+            if kinds != ["signal"] and key in section:
+                self.wrong(section.key(key), f"{key} belongs to a signal; remove it, or give a signal")
+        if kinds == ["touch"]:
+            return Touch(self.absolute(section, "touch") or "/")
+        if kinds == ["url"]:
+            return Url(self.url(section, "url", "http://127.0.0.1:8080/reload") or "")
+        signal = self.choice(section, "signal", SIGNALS)
+        if "process" not in section:
+            self.wrong(section.key("signal"), "a signal needs a process: {name: …} or {pidFile: …}")
+            return None
+        process = self.process(section)
+        return Signal(signal, process, self.boolean(section, "handled")) if process else None
+
+    def process(self, section: Section) -> ProcessName | PidFile | None:
+        process = self.section(section.entries["process"], "process")
+        if process.node is None:
+            return None
+        if len(process.entries) != 1:
+            self.wrong(process.node, "needs exactly one of name and pidFile")
+            return None
+        if "pidFile" in process:
+            return PidFile(self.absolute(process, "pidFile") or "/")
+        name = self.text(process, "name") or ""
+        if "/" in name:
+            self.wrong(process.entries["name"], "is the name of a command, without its directory")
+        return ProcessName(name)
+
+    def watched(self, section: Section, secrets: set[str]) -> frozenset[str] | None:
+        if "secrets" not in section:
+            return None
+        names = set()
+        for node in self.items(section, "secrets", "names of secrets"):
+            name = self.scalar(node, "the name of a secret")
+            if name is not None and name in names:
+                self.wrong(node, f"{name!r} is there already; remove one")
+            elif name is not None and name not in secrets:
+                self.wrong(node, f"no secret is named {name!r}{suggestion(name, secrets)}")
+            elif name is not None:
+                names.add(name)
+        return frozenset(names)
+
+    def format(self, section: Section) -> Format:
+        chosen = self.choice(section, "format", FORMATS)
+        return next((form for form in FORMATS if form == chosen), "raw")
+
+    def quoting(self, section: Section) -> Quoting:
+        chosen = self.choice(section, "quoting", QUOTINGS)
+        return next((quoting for quoting in QUOTINGS if quoting == chosen), "sh")
+
+    def mode(self, section: Section, default: int) -> int:
+        node = section.entries.get("fileMode")
+        if node is None:
+            return default
+        text = self.scalar(node, 'a mode such as "0440"')
+        if text is None:
+            return default
+        if isinstance(node, Scalar) and node.plain:
+            self.wrong(node, f'a mode is a quoted octal string: write "{text.rjust(4, "0")}"; YAML reads it otherwise')
+        elif not _MODE.fullmatch(text):
+            self.wrong(node, f'{text!r} is not a mode such as "0440": three octal digits, with a leading 0')
+        elif not int(text, 8) & 0o400:
+            self.wrong(node, f"mode {text!r} keeps the file from its owner; let the owner read it")
+        else:
+            return int(text, 8)
+        return default
+
+    def listen(self, top: Section) -> Listen:
+        text = self.text(top, "listen", 'an address such as "[::]:9105"') or "[::]:9105"
+        found = _LISTEN.fullmatch(text)
+        if found and int(found[3]) <= 65535:
+            return Listen(found[1] or found[2] or "::", int(found[3]))
+        host, colon, port = text.rpartition(":")
+        if found or (colon and port.isdigit() and len(port) > 5):
+            what = f"{port} is no port: those end at 65535"
+        elif text.isdigit():
+            what = f'the colon before the port is missing; write ":{text}"'
+        elif text.count(":") > 1 and "[" not in text:
+            what = f'an IPv6 address needs brackets, as in "[{host if port.isdigit() else text}]:9105"'
+        elif not colon or not port:
+            what = f'the port is missing; write "{host or text}:9105"'
+        elif not port.isdigit():
+            what = f"{port!r} is no port: give a number up to 65535"
+        else:
+            what = "a host is a name, an IPv4 address or an IPv6 address in brackets"
+        self.wrong(top.entries["listen"], f'{text!r} is not an address such as "[::]:9105" or "127.0.0.1:9105": {what}')
+        return Listen("::", 9105)
+
+    def secret_id(self, section: Section) -> str:
+        text = self.text(section, "secretId", "an ARN or a name") or ""
+        node = section.entries.get("secretId", section.node)
+        if node is None or not text:
+            return text
+        if text.startswith("arn:"):
+            if not arn.SECRET_ARN.fullmatch(text):
+                self.wrong(node, f"{text!r} is not the ARN of a secret in AWS Secrets Manager")
+            elif arn.contradicts(text):
+                _, partition, _, region, *_ = text.split(":")
+                self.wrong(
+                    node, f"region {region} is not in partition {partition}, but in {arn.partition(region)}; correct it"
+                )
+        elif not arn.SECRET_NAME.fullmatch(text):
+            self.wrong(node, f"{text!r} is neither an ARN nor a name that a secret can have")
+        return text
+
+    def volume_path(self, volume: Section) -> str:
+        path = self.absolute(volume, "path")
+        if path is None:
+            return "/freshmount/secrets"
+        if _SYSTEM.fullmatch(path):
+            self.wrong(
+                volume.entries["path"],
+                f"{path!r} is a directory of the system, where files that are not secrets lie; give a directory of its "
+                "own below a mount, such as /freshmount/secrets",
+            )
+        return path
+
+    def unique_name(self, section: Section, names: dict[str, Node]) -> str:
+        name = self.pattern(section, "name", _NAME, "a name of letters, digits, '.', '_' and '-', at most 63")
+        if name is not None:
+            if name in names:
+                self.wrong(section.entries["name"], f"name {name!r} is taken already, in line {names[name].line}")
+            names.setdefault(name, section.entries["name"])
+        return name or ""
+
+    def expression(self, section: Section) -> str | None:
+        text = self.text(section, "jmesPath", "a JMESPath expression")
+        if text is not None:
+            import jmespath  # few configs have such an expression
+
+            try:
+                jmespath.compile(text)
+            except jmespath.exceptions.JMESPathError as error:
+                reason = " ".join(str(error).split("\n")[0].split())
+                mended = mended_path(text)
+                hint = f"; {QUOTED_KEYS}: write jmesPath: {mended}" if mended else ""
+                self.wrong(section.entries["jmesPath"], f"{text!r} is not a JMESPath expression: {reason}{hint}")
+            except (ValueError, RecursionError, TypeError):
+                self.wrong(section.entries["jmesPath"], f"{text!r} is not a JMESPath expression")
+        return text

@@ -1,0 +1,287 @@
+"""Values from the nodes of a document: every problem is collected with its place, and nothing of it stops the reading.
+
+Knows durations, paths, URLs and sections, and nothing of what the config means by them.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from urllib.parse import urlsplit
+
+from agent.config.document import Mapping, Node, Scalar, Sequence, suggestion
+from agent.core.errors import Problem
+from agent.core.record import Record
+
+_NUMBER = r"(\d{1,9}(?:\.\d{1,3})?)"
+
+_DURATION = re.compile(rf"(?:{_NUMBER}h)?(?:{_NUMBER}m(?!s))?(?:{_NUMBER}s)?(?:{_NUMBER}ms)?")
+
+QUOTED_KEYS = "JMESPath reads a key with a dot, a dash or a digit in front only in double quotes"
+
+_JMESPATH_WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+_PLAIN_KEY = re.compile(r"[\w/+:$-](?:[\w/+:$ -]*[\w/+:$-])?")
+
+_PATH_LIMIT, _NAME_BYTES = 4096, 255
+
+_LONGEST = 30 * 86400  # seconds
+
+SHORTEST = 0.1  # seconds of a period; a mistyped unit must not become a busy loop
+
+
+class Section(Record):
+    """A mapping whose keys are known; looks like empty where there was none."""
+
+    node: Mapping | None
+    entries: dict[str, Node]
+
+    def __contains__(self, key: str) -> bool:
+        return key in self.entries
+
+    def key(self, name: str) -> Scalar:
+        """The position of a key that is there."""
+        entries = self.node.entries if self.node else ()
+        return next(key for key, _ in entries if key.text == name)
+
+
+class Reader:
+    """Reads nodes into values and collects what is wrong in `problems`. A wrong value is replaced by a harmless one, so
+    that the rest is still looked at; who asked throws the whole away then.
+
+    `known` names the keys of each kind of section.
+    """
+
+    def __init__(self, problems: list[Problem], known: dict[str, tuple[str, ...]]) -> None:
+        self.problems = problems
+        self._known = known
+
+    def wrong(self, node: Node, message: str) -> None:
+        """Note a problem at the node."""
+        self.problems.append(Problem(node.line, node.column, message))
+
+    def section(self, node: Node | None, kind: str, required: tuple[str, ...] = ()) -> Section:
+        """The keys and values of a mapping; unknown keys and missing ones are problems."""
+        if node is None:
+            return Section(None, {})
+        if not isinstance(node, Mapping):
+            self.wrong(node, f"must be a mapping with {', '.join(self._known[kind])}, not {_found(node)}")
+            return Section(None, {})
+        entries = {}
+        for key, value in node.entries:
+            if key.text in self._known[kind]:
+                entries[key.text] = value
+            else:
+                known = self._known[kind]
+                hint = suggestion(key.text, known) or f"; known here are {', '.join(known)}"
+                self.wrong(key, f"key {key.text!r} is not known{hint}")
+        for name in required:
+            if name not in entries:
+                self.wrong(node, f"key {name!r} is missing")
+        return Section(node, entries)
+
+    def items(self, section: Section, key: str, what: str) -> tuple[Node, ...]:
+        """The items of a list that is not empty."""
+        node = section.entries.get(key)
+        if node is None:
+            return ()
+        if not isinstance(node, Sequence):
+            self.wrong(node, f"{key} must be a list of {what}, not {_found(node)}")
+            return ()
+        if not node.items:
+            self.wrong(node, f"{key} is empty; list at least one")
+        return node.items
+
+    def scalar(self, node: Node, what: str) -> str | None:
+        """The text of a scalar; `what` says what it must be."""
+        if not isinstance(node, Scalar) or node.empty or not node.text:
+            self.wrong(node, f"must be {what}, not {_found(node)}")
+            return None
+        return node.text
+
+    def text(self, section: Section, key: str, what: str = "a text") -> str | None:
+        """The text of a key, or None if it is not there."""
+        node = section.entries.get(key)
+        return None if node is None else self.scalar(node, what)
+
+    def pattern(self, section: Section, key: str, pattern: re.Pattern[str], what: str) -> str | None:
+        """The text of a key, which must match."""
+        text = self.text(section, key, what)
+        if text is not None and not pattern.fullmatch(text):
+            self.wrong(section.entries[key], f"{text!r} is not {what}")
+        return text
+
+    def constant(self, section: Section, key: str, value: str) -> None:
+        """A key that has one right value."""
+        text = self.text(section, key, repr(value))
+        if text is not None and text != value:
+            self.wrong(section.entries[key], f"{key} is {text!r}; this agent reads {value!r}")
+
+    def choice(self, section: Section, key: str, known: tuple[str, ...]) -> str:
+        """One of the known words; the first if the key is missing."""
+        text = self.text(section, key, f"one of {', '.join(known)}")
+        if text is not None and text not in known:
+            close = f"; did you mean {'SIG' + text!r}?" if "SIG" + text in known else suggestion(text, known)
+            self.wrong(section.entries[key], f"{text!r} is not one of {', '.join(known)}{close}")
+        return text or known[0]
+
+    def boolean(self, section: Section, key: str) -> bool:
+        """`true` or `false`, which is the default."""
+        node = section.entries.get(key)
+        if node is None:
+            return False
+        if not isinstance(node, Scalar) or not node.plain or node.text not in ("true", "false"):
+            self.wrong(node, f"{key} is true or false, not {_found(node)}")
+            return False
+        return node.text == "true"
+
+    def duration(self, section: Section, key: str, default: float, least: float = 0.0) -> float:
+        """Seconds; durations are written such as 500ms, 30s, 2m or 1h30m."""
+        text = self.text(section, key, "a duration such as 30s")
+        if text is None:
+            return default
+        node = section.entries[key]
+        found = _DURATION.fullmatch(text)
+        if not found or not text:
+            hint = f'; write "{text}s" for seconds' if text.isdigit() else ""
+            self.wrong(node, f"{text!r} is not a duration such as 500ms, 30s, 2m or 1h30m{hint}")
+            return default
+        length = _length(found)
+        if not least <= length <= _LONGEST:
+            self.wrong(node, f"{key} must be between {least:g}s and {_LONGEST // 86400} days")
+            return default
+        return length
+
+    def url(self, section: Section, key: str, example: str) -> str | None:
+        """An http or https URL without credentials, or None."""
+        text = self.text(section, key, f"a URL such as {example}")
+        if text is None:
+            return None
+        shown = shown_url(text)
+        if "@" in re.split("[/?#]", text.partition("://")[2] or text)[0]:
+            self.wrong(section.entries[key], f"{key} carries credentials, which a config is no place for; remove them")
+        elif problem := _no_url(text):
+            said = key if "@" in shown else repr(shown)
+            self.wrong(section.entries[key], f"{said} is not a URL such as {example}: {problem}")
+        return text
+
+    def absolute(self, section: Section, key: str) -> str | None:
+        """An absolute path, normalised, or None."""
+        text = self.text(section, key, "an absolute path")
+        if text is None:
+            return None
+        parts = text.split("/")
+        if not text.startswith("/") or ".." in parts or "." in parts or _unprintable(text) or len(text) > _PATH_LIMIT:
+            self.wrong(section.entries[key], f"{text!r} must be an absolute path without '.' and '..'")
+        return "/" + "/".join(part for part in parts if part)
+
+    def relative(self, section: Section, key: str) -> str | None:
+        """A path below the volume, or None if it is none."""
+        text = self.text(section, key, "a path below the volume")
+        if text is None:
+            return None
+        parts = text.split("/")
+        if text.startswith("/"):
+            problem = "must be relative: it lies below volume.path"
+        elif any(part.startswith("..") for part in parts):
+            problem = "leaves the volume, or has a name that starts with '..', which are the agent's own"
+        elif any(part in ("", ".") for part in parts):
+            problem = "has an empty or '.' part; write it without"
+        elif _unprintable(text):
+            problem = "has a control character in it"
+        elif len(text.encode()) > _PATH_LIMIT or any(len(part.encode()) > _NAME_BYTES for part in parts):
+            problem = f"is too long: {_NAME_BYTES} bytes for each name, {_PATH_LIMIT} in all"
+        else:
+            return text
+        self.wrong(section.entries[key], f"{text!r} {problem}")
+        return None
+
+    def regular_expression(self, section: Section) -> str:
+        """The key `pattern`, as Python's `re` reads it."""
+        text = self.text(section, "pattern", "a regular expression")
+        try:
+            re.compile(text or "")
+        except (re.error, RecursionError, OverflowError) as error:
+            self.wrong(section.entries["pattern"], f"is not a regular expression: {error}")
+        return text or ""
+
+
+def in_jmespath(key: str) -> str:
+    """How a key of a JSON object is written as `jmesPath` in YAML: as it is, or in JMESPath's own quotes if it has
+    other characters than letters, digits and underscores, or starts with a digit."""
+    return key if _JMESPATH_WORD.fullmatch(key) else _single_quoted(json.dumps(key))
+
+
+def mended_path(expression: str) -> str | None:
+    """What a path of keys that JMESPath cannot read was probably meant to be, as YAML writes it; None if it is no such
+    path. Each part that needs quotes gets them: `prod.db-user` becomes `'prod."db-user"'`."""
+    parts = expression.split(".")
+    if not all(_PLAIN_KEY.fullmatch(part) for part in parts):
+        return None
+    return _single_quoted(".".join(part if _JMESPATH_WORD.fullmatch(part) else json.dumps(part) for part in parts))
+
+
+def _single_quoted(text: str) -> str:
+    """The text as a scalar in YAML's single quotes, in which nothing is special but the quote."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def shown_url(text: str) -> str:
+    """A URL as it may be shown: without query and fragment, which may hold a token."""
+    return re.split("[?#]", text)[0]
+
+
+def _no_url(text: str) -> str | None:
+    """Why the text is not a URL that can be called, if so."""
+    if any(char.isspace() or ord(char) < 0x20 for char in text):
+        return "it has a space in it"
+    scheme, found, _ = text.partition("://")
+    if not found:
+        return "it does not begin with http:// or https://"
+    if scheme not in ("http", "https"):
+        return f"{scheme!r} is neither http nor https"
+    try:
+        parts = urlsplit(text)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        return "its host or its port is wrong"
+    if not host:
+        return "its host is missing"
+    return "its port is 0" if port == 0 else None
+
+
+def written(length: float) -> str:
+    """Seconds as a duration is written, such as 1h30m; never less than `length`, to the millisecond."""
+    millis = math.ceil(round(length * 1000, 3))
+    parts = []
+    for size, unit in ((3_600_000, "h"), (60_000, "m"), (1000, "s"), (1, "ms")):
+        count, millis = divmod(millis, size)
+        if count:
+            parts.append(f"{count}{unit}")
+    return "".join(parts) or "0s"
+
+
+def seconds(text: str) -> float | None:
+    """The length of a duration such as 1h30m, or None if the text is none."""
+    found = _DURATION.fullmatch(text)
+    return _length(found) if found and text else None
+
+
+def _length(found: re.Match[str]) -> float:
+    hours, minutes, whole, millis = (float(part or 0) for part in found.groups())
+    return hours * 3600 + minutes * 60 + whole + millis / 1000
+
+
+def _unprintable(text: str) -> bool:
+    return any(ord(char) < 0x20 or ord(char) == 0x7F or 0xD800 <= ord(char) <= 0xDFFF for char in text)
+
+
+def _found(node: Node) -> str:
+    if isinstance(node, Mapping):
+        return "a mapping"
+    if isinstance(node, Sequence):
+        return "a list"
+    if node.empty or not node.text:
+        return "empty"
+    return repr(node.text if len(node.text) <= 60 else node.text[:57] + "...")

@@ -1,0 +1,454 @@
+"""The values that cross from one folder to another."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from typing import Literal, NamedTuple
+
+from agent.core import arn
+from agent.core.errors import Failure
+from agent.core.record import Record, field, replace
+from agent.core.value import ProjectedFile
+
+Format = Literal["raw", "json", "dotenv", "properties"]
+
+Quoting = Literal["sh", "dotenv"]
+
+
+class Place(Record):
+    """Where a secret is asked for. None means: what boto3's own chain finds."""
+
+    region: str | None
+    endpoint_url: str | None
+
+
+class FileSpec(Record):
+    """One entry of `files`: a file, or a directory with one file per top-level key of the JSON object.
+
+    `path` is relative to the volume and normalised; `mode` is the mode of the file (or of each file). `quoting` says
+    for whom `format: dotenv` quotes: a POSIX shell, or the libraries and tools that read .env files themselves.
+    """
+
+    path: str
+    directory: bool
+    format: Format
+    jmes_path: str | None
+    mode: int
+    quoting: Quoting = "sh"
+
+
+class Require(Record):
+    """What a version must hold before it is published. `matches` are (key, regular expression) of the JSON object,
+    `certificate` the keys of a certificate and of its private key, both PEM.
+    """
+
+    keys: tuple[str, ...] = ()
+    matches: tuple[tuple[str, str], ...] = ()
+    certificate: tuple[str, str] | None = None
+
+
+class Secret(Record):
+    """One secret of the config. Exactly one of `version_stage` and `version_id` is set. Periods are seconds."""
+
+    name: str
+    secret_id: str
+    place: Place
+    version_stage: str | None
+    version_id: str | None
+    period: float
+    optional: bool
+    files: tuple[FileSpec, ...]
+    require: Require | None = None
+
+    @property
+    def resources(self) -> tuple[str, ...]:
+        """What an IAM policy calls this secret, as `arn.resources` says."""
+        return arn.resources(self.secret_id, self.place.region)
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes exactly when the same version would have to be fetched or projected anew.
+
+        The endpoint is left out: another road to the same secret publishes nothing new.
+        """
+        spec: list[object] = [
+            self.secret_id,
+            self.place.region,
+            self.version_stage,
+            self.version_id,
+            [
+                # The default stays out: what an earlier agent published must not look edited.
+                [f.path, f.directory, f.format, f.jmes_path, f.mode, *([f.quoting] if f.quoting != "sh" else [])]
+                for f in self.files
+            ],
+        ]
+        if self.require:
+            spec.append([self.require.keys, self.require.matches, self.require.certificate])
+        return hashlib.sha256(json.dumps(spec).encode()).hexdigest()[:16]
+
+
+class ProcessName(Record):
+    """A process known by its command name."""
+
+    name: str
+
+
+class PidFile(Record):
+    """A process known by the pid in a file."""
+
+    path: str
+
+
+class Touch(Record):
+    """Create the file or move its modification time. `path` is absolute."""
+
+    path: str
+
+
+class Signal(Record):
+    """Send `signal` (a name such as SIGHUP) to one process. `handled`: a person says that the program handles it,
+    which cannot be seen from outside where a runtime catches the signal for itself.
+    """
+
+    signal: str
+    process: ProcessName | PidFile
+    handled: bool = False
+
+
+class Url(Record):
+    """POST to `url`; 2xx accepts."""
+
+    url: str
+
+
+class Target(Record):
+    """Who is told of a change, and how. `secrets` None: of any secret. `splay` is seconds."""
+
+    name: str
+    action: Touch | Signal | Url
+    secrets: frozenset[str] | None
+    splay: float
+
+    def watches(self, secret: str) -> bool:
+        """Whether a change of the secret of that name concerns this target."""
+        return self.secrets is None or secret in self.secrets
+
+
+class Listen(Record):
+    """The address of the HTTP endpoint; `host` without brackets."""
+
+    host: str
+    port: int
+
+    @property
+    def shown(self) -> str:
+        """The address as a config writes it."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+class Site(Record):
+    """Where an agent can be found: its volume and the address of its endpoint."""
+
+    volume_path: str
+    listen: Listen
+
+
+class Config(Record):
+    """A config that can be acted on. All durations are seconds; `stale_after` 0 switches the check off."""
+
+    volume_path: str
+    period: float
+    rotation_period: float
+    settle: float
+    startup_timeout: float
+    stale_after: float
+    listen: Listen
+    secrets: tuple[Secret, ...]
+    targets: tuple[Target, ...]
+    exit_with: ProcessName | PidFile | None = None  # whose end is the agent's
+
+    @property
+    def site(self) -> Site:
+        """Where its agent can be found."""
+        return Site(self.volume_path, self.listen)
+
+    @property
+    def contents(self) -> str:
+        """What there is in it, for a person."""
+        files = sum(len(secret.files) for secret in self.secrets)
+        counts = (len(self.secrets), "secret"), (files, "file"), (len(self.targets), "target")
+        return ", ".join(counted(number, noun) for number, noun in counts)
+
+
+def counted(number: int, noun: str) -> str:
+    """So many of something, as a person says it."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+JITTER = 0.1  # of a period, either way, so that the pods of a fleet drift apart
+
+FAST_AT_MOST = 3600.0  # seconds of polling at rotationPeriod per rotation
+
+
+class Now(NamedTuple):
+    """One moment on two clocks: `monotonic` counts waits, `wall` (epoch seconds) meets AWS's dates. Both seconds."""
+
+    monotonic: float
+    wall: float
+
+
+class Rotation(Record):
+    """What DescribeSecret says about coming rotations. Times are epoch seconds, lengths seconds.
+
+    `next_at` is the moment "on or before" which AWS rotates next, so the window *ends* there. `window` is its
+    length: RotationRules.Duration, else one hour for schedules in hours, else up to the whole UTC day.
+    `pending` is the version id that holds AWSPENDING while it is not the one that holds AWSCURRENT.
+    https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_RotationRulesType.html
+    """
+
+    next_at: float | None
+    window: float | None
+    pending: str | None
+
+    @property
+    def short_window(self) -> tuple[float, float] | None:
+        """The window's start and end, if it is known and short enough to be polled quickly from its start."""
+        if self.next_at is None or self.window is None or self.window > FAST_AT_MOST:
+            return None
+        return self.next_at - self.window, self.next_at
+
+    @property
+    def key(self) -> str:
+        """What tells this rotation from the next: its date moves when it succeeds."""
+        return str(self.next_at if self.next_at is not None else self.pending)
+
+
+class Refusal(Record):
+    """A version that could not be projected under a spec, and why. It is not fetched again until either moves."""
+
+    version_id: str
+    fingerprint: str
+    failure: Failure
+
+
+class Observation(Record):
+    """What DescribeSecret says: the version that holds the wanted stage, that version's stages, and rotation."""
+
+    version_id: str
+    stages: tuple[str, ...]
+    rotation: Rotation
+
+
+class PublishedSecret(Record):
+    """One secret as the manifest of the published generation tells it.
+
+    `changed` is the generation that last changed it, `changed_at` that generation's time (epoch seconds),
+    `visible_since` the moment from which every reader finds it, in seconds since boot; a process that started
+    later has it. None: not known, for instance since another boot.
+    """
+
+    version_id: str
+    stages: tuple[str, ...]
+    fingerprint: str
+    changed: int
+    changed_at: float
+    created_at: float | None
+    visible_since: float | None
+    paths: tuple[str, ...] = ()
+
+
+class Published(Record):
+    """What the volume says is published, read back. `generation` 0: nothing is.
+
+    `accepted` holds per target the highest generation it accepted; with `record_lost` it could not be read and
+    everyone is owed. `damage` tells by path what was found missing, altered or foreign; `damaged` names the secrets
+    whose files are among it.
+    """
+
+    generation: int = 0
+    published_at: float = 0.0
+    secrets: Mapping[str, PublishedSecret] = field(default_factory=dict)
+    accepted: Mapping[str, int] = field(default_factory=dict)
+    record_lost: bool = False
+    damage: Mapping[str, str] = field(default_factory=dict)
+    damaged: frozenset[str] = frozenset()
+
+    @property
+    def paths(self) -> frozenset[str]:
+        """Every path that is published, relative to the volume."""
+        return frozenset(path for secret in self.secrets.values() for path in secret.paths)
+
+    def stands(self, secret: Secret) -> bool:
+        """Whether the secret is published as its spec asks, every file of it as it was written."""
+        published = self.secrets.get(secret.name)
+        return published is not None and published.fingerprint == secret.fingerprint and secret.name not in self.damaged
+
+    def as_asked(self, secret: Secret) -> bool:
+        """Whether the files of the secret are those that its spec asks for, damage aside.
+
+        Of a secret that follows a stage, any version will do: a pin that has run out leaves its files there, and which
+        version is current is a matter of freshness.
+        """
+        published = self.secrets.get(secret.name)
+        if published is None:
+            return False
+        if published.fingerprint == secret.fingerprint:
+            return True
+        held = replace(secret, version_stage=None, version_id=published.version_id)
+        return secret.version_id is None and published.fingerprint == held.fingerprint
+
+    def complete(self, secrets: Iterable[Secret]) -> bool:
+        """Whether every file of every secret is there as it is asked for, optional secrets aside."""
+        return self.generation > 0 and all(
+            secret.optional or (self.as_asked(secret) and secret.name not in self.damaged) for secret in secrets
+        )
+
+    def accepted_by(self, target: Target) -> int:
+        """The generation up to which the target has been told. A target not known yet starts at this one."""
+        return 0 if self.record_lost else self.accepted.get(target.name, self.generation)
+
+
+class Pending(Record):
+    """A target that has not accepted `generation` yet, the latest that changed a secret it watches.
+
+    `changed_at` is epoch seconds. A process that started later than `visible_since` (seconds since boot) has it.
+    """
+
+    target: Target
+    generation: int
+    changed_at: float
+    visible_since: float | None
+
+
+class Unasked(Record):
+    """A due secret that needed no DescribeSecret: its value is to be fetched anyway, or it is pinned."""
+
+
+Answer = Observation | Unasked | Failure
+
+
+class Entry(Record):
+    """One secret of the next generation. `files` None: those that are published are carried over unread.
+
+    `changed` tells whether readers find something else than before; a repair brings back what they had, and a version
+    with the same content is what they have.
+    """
+
+    version_id: str
+    stages: tuple[str, ...]
+    fingerprint: str
+    created_at: float | None
+    files: Mapping[str, ProjectedFile] | None
+    changed: bool
+
+
+class Publication(Record):
+    """The next generation, whole. `accepted` is the highest generation each target has been told of; None: this one."""
+
+    entries: Mapping[str, Entry]
+    accepted: Mapping[str, int | None]
+
+    def paths(self, published: Published) -> frozenset[str]:
+        """Every path of it, given what is published when it is made."""
+        return frozenset(
+            path
+            for name, entry in self.entries.items()
+            for path in (published.secrets[name].paths if entry.files is None else entry.files)
+        )
+
+    def changes_no_file(self, published: Published) -> bool:
+        """Whether readers find exactly what is published already, whole, so that there is nothing to write but which
+        versions it is of."""
+        whole = published.generation > 0 and not published.damage
+        carried = all(entry.files is None for entry in self.entries.values())
+        return whole and carried and self.entries.keys() == published.secrets.keys()
+
+
+Operation = Literal["DescribeSecret", "GetSecretValue"]
+
+OPERATIONS: tuple[Operation, ...] = ("DescribeSecret", "GetSecretValue")
+
+Outcome = Literal["success", "noop", "error"]
+
+OUTCOMES: tuple[Outcome, ...] = ("success", "noop", "error")
+
+OK = "OK"  # the code of a call that AWS answered well
+
+
+class Call(Record):
+    """One call to AWS: its operation, the code that it ended with (OK or AWS's error code), its seconds."""
+
+    operation: Operation
+    code: str
+    seconds: float
+
+
+class Delivery(Record):
+    """One attempt to tell a target of `generation`; `message` says what was done or why it was refused.
+
+    `seconds` is the time from publish to acceptance, None while refused.
+    """
+
+    target: str
+    generation: int
+    accepted: bool
+    message: str
+    seconds: float | None = None
+
+
+class PassResult(Record):
+    """What one pass found and did. Times are epoch seconds.
+
+    `published` is what stands after it. `changed` and `dropped` name the secrets that the new generation changed or
+    left out, if there is one; `recorded` holds the version of those that moved to one with the same files. `succeeded`
+    and `failures` speak of the secrets that were asked about. `withheld`: a first generation could not be made whole;
+    `hopeless`: nor will it by trying again, since what it lacks cannot be published as it is. `trouble` is why the
+    volume could not be read or written; `unread`: it could not be read, so `published` says nothing. `complete`: every
+    file that the config asks for is there, optional secrets aside; `as_asked` names the secrets whose files are those
+    that their spec asks for. `interrupted`: a stop was asked for. `pending` holds per owed target the generation that
+    it has not accepted, `next_polls` and `next_tries` when secrets are asked about and owed targets told next.
+    """
+
+    started_at: float
+    seconds: float
+    published: Published
+    generation_made: bool = False
+    changed: tuple[str, ...] = ()
+    dropped: tuple[str, ...] = ()
+    recorded: Mapping[str, str] = field(default_factory=dict)
+    repaired: Mapping[str, str] = field(default_factory=dict)
+    observations: Mapping[str, Observation] = field(default_factory=dict)
+    succeeded: frozenset[str] = frozenset()
+    failures: Mapping[str, Failure] = field(default_factory=dict)
+    settling: frozenset[str] = frozenset()
+    waiting: bool = False
+    hopeless: bool = False
+    trouble: str | None = None
+    interrupted: bool = False
+    deliveries: tuple[Delivery, ...] = ()
+    pending: Mapping[str, int] = field(default_factory=dict)
+    next_polls: Mapping[str, float] = field(default_factory=dict)
+    next_tries: Mapping[str, float] = field(default_factory=dict)
+    calls: tuple[Call, ...] = ()
+    sweep_in: float | None = None  # seconds
+    complete: bool = False
+    as_asked: frozenset[str] = frozenset()
+    unread: bool = False
+
+    @property
+    def outcome(self) -> Outcome:
+        """A refused delivery is no error of the pass: it has counters of its own."""
+        if self.failures or self.trouble:
+            return "error"
+        done = self.generation_made or self.repaired or any(delivery.accepted for delivery in self.deliveries)
+        return "success" if done else "noop"
+
+
+class Identity(Record):
+    """Which source of credentials boto3's chain found; `warning` if a person should look at it."""
+
+    source: str
+    warning: str | None = None
+    expires: float | None = None  # epoch seconds; None: never, or the source does not tell

@@ -1,0 +1,54 @@
+"""Secrets that a person holds at a version for a while, as values and as JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+from agent.core.model import Config
+from agent.core.record import Record, replace
+
+_NEVER = 1e11  # epoch seconds that no clock reaches
+
+LONGEST = 30 * 86400.0  # seconds; what is to stay belongs into the config, as versionId
+
+
+class Pin(Record):
+    """One secret's version until a moment (epoch seconds)."""
+
+    version_id: str
+    until: float
+
+
+Pins = Mapping[str, Pin]
+
+
+def apply(config: Config, pins: Pins, now: float) -> Config:
+    """The config in which each pinned secret asks for its pin's version; `now` is epoch seconds."""
+    valid = {name: pin for name, pin in pins.items() if pin.until > now}
+    if not valid:
+        return config
+    return replace(
+        config,
+        secrets=tuple(
+            replace(secret, version_id=valid[secret.name].version_id, version_stage=None)
+            if secret.name in valid
+            else secret
+            for secret in config.secrets
+        ),
+    )
+
+
+def dump(pins: Pins) -> bytes:
+    """As they are written to the volume."""
+    return json.dumps({name: {"versionId": pin.version_id, "until": pin.until} for name, pin in pins.items()}).encode()
+
+
+def load(text: bytes) -> dict[str, Pin] | None:
+    """What `dump` wrote; None if it is anything else."""
+    try:
+        found = json.loads(text)
+        made = {name: Pin(str(pin["versionId"]), float(pin["until"])) for name, pin in found.items()}
+        return made if all(0 < pin.until < _NEVER for pin in made.values()) else None
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return None

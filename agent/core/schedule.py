@@ -1,0 +1,210 @@
+"""When each secret and each target is due: period, jitter, backoff, rotation window.
+
+Pure: the clock and the dice are parameters, an `Agenda` in and the next one out.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Mapping
+
+from agent.core.model import FAST_AT_MOST, JITTER, Config, Now, Refusal, Rotation, Secret, Target
+from agent.core.record import Record, field, replace
+
+BACKOFF_AT_MOST = 300.0  # seconds that backoff adds to a failing secret's period
+
+STARTUP_BACKOFF_AT_MOST = 15.0  # seconds between attempts while a pod waits for its first generation
+
+NOTIFY_BACKOFF_AT_MOST = 60.0  # seconds between attempts at a target that refuses
+
+
+class NextPoll(Record):
+    """When one secret is due (monotonic). From `along` on it comes along with a pass that is made for others.
+
+    `fast_since` (wall) is when quick polling for rotation `fast_key` began.
+    """
+
+    due: float
+    along: float
+    failures: int = 0
+    rotation: Rotation | None = None
+    fast_key: str | None = None
+    fast_since: float = 0.0
+
+
+class NextTry(Record):
+    """When one owed target is due (monotonic), and for which generation."""
+
+    generation: int
+    due: float
+    failures: int = 0
+
+
+class PassOutcome(Record):
+    """What one pass learnt that bears on the next. `moved`: a moved version was seen and left to settle."""
+
+    asked: frozenset[str]
+    failed: frozenset[str]
+    rotations: Mapping[str, Rotation]
+    refused: Mapping[str, Refusal]
+    moved: bool
+    started: bool
+
+
+class Schedule(Record):
+    """All that the agent remembers between passes about when to do what, because it cannot be read back."""
+
+    secrets: Mapping[str, NextPoll]
+    targets: Mapping[str, NextTry] = field(default_factory=dict)
+    refused: Mapping[str, Refusal] = field(default_factory=dict)
+    settle_at: float | None = None  # monotonic; a move was seen, and others may belong to it until then
+    started: bool = False  # there was once what the app can work with: from then on nobody waits for a retry
+
+    def due(self, now: Now) -> frozenset[str]:
+        """The secrets to ask about now: at the end of settling all, so that one pass sees what came together.
+
+        Those that are due soon come along: what drifted apart, since one failed or was edited, finds together.
+        """
+        if self.settle_at is not None and self.settle_at <= now.monotonic:
+            return frozenset(self.secrets)
+        if not any(timing.due <= now.monotonic for timing in self.secrets.values()):
+            return frozenset()
+        return frozenset(name for name, timing in self.secrets.items() if timing.along <= now.monotonic)
+
+    def settling(self, config: Config, now: Now) -> bool:
+        """Whether a moved version is to wait for others that may belong to it."""
+        return config.settle > 0 and (self.settle_at is None or now.monotonic < self.settle_at)
+
+    @property
+    def next_due(self) -> float:
+        """The moment (monotonic) of the next pass."""
+        moments = [timing.due for timing in self.secrets.values()]
+        moments += [attempt.due for attempt in self.targets.values()]
+        return min(moments if self.settle_at is None else [*moments, self.settle_at])
+
+
+def begin(config: Config, now: Now) -> Schedule:
+    """The agenda of an agent that has just started: everything is due."""
+    return Schedule({secret.name: NextPoll(now.monotonic, now.monotonic) for secret in config.secrets})
+
+
+def reload(upcoming: Schedule, before: Config, after: Config, now: Now) -> Schedule:
+    """The agenda under a new config: what is new or was edited is due, the rest keeps its time."""
+    unchanged = set(before.secrets) if before.period == after.period else set()
+    secrets = {
+        secret.name: upcoming.secrets[secret.name] if secret in unchanged else NextPoll(now.monotonic, now.monotonic)
+        for secret in after.secrets
+    }
+    names = {target.name for target in after.targets}
+    return replace(
+        upcoming,
+        secrets=secrets,
+        targets={name: attempt for name, attempt in upcoming.targets.items() if name in names},
+        refused={name: refusal for name, refusal in upcoming.refused.items() if name in secrets},
+    )
+
+
+def expedite(upcoming: Schedule, now: Now) -> Schedule:
+    """The agenda with everything due now, whatever its period or backoff."""
+    return replace(
+        upcoming,
+        secrets={
+            name: replace(timing, due=now.monotonic, along=now.monotonic) for name, timing in upcoming.secrets.items()
+        },
+        targets={name: replace(attempt, due=now.monotonic) for name, attempt in upcoming.targets.items()},
+        settle_at=None if upcoming.settle_at is None else now.monotonic,
+    )
+
+
+def after_secrets(upcoming: Schedule, config: Config, outcome: PassOutcome, now: Now, rng: random.Random) -> Schedule:
+    """The agenda after a pass that asked about some secrets."""
+    # One throw for the whole pass: secrets of one period, or that fail together, stay in one pass. So what rotates
+    # together is seen together, and an outage does not leave a pass of its own for each of them.
+    jitter = rng.random()
+    factor = 1 - JITTER + 2 * JITTER * jitter
+    secrets = dict(upcoming.secrets)
+    started = upcoming.started or outcome.started
+    for secret in config.secrets:
+        if secret.name in outcome.asked:
+            timing = _observed(secrets[secret.name], outcome.rotations.get(secret.name), now)
+            if secret.name not in outcome.failed:
+                timing = replace(timing, failures=0)
+                wait = _interval(secret, config, timing, now, jitter) * factor
+                along = wait * (1 - JITTER)
+            else:
+                timing = replace(timing, failures=timing.failures + 1)
+                interval = _interval(secret, config, timing, now, jitter) * factor if started else None
+                along = wait = _backoff(interval, timing.failures, jitter)
+            secrets[secret.name] = replace(timing, due=now.monotonic + wait, along=now.monotonic + along)
+    if upcoming.settle_at is not None and upcoming.settle_at > now.monotonic:
+        settle_at: float | None = upcoming.settle_at
+    else:
+        settle_at = now.monotonic + config.settle if outcome.moved else None
+    kept = {name: refusal for name, refusal in upcoming.refused.items() if name not in outcome.asked}
+    return replace(upcoming, secrets=secrets, refused={**kept, **outcome.refused}, settle_at=settle_at, started=started)
+
+
+def _observed(timing: NextPoll, rotation: Rotation | None, now: Now) -> NextPoll:
+    """The timing with what was learnt about the rotation; a fetch alone teaches nothing about it."""
+    rotation = rotation or timing.rotation
+    if rotation is None or not _under_way(rotation, now) or timing.fast_key == rotation.key:
+        return replace(timing, rotation=rotation)
+    return replace(timing, rotation=rotation, fast_key=rotation.key, fast_since=now.wall)
+
+
+def _under_way(rotation: Rotation, now: Now) -> bool:
+    """Whether a rotation may happen at any moment. In a long window that is only known once AWSPENDING shows it."""
+    window = rotation.short_window
+    return rotation.pending is not None or (window is not None and window[0] <= now.wall <= window[1])
+
+
+def _interval(secret: Secret, config: Config, timing: NextPoll, now: Now, jitter: float) -> float:
+    """Seconds until a secret that gives no trouble is due again."""
+    rotation = timing.rotation
+    if rotation is None:
+        return secret.period
+    spent = now.wall - timing.fast_since
+    if _under_way(rotation, now) and timing.fast_key == rotation.key and 0 <= spent < FAST_AT_MOST:
+        return min(secret.period, config.rotation_period)
+    if (window := rotation.short_window) and 0 < window[0] - now.wall < secret.period:
+        return window[0] - now.wall + jitter * config.rotation_period
+    return secret.period
+
+
+def _backoff(interval: float | None, failures: int, jitter: float) -> float:
+    """Seconds until a failing secret is due again; `interval` None while a pod waits for its first generation.
+
+    Otherwise full jitter comes on top of the interval: never more than one call per period, and no herd when AWS is
+    back.
+    """
+    doubled = 2.0 ** min(failures, 10)
+    if interval is None:
+        return 0.1 + jitter * (min(STARTUP_BACKOFF_AT_MOST, 0.5 * doubled) - 0.1)
+    return interval + jitter * min(BACKOFF_AT_MOST, interval * (doubled / 2 - 1))
+
+
+def with_pending(
+    upcoming: Schedule, pending: Mapping[str, int], targets: Iterable[Target], now: Now, rng: random.Random
+) -> Schedule:
+    """The agenda with an attempt for every owed target (name to generation) and none for others.
+
+    A later generation starts its splay and backoff anew; the earlier one is not told on its own any more.
+    """
+    attempts = {}
+    for target in targets:
+        if (generation := pending.get(target.name)) is not None:
+            attempt = upcoming.targets.get(target.name)
+            if attempt is None or attempt.generation != generation:
+                attempt = NextTry(generation, now.monotonic + rng.uniform(0, target.splay))
+            attempts[target.name] = attempt
+    return replace(upcoming, targets=attempts)
+
+
+def after_delivery(upcoming: Schedule, target: str, now: Now, rng: random.Random, *, accepted: bool) -> Schedule:
+    """The agenda after one attempt at a target: done with, or due again after a backoff."""
+    attempts = dict(upcoming.targets)
+    attempt = attempts.pop(target)
+    if not accepted:
+        wait = min(NOTIFY_BACKOFF_AT_MOST, 2.0 ** min(attempt.failures, 10)) * rng.uniform(0.5, 1)
+        attempts[target] = replace(attempt, failures=attempt.failures + 1, due=now.monotonic + wait)
+    return replace(upcoming, targets=attempts)

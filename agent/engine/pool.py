@@ -1,0 +1,122 @@
+"""Asking many at once, each for a bounded time.
+
+Calls of boto3 and urllib3 block, and a thread cannot be ended from outside. So a call that outlives its limit is given
+up by the one who waits, while its thread goes on; until it ends, the same is not asked again. Otherwise each pass would
+lose one more thread to a server that drips its answer byte by byte, and a target could be told twice.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from typing import Any, TypeVar
+
+from agent.core.record import Record
+
+IN_FLIGHT = 8  # calls that are waited for at once, at most
+
+_IN_TURN = 4  # calls that may take turns before another thread joins in: with its TLS connection it costs 0.5 MiB
+
+_SLOW = 0.25  # seconds after which nobody waits for a call's turn to end
+
+_OUTLIVED = 24  # threads beyond those, for calls that outlived their limit; when all are taken, nothing more is asked
+
+_TICK = 0.1  # seconds until a stop is noticed
+
+R = TypeVar("R")
+
+
+class Unanswered(Record):
+    """No answer in time. `made` False: not even asked, since an earlier call is on its way, or no time was left."""
+
+    made: bool
+
+
+class Raised(Record):
+    """The call raised this. What other programs answer is of any kind, and so may raise anything."""
+
+    error: Exception
+
+
+class Pool:
+    """Threads for calls that block, used by one thread.
+
+    With `keeps_late` an answer that came after its limit is the answer to the next ask of the same name: who was told
+    is not told again. Without, it is thrown away: what AWS said minutes ago is no news.
+    """
+
+    def __init__(self, name: str, *, keeps_late: bool = False) -> None:
+        self._threads = ThreadPoolExecutor(IN_FLIGHT + _OUTLIVED, name)
+        self._keeps_late = keeps_late
+        self._outlived: dict[str, Future[Any]] = {}
+
+    def ask(
+        self, asks: Mapping[str, Callable[[], R]], *, each: float, total: float, stopped: Callable[[], bool]
+    ) -> Iterator[tuple[str, R | Unanswered | Raised]]:
+        """Each name with its answer, in the order in which they come.
+
+        `each` is the limit of one call and `total` that of all, in seconds. When a stop is asked for, the rest is late
+        at once. An exception of a call is its answer: no server, proxy or process ends who asks.
+        """
+        end = time.monotonic() + total
+        answered, waiting = self._from_before(asks)
+        yield from answered
+        flying: dict[Future[R], tuple[str, float]] = {}
+        at_once = max(2, min(IN_FLIGHT, len(waiting) // _IN_TURN))
+        while (waiting or flying) and not stopped() and (now := time.monotonic()) < end:
+            free = min(IN_FLIGHT, IN_FLIGHT + _OUTLIVED - self._taken())
+            quick = sum(now < limit - each + _SLOW for _, limit in flying.values())
+            for _ in range(min(len(waiting), free - len(flying), at_once - quick)):
+                name = waiting.popleft()
+                flying[self._threads.submit(asks[name])] = name, now + each
+            if not flying:
+                break
+            soonest = min(limit for _, limit in flying.values())
+            done, _ = wait(flying, max(0.0, min(_TICK, end - now, soonest - now)), FIRST_COMPLETED)
+            for future in done:
+                yield flying.pop(future)[0], _answer(future)
+            for future, (name, limit) in list(flying.items()):
+                if limit <= time.monotonic():
+                    del flying[future]
+                    yield self._give_up(name, future)
+        for future, (name, _) in flying.items():
+            yield self._give_up(name, future)
+        for name in waiting:
+            yield name, Unanswered(made=False)
+
+    def _from_before(
+        self, asks: Mapping[str, Callable[[], R]]
+    ) -> tuple[list[tuple[str, R | Unanswered | Raised]], deque[str]]:
+        """What earlier calls have to say of these names, and the names that are to be asked now."""
+        answered: list[tuple[str, R | Unanswered | Raised]] = []
+        for name, future in list(self._outlived.items()):
+            if not future.done():
+                if name in asks:
+                    answered.append((name, Unanswered(made=False)))
+            elif not self._keeps_late:
+                del self._outlived[name]
+            elif name in asks:
+                del self._outlived[name]
+                answered.append((name, _answer(future)))
+        known = {name for name, _ in answered}
+        return answered, deque(name for name in asks if name not in known)
+
+    def _taken(self) -> int:
+        """Threads that hang in calls which were given up."""
+        return sum(not future.done() for future in self._outlived.values())
+
+    def _give_up(self, name: str, future: Future[Any]) -> tuple[str, Unanswered]:
+        self._outlived[name] = future
+        return name, Unanswered(made=True)
+
+
+def _answer(future: Future[Any]) -> Any:
+    """What a call that has ended came to. An exit or an interrupt is no answer, and is raised."""
+    error = future.exception()
+    if error is None:
+        return future.result()
+    if isinstance(error, Exception):
+        return Raised(error)
+    raise error

@@ -1,0 +1,61 @@
+"""What a pass did, told to the log."""
+
+from __future__ import annotations
+
+import structlog
+
+from agent.core import status
+from agent.core.model import PassResult
+from agent.core.status import Status
+
+
+def _tell(log: structlog.typing.FilteringBoundLogger, before: Status, result: PassResult) -> None:
+    """One event per change or failure, none for a pass in which nothing happened."""
+    published = result.published
+    if result.generation_made:
+        log.info(
+            "published",
+            generation=published.generation,
+            changed={name: published.secrets[name].version_id for name in result.changed},
+            dropped=list(result.dropped),
+            seconds=round(result.seconds, 4),
+        )
+    for name, version in sorted(result.recorded.items()):
+        log.info("same content", secret=name, version=version, message="nobody is told; this version is now published")
+    if result.repaired:
+        log.warning("repaired", generation=published.generation, found=dict(result.repaired))
+    _tell_failures(log, before, result)
+    for name in sorted(result.succeeded):
+        known = before.secrets.get(name)
+        if known and known.failure:
+            log.info("secret recovered", secret=name, was=known.failure.reason)
+    if result.trouble:
+        log.error("volume", message=result.trouble)
+    for delivery in result.deliveries:
+        if delivery.accepted:
+            log.info(
+                "notified",
+                target=delivery.target,
+                generation=delivery.generation,
+                message=delivery.message,
+                seconds=delivery.seconds,
+            )
+        else:
+            log.warning(
+                "notification refused",
+                target=delivery.target,
+                generation=delivery.generation,
+                message=delivery.message,
+            )
+
+
+def _tell_failures(log: structlog.typing.FilteringBoundLogger, before: Status, result: PassResult) -> None:
+    absent = status.rightly_absent(before, result)
+    for name, secret in before.secrets.items():
+        failure = result.failures.get(name)
+        if failure is None or (failure.reason == "projection" and secret.failure == failure):
+            continue  # of this version it is said
+        if name not in absent:
+            log.warning("secret failed", secret=name, reason=failure.reason, message=failure.message)
+        elif name not in status.absent(before):  # once: it is no trouble
+            log.info("optional secret is absent", secret=name, message=failure.message)

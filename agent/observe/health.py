@@ -1,0 +1,102 @@
+"""What the endpoint serves: what a status means to a kubelet, to a scraper and to a person."""
+
+from __future__ import annotations
+
+import functools
+import json
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from agent.core.status import SecretStatus, Status
+from agent.observe import report
+from agent.observe.http import Page
+from agent.observe.report import time_of
+
+
+def pages(read: Callable[[], Status]) -> dict[str, Callable[[], Page]]:
+    """The pages by path, each a view of the status that `read` returns when it is asked for."""
+
+    @functools.cache
+    def metrics() -> Callable[[], tuple[str, bytes]]:
+        from agent.observe import metrics
+
+        return metrics.exposition(read)
+
+    return {
+        "/metrics": lambda: Page(200, *metrics()()),
+        "/livez": lambda: live(read(), time.monotonic()),
+        "/startupz": lambda: started(read()),
+        "/readyz": lambda: ready(read(), time.time()),
+        "/status": lambda: _page(True, report.of_agent(read(), time.time())),
+        "/": lambda: Page(200, "text/html; charset=utf-8", _html(report.of_agent(read(), time.time()))),
+    }
+
+
+def for_strangers(read: Callable[[], Status]) -> dict[str, Callable[[], Page]]:
+    """What is served instead where the request's Host is not the pod's own: no name, no ARN. Probes and scrapes, which
+    may use any Host, lose nothing that they look at."""
+    refused = Page(
+        421, "text/plain", b"the Host of this request is not known here; ask by an IP address or localhost\n"
+    )
+
+    def brief() -> Page:
+        page = ready(read(), time.time())
+        return page._replace(body=json.dumps({"ready": page.status == 200}).encode() + b"\n")
+
+    return {"/": lambda: refused, "/status": lambda: refused, "/readyz": brief}
+
+
+def _html(made: report.Report) -> bytes:
+    from agent.observe import page  # only where a person looks
+
+    return page.html(made).encode()
+
+
+def live(status: Status, monotonic: float) -> Page:
+    """200 while the loop turns. AWS being down does not matter here: a restart would mend nothing."""
+    late = monotonic - status.turns_by
+    return _page(late <= 0, {"live": late <= 0, **({"lateBySeconds": round(late, 1)} if late > 0 else {})})
+
+
+def started(status: Status) -> Page:
+    """200 once a complete generation was published."""
+    return _page(status.started, {"started": status.started, "generation": status.generation})
+
+
+def ready(status: Status, now: float) -> Page:
+    """200 when started and, if `staleAfter` is set, no published secret was confirmed longer ago; JSON per secret.
+
+    Decided by what is served: a secret that an edit of the config asks for and that cannot be had is not ready, but
+    takes the pod out of no Service. The same edit is read by all pods at once.
+    """
+    secrets = status.secrets.values()
+    good = status.started and status.generation > 0 and not any(_stale(s, status.stale_after, now) for s in secrets)
+    told = [_readiness(secret, status.stale_after, now) for secret in secrets]
+    return _page(good, {"ready": good, "generation": status.generation, "secrets": told})
+
+
+def _stale(secret: SecretStatus, stale_after: float, now: float) -> bool:
+    """Whether what is served was confirmed too long ago. A version that is asked for by its id never changes; and of
+    files that an edit has just asked otherwise for, nobody asks any more."""
+    if not stale_after or secret.version_id is None or secret.version_stage is None or not secret.as_asked:
+        return False
+    return now - max(secret.last_success or 0.0, secret.published_at or 0.0) > stale_after
+
+
+def _readiness(secret: SecretStatus, stale_after: float, now: float) -> dict[str, Any]:
+    there = secret.version_id is not None or secret.optional
+    return {
+        "name": secret.name,
+        "ready": there and not _stale(secret, stale_after, now),
+        "versionId": secret.version_id,
+        "versionStage": secret.version_stage,
+        "publishedAt": time_of(secret.published_at),
+        "lastSuccess": time_of(secret.last_success),
+        "upToDate": secret.up_to_date,
+        "error": {"reason": secret.failure.reason, "message": secret.failure.message} if secret.failure else None,
+    }
+
+
+def _page(good: bool, content: Mapping[str, Any]) -> Page:
+    return Page(200 if good else 503, "application/json", json.dumps(content).encode() + b"\n")

@@ -1,0 +1,313 @@
+"""The HTTP endpoint: a few pages, each a view of an immutable value.
+
+One thread serves all connections, so that a client which says nothing, or reads slowly, costs a socket and no thread.
+Its loop is its own: asyncio would cost each agent 2.5 MiB and 13 ms of its start.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import selectors
+import socket
+import threading
+import time
+from collections.abc import Callable, Mapping
+from http import HTTPStatus
+from selectors import EVENT_READ, EVENT_WRITE
+from typing import NamedTuple
+
+from agent.core.errors import StartError
+
+CONNECTION_TIMEOUT = 5.0  # seconds from a connection's start, or its last request, to the next whole one
+
+AT_ONCE = 256  # connections; for a further one the oldest makes room, so that a crowd of idle ones keeps nobody out
+
+_HEAD_LIMIT = 16 << 10  # bytes of a request's head
+
+_BACKLOG = 128
+
+_OURS = (".localhost", ".svc", ".cluster.local")  # nobody can own a public name that ends so
+
+_ACCEPT_PAUSE = 1.0  # seconds until the next try, when there is no descriptor or memory for another connection
+
+
+class Page(NamedTuple):
+    """One answer."""
+
+    status: int
+    content_type: str
+    body: bytes
+
+
+class Server:
+    """A running endpoint. `port` is the real one, also after port 0."""
+
+    def __init__(self, loop: _Loop) -> None:
+        self.port: int = loop.listening.getsockname()[1]
+        self._loop = loop
+        self._thread = threading.Thread(target=loop.run, name="http", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop listening and drop all connections."""
+        self._loop.end()
+        self._thread.join(1.0)
+
+
+def serve(
+    host: str,
+    port: int,
+    pages: Mapping[str, Callable[[], Page]],
+    report: Callable[[Exception], None] = lambda _error: None,
+    strangers: Mapping[str, Callable[[], Page]] = {},
+) -> Server:
+    """Serve the pages by path; `[::]` means IPv4 too, and falls back to it where there is no IPv6.
+
+    Where `strangers` has a page of that path, it is served instead to a request whose Host is none of this pod's (see
+    `is_ours`).
+    A page that raises is answered with 500 and no detail; the exception goes to `report`. Raises StartError when the
+    address cannot be listened on.
+    """
+    try:
+        return Server(_Loop(_listen(host, port), pages, report, strangers))
+    except OSError as error:
+        failure = error
+    if host == "::" and failure.errno in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL):
+        return serve("0.0.0.0", port, pages, report, strangers)  # noqa: S104 a scraper comes from outside of the pod
+    shown = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    raise StartError(f"cannot listen on {shown}: {failure.strerror or failure}; set `listen` to a free address")
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    listening = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        if listening.family == socket.AF_INET6:
+            with contextlib.suppress(OSError):
+                listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind((host, port))
+        listening.listen(_BACKLOG)
+        listening.setblocking(False)
+    except OSError:
+        listening.close()
+        raise
+    return listening
+
+
+def is_ours(host: str) -> bool:
+    """Whether a request's Host may lead to this pod without a name that a stranger owns: an address, as kubelet and
+    Prometheus use it; a name of the cluster, of this machine, or without a dot. None at all is no browser's.
+
+    A page of a stranger can let its own name lead to a port-forward (DNS rebinding), and the browser then gives it our
+    answers; but it asks with that name as Host.
+    """
+    name = host.lower()
+    if not name.endswith("]"):
+        before, colon, port = name.rpartition(":")
+        name = before if colon and port.isdigit() else name
+    name = name.removesuffix(".")
+    if "." not in name and ":" not in name:
+        return True
+    if name.endswith(_OURS) or name == socket.gethostname().lower():
+        return True
+    return any(_is_address(family, name.strip("[]")) for family in (socket.AF_INET, socket.AF_INET6))
+
+
+def _is_address(family: int, text: str) -> bool:
+    try:
+        socket.inet_pton(family, text.partition("%")[0])
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+class _Loop:
+    """What the thread does: accept, let each connection proceed when its client does, and drop who is late."""
+
+    def __init__(
+        self,
+        listening: socket.socket,
+        pages: Mapping[str, Callable[[], Page]],
+        report: Callable[[Exception], None],
+        strangers: Mapping[str, Callable[[], Page]],
+    ) -> None:
+        self.listening = listening
+        self._pages = pages
+        self._report = report
+        self._for_strangers = {**pages, **strangers}
+        self._connections: dict[_Connection, None] = {}  # oldest first
+        self._accept_again: float | None = None
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(listening, EVENT_READ)
+        self._going_on, self._ended = socket.socketpair()  # when the one is closed, the other is readable
+        self._selector.register(self._ended, EVENT_READ)
+
+    def end(self) -> None:
+        """Let `run` come to its end; for another thread to call."""
+        self._going_on.close()
+
+    def run(self) -> None:
+        """Serve until `end`; then nothing is open any more."""
+        while True:
+            # 1. Wait; with nothing open, until somebody comes.
+            ready = {key.fileobj: key.data for key, _ in self._selector.select(self._until_next())}
+            if self._ended in ready:
+                break
+            # 2. Who is ready goes before who is late: a request that is whole by now came in time.
+            for connection in filter(None, ready.values()):
+                self._proceed(connection)
+            # 3. Drop who is late.
+            now = time.monotonic()
+            for connection in [each for each in self._connections if each.deadline <= now]:
+                self._drop(connection)
+            # 4. Accept last: there may be room now, and who makes room is not among those that were ready.
+            if self._accept_again is not None and self._accept_again <= now:
+                self._listen_again(now)
+            if self.listening in ready:
+                self._accept_all()
+        for connection in list(self._connections):
+            self._drop(connection)
+        self._selector.close()
+        self.listening.close()
+        self._ended.close()
+
+    def _until_next(self) -> float | None:
+        """Seconds until something is due, if anything is."""
+        due = [connection.deadline for connection in self._connections]
+        if self._accept_again is not None:
+            due.append(self._accept_again)
+        return max(0.0, min(due) - time.monotonic()) if due else None
+
+    def _accept_all(self) -> None:
+        for _ in range(_BACKLOG):
+            try:
+                client, _address = self.listening.accept()
+            except (BlockingIOError, ConnectionAbortedError):
+                return
+            except OSError:
+                # No descriptor or no memory. Who wants in still waits, and the selector would tell of it without pause.
+                self._selector.unregister(self.listening)
+                self._accept_again = time.monotonic() + _ACCEPT_PAUSE
+                return
+            try:
+                connection = _Connection(client)
+                self._selector.register(client, EVENT_READ, connection)
+            except OSError:
+                client.close()
+                continue
+            self._connections[connection] = None
+            if len(self._connections) > AT_ONCE:
+                self._drop(next(iter(self._connections)))
+
+    def _listen_again(self, now: float) -> None:
+        try:
+            self._selector.register(self.listening, EVENT_READ)
+            self._accept_again = None
+        except OSError:  # still no memory
+            self._accept_again = now + _ACCEPT_PAUSE
+
+    def _proceed(self, connection: _Connection) -> None:
+        """Let it read, answer and write; whatever goes wrong in that ends this connection and no other."""
+        try:
+            more = connection.proceed(self._page)
+        except OSError:
+            more = False
+        except Exception as error:
+            more = False
+            with contextlib.suppress(Exception):
+                self._report(error)
+        if more:
+            self._selector.modify(connection.client, EVENT_WRITE if connection.unsent else EVENT_READ, connection)
+        else:
+            self._drop(connection)
+
+    def _drop(self, connection: _Connection) -> None:
+        del self._connections[connection]
+        self._selector.unregister(connection.client)
+        connection.client.close()
+
+    def _page(self, path: str, host: str) -> Page:
+        page = (self._pages if is_ours(host) else self._for_strangers).get(path)
+        try:
+            return page() if page else Page(404, "text/plain", b"not found\n")
+        except Exception as error:
+            self._report(error)
+            return Page(500, "text/plain", b"this page is broken; the agent's log has the reason\n")
+
+
+class _Connection:
+    """HTTP/1.1 for clients that ask for pages: a request's body is thrown away, and ends the connection."""
+
+    def __init__(self, client: socket.socket) -> None:
+        client.setblocking(False)
+        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.client = client
+        self.deadline = time.monotonic() + CONNECTION_TIMEOUT
+        self.unsent = b""  # of the answer; the next request waits until the kernel has it all
+        self._received = b""
+        self._last = False  # whether the answer is the connection's last one
+
+    def proceed(self, page: Callable[[str, str], Page]) -> bool:
+        """Write what is unsent, or else read; answer the requests that are whole. False when the client is gone."""
+        if self.unsent:
+            self._send()
+        elif not self._receive():
+            return False
+        while not self.unsent and not self._last and (head := self._next_head()) is not None:
+            self.deadline = time.monotonic() + CONNECTION_TIMEOUT
+            self.unsent, self._last = _answer(head, page)
+            self._send()
+        return True
+
+    def _receive(self) -> bool:
+        try:
+            received = self.client.recv(_HEAD_LIMIT)
+        except BlockingIOError:
+            return True
+        if not self._last:
+            self._received += received
+        return bool(received)
+
+    def _next_head(self) -> bytes | None:
+        """The next request's head, when it is whole or too long."""
+        head, end, rest = self._received.partition(b"\r\n\r\n")
+        if not end and len(head) <= _HEAD_LIMIT:
+            return None
+        self._received = rest
+        return head
+
+    def _send(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            self.unsent = self.unsent[self.client.send(self.unsent) :]
+        if self._last and not self.unsent:
+            # Not closed, but read until the client closes: with a body unread, closing would be a reset, which takes
+            # from the client the answer that it has not read yet.
+            self.client.shutdown(socket.SHUT_WR)
+
+
+def _answer(head: bytes, page: Callable[[str, str], Page]) -> tuple[bytes, bool]:
+    """The answer to a request's head, and whether it is the last one."""
+    line, *fields = head.decode("latin-1").split("\r\n")
+    words = line.split(" ")
+    named = {name.lower(): value.strip().lower() for name, _, value in (field.partition(":") for field in fields)}
+    last = named.get("connection") == "close" or bool(named.keys() & {"content-length", "transfer-encoding"})
+    if len(head) > _HEAD_LIMIT:
+        return _message(Page(431, "text/plain", b"too long\n"), last=True), True
+    if len(words) != 3 or words[2] not in ("HTTP/1.1", "HTTP/1.0"):
+        return _message(Page(400, "text/plain", b"not understood\n"), last=True), True
+    if words[0] not in ("GET", "HEAD"):
+        return _message(Page(405, "text/plain", b"only GET and HEAD\n"), last=True), True
+    last = last or words[2] == "HTTP/1.0"
+    return _message(page(words[1].partition("?")[0], named.get("host", "")), last=last, body=words[0] == "GET"), last
+
+
+def _message(page: Page, *, last: bool, body: bool = True) -> bytes:
+    head = (
+        f"HTTP/1.1 {page.status} {HTTPStatus(page.status).phrase}\r\n"
+        f"Content-Type: {page.content_type}\r\n"
+        f"Content-Length: {len(page.body)}\r\n"
+        f"Cache-Control: no-store\r\n"
+        f"{'Connection: close' if last else 'Connection: keep-alive'}\r\n\r\n"
+    )
+    return head.encode("latin-1") + (page.body if body else b"")

@@ -1,0 +1,113 @@
+"""How text is laid out for its reader: tables, wrapped sentences, colour. What the reader has is a `Screen`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+from agent.core.record import Record
+
+Mood = Literal["good", "bad", "mind", ""]
+
+_GAP = "  "
+
+_SHORTEST = 8  # columns that are left of a first cell
+
+_CODES = {"good": "32", "bad": "31", "mind": "33"}
+
+
+class Screen(Record):
+    """Who reads. `width` is in columns. On a terminal sentences are wrapped and names are cut to fit; elsewhere each
+    sentence keeps its line and each name is whole, since programs look for them."""
+
+    width: int = 80
+    terminal: bool = False
+    colour: bool = False
+
+
+PLAIN = Screen()
+
+
+def painted(text: str, mood: Mood, screen: Screen) -> str:
+    """The text in the colour of its mood, where there are colours."""
+    return f"\033[{_CODES[mood]}m{text}\033[0m" if screen.colour and mood else text
+
+
+def wrapped(text: str, screen: Screen, indent: int = 2) -> list[str]:
+    """The text in lines that fit a terminal, all but the first indented; elsewhere one line.
+
+    No word is broken: ARNs and paths are copied from here.
+    """
+    if not screen.terminal or len(text) <= screen.width:
+        return [text]
+    import textwrap  # only where a person reads
+
+    return textwrap.wrap(
+        text,
+        max(screen.width, 2 * indent),
+        subsequent_indent=" " * indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+def table(
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    screen: Screen,
+    *,
+    shorter: Callable[[str, str], str] = lambda _column, cell: cell,
+    spare: Sequence[str] = (),
+    mood: Callable[[str, str], Mood] = lambda _column, _cell: "",
+) -> list[str]:
+    """Aligned columns, the head first. `mood` colours a cell of a column.
+
+    What is too wide gives way step by step, until it fits:
+
+    1. cells are said in fewer characters (`shorter` of a column and its cell),
+    2. the columns of `spare` are left out, the first of them first; a last line says which,
+    3. on a terminal the cells of the first column are cut in the middle.
+    """
+    lines = [list(columns), *map(list, rows)]
+    # 1.
+    if _width(lines) > screen.width:
+        lines[1:] = [[shorter(column, cell) for column, cell in zip(columns, row, strict=True)] for row in rows]
+    # 2.
+    left_out: list[str] = []
+    for column in spare:
+        if _width(lines) > screen.width:
+            place = lines[0].index(column)
+            lines = [line[:place] + line[place + 1 :] for line in lines]
+            left_out.append(column)
+    # 3.
+    if screen.terminal and (excess := _width(lines) - screen.width) > 0:
+        longest = max(len(line[0]) for line in lines)
+        for line in lines:
+            line[0] = cut(line[0], max(_SHORTEST, longest - excess))
+    widths = [max(map(len, cells)) for cells in zip(*lines, strict=True)]
+    heads = lines[0]
+    made = [_GAP.join(head.ljust(width) for head, width in zip(heads, widths, strict=True)).rstrip()]
+    for line in lines[1:]:
+        cells = zip(heads, line, widths, strict=True)
+        made.append(
+            _GAP.join(
+                painted(cell, mood(head, cell), screen) + " " * (width - len(cell)) for head, cell, width in cells
+            )
+        )
+        made[-1] = made[-1].rstrip()
+    if left_out:
+        made += wrapped(f"({', '.join(left_out)}: left out to fit {screen.width} columns; --json has all)", screen)
+    return made
+
+
+def cut(text: str, width: int) -> str:
+    """The text in at most so many characters. Beginning and end stay: names differ in either."""
+    if len(text) <= width:
+        return text
+    end = (width - 1) // 2
+    return text[: width - 1 - end] + "…" + text[len(text) - end :]
+
+
+def _width(lines: Sequence[Sequence[str]]) -> int:
+    widths = [max(map(len, cells)) for cells in zip(*lines, strict=True)]
+    return sum(widths) + len(_GAP) * (len(widths) - 1)

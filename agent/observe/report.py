@@ -1,0 +1,303 @@
+"""What the agent tells a person about itself: a `Status` as JSON, and that as text.
+
+The JSON is what `GET /status` serves and `freshmount status --json` prints; the text and the page are views of it. It
+holds names, versions, times and reasons, never a value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from agent.core.model import Published
+from agent.core.status import SecretStatus, Status, TargetStatus
+from agent.observe import layout
+from agent.observe.layout import PLAIN, Mood, Screen
+
+_NEVER = 1e11  # epoch seconds that no clock reaches
+
+_SHORT = 8  # characters of a version id that tell it from its neighbours
+
+Report = dict[str, Any]
+
+
+def of_agent(status: Status, now: float) -> Report:
+    """The report of a running agent; `now` is epoch seconds."""
+    return {
+        "from": "agent",
+        "at": time_of(now),
+        "agent": {
+            "version": status.version,
+            "upSince": time_of(status.up_since),
+            "started": status.started,
+            "lastPass": time_of(status.last_pass),
+            "generation": status.generation,
+            "generationAt": time_of(status.generation_at),
+            "identity": status.identity,
+            "volume": status.volume_path,
+            "config": {
+                "path": status.config_path,
+                "inForceSince": time_of(status.config_last_reload),
+                "isTheFile": status.config_reload_success,
+                "problems": list(status.config_problems),
+            },
+            "errors": _errors(status.secrets.values()),
+        },
+        "secrets": [_secret(secret) for secret in status.secrets.values()],
+        "targets": [_target(target) for target in status.targets.values()],
+    }
+
+
+def of_volume(published: Published, now: float, path: str) -> Report:
+    """The report of the volume at `path`, whose agent does not answer; `now` is epoch seconds."""
+    return {
+        "from": "volume",
+        "at": time_of(now),
+        "agent": {
+            "generation": published.generation,
+            "generationAt": time_of(published.published_at or None),
+            "volume": path,
+            "damage": dict(published.damage),
+        },
+        "secrets": [
+            {
+                "name": name,
+                "versionId": secret.version_id,
+                "versionStage": ", ".join(secret.stages),
+                "createdAt": time_of(secret.created_at),
+                "publishedAt": time_of(secret.changed_at),
+            }
+            for name, secret in published.secrets.items()
+        ],
+        "targets": [
+            {"name": name, "acceptedGeneration": generation} for name, generation in sorted(published.accepted.items())
+        ],
+    }
+
+
+def with_problems(report: Report, problems: Iterable[str]) -> Report:
+    """The report with what is wrong with the config file at this moment, whether its agent has seen that or not."""
+    agent = report["agent"]
+    return {**report, "agent": {**agent, "config": {**agent.get("config", {}), "problems": list(problems)}}}
+
+
+def _errors(secrets: Iterable[SecretStatus]) -> dict[str, int]:
+    """How often each reason occurred, over all secrets; those that did not occur are left out."""
+    counts: dict[str, int] = {}
+    for secret in secrets:
+        for reason, count in secret.errors.items():
+            if count:
+                counts[reason] = counts.get(reason, 0) + count
+    return counts
+
+
+def _secret(secret: SecretStatus) -> Report:
+    return {
+        "name": secret.name,
+        "versionId": secret.version_id,
+        "versionStage": secret.version_stage,
+        "createdAt": time_of(secret.created_at),
+        "seenVersionId": secret.seen_version,
+        "seenAt": time_of(secret.seen_at),
+        "publishedAt": time_of(secret.published_at),
+        "lastSuccess": time_of(secret.last_success),
+        "nextPoll": time_of(_next_poll(secret)),
+        "nextRotation": time_of(secret.next_rotation),
+        "pinnedVersionId": secret.pinned_version,
+        "pinnedUntil": time_of(secret.pinned_until),
+        "upToDate": secret.up_to_date,
+        "optional": secret.optional,
+        "error": {"reason": secret.failure.reason, "message": secret.failure.message} if secret.failure else None,
+    }
+
+
+def _next_poll(secret: SecretStatus) -> float | None:
+    """A version that the config fixes is not asked about again once it is published, a pinned one when its pin ends."""
+    fixed = secret.version_stage is None and secret.up_to_date
+    return secret.pinned_until if fixed else secret.next_poll
+
+
+def _target(target: TargetStatus) -> Report:
+    return {
+        "name": target.name,
+        "acceptedGeneration": target.generation,
+        "acceptedAt": time_of(target.accepted_at),
+        "pendingGeneration": target.pending,
+        "nextTry": time_of(target.next_try),
+        "message": target.message,
+    }
+
+
+def time_of(epoch: float | None) -> str | None:
+    """Epoch seconds as people and programs read them: UTC, to the millisecond."""
+    if not epoch or not 0 < epoch < _NEVER:  # a damaged record may say anything
+        return None
+    return datetime.fromtimestamp(epoch, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+# -- for people -------------------------------------------------------------------------------------------------------
+def ago(moment: str | None, at: str) -> str:
+    """How far the moment is from the report's own: `3m ago`, `in 42s`; a dash if there was none."""
+    if moment is None:
+        return "-"
+    seconds = (datetime.fromisoformat(at) - datetime.fromisoformat(moment)).total_seconds()
+    size = abs(seconds)
+    unit, name = next((u for u in ((86400, "d"), (3600, "h"), (60, "m")) if size >= 2 * u[0]), (1, "s"))
+    shown = f"{size / unit:.0f}{name}"
+    return f"in {shown}" if seconds < 0 else f"{shown} ago"
+
+
+def short(version: str | None) -> str:
+    """The beginning of a version id."""
+    return version[:_SHORT] if version else "-"
+
+
+def headline(report: Report) -> list[str]:
+    """What is to be known about the agent as a whole, in sentences; first what is wrong with its config file."""
+    agent, at = report["agent"], report["at"]
+    config = agent.get("config", {})
+    lines = ["The config file is REFUSED:", *config["problems"]] if config.get("problems") else []
+    generation = (
+        f"generation {agent['generation']}, {ago(agent['generationAt'], at)}" if agent["generation"] else "nothing"
+    )
+    if report["from"] == "volume":
+        lines += [
+            "The agent does not answer; this is what its volume holds.",
+            f"Published: {generation}, on {agent['volume']}.",
+        ]
+        return [*lines, *(f"Damaged: {path}: {finding}." for path, finding in agent["damage"].items())]
+    passed = f"last pass {ago(agent['lastPass'], at)}" if agent["lastPass"] else "no pass yet"
+    lines += [
+        f"freshmount {agent['version']}, started {ago(agent['upSince'], at)}, {passed}.",
+        f"Published: {generation}." + ("" if agent["started"] else " No complete one yet: the app waits."),
+        f"Config: {config['path']}, read {ago(config['inForceSince'], at)}"
+        + ("." if config["isTheFile"] and not config["problems"] else "; that one stays in force."),
+        f"Identity: {agent['identity'] or 'not looked for yet'}.",
+    ]
+    if agent["errors"]:
+        counts = ", ".join(f"{reason} {count}" for reason, count in agent["errors"].items())
+        lines.append(f"Failed attempts since the start: {counts}.")
+    return lines
+
+
+SECRET_COLUMNS = ("SECRET", "STATE", "VERSION", "STAGE", "CREATED", "SEEN", "PUBLISHED", "POLL", "ROTATION")
+
+TARGET_COLUMNS = ("TARGET", "STATE", "GENERATION", "ACCEPTED", "NEXT TRY")
+
+_FUTURE = ("POLL", "ROTATION", "NEXT TRY")
+
+_SPARE = ("CREATED", "SEEN", "STAGE", "ROTATION")  # what a narrow terminal does without, the first first
+
+_MOODS: dict[str, Mood] = {
+    "fresh": "good",
+    "accepted": "good",
+    "stale": "bad",
+    "missing": "bad",
+    "pending": "bad",
+    "pin": "bad",
+    "pinned": "mind",
+}
+
+
+def mood(state: str) -> Mood:
+    """How much a state matters to a person."""
+    return _MOODS.get(state.partition(" ")[0], "")
+
+
+def secret_row(secret: Mapping[str, Any], at: str) -> tuple[str, ...]:
+    """The cells of one secret, as `SECRET_COLUMNS` names them."""
+    stage = secret["versionStage"]
+    fixed = stage is None and not secret.get("pinnedVersionId")
+    return (
+        secret["name"],
+        secret_state(secret),
+        short(secret["versionId"]),
+        layout.cut((stage or ("fixed" if fixed else "pinned")).removeprefix("AWS"), 10),
+        *(ago(secret.get(name), at) for name in ("createdAt", "seenAt", "publishedAt")),
+        "never" if fixed and secret.get("upToDate") else ago(secret.get("nextPoll"), at),
+        ago(secret.get("nextRotation"), at),
+    )
+
+
+def secret_state(secret: Mapping[str, Any]) -> str:
+    """`fresh`, `stale`, `missing`, `absent` (which an optional one may be); `pinned`, or `pin pending` while another
+    version is published; or `-`: nobody knows."""
+    if "upToDate" not in secret:
+        return "-"
+    if pinned := secret.get("pinnedVersionId"):
+        return "pinned" if pinned == secret["versionId"] else "pin pending"
+    if secret["upToDate"]:
+        return "fresh" if secret["versionId"] else "absent"
+    return "stale" if secret["versionId"] else "missing"
+
+
+def target_state(target: Mapping[str, Any]) -> str:
+    """`accepted`, `pending N` (the generation), or `-`: nothing was delivered since the agent's start, or nobody knows.
+    The first files notify nobody."""
+    if pending := target.get("pendingGeneration"):
+        return f"pending {pending}"
+    return "accepted" if target.get("acceptedAt") else "-"
+
+
+def target_row(target: Mapping[str, Any], at: str) -> tuple[str, ...]:
+    """The cells of one target, as `TARGET_COLUMNS` names them."""
+    return (
+        target["name"],
+        target_state(target),
+        str(target["acceptedGeneration"] or "-"),
+        ago(target.get("acceptedAt"), at),
+        ago(target.get("nextTry"), at),
+    )
+
+
+def notes(report: Report) -> list[tuple[str, str]]:
+    """Each secret and target of which there is more to say, with the sentence that says it."""
+    found = [(s["name"], _of_pin(s, report["at"])) for s in report["secrets"] if s.get("pinnedVersionId")]
+    found += [(s["name"], _of_error(s)) for s in report["secrets"] if s.get("error")]
+    return found + [(t["name"], t["message"] or "") for t in report["targets"] if t.get("pendingGeneration")]
+
+
+def _of_pin(secret: Mapping[str, Any], at: str) -> str:
+    ends = f"by `freshmount pin`, which ends {ago(secret['pinnedUntil'], at)}"
+    if secret["pinnedVersionId"] == secret["versionId"]:
+        return f"held at this version {ends}"
+    return f"to be held at version {secret['pinnedVersionId']} {ends}; that one is not published yet"
+
+
+def _of_error(secret: Mapping[str, Any]) -> str:
+    sentence = f"{secret['error']['reason']}: {secret['error']['message']}"
+    return f"optional, and absent: {sentence}" if secret_state(secret) == "absent" else sentence
+
+
+def text(report: Report, screen: Screen = PLAIN) -> str:
+    """The report for a person, in lines that fit the screen but for words that cannot be broken."""
+    at = report["at"]
+    lines = [line for sentence in headline(report) for line in layout.wrapped(printable(sentence), screen)]
+    lines += ["", *_table(SECRET_COLUMNS, [secret_row(s, at) for s in report["secrets"]], screen)]
+    if report["targets"]:
+        lines += ["", *_table(TARGET_COLUMNS, [target_row(t, at) for t in report["targets"]], screen)]
+    for name, sentence in notes(report):
+        lines += ["", *layout.wrapped(printable(f"{name}: {sentence}"), screen)]
+    return "\n".join(lines) + "\n"
+
+
+def printable(text: str) -> str:
+    """The text without what a terminal takes for a command: it may come from whoever listens on the agent's port."""
+    return "".join(char if char.isprintable() else "?" for char in text)
+
+
+def _table(columns: tuple[str, ...], rows: list[tuple[str, ...]], screen: Screen) -> list[str]:
+    return layout.table(
+        columns,
+        [[printable(cell) for cell in row] for row in rows],
+        screen,
+        shorter=_shorter,
+        spare=[column for column in _SPARE if column in columns],
+        mood=lambda column, cell: mood(cell) if column == "STATE" else "",
+    )
+
+
+def _shorter(column: str, cell: str) -> str:
+    """A time without the word that its column implies; that it lies on the other side is still said."""
+    return cell.removeprefix("in ") if column in _FUTURE else cell.removesuffix(" ago")

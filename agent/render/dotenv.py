@@ -1,0 +1,53 @@
+"""Files of assignments: for POSIX sh, and for those who read .env files."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from agent.core.errors import ProjectionError, shown
+from agent.render.raw import encode, plain
+
+_DOTENV_LINE = (64 << 10) - 1  # bytes; docker reads no longer line
+
+_IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+def _variable(key: str, where: str) -> str:
+    if not _IDENTIFIER.fullmatch(key):
+        raise ProjectionError(f"{where}: key {shown(key)} cannot be a shell variable; use [A-Za-z_][A-Za-z0-9_]*")
+    return key
+
+
+def sh_line(where: str, entry: tuple[str, Any]) -> str:
+    """One assignment in POSIX sh quoting: nothing is special between single quotes but the single quote itself."""
+    key, text = _variable(entry[0], where), plain(entry[1], where, entry[0])
+    if "\0" in text:
+        raise ProjectionError(f"{where}: key {shown(key)} holds a NUL character, which a shell variable cannot")
+    quoted = text.replace("'", "'\\''")
+    return f"{key}='{quoted}'\n"
+
+
+def dotenv_line(where: str, entry: tuple[str, Any]) -> str:
+    """One assignment that python-dotenv, docker, podman, Node's and Go's dotenv read alike.
+
+    Docker takes all behind the `=` as it stands, quotes too, so there is no quoting that all know. What each of them
+    takes as it stands is written without any; of the rest each makes something else, so it is refused.
+    """
+    key, text = _variable(entry[0], where), plain(entry[1], where, entry[0])
+    line = f"{key}={text}\n"
+    if text.strip(" ") != text or text.startswith(("'", '"', "`")) or any(map(_read_differently, text)):
+        raise ProjectionError(
+            f"{where}: key {shown(key)} cannot be written so that all readers of .env files find the same: that takes "
+            "one line without #, $, a quote in front, or space at either end; use `quoting: sh` for a shell, "
+            "`format: json`, or a file of its own"
+        )
+    if len(encode(line, where)) > _DOTENV_LINE:
+        raise ProjectionError(f"{where}: key {shown(key)} makes a longer line than docker reads; use `format: json`")
+    return line
+
+
+def _read_differently(char: str) -> bool:
+    """Whether a character means something to one reader of .env files and nothing to another. What is space to one of
+    them is cut off at the ends; the byte order mark is space to JavaScript."""
+    return char in "#$\ufeff" or ord(char) < 0x20 or 0x7F <= ord(char) <= 0x9F or (char.isspace() and char != " ")

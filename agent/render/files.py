@@ -1,0 +1,81 @@
+"""A secret's value, which does not print, and its projection into files."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any
+
+from agent.core.errors import ProjectionError, shown
+from agent.core.model import FileSpec, Format, Quoting
+from agent.core.value import ProjectedFile, SecretValue
+from agent.render.attempts import every
+from agent.render.dotenv import dotenv_line, sh_line
+from agent.render.json import _Float, _Integer, compact, parse
+from agent.render.properties import property_line
+from agent.render.raw import as_object, encode, filled, plain
+from agent.render.select import pick
+
+LIMIT = 65_536  # bytes of a secret; https://docs.aws.amazon.com/secretsmanager/latest/userguide/reference_limits.html
+
+_NAME_LIMIT = 255  # bytes of a file's name
+
+
+def project(value: SecretValue, files: Iterable[FileSpec]) -> dict[str, ProjectedFile]:
+    """The files that one version of a secret becomes: path, relative to the volume, to content and mode.
+
+    All of them or none. Raises ProjectionError, which names path, key and what to do, never a value; the version is
+    then of no use until it or the spec moves.
+    """
+    if not len(value):
+        raise ProjectionError("the secret is empty; put a value into it")
+    if len(value) > LIMIT:
+        raise ProjectionError(f"the secret has {len(value)} bytes, more than the {LIMIT} that AWS allows")
+    read = functools.cache(lambda: parse(value))
+
+    def made(spec: FileSpec) -> list[tuple[str, ProjectedFile]]:
+        return [(p, ProjectedFile(SecretValue(c, text=True), spec.mode)) for p, c in _contents(spec, value, read)]
+
+    return dict(itertools.chain.from_iterable(every(made, files)))
+
+
+def _contents(spec: FileSpec, value: SecretValue, read: Callable[[], Any]) -> list[tuple[str, bytes]]:
+    """Path and content of each file that one entry of `files` asks for."""
+    if not spec.directory and spec.format == "raw" and spec.jmes_path is None:
+        return [(spec.path, value.reveal())]
+    where = f"directory {spec.path}" if spec.directory else f"file {spec.path}"
+    tree = pick(read(), spec.jmes_path, where)
+    if spec.directory:
+        return every(partial(_file_of, spec.path, where), as_object(tree, where).items())
+    if spec.format == "json":
+        return [(spec.path, encode(compact(tree), where))]
+    if line := _LINES.get((spec.format, spec.quoting)):
+        lines = every(partial(line, where), as_object(tree, where).items())
+        return [(spec.path, encode("".join(lines), where))]
+    return [(spec.path, filled(encode(plain(tree, where, None), where), where, None))]
+
+
+def _file_of(directory: str, where: str, entry: tuple[str, Any]) -> tuple[str, bytes]:
+    """The file that one key of the object becomes."""
+    key, item = entry
+    return f"{directory}/{_file_name(key, where)}", filled(encode(plain(item, where, key), where), where, key)
+
+
+_Float.__name__, _Integer.__name__ = "float", "int"  # jmespath's functions know types by their name
+
+_LINES: dict[tuple[Format, Quoting], Callable[[str, tuple[str, Any]], str]] = {
+    ("dotenv", "sh"): sh_line,
+    ("dotenv", "dotenv"): dotenv_line,
+    ("properties", "sh"): property_line,
+}
+
+
+def _file_name(key: str, where: str) -> str:
+    """The key, if it can be a file's name."""
+    encoded = key.encode("utf-8", "surrogatepass")
+    control = any(ord(char) < 0x20 or ord(char) == 0x7F for char in key)
+    if not key or key == "." or key.startswith("..") or "/" in key or control or len(encoded) > _NAME_LIMIT:
+        raise ProjectionError(f"{where}: key {shown(key)} cannot be a file's name; rename it, or pick keys by jmesPath")
+    return key

@@ -1,0 +1,56 @@
+"""Picking from a secret's JSON, by JMESPath."""
+
+from __future__ import annotations
+
+import difflib
+import functools
+from typing import TYPE_CHECKING, Any
+
+from agent.config import reading
+from agent.core.errors import ProjectionError, shown
+from agent.render.raw import kind
+
+if TYPE_CHECKING:
+    from jmespath.parser import ParsedResult
+
+_SHOWN = 20  # keys that an error lists
+
+
+@functools.cache
+def _compiled(expression: str) -> ParsedResult:
+    import jmespath  # which, with the `inspect` that it brings, would cost every pod 1.4 MiB
+
+    return jmespath.compile(expression)
+
+
+def pick(tree: Any, expression: str | None, where: str) -> Any:
+    """What the expression picks from the tree; the whole tree without one."""
+    if expression is None:
+        return tree
+    try:
+        picked = _compiled(expression).search(tree)
+    except Exception:  # a function of jmespath may raise anything, and its message may quote the value
+        failed = True
+    else:
+        failed = False
+    if failed:
+        raise ProjectionError(f"{where}: jmesPath {expression!r} does not fit the secret's JSON; try it on a sample")
+    if picked is None:
+        found = keys_of(tree, expression, in_jmespath=True)
+        raise ProjectionError(f"{where}: jmesPath {expression!r} finds nothing or null; {found}")
+    return picked
+
+
+def keys_of(tree: Any, expression: str, *, in_jmespath: bool = False) -> str:
+    """What a person needs to mend an expression, or the name of a key: the keys that exist."""
+    if not isinstance(tree, dict):
+        return f"the secret's JSON is {kind(tree)}, not an object"
+    if not tree:
+        return "the secret's JSON object is empty"
+    listed = ", ".join(shown(key) for key in sorted(tree)[:_SHOWN])
+    more = f" and {len(tree) - _SHOWN} more" if len(tree) > _SHOWN else ""
+    close = difflib.get_close_matches(expression, tree, n=1)
+    said = f"its keys are {listed}{more}"
+    if close and in_jmespath and (written := reading.in_jmespath(close[0])) != close[0]:
+        return f"{said}; {reading.QUOTED_KEYS}: write jmesPath: {written}"
+    return f"{said}; did you mean {shown(close[0])}?" if close else said

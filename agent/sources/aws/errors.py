@@ -1,0 +1,305 @@
+"""What an answer of AWS, or of what stands in its place, means: a reason and a sentence.
+
+AWS's own words carry no value of a secret. They are bounded, and quoted only where the answer is one of AWS's: what a
+proxy or a foreign endpoint sends is told by its kind, never by its text.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from typing import Any
+
+import botocore.exceptions as aws
+import botocore.utils
+from botocore.parsers import ResponseParserError
+
+from agent.core import network
+from agent.core.errors import Failure, Reason
+from agent.core.model import Operation, Place, Secret
+from agent.core.record import Record
+
+REASONS: dict[str, Reason] = {
+    "AccessDenied": "access_denied",
+    "AccessDeniedException": "access_denied",
+    "UnauthorizedOperation": "access_denied",
+    "403": "access_denied",
+    "ResourceNotFoundException": "not_found",
+    "Throttling": "throttled",
+    "ThrottlingException": "throttled",
+    "ThrottledException": "throttled",
+    "RequestThrottled": "throttled",
+    "TooManyRequestsException": "throttled",
+    "RequestLimitExceeded": "throttled",
+    "LimitExceededException": "throttled",
+    "SlowDown": "throttled",
+    "RequestTimeout": "timeout",
+    "ExpiredToken": "credentials",
+    "ExpiredTokenException": "credentials",
+    "InvalidClientTokenId": "credentials",
+    "UnrecognizedClientException": "credentials",
+    "InvalidSignatureException": "credentials",
+    "SignatureDoesNotMatch": "credentials",
+    "IncompleteSignature": "credentials",
+    "MissingAuthenticationToken": "credentials",
+    "RequestExpired": "credentials",
+    "RequestTimeTooSkewed": "credentials",
+    "InvalidIdentityToken": "credentials",
+    "DecryptionFailure": "invalid",
+    "InvalidParameterException": "invalid",
+    "InvalidRequestException": "invalid",
+    "ValidationException": "invalid",
+}
+
+# Expressions are compiled at the first error, not at each start.
+_CODE = r"[A-Za-z][\w.-]{0,63}|\d{3}"
+
+_CALLER = r"User: (arn:\S+)"
+
+_ACTION = r"not authorized to perform: ([\w-]+:\w+)"
+
+_KEY = r"arn:[\w-]+:kms:[^\s\"']+"
+
+# The two ways in which AWS speaks of KMS without naming the action.
+_KMS = r"(?i)Access to KMS is not allowed|The ciphertext refers to a customer master key"
+
+# https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot_access-denied.html
+_WHY = r"(?s)\b(?:with an explicit deny in|because no) (?:an? )?([\w -]+? (?:policy|boundary))\b.*"
+
+_EXPLICIT = r"(?s)\bwith an explicit deny\b.*"
+
+_CANNOT_BE_UNDERSTOOD = "is {endpoint} AWS Secrets Manager, or does a proxy or a firewall answer in its place?"
+
+
+def line(words: str) -> str:
+    """AWS's words in one line of at most 300 characters."""
+    return " ".join("".join(c if c.isprintable() else " " for c in words).split())[:300]
+
+
+def code_of(error: Exception) -> str:
+    """AWS's code for an error, or a word for what has none; from a closed form, since it becomes a label."""
+    if isinstance(error, aws.ClientError):
+        return told(error)[0]
+    if isinstance(error, (aws.ConnectTimeoutError, aws.ReadTimeoutError)):
+        return "timeout"
+    return type(error).__name__ if isinstance(error, (aws.BotoCoreError, OSError)) else "unknown"
+
+
+def told(error: aws.ClientError) -> tuple[str, str]:
+    """Code and message of an answer with an error: a name of AWS's, else a status in digits, or "unknown"."""
+    found: Any = error.response.get("Error")
+    found = found if isinstance(found, dict) else {}
+    code, words = found.get("Code"), found.get("Message")
+    known = isinstance(code, str) and re.fullmatch(_CODE, code)
+    return code if known else "unknown", words if isinstance(words, str) else ""
+
+
+def is_foreign(code: str) -> bool:
+    """Whether it is no code of AWS's, whose errors have names: something answered in its place."""
+    return code.isdigit() or code == "unknown"
+
+
+def server(url: str) -> str:
+    """Scheme, host and port of a URL."""
+    return f"{url.partition('://')[0]}://{_host(url)}"
+
+
+class Proxy(Record):
+    """A proxy on the way to AWS. `url` holds no credentials; `shown` names host, port and the variable."""
+
+    url: str
+    shown: str
+    variable: str
+
+
+def proxy(url: str) -> Proxy | None:
+    """The proxy on the way to the URL, by the environment."""
+    scheme = url.partition(":")[0]
+    found = botocore.utils.get_environ_proxies(url).get(scheme)
+    if not found:
+        return None
+    variable = next((name for name in (f"{scheme}_proxy", f"{scheme.upper()}_PROXY") if os.environ.get(name)), "proxy")
+    host = _host(found)
+    scheme = "https" if found.startswith("https:") else "http"
+    return Proxy(f"{scheme}://{host}", f"the proxy {host} ({variable})", variable)
+
+
+def _host(url: str) -> str:
+    """Host and port of a URL, which may lack its scheme and hold credentials."""
+    return url.rpartition("://")[2].rpartition("@")[2].partition("/")[0]
+
+
+def connection(error: Exception, url: str, bundle: str) -> tuple[Reason, str] | None:
+    """Why there was no answer from the URL, if that is what the error says."""
+    between = proxy(url)
+    by = f" by way of {between.shown}" if between else ""
+    otherwise = f"the connection failed; is {between.variable} a URL?" if between else "the connection failed"
+    if isinstance(error, aws.ProxyConnectionError):
+        who = between.shown if between else f"the proxy {_host(str(error.kwargs.get('proxy_url')))}"
+        return "timeout", f"{who} on the way to {url} cannot be used: {network.unreachable(error)}"
+    if isinstance(error, aws.SSLError):
+        chosen = " (AWS_CA_BUNDLE)" if os.environ.get("AWS_CA_BUNDLE") == bundle else ""
+        return "other", f"TLS to {url}{by} failed: {network.tls(error, bundle + chosen, os.geteuid())}"
+    if isinstance(error, (aws.ConnectTimeoutError, aws.ReadTimeoutError)):
+        return "timeout", f"{url}{by} did not answer in time; is there a route or a VPC endpoint?"
+    if isinstance(error, (aws.HTTPClientError, aws.ConnectionError, OSError)):
+        return "timeout", f"no answer from {url}{by}: {network.unreachable(error, otherwise)}"
+    return None
+
+
+def no_client(error: Exception, place: Place) -> str:
+    """Why no client could be made."""
+    if isinstance(error, aws.NoRegionError):
+        return (
+            "no region is known; set `region:` in the config, AWS_REGION or AWS_DEFAULT_REGION, or give the secret's "
+            "full ARN"
+        )
+    where = f"region {place.region or 'of the environment'}"
+    if place.endpoint_url:
+        where += f" at {place.endpoint_url}"
+    known = isinstance(error, (aws.BotoCoreError, ValueError))
+    return f"no client can be made for {where}: {line(str(error)) if known else 'check the AWS config files'}"
+
+
+def kind(error: Exception) -> str:
+    """In which way an answer is none. Never its text: it may hold what was asked for."""
+    if isinstance(error, UnicodeError):
+        return "it is not UTF-8 text"
+    if isinstance(error, json.JSONDecodeError):
+        return "it is not JSON"
+    if isinstance(error, ResponseParserError):
+        return "it is not in AWS's format"
+    return "a field is missing or has another form than AWS's"
+
+
+def classify(
+    error: Exception, secret: Secret, operation: Operation, *, region: str, endpoint: str, bundle: str
+) -> Failure:
+    """What an exception of a call means for the secret, by AWS's code: not all of them are modelled classes."""
+    what = f"{operation} of {secret.secret_id} in {region}"
+    if isinstance(error, aws.ClientError):
+        return _refusal(error, secret, operation, what, endpoint)
+    if isinstance(error, aws.ParamValidationError):
+        return Failure("invalid", f"{what}: AWS knows no such request: {line(str(error))}")
+    if found := connection(error, endpoint, bundle):
+        return Failure(found[0], f"{what}: {found[1]}")
+    where = _CANNOT_BE_UNDERSTOOD.format(endpoint=endpoint)
+    return Failure("other", f"{what}: the answer cannot be understood: {kind(error)}; {where}")
+
+
+def of_caller(error: Exception, bundle: str) -> Failure:
+    """What it means that STS does not tell who calls."""
+    if isinstance(error, aws.ClientError):
+        code, words = told(error)
+        if is_foreign(code):
+            return Failure("other", f"something answers in STS's place ({code}); look for a proxy or a firewall")
+        return Failure(REASONS.get(code, "other"), f"{code}. AWS: {line(words) or 'no reason given'}")
+    url = getattr(error, "kwargs", {}).get("endpoint_url")
+    if found := connection(error, server(str(url)) if url else "STS", bundle):
+        return Failure(*found)
+    return Failure("other", f"the answer cannot be understood: {kind(error)}; does a proxy answer in STS's place?")
+
+
+def _refusal(error: aws.ClientError, secret: Secret, operation: Operation, what: str, endpoint: str) -> Failure:
+    """An answer with an error."""
+    (code, words), status = told(error), status_of(error)
+    said = f"AWS: {line(words)}" if words else "AWS gives no reason"
+    reason = REASONS.get(code, "other")
+    if is_foreign(code):
+        message = f"{what}: {foreign(status, endpoint)}"
+        if reason == "access_denied":
+            message += f"; or else this agent's role may not secretsmanager:{operation} on {secret.secret_id}"
+        return Failure(reason, message)
+    if (reason == "invalid" and "deletion" in words.lower()) or "marked deleted" in words.lower():
+        return Failure("deleted", f"{what}: scheduled for deletion; restore-secret brings it back. {said}")
+    if reason == "access_denied":
+        return Failure(reason, denied(secret, operation, words))
+    if reason == "not_found" or (reason == "invalid" and "not associated" in words):
+        return Failure("not_found", f"{what}: {_absent(secret, words)}. {said}")
+    if reason == "credentials":
+        advice = (
+            "the clock of this node is off; mend its time service"
+            if of_clock(error)
+            else "the credentials are not accepted; they are looked for again at the next attempt"
+        )
+        return Failure(reason, f"{what}: {code}: {advice}. {said}")
+    if reason == "throttled":
+        return Failure(
+            reason,
+            f"{what}: {code}: the account's calls per second are used up; tried again when the backoff is due. {said}",
+        )
+    if code == "DecryptionFailure":
+        return Failure(
+            reason, f"{what}: {code}: KMS cannot decrypt it; check that the secret's key is there and enabled. {said}"
+        )
+    if status >= 500 and reason == "other":
+        return Failure(reason, f"{what}: AWS answers {status} {code}; tried again when the backoff is due")
+    return Failure(reason, f"{what}: {code}. {said}")
+
+
+def of_clock(error: Exception) -> bool:
+    """Whether a signature was refused for its time: then it is this node's clock that is wrong, and not the keys."""
+    code, words = told(error) if isinstance(error, aws.ClientError) else ("", "")
+    expired = "expired" in words.lower() and "signature" in words.lower()
+    return expired or code in ("RequestTimeTooSkewed", "RequestExpired")
+
+
+def status_of(error: aws.ClientError) -> int:
+    """The HTTP status of an answer with an error; 0 if it is not known."""
+    found: Any = error.response.get("ResponseMetadata")
+    status = found.get("HTTPStatusCode") if isinstance(found, dict) else None
+    return status if isinstance(status, int) else 0
+
+
+def _absent(secret: Secret, words: str) -> str:
+    """What was not found: the secret, its version, or one with the stage."""
+    if secret.version_id:
+        return f"not found version {secret.version_id}; check `versionId`, name, region and account"
+    if "staging label" in words or "not associated" in words:
+        return f"no version has the stage {secret.version_stage}, or it has just moved; check `versionStage`"
+    stage = "" if secret.version_stage == "AWSCURRENT" else f", and `versionStage` {secret.version_stage}"
+    return f"not found; check name, region and account{stage}"
+
+
+def foreign(status: int, url: str) -> str:
+    """An answer with an error that has none of AWS's codes."""
+    between = proxy(url)
+    by = f" by way of {between.shown}" if between else ""
+    answered = f"{url}{by} answers {status}, without a word of AWS"
+    if 300 <= status < 400:
+        return f"{answered}: a redirect, as of a login page; AWS sends none, so let {url} through unchanged"
+    if status == 407:
+        return f"{answered}: a proxy wants authentication; put user:password@ into its URL"
+    if status >= 500:
+        return f"{answered}: a proxy, a load balancer or AWS itself is in trouble; tried again when the backoff is due"
+    return f"{answered}: look for a proxy, a firewall or another server that answers in its place"
+
+
+def denied(secret: Secret, operation: Operation, words: str) -> str:
+    """Who was denied what, by which kind of policy, and what would allow it. `words` are AWS's, whole."""
+    caller, asked, why = re.search(_CALLER, words), re.search(_ACTION, words), re.search(_WHY, words)
+    who = caller[1] if caller else "this agent's role"
+    action = asked[1] if asked else "kms:Decrypt" if re.search(_KMS, words) else f"secretsmanager:{operation}"
+    of_kms = action.startswith("kms:")
+    key = re.search(_KEY, words)
+    resources = (key[0].rstrip(".,") if key else "the key's ARN",) if of_kms else secret.resources
+    resource = resources[0] if len(resources) == 1 else resources
+    statement = json.dumps({"Effect": "Allow", "Action": action, "Resource": resource})
+    explicit = re.search(_EXPLICIT, words)
+    reason = why or explicit
+    said = f"AWS: {line(reason[0] if reason else words)}" if words else "AWS gives no reason"
+    may_not = f"{who} may not {action} on {secret.secret_id}"
+    policy = why[1].lower() if why else "policy"
+    if explicit:
+        return f"{may_not}: an explicit deny in a {policy} is in force; no allow helps, that policy must change. {said}"
+    owner = "key" if of_kms else "secret"
+    advice = {
+        "permissions boundary": f"the role's permissions boundary must allow it as well: {statement}",
+        "service control policy": f"the organization's service control policies must allow it: {statement}",
+        "resource control policy": f"the organization's resource control policies must allow it: {statement}",
+        "session policy": f"the session policy that the role was assumed with must allow it: {statement}",
+        "vpc endpoint policy": f"the policy of the VPC endpoint must allow it: {statement}",
+        "resource-based policy": f"the {owner}'s own policy must allow {who}, and so must the role's: {statement}",
+    }.get(policy, f"add {statement}")
+    return f"{may_not}; {advice}. {said}"

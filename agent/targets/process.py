@@ -1,0 +1,431 @@
+"""Finding a process and holding on to it, by Linux's /proc and pidfd.
+
+Everything here may race with processes that end and with pids that are used again. So identity is held by a pidfd from
+the match to the signal; where that is refused, by the start time.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+import signal
+import stat
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from agent.core.errors import ProcessRefused, cause
+from agent.core.model import PidFile, ProcessName
+from agent.core.record import Record
+
+_PROC = "/proc"
+
+_TICKS = os.sysconf("SC_CLK_TCK")
+
+_COMM = 15  # bytes that the kernel keeps of a command's name
+
+_PROC_LIMIT = 4 << 20  # bytes of a file in /proc; a process in 65,536 groups has 700 KiB of status
+
+_PID_FILE_LIMIT = 64  # bytes
+
+_LOOK_AGAIN = 0.5  # seconds between two looks for a process that is not there, or has no pidfd
+
+_LONG_REFUSED = 30.0  # seconds after which it is said why `when_ended` still waits for a process to hold
+
+_PID_FILE_SLACK = 2.0  # seconds between two clocks; a pid is not used again that soon
+
+_HARMLESS = frozenset({"SIGCONT", "SIGWINCH", "SIGURG", "SIGCHLD"})  # their default action ends nobody
+
+_REFUSED = frozenset({errno.ENOSYS, errno.EPERM, errno.EINVAL})
+
+_GONE = (FileNotFoundError, ProcessLookupError, PermissionError)  # the last: /proc is mounted with hidepid
+
+
+def _mask(*names: str) -> int:
+    """The signals of these names, without their SIG, as a mask of /proc/PID/status."""
+    return sum(1 << (signal.Signals[f"SIG{name}"] - 1) for name in names)
+
+
+class Runtime(Record):
+    """A runtime that catches signals before the program does, so that a handler in /proc says nothing of the program.
+
+    It is known by the signals that it `catches` and `ignores`. Unless the program handles them, `own` end it, or are
+    thrown away. All are masks as in /proc/PID/status.
+    """
+
+    name: str
+    catches: int
+    ignores: int
+    own: int
+
+
+# The first that fits counts. So look Go 1.26, bash 5.2, OpenJDK 17, Ruby 3.1, Erlang 25, Node 20 and Python 3.11.
+_RUNTIMES = (
+    Runtime("Go's runtime", _mask("ILL", "TRAP", "FPE", "XCPU", "VTALRM", "PROF", "PWR"), 0, (1 << 64) - 1),
+    Runtime(
+        "bash, which has an EXIT trap,",
+        _mask("ILL", "TRAP", "ABRT", "BUS", "FPE", "SYS", "XCPU", "XFSZ", "VTALRM"),
+        0,
+        _mask("HUP", "INT", "USR1", "USR2", "TERM"),
+    ),
+    Runtime(
+        "the Java virtual machine",
+        _mask("ILL", "BUS", "FPE", "SEGV", "PIPE", "XFSZ", "USR2"),
+        0,
+        _mask("HUP", "INT", "QUIT", "TERM", "USR2"),
+    ),
+    Runtime(
+        "Ruby's interpreter",
+        _mask("HUP", "INT", "QUIT", "ALRM", "TERM", "USR1", "USR2", "BUS", "SEGV"),
+        0,
+        _mask("HUP", "INT", "QUIT", "TERM", "USR1", "USR2"),
+    ),
+    Runtime(
+        "Erlang's virtual machine",
+        _mask("INT", "QUIT", "USR1", "TERM"),
+        _mask("FPE", "PIPE", "CHLD"),
+        _mask("INT", "QUIT", "USR1", "TERM"),
+    ),
+    Runtime("Node", _mask("INT", "USR1", "SEGV", "TERM"), _mask("PIPE", "XFSZ"), _mask("INT", "USR1", "TERM")),
+    Runtime("Python's interpreter", _mask("INT"), _mask("PIPE", "XFSZ"), _mask("INT")),
+)
+
+
+class Dispositions(Record):
+    """What a process does with signals, as masks of /proc/PID/status."""
+
+    caught: int
+    ignored: int
+    blocked: int
+
+    def runtime(self, bit: int) -> Runtime | None:
+        """The runtime that catches this signal by itself, if one is known by its marks."""
+        for runtime in _RUNTIMES:
+            if runtime.catches & ~self.caught == 0 and runtime.ignores & ~self.ignored == 0:
+                return runtime if runtime.own & self.caught & bit else None
+        return None
+
+
+class Process(Record):
+    """What /proc says of one process. `started` is in seconds since boot, rounded down to a tick of 10 ms.
+
+    `uid` and `signals` are None where the kernel does not tell.
+    """
+
+    pid: int
+    parent: int
+    name: str
+    uid: int | None
+    started: float
+    signals: Dispositions | None
+
+    def objection(self, name: str, *, handled: bool) -> str | None:
+        """Why the signal must not be sent, as it follows "process 7 (app)": it may end the process. None if it may.
+
+        `handled`: somebody says that the program handles it. It counts where the kernel cannot tell, and only there.
+        """
+        if name in _HARMLESS:
+            return None
+        if self.signals is None:
+            if handled:
+                return None
+            return (
+                f"is not sent {name}, which may end it: this kernel does not tell which signals it handles (no SigCgt "
+                "in /proc); if it handles this one, set `handled: true`, else use touch or url"
+            )
+        bit = 1 << (signal.Signals[name] - 1)
+        if self.signals.ignored & bit:
+            return None
+        if not (self.signals.caught | self.signals.blocked) & bit:
+            return f"has no handler for {name}, which would end it"
+        if handled or not (runtime := self.signals.runtime(bit)):
+            return None
+        return (
+            f"is not sent {name}, which may end it: {runtime.name} catches that signal in every program; if this one "
+            "handles it, set `handled: true`, else use touch or url"
+        )
+
+
+def look(pid: int) -> Process | None:
+    """The process of that pid, or None if there is none, or only a zombie or a kernel thread, or one that is hidden
+    from us. Raises OSError where /proc cannot be read."""
+    try:
+        text = _read(f"{_PROC}/{pid}/stat")
+        fields = dict(line.split(":\t", 1) for line in _read(f"{_PROC}/{pid}/status").split("\n") if ":\t" in line)
+    except _GONE:
+        return None
+    # The name stands in parentheses and may hold some itself.
+    before, _, after = text.rpartition(")")
+    rest = after.split()
+    try:
+        state, parent, started = rest[0], int(rest[1]), int(rest[19]) / _TICKS
+    except (IndexError, ValueError, OverflowError):  # cut short: it ended meanwhile
+        return None
+    if state in ("Z", "X") or "VmSize" not in fields:
+        return None
+    return Process(
+        pid=pid,
+        parent=parent,
+        name=before.partition("(")[2],
+        uid=_uid(fields),
+        started=started,
+        signals=_dispositions(fields),
+    )
+
+
+def _read(path: str) -> str:
+    with open(path, "rb") as handle:
+        return handle.read(_PROC_LIMIT).decode(errors="replace")
+
+
+def _uid(fields: dict[str, str]) -> int | None:
+    """The effective one."""
+    try:
+        return int(fields["Uid"].split()[1])
+    except (KeyError, IndexError, ValueError):
+        return None
+
+
+def _dispositions(fields: dict[str, str]) -> Dispositions | None:
+    """None where the kernel does not tell them all, as gVisor's."""
+    try:
+        return Dispositions(*(int(fields[name], 16) for name in ("SigCgt", "SigIgn", "SigBlk")))
+    except (KeyError, ValueError):
+        return None
+
+
+def awaits(pid: int, name: str) -> bool:
+    """Whether the process waits for the signal as our agent does, and so is not ended by it: blocked in all threads but
+    the main one, whose mask sigtimedwait(2) opens while it waits."""
+    bit = 1 << (signal.Signals[name] - 1)
+    try:
+        others = [task for task in os.listdir(f"{_PROC}/{pid}/task") if task != str(pid)]
+        masks = []
+        for task in others:
+            lines = _read(f"{_PROC}/{pid}/task/{task}/status").split("\n")
+            masks += [int(line.split()[1], 16) for line in lines if line.startswith("SigBlk:")]
+    except (OSError, IndexError, ValueError):
+        return False
+    return bool(masks) and len(masks) == len(others) and all(mask & bit for mask in masks)
+
+
+@contextmanager
+def hold(spec: ProcessName | PidFile) -> Iterator[Held]:
+    """The one process that is meant, held until the end. Raises ProcessRefused with what was found instead.
+
+    1. Match.
+    2. Hold that pid by a pidfd: from here on it names this process or nothing.
+    3. Look again: if it is still the process that matched, the pidfd is its.
+    """
+    # 1.
+    matched = _by_pid_file(spec.path) if isinstance(spec, PidFile) else _by_name(spec.name)
+    # 2.
+    handle = _pidfd(matched.pid)
+    try:
+        # 3.
+        again = look(matched.pid)
+        if again is None or again.started != matched.started:
+            raise ProcessRefused(f"process {matched.pid} ({matched.name}) ended while it was looked at")
+        yield Held(again, handle)
+    finally:
+        if handle is not None:
+            os.close(handle)
+
+
+class Held(Record):
+    """A process that cannot be mistaken for another of the same pid."""
+
+    process: Process
+    pidfd: int | None
+
+    def ask(self) -> None:
+        """Whether we may signal it, without a signal. Raises ProcessRefused as `send` does."""
+        self._deliver(0, "a signal")
+
+    def send(self, name: str) -> None:
+        """Send the signal. Raises ProcessRefused if the process is gone or may not be signalled by us."""
+        self._deliver(signal.Signals[name], name)
+
+    def outlast(self) -> None:
+        """Wait until it has ended."""
+        if self.pidfd is not None:
+            ended = select.poll()
+            ended.register(self.pidfd, select.POLLIN)  # readable from its end on, see pidfd_open(2)
+            ended.poll()
+            return
+        while (now := look(self.process.pid)) and now.started == self.process.started:
+            time.sleep(_LOOK_AGAIN)
+
+    def _deliver(self, number: int, name: str) -> None:
+        try:
+            self._send(number)
+            return
+        except ProcessLookupError:
+            reason = f"process {self.process.pid} ({self.process.name}) ended before {name} was sent"
+        except PermissionError:
+            runs = "another uid" if self.process.uid is None else f"uid {self.process.uid}"
+            reason = (
+                f"process {self.process.pid} ({self.process.name}) runs as {runs}, this agent as uid "
+                f"{os.geteuid()}: {name} is not permitted; run both as one uid (runAsUser), or use touch or url"
+            )
+        raise ProcessRefused(reason)
+
+    def _send(self, number: int) -> None:
+        if self.pidfd is not None:
+            try:
+                signal.pidfd_send_signal(self.pidfd, number)
+                return
+            except OSError as error:
+                if error.errno not in _REFUSED:
+                    raise
+        # A seccomp profile that refuses the pidfd may well allow kill; if not, its EPERM is the kernel's own.
+        now = look(self.process.pid)
+        if now is None or now.started != self.process.started:
+            raise ProcessLookupError
+        os.kill(self.process.pid, number)
+
+
+def when_ended(
+    spec: ProcessName | PidFile, ended: Callable[[str], None], trouble: Callable[[str], None] = lambda _why: None
+) -> None:
+    """Call `ended`, on a thread of its own, with who it was, when the process that is meant has ended.
+
+    One that is not there yet is waited for; one that cannot be told from others, too. A pid file that was written since
+    this call and names no process any more tells of an app that was quicker than we looked. While no process can be
+    held, `trouble` is called with the reason, once for each reason that lasts for 30 s.
+    """
+    since = time.time()
+
+    def wait() -> None:
+        refused, told, at = "", "", 0.0
+        while True:
+            try:
+                with hold(spec) as held:
+                    held.outlast()
+                ended(f"process {held.process.pid} ({held.process.name})")
+                return
+            except Exception as error:  # whatever it is: a thread that died would leave the Job waiting for ever
+                why = str(error) if isinstance(error, ProcessRefused) else _unforeseen(error)
+            if isinstance(spec, PidFile) and _was_quick(spec.path, since):
+                ended(f"the process of pid file {spec.path}")
+                return
+            if why != refused:
+                refused, at = why, time.monotonic()
+            if refused != told and time.monotonic() >= at + _LONG_REFUSED:
+                told = refused
+                trouble(refused)
+            time.sleep(_LOOK_AGAIN)
+
+    threading.Thread(target=wait, name="exit-with", daemon=True).start()
+
+
+def _unforeseen(error: Exception) -> str:
+    if isinstance(error, OSError):
+        return f"the process cannot be held: {cause(error)}" + (f": {error.filename}" if error.filename else "")
+    return f"the process cannot be held: what {_PROC} says is not understood"
+
+
+def _was_quick(path: str, since: float) -> bool:
+    try:
+        pid, written = _in_pid_file(path)
+        return written >= since and look(pid) is None
+    except (ProcessRefused, OSError):
+        return False
+
+
+def _pidfd(pid: int) -> int | None:
+    try:
+        return os.pidfd_open(pid)
+    except ProcessLookupError:
+        gone = True
+    except OSError as error:
+        if error.errno not in _REFUSED:
+            raise
+        return None  # gVisor and some seccomp profiles know no pidfd
+    if gone:
+        raise ProcessRefused(f"process {pid} ended while it was looked at")
+    return None
+
+
+def _by_name(name: str) -> Process:
+    """The top-most process of that name: nginx's master and not its workers."""
+    wanted = name.encode()[:_COMM].decode(errors="replace")
+    found = {}
+    for entry in os.listdir(_PROC):
+        process = look(int(entry)) if entry.isdigit() else None
+        if process and (process.name == wanted or _argument(process.pid) == name):
+            found[process.pid] = process
+    own = found.pop(os.getpid(), None)
+    top = [process for process in found.values() if process.parent not in found]
+    if len(top) > 1:
+        listed = ", ".join(f"{process.pid} ({process.name})" for process in sorted(top, key=lambda p: p.pid))
+        raise ProcessRefused(f"several processes match {name!r}: {listed}; use a pid file to say which is meant")
+    if not top and own:
+        raise ProcessRefused(f"only this agent itself matches {name!r}; name the app as `ps -o comm` shows it")
+    if not top:
+        raise ProcessRefused(
+            f"no process matches {name!r}; set shareProcessNamespace: true and name it as `ps -o comm` shows it"
+        )
+    return _permitted(top[0])
+
+
+def _argument(pid: int) -> str | None:
+    """The base name of the command as it was called. The other arguments may carry secrets: they are not kept."""
+    try:
+        with open(f"{_PROC}/{pid}/cmdline", "rb") as handle:
+            return os.path.basename(handle.read(4096).split(b"\0", 1)[0]).decode(errors="replace")
+    except OSError:
+        return None
+
+
+def _by_pid_file(path: str) -> Process:
+    pid, written = _in_pid_file(path)
+    process = look(pid)
+    if process is None:
+        raise ProcessRefused(f"pid file {path}: it is stale: there is no process {pid}, or none that this agent sees")
+    if _started_at(process) > written + _PID_FILE_SLACK:
+        raise ProcessRefused(
+            f"pid file {path}: it is stale: process {process.pid} ({process.name}) started after it was written"
+        )
+    return _permitted(process)
+
+
+def _in_pid_file(path: str) -> tuple[int, float]:
+    """The pid that a file holds, and when it was written (epoch seconds). No link, FIFO or device is followed or waited
+    for. Raises ProcessRefused for anything that is no pid file."""
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        reason = "it is a symbolic link" if error.errno == errno.ELOOP else cause(error)
+    else:
+        try:
+            found, content = os.fstat(handle), b""
+            if stat.S_ISREG(found.st_mode):
+                content = os.read(handle, _PID_FILE_LIMIT + 1)
+        finally:
+            os.close(handle)
+        text = content.strip()
+        if not stat.S_ISREG(found.st_mode):
+            reason = "it is not a regular file"
+        elif not text:
+            reason = "it is empty"
+        elif len(content) > _PID_FILE_LIMIT or not text.isdigit():
+            reason = "it does not hold a pid"
+        else:
+            return int(text), found.st_mtime
+    raise ProcessRefused(f"pid file {path}: {reason}")
+
+
+def _started_at(process: Process) -> float:
+    """When the process started, in epoch seconds."""
+    return time.time() - (time.clock_gettime(time.CLOCK_BOOTTIME) - process.started)
+
+
+def _permitted(process: Process) -> Process:
+    if process.pid == os.getpid():
+        raise ProcessRefused("that is this agent itself")
+    if process.pid == 1:
+        raise ProcessRefused(f"process 1 ({process.name}) is the first of its pid namespace and is never signalled")
+    return process

@@ -1,0 +1,76 @@
+"""The config as a file: reading it. What it means is `config`'s, when it changes is `watch`'s."""
+
+from __future__ import annotations
+
+import codecs
+import os
+import select
+import stat
+
+from agent.config.native import parse
+from agent.core.errors import ConfigError, Problem, cause
+from agent.core.model import Config
+
+_LIMIT = 8 << 20  # bytes; more than `parse` accepts, whatever its characters are, so that it can say so
+
+_PATIENCE = 5.0  # seconds for the next bytes of a pipe
+
+
+def load(path: str) -> tuple[str, Config]:
+    """The text of the file and what it means. Raises ConfigError, with every problem, also when it cannot be read."""
+    text = read(path)
+    return text, parse(text, path)
+
+
+def read(path: str) -> str:
+    """The text of the file. Raises ConfigError when it cannot be read as text.
+
+    What is no regular file is given 5 s to say something, such as the pipe of a shell's `<(…)`.
+    """
+    content = b""
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            content = _content(handle)
+        finally:
+            os.close(handle)
+        # A character that the limit cuts in two is none that is wrong.
+        text = codecs.getincrementaldecoder("utf-8")().decode(content, final=len(content) < _LIMIT)
+        return text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
+    except OSError as error:
+        problem = Problem(1, 1, f"cannot be read: {cause(error)}; name a readable file with --config")
+    except UnicodeDecodeError as error:
+        problem = _not_utf8(content, error.start)
+    raise ConfigError(path, (problem,))
+
+
+def _content(handle: int) -> bytes:
+    """All of it, up to the limit. Raises TimeoutError when a pipe has no writer, or one that is silent for too long."""
+    content, more = b"", select.poll()
+    more.register(handle, select.POLLIN)
+    is_pipe = stat.S_ISFIFO(os.fstat(handle).st_mode)
+    while len(content) < _LIMIT:
+        try:
+            part = os.read(handle, _LIMIT - len(content))
+            if not part and (content or not is_pipe):
+                return content
+        except BlockingIOError:
+            part = b""
+        content += part
+        if part:
+            continue
+        events = more.poll(_PATIENCE * 1000)
+        if not events:
+            raise TimeoutError(f"it is a pipe into which nobody wrote for {_PATIENCE:g} s")
+        if not events[0][1] & select.POLLIN:  # the writer came and went
+            return content
+    return content
+
+
+def _not_utf8(content: bytes, place: int) -> Problem:
+    """Where the bytes stop being UTF-8, and what they may be instead."""
+    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return Problem(1, 1, "is text in UTF-16, as PowerShell and some editors write it; save it as UTF-8")
+    before = content[:place].decode()
+    line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
+    return Problem(line, column, f"has the byte 0x{content[place]:02x} here, which is not UTF-8; save it as UTF-8")
