@@ -216,20 +216,20 @@ def _importing() -> Iterator[None]:
 
 def _init(args: argparse.Namespace | SimpleNamespace) -> int:
     with _importing():
-        from agent.engine import loop
+        from agent.commands import run
         from agent.observe import log
 
     log.configure(args.log_format or "auto", args.log_level)
-    return loop.init(args.config)
+    return run.init(args.config)
 
 
 def _run(args: argparse.Namespace | SimpleNamespace) -> int:
     with _importing():
-        from agent.engine import loop
+        from agent.commands import run
         from agent.observe import log
 
     log.configure(args.log_format or "auto", args.log_level)
-    return loop.run(args.config)
+    return run.run(args.config)
 
 
 def _check(args: argparse.Namespace) -> int:

@@ -41,7 +41,7 @@ def bare(root: int, generation: int) -> float:
 
 def ours(volume: Volume) -> float:
     """The same by the volume, all of it changed, in one directory, with manifest and read-back."""
-    published = volume.published()
+    published = volume.read()
     tag = str(random.random())
     files = {f"d/f{n}": ProjectedFile(SecretValue(CONTENT, text=False), 0o440) for n in range(FILES)}
     entry = Entry(version_id=tag, stages=("AWSCURRENT",), fingerprint=tag, created_at=None, changed=True, files=files)

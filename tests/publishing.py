@@ -13,7 +13,7 @@ APP = target("app")
 
 def publish(volume: Volume, version: str, *names: str, **files: dict[str, str]) -> Published:
     """Publish that version of those secrets; the others of db and api stay as they are."""
-    before = volume.published()
+    before = volume.read()
     new = {
         name: (fetched(version), {p: projected(c) for p, c in files.get(name, {name: f"{name}-{version}"}).items()})
         for name in names

@@ -46,12 +46,12 @@ class Asking:
         self.secret: Secret = secret(place=Place("eu-west-1", aws.url))
 
     def failure(self) -> Failure:
-        found = self.manager.fetch(self.secret, None).result
+        found = self.manager.value(self.secret, None).result
         assert isinstance(found, Failure)
         return found
 
     def succeeds(self) -> bool:
-        return isinstance(self.manager.fetch(self.secret, None).result, Fetched)
+        return isinstance(self.manager.value(self.secret, None).result, Fetched)
 
 
 def environment(monkeypatch: pytest.MonkeyPatch, **given: str) -> None:

@@ -22,12 +22,20 @@ import pytest
 import trustme
 import urllib3
 
-from agent.core.model import Pending, PidFile, ProcessName, Signal, Target, Touch, Url
+from agent.core.model import Delivery, Pending, PidFile, ProcessName, Signal, Target, Touch, Url
 from agent.targets import notify
-from agent.targets.notify import deliver, examine
+from agent.targets.notify import Notified
 from tests.test_process import Children, Proc, children, proc
 
 __all__ = ["children", "proc"]
+
+
+def deliver(pending: Pending) -> Delivery:
+    return Notified(pending.target).deliver(pending)
+
+
+def examine(target: Target) -> tuple[bool, str]:
+    return Notified(target).examine()
 
 
 def pending(action: Touch | Signal | Url, visible_since: float | None = None) -> Pending:

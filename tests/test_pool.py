@@ -52,9 +52,9 @@ def test_every_name_gets_its_answer() -> None:
 def test_a_call_that_hangs_is_given_up_alone_and_not_made_again(hanging: Hanging) -> None:
     """Each pass asks the others; the one that hangs costs no second thread."""
     pool = Pool("test")
-    assert ask(pool, a=hanging.call("old"), b=lambda: "b") == {"a": Unanswered(made=True), "b": "b"}
+    assert ask(pool, a=hanging.call("old"), b=lambda: "b") == {"a": Unanswered(asked=True), "b": "b"}
     for _ in range(40):
-        assert ask(pool, a=hanging.call("old"), b=lambda: "b") == {"a": Unanswered(made=False), "b": "b"}
+        assert ask(pool, a=hanging.call("old"), b=lambda: "b") == {"a": Unanswered(asked=False), "b": "b"}
     assert hanging.made == 1
 
 
@@ -63,23 +63,23 @@ def test_what_came_late_is_thrown_away_or_kept_as_was_asked_for(hanging: Hanging
     forgets, keeps = Pool("test"), Pool("test", keeps_late=True)
     for pool, then in ((forgets, "new"), (keeps, "old")):
         hanging.release.clear()
-        assert ask(pool, a=hanging.call("old")) == {"a": Unanswered(made=True)}
+        assert ask(pool, a=hanging.call("old")) == {"a": Unanswered(asked=True)}
         hanging.release.set()
         assert until(lambda pool=pool: ended(ask(pool, each=30, a=lambda: "new"))) == {"a": then}
         assert ask(pool, each=30, a=lambda: "new") == {"a": "new"}
 
 
 def ended(answers: Answered) -> Answered | None:
-    return None if Unanswered(made=False) in answers.values() else answers
+    return None if Unanswered(asked=False) in answers.values() else answers
 
 
 def test_when_every_thread_hangs_nothing_more_is_asked(hanging: Hanging) -> None:
     """No unbounded threads, no endless wait; and all goes on when they end."""
     pool = Pool("test")
     answers = ask(pool, **{f"n{i}": hanging.call("") for i in range(100)})
-    assert len(answers) == 100 and set(answers.values()) == {Unanswered(made=True), Unanswered(made=False)}
-    assert hanging.made == list(answers.values()).count(Unanswered(made=True)) < 100
-    assert ask(pool, b=lambda: "b") == {"b": Unanswered(made=False)}
+    assert len(answers) == 100 and set(answers.values()) == {Unanswered(asked=True), Unanswered(asked=False)}
+    assert hanging.made == list(answers.values()).count(Unanswered(asked=True)) < 100
+    assert ask(pool, b=lambda: "b") == {"b": Unanswered(asked=False)}
     hanging.release.set()
     assert until(lambda: ended(ask(pool, each=30, b=lambda: "b"))) == {"b": "b"}
 
@@ -87,8 +87,8 @@ def test_when_every_thread_hangs_nothing_more_is_asked(hanging: Hanging) -> None
 def test_the_time_of_all_is_bounded_too(hanging: Hanging) -> None:
     """What was not asked by then is late without a call."""
     answers = ask(Pool("test"), each=30, total=3.0, **{f"n{i}": hanging.call("") for i in range(IN_FLIGHT + 2)})
-    assert list(answers.values()).count(Unanswered(made=True)) == IN_FLIGHT
-    assert list(answers.values()).count(Unanswered(made=False)) == 2
+    assert list(answers.values()).count(Unanswered(asked=True)) == IN_FLIGHT
+    assert list(answers.values()).count(Unanswered(asked=False)) == 2
 
 
 def test_a_few_quick_calls_take_turns() -> None:
@@ -114,7 +114,7 @@ def test_a_stop_waits_for_nobody(hanging: Hanging) -> None:
     """The rest is late at once."""
     asked = {"a": hanging.call(""), "b": hanging.call("")}
     stopped = lambda: hanging.made > 0  # noqa: E731
-    assert set(dict(Pool("test").ask(asked, each=30, total=30, stopped=stopped)).values()) == {Unanswered(made=True)}
+    assert set(dict(Pool("test").ask(asked, each=30, total=30, stopped=stopped)).values()) == {Unanswered(asked=True)}
 
 
 def failing() -> str:
@@ -132,7 +132,7 @@ def test_what_a_call_raises_is_its_own_answer_and_ends_nobody(hanging: Hanging) 
         return failing()
 
     pool = Pool("test", keeps_late=True)
-    assert ask(pool, a=late) == {"a": Unanswered(made=True)}
+    assert ask(pool, a=late) == {"a": Unanswered(asked=True)}
     hanging.release.set()
     found = until(lambda: ended(ask(pool, each=30, a=lambda: "new")))
     assert isinstance(found["a"], Raised)

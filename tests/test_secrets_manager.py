@@ -50,12 +50,12 @@ def asking(proxy: Proxy, secret_id: str, **fields: Any) -> tuple[SecretsManager,
 
 def observed(proxy: Proxy, secret_id: str, **fields: Any) -> Observation | Failure:
     source, wanted = asking(proxy, secret_id, **fields)
-    return source.observe(wanted).result
+    return source.describe(wanted).result
 
 
 def got(proxy: Proxy, secret_id: str, version: str | None = None, **fields: Any) -> Fetched | Failure:
     source, wanted = asking(proxy, secret_id, **fields)
-    return source.fetch(wanted, version).result
+    return source.value(wanted, version).result
 
 
 def test_certificates_are_read_once_and_again_when_the_bundle_changes(tmp_path: Path) -> None:
@@ -95,7 +95,7 @@ def test_a_configuration_that_is_wrong_is_a_failure(monkeypatch: pytest.MonkeyPa
     source = SecretsManager()
     wanted = secret("db")
     source.prepare([wanted])
-    found = source.observe(wanted).result
+    found = source.describe(wanted).result
     assert isinstance(found, Failure) and found.reason == "invalid" and "nowhere" in found.message
 
 
@@ -157,9 +157,9 @@ def test_each_region_has_a_client_of_one_session(aws: StandIn, proxy: Proxy, nam
     there = secret("there", secret_id=name, place=Place("us-east-1", aws.url))
     source = SecretsManager()
     source.prepare([here, there])
-    missing = source.fetch(here, None).result
+    missing = source.value(here, None).result
     assert isinstance(missing, Failure) and missing.reason == "not_found" and "eu-west-1" in missing.message
-    assert source.fetch(there, None).result.value.reveal() == b"there"  # type: ignore[union-attr]
+    assert source.value(there, None).result.value.reveal() == b"there"  # type: ignore[union-attr]
 
 
 def test_no_region_is_a_failure_of_that_secret() -> None:
@@ -167,7 +167,7 @@ def test_no_region_is_a_failure_of_that_secret() -> None:
     wanted = secret(place=Place(None, None))
     source = SecretsManager()
     source.prepare([wanted])
-    failure = source.observe(wanted).result
+    failure = source.describe(wanted).result
     assert isinstance(failure, Failure) and failure.reason == "invalid" and "region" in failure.message
 
 
@@ -225,7 +225,7 @@ def test_errors_are_values_with_a_sentence(
     arn = "arn:aws:secretsmanager:eu-west-1:111122223333:secret:prod/db"
     proxy.fail(fault)
     source, wanted = asking(proxy, arn if "??????" in str(parts) else name)
-    answer = source.fetch(wanted, None)
+    answer = source.value(wanted, None)
     assert isinstance(answer.result, Failure)
     assert answer.result.reason == reason
     assert [part for part in parts if part not in answer.result.message] == []
@@ -302,7 +302,7 @@ def test_a_code_that_is_no_word_becomes_no_label(proxy: Proxy, name: str) -> Non
         proxy.heal()
         proxy.fail(Fault.error(400, code))
         source, wanted = asking(proxy, name)
-        answer = source.observe(wanted)
+        answer = source.describe(wanted)
         assert isinstance(answer.result, Failure) and answer.result.reason == "other"
         assert answer.call.code == "unknown"
 
@@ -382,7 +382,7 @@ def test_nobody_listening_and_no_such_name_are_timeouts() -> None:
         wanted = secret(place=Place("eu-west-1", url))
         source = SecretsManager(connect_timeout=0.5, read_timeout=0.5)
         source.prepare([wanted])
-        failure = source.observe(wanted).result
+        failure = source.describe(wanted).result
         assert isinstance(failure, Failure) and failure.reason == "timeout" and part in failure.message
 
 

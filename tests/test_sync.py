@@ -208,7 +208,7 @@ class Strange(SecretsManager):
 
     def observe(self, secret: Secret) -> Any:
         self._stumble(secret, "observe")
-        return super().observe(secret)
+        return super().describe(secret)
 
     def fetch(self, secret: Secret, version_id: str | None) -> Any:
         self._stumble(secret, "fetch")

@@ -108,7 +108,7 @@ def test_a_restart_reads_back_what_was_published(volume: Volume, home: Path) -> 
     """The volume is the memory."""
     first = publish(volume, "1", "db", "api")
     again = Volume(str(home / "v"))
-    assert again.published() == first
+    assert again.read() == first
     again.close()
 
 
@@ -140,18 +140,18 @@ def test_damage_is_found_and_mended(
     """Whatever was removed, altered or redirected comes back, and changes nothing for those who are told."""
     publish(volume, "1", "db", "api")
     damage(home / "v")  # type: ignore[operator]
-    seen = volume.published()
+    seen = volume.read()
     assert (set(seen.damage), set(seen.damaged)) == (found, damaged)
     if damaged:
         seen = publish(volume, "1", *sorted(damaged))
     else:
-        volume.relink(seen)
-        seen = volume.published()
+        volume.mend(seen)
+        seen = volume.read()
     assert not seen.damage
     assert tree(home) == {"db": "db-1", "api": "api-1"}
     assert (home / "v" / "db").read_text() == "db-1"
     assert pending_deliveries((APP,), seen) == ()
-    volume.sweep()
+    volume.tidy()
     aside = volume.set_aside()
     left = [name for name in names(home) if not name[2:].isdigit()]
     assert left == sorted(["..data", "db", "api", *aside.values()]) and aside.keys() <= found
@@ -196,7 +196,7 @@ def test_what_stood_there_before_the_first_publish_is_refused_and_not_touched(
         assert f"{home}/v/{name} is in the way" in str(refused.value) and planted in str(refused.value)
         assert f"uid {os.geteuid()}" in str(refused.value)
         assert all_of(home) == before
-    volume.sweep()
+    volume.tidy()
     assert all_of(home) == before
     (home / "v" / name).rename(home / "away")
     assert not publish(volume, "1", "db", "api", db={"db/password": "x"}).damage
@@ -210,7 +210,7 @@ def test_what_stands_at_a_new_path_is_refused_and_the_old_files_stay(volume: Vol
     before = all_of(home)
     with pytest.raises(VolumeError, match="/v/new is in the way"):
         publish(volume, "2", "db", db={"new/x": "2"})
-    assert all_of(home) == before and not volume.published().damage
+    assert all_of(home) == before and not volume.read().damage
 
 
 def test_what_appears_while_a_generation_is_made_is_not_replaced(
@@ -236,10 +236,10 @@ def test_what_took_the_place_of_a_published_link_is_kept_aside(volume: Volume, h
     seen = publish(volume, "1", "db", "api")
     (home / "v" / "db").unlink()
     PLANTED[planted](home / "v" / "db")  # type: ignore[operator]
-    volume.relink(volume.published())
+    volume.mend(volume.read())
     (kept,) = volume.set_aside().values()
-    assert volume.published() == seen and (home / "v" / "db").read_text() == "db-1"
-    volume.sweep()
+    assert volume.read() == seen and (home / "v" / "db").read_text() == "db-1"
+    volume.tidy()
     publish(volume, "2", "db")
     there = home / "v" / kept
     assert (there / "sub" / "file" if planted == "directory" else there).read_text() == "precious"
@@ -269,7 +269,7 @@ def test_a_version_with_the_same_content_makes_no_generation(volume: Volume, hom
     assert pending_deliveries((APP,), later) == () and not later.damage
     assert {path: where for path, where in all_of(home).items() if "..manifest.json" not in path} == before
     again = Volume(str(home / "v"))
-    assert again.published() == later
+    assert again.read() == later
     again.close()
 
 
@@ -294,7 +294,7 @@ def test_what_was_altered_is_not_the_same(volume: Volume, home: Path) -> None:
     """A new version must not be taken for what a neighbour wrote."""
     publish(volume, "1", "db", "api")
     _rewrite((home / "v" / "db").resolve())
-    assert not volume.holds(volume.published(), "db", {"db": projected("foreign")})
+    assert not volume.holds(volume.read(), "db", {"db": projected("foreign")})
 
 
 def test_the_same_content_beside_a_change_is_carried_over(volume: Volume, home: Path) -> None:
@@ -328,7 +328,7 @@ def test_a_manifest_that_is_lost_with_the_process_is_nothing_published(volume: V
     publish(volume, "2", "db")
     (home / "v" / "..2" / "..manifest.json").unlink()
     again = Volume(str(home / "v"))
-    seen = again.published()
+    seen = again.read()
     assert seen.generation == 0 and set(seen.damage) == {"..manifest.json"}
     assert publish(again, "2", "db", "api").generation == 3
     again.close()
@@ -337,15 +337,15 @@ def test_a_manifest_that_is_lost_with_the_process_is_nothing_published(volume: V
 def test_an_unreadable_record_owes_everyone(volume: Volume, home: Path) -> None:
     """At least once beats once."""
     publish(volume, "1", "db", "api")
-    volume.mark_accepted({"app": 1})
+    volume.record_deliveries({"app": 1})
     record = home / "v" / "..notified.json"
-    assert pending_deliveries((APP,), volume.published()) == ()
+    assert pending_deliveries((APP,), volume.read()) == ()
     for spoil in (lambda: record.write_text("{"), lambda: (record.unlink(), os.mkfifo(record))):
         spoil()
-        seen = volume.published()
+        seen = volume.read()
         assert seen.record_lost and [each.target.name for each in pending_deliveries((APP,), seen)] == ["app"]
-    volume.mark_accepted({"app": 1})
-    assert pending_deliveries((APP,), volume.published()) == ()
+    volume.record_deliveries({"app": 1})
+    assert pending_deliveries((APP,), volume.read()) == ()
 
 
 def test_an_acceptance_that_cannot_be_written_is_held(volume: Volume, home: Path) -> None:
@@ -354,13 +354,13 @@ def test_an_acceptance_that_cannot_be_written_is_held(volume: Volume, home: Path
     publish(volume, "2", "db")
     (home / "v" / "..notified.json").mkdir()
     with pytest.raises(VolumeError, match="record of notifications"):
-        volume.mark_accepted({"app": 2})
-    assert volume.unwritten == {"app": 2} and pending_deliveries((APP,), volume.published()) == ()
+        volume.record_deliveries({"app": 2})
+    assert volume.unrecorded == {"app": 2} and pending_deliveries((APP,), volume.read()) == ()
     (home / "v" / "..notified.json").rmdir()
-    volume.mark_accepted(volume.unwritten)
-    assert volume.unwritten == {}
+    volume.record_deliveries(volume.unrecorded)
+    assert volume.unrecorded == {}
     again = Volume(str(home / "v"))
-    assert again.published().accepted == {"app": 2}
+    assert again.read().accepted == {"app": 2}
     again.close()
 
 
@@ -383,12 +383,12 @@ def test_superseded_generations_stay_a_minute_across_restarts(volume: Volume, ho
     """For readers that have one open; the time is read back from the volume."""
     for version in "123":
         publish(volume, version, "db", "api")
-    due = volume.sweep()
+    due = volume.tidy()
     assert due is not None and 0 < due <= GRACE and {"..1", "..2", "..3"} <= set(names(home))
     os.utime(home / "v" / "..2", (0, 0))  # the successor of 1, made long ago
     again = Volume(str(home / "v"))
-    again.published()
-    again.sweep()
+    again.read()
+    again.tidy()
     again.close()
     assert [name for name in names(home) if name[2:].isdigit()] == ["..2", "..3"]
 
@@ -397,7 +397,7 @@ def test_no_more_than_sixteen_stay(volume: Volume, home: Path) -> None:
     """However quickly they follow each other."""
     for version in range(KEPT_AT_MOST + 4):
         publish(volume, str(version), "db", "api")
-        volume.sweep()
+        volume.tidy()
     assert len([name for name in names(home) if name[2:].isdigit()]) == KEPT_AT_MOST + 1
 
 
@@ -412,10 +412,10 @@ def test_the_sweep_touches_only_names_of_ours(volume: Volume, home: Path) -> Non
     (home / "v" / "stale").symlink_to("..data/stale")
     held = os.open(home / "v" / "..new-held", os.O_CREAT | os.O_WRONLY)
     fcntl.flock(held, fcntl.LOCK_EX)
-    volume.sweep()
+    volume.tidy()
     assert "..new-held" in names(home), "another process is about to put it in place"
     os.close(held)
-    volume.sweep()
+    volume.tidy()
     assert names(home) == sorted(
         ["..0", "..1", "..7x", "..999999999999999", "..data", "..foo", ".hidden", "api", "db", "foreign", "plain"]
     )
@@ -427,10 +427,10 @@ def test_planted_numbers_exhaust_nothing(volume: Volume, home: Path) -> None:
     publish(volume, "1", "db", "api")
     (home / "v" / f"..{HIGHEST}").mkdir()
     (home / "v" / "..notified.json").write_text(json.dumps({"format": 1, "accepted": {"app": HIGHEST}}))
-    seen = volume.published()
+    seen = volume.read()
     assert seen.record_lost and pending_deliveries((APP,), seen)
     assert publish(volume, "2", "db").generation == 2
-    volume.sweep()
+    volume.tidy()
     assert f"..{HIGHEST}" not in names(home)
 
 
@@ -447,7 +447,7 @@ def test_leftovers_go_however_deep_they_are_nested(volume: Volume, home: Path) -
         os.symlink(home / "outside", "link", dir_fd=below)
         at = below
     os.close(at)
-    volume.sweep()
+    volume.tidy()
     assert names(home) == ["..1", "..data", "api", "db"]
     assert (home / "outside" / "file").read_text() == "x"
 
@@ -474,10 +474,10 @@ def hook(event, args):
     if event in WATCHED:
         left -= 1
         if left < 0: os.kill(os.getpid(), signal.SIGKILL)
-volume.published()
+volume.read()
 sys.addaudithook(hook)
 if at == "publish": publish(volume, "2", "db", "api")
-else: volume.mark_accepted({"app": 9})
+else: volume.record_deliveries({"app": 9})
 """
 
 
@@ -504,10 +504,10 @@ def test_a_publish_that_is_killed_anywhere_shows_the_old_or_the_new(
             if (path / name).exists():
                 assert (path / name).read_text() == dict(readable)[name]
         again = Volume(str(path))
-        before = again.published()
+        before = again.read()
         assert not before.damaged
         after = publish(again, "3", "db", "api")
-        again.sweep()
+        again.tidy()
         assert tree(home) == {"db": "db-3", "api": "api-3"} and not after.damage
         assert [name for name in names(home) if name.startswith("..new-")] == []
         again.close()
@@ -526,11 +526,11 @@ def test_a_record_that_is_killed_anywhere_is_the_old_or_the_new(home: Path) -> N
             shutil.rmtree(path)
         volume = Volume(str(path))
         publish(volume, "1", "db", "api")
-        volume.mark_accepted({"app": 1})
+        volume.record_deliveries({"app": 1})
         killed = subprocess.run([sys.executable, "-c", WRITER, str(path), "accept", str(step)], check=False)
-        seen = volume.published()
+        seen = volume.read()
         assert seen.accepted["app"] in (1, 9) and not seen.record_lost
-        volume.sweep()
+        volume.tidy()
         assert names(home) == ["..1", "..data", "..notified.json", "api", "db"]
         volume.close()
         if killed.returncode == 0:
@@ -595,7 +595,7 @@ def test_a_sweep_in_the_last_instant_takes_no_file_away_from_its_writer(
     writer, rename, swept = Volume(volume.path), os.rename, []
 
     def late(*names: str, **handles: int) -> None:
-        swept.append(volume.sweep())
+        swept.append(volume.tidy())
         rename(*names, **handles)
 
     with monkeypatch.context() as patched:
@@ -612,7 +612,7 @@ def test_a_sweep_in_the_first_instant_is_outlived(volume: Volume, monkeypatch: p
     def late(handle: int, how: int) -> None:
         if not swept:
             swept.append(None)
-            volume.sweep()
+            volume.tidy()
         flock(handle, how)
 
     with monkeypatch.context() as patched:
@@ -702,7 +702,7 @@ def test_a_pin_is_written_beside_an_agent_that_sweeps(
     rename = os.rename
 
     def swept(*args: Any, **kwargs: Any) -> None:
-        volume.sweep()
+        volume.tidy()
         rename(*args, **kwargs)
 
     monkeypatch.setattr("agent.files.os.rename", swept)

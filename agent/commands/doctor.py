@@ -209,11 +209,11 @@ def _secret(source: SecretsManager, secret: Secret) -> Finding:
     """Both calls that the agent makes, and what it would make of the value."""
     check, version = f"secret {secret.name}", secret.version_id
     if version is None:
-        observed = source.observe(secret).result
+        observed = source.describe(secret).result
         if isinstance(observed, Failure):
             return _refused(check, secret, observed)
         version = observed.version_id
-    fetched = source.fetch(secret, version).result
+    fetched = source.value(secret, version).result
     if isinstance(fetched, Failure):
         return _refused(check, secret, fetched)
     try:
@@ -274,7 +274,7 @@ def _volume(path: str) -> Iterator[Finding]:
 
 
 def _target(target: Target) -> Finding:
-    reachable, message = notify.examine(target)
+    reachable, message = notify.Notified(target).examine()
     return Finding(f"target {target.name}", "ok" if reachable else "bad", message)
 
 

@@ -105,7 +105,7 @@ def _known(found: Attached, volume: Volume | None) -> tuple[list[str], str]:
         return [secret["name"] for secret in found.report["secrets"]], "the config that the agent has in force"
     if found.config:
         return [secret.name for secret in found.config.secrets], found.path
-    return list(volume.published().secrets) if volume else [], f"what is published on {found.site.volume_path}"
+    return list(volume.read().secrets) if volume else [], f"what is published on {found.site.volume_path}"
 
 
 def _valid(volume: Volume) -> dict[str, Pin]:
@@ -142,7 +142,7 @@ def _await(found: Attached, volume: Volume, name: str, version_id: str) -> _Resu
         if report:
             result = _read({secret["name"]: secret for secret in report["secrets"]}.get(name, {}), version_id)
         else:
-            there = volume.published().secrets.get(name)
+            there = volume.read().secrets.get(name)
             result = _Result(there.version_id if there else None)
         if result.reason or (result.published == version_id) or time.monotonic() >= end:
             return result

@@ -59,7 +59,7 @@ def look(found: Attached) -> Report:
 def _of_volume(found: Attached) -> Report:
     path, listen = found.site.volume_path, found.site.listen
     if os.path.isdir(path):
-        return report.of_volume(Volume(path).published(), time.time(), path)
+        return report.of_volume(Volume(path).read(), time.time(), path)
     raise StartError(
         f"no agent answers on {listen.shown}, and there is no volume {path}; "
         "run this in the agent's container: kubectl exec POD -c freshmount -- freshmount status"

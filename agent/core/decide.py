@@ -61,8 +61,20 @@ class Plan(Record):
 
     steps: tuple[Step, ...]
 
-    def __getitem__(self, action: Action) -> dict[str, Step]:
-        return {step.secret: step for step in self.steps if step.action == action}
+    @property
+    def fetches(self) -> dict[str, Step]:
+        """The steps that fetch, by secret."""
+        return {step.secret: step for step in self.steps if step.action == "fetch"}
+
+    @property
+    def settling(self) -> frozenset[str]:
+        """The secrets whose moved version waits for others that may belong to it."""
+        return frozenset(step.secret for step in self.steps if step.because == "settling")
+
+    @property
+    def refused(self) -> frozenset[str]:
+        """The secrets whose wanted version is known to be of no use."""
+        return frozenset(step.secret for step in self.steps if step.because == "unprojectable")
 
 
 def to_describe(wanted: Desired, published: Published, due: Iterable[str]) -> frozenset[str]:

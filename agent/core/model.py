@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from typing import Literal, NamedTuple
+from typing import Generic, Literal, NamedTuple, TypeVar
 
 from agent.core import arn
 from agent.core.errors import Failure
 from agent.core.record import Record, field, replace
 from agent.core.value import ProjectedFile
+
+R = TypeVar("R")
 
 Format = Literal["raw", "json", "dotenv", "properties"]
 
@@ -377,12 +379,27 @@ OUTCOMES: tuple[Outcome, ...] = ("success", "noop", "error")
 OK = "OK"  # the code of a call that AWS answered well
 
 
+class Request(Record):
+    """What a source is asked for: a secret, and a version of it; None: whichever holds the wanted stage."""
+
+    secret: Secret
+    version_id: str | None = None
+
+
 class Call(Record):
     """One call to AWS: its operation, the code that it ended with (OK or AWS's error code), its seconds."""
 
     operation: Operation
     code: str
     seconds: float
+
+
+class Answers(Record, Generic[R]):
+    """What a source says to a batch of requests: an answer or a failure by each secret's name, and the calls that it
+    took, for the books."""
+
+    results: Mapping[str, R | Failure]
+    calls: tuple[Call, ...] = ()
 
 
 class Delivery(Record):

@@ -29,9 +29,9 @@ R = TypeVar("R")
 
 
 class Unanswered(Record):
-    """No answer in time. `made` False: not even asked, since an earlier call is on its way, or no time was left."""
+    """No answer in time. `asked` False: not even asked, since an earlier call is on its way, or no time was left."""
 
-    made: bool
+    asked: bool
 
 
 class Raised(Record):
@@ -84,7 +84,7 @@ class Pool:
         for future, (name, _) in flying.items():
             yield self._give_up(name, future)
         for name in waiting:
-            yield name, Unanswered(made=False)
+            yield name, Unanswered(asked=False)
 
     def _from_before(
         self, asks: Mapping[str, Callable[[], R]]
@@ -94,7 +94,7 @@ class Pool:
         for name, future in list(self._outlived.items()):
             if not future.done():
                 if name in asks:
-                    answered.append((name, Unanswered(made=False)))
+                    answered.append((name, Unanswered(asked=False)))
             elif not self._keeps_late:
                 del self._outlived[name]
             elif name in asks:
@@ -109,7 +109,7 @@ class Pool:
 
     def _give_up(self, name: str, future: Future[Any]) -> tuple[str, Unanswered]:
         self._outlived[name] = future
-        return name, Unanswered(made=True)
+        return name, Unanswered(asked=True)
 
 
 def _answer(future: Future[Any]) -> Any:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import structlog
-
 from agent.core import status
 from agent.core.model import PassResult
+from agent.core.ports import Log
 from agent.core.status import Status
 
 
-def _tell(log: structlog.typing.FilteringBoundLogger, before: Status, result: PassResult) -> None:
+def passed(log: Log, before: Status, result: PassResult) -> None:
     """One event per change or failure, none for a pass in which nothing happened."""
     published = result.published
     if result.generation_made:
@@ -24,7 +23,7 @@ def _tell(log: structlog.typing.FilteringBoundLogger, before: Status, result: Pa
         log.info("same content", secret=name, version=version, message="nobody is told; this version is now published")
     if result.repaired:
         log.warning("repaired", generation=published.generation, found=dict(result.repaired))
-    _tell_failures(log, before, result)
+    _failures(log, before, result)
     for name in sorted(result.succeeded):
         known = before.secrets.get(name)
         if known and known.failure:
@@ -49,7 +48,7 @@ def _tell(log: structlog.typing.FilteringBoundLogger, before: Status, result: Pa
             )
 
 
-def _tell_failures(log: structlog.typing.FilteringBoundLogger, before: Status, result: PassResult) -> None:
+def _failures(log: Log, before: Status, result: PassResult) -> None:
     absent = status.rightly_absent(before, result)
     for name, secret in before.secrets.items():
         failure = result.failures.get(name)

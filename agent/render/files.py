@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
-from agent.core.errors import ProjectionError, shown
-from agent.core.model import FileSpec, Format, Quoting
-from agent.core.value import ProjectedFile, SecretValue
+from agent.core.errors import ProjectionError, SecretError, shown
+from agent.core.model import FileSpec, Format, Quoting, Secret
+from agent.core.value import Fetched, ProjectedFile, SecretValue
 from agent.render.attempts import every
 from agent.render.dotenv import dotenv_line, sh_line
 from agent.render.json import _Float, _Integer, compact, parse
@@ -21,6 +21,35 @@ from agent.render.select import pick
 LIMIT = 65_536  # bytes of a secret; https://docs.aws.amazon.com/secretsmanager/latest/userguide/reference_limits.html
 
 _NAME_LIMIT = 255  # bytes of a file's name
+
+
+def render(secret: Secret, fetched: Fetched) -> dict[str, ProjectedFile]:
+    """The files that one version of a secret becomes, once it meets what is required of it.
+
+    All of them or none. Raises ProjectionError with every problem of the version, or SecretError when the machine does
+    not let it be checked now.
+    """
+    problems: tuple[str, ...] = ()
+    unchecked: SecretError | None = None
+    files: dict[str, ProjectedFile] = {}
+    try:
+        if secret.require:
+            from agent.render import require  # which brings TLS; few configs require anything
+
+            require.check(fetched.value, secret.require)
+    except ProjectionError as error:
+        problems = error.problems
+    except SecretError as error:
+        unchecked = error
+    try:
+        files = project(fetched.value, secret.files)
+    except ProjectionError as error:
+        problems += error.problems
+    if problems:
+        raise ProjectionError(*problems)
+    if unchecked:
+        raise unchecked
+    return files
 
 
 def project(value: SecretValue, files: Iterable[FileSpec]) -> dict[str, ProjectedFile]:

@@ -9,6 +9,7 @@ from typing import Protocol
 
 from agent.core.errors import ProcessRefused, Refused, cause
 from agent.core.model import Delivery, Pending, Signal, Target, Touch, Url
+from agent.core.record import Record
 from agent.targets.signal import SignalProcess
 from agent.targets.touch import TouchFile
 from agent.targets.url import CallUrl
@@ -24,20 +25,24 @@ class Notifier(Protocol):
         """Look whether `tell` would reach it, and tell it nothing; return what was found. Raises as `tell` does."""
 
 
-def deliver(pending: Pending) -> Delivery:
-    """Tell the target once; the outcome is a value, whatever goes wrong.
+class Notified(Record):
+    """A target, as `ports.Target` has it."""
 
-    Blocks for as long as the target's own limits allow (a URL that drips its headers: longer), so the caller bounds it.
-    """
-    target = pending.target
-    accepted, message = _outcome(target, lambda: _notifier(target).tell(pending))
-    seconds = max(0.0, time.time() - pending.changed_at) if accepted else None
-    return Delivery(target.name, pending.generation, accepted, message, seconds)
+    spec: Target
 
+    def deliver(self, pending: Pending) -> Delivery:
+        """Notify the target once; the outcome is a value, whatever goes wrong.
 
-def examine(target: Target) -> tuple[bool, str]:
-    """Whether `deliver` would reach the target now, and what was found; the target is told nothing. Blocks alike."""
-    return _outcome(target, lambda: _notifier(target).examine())
+        Blocks for as long as the target's own limits allow (a URL that drips its headers: longer), so the caller bounds
+        it.
+        """
+        accepted, message = _outcome(self.spec, lambda: _notifier(self.spec).tell(pending))
+        seconds = max(0.0, time.time() - pending.changed_at) if accepted else None
+        return Delivery(self.spec.name, pending.generation, accepted, message, seconds)
+
+    def examine(self) -> tuple[bool, str]:
+        """Whether `deliver` would reach the target now, and what was found; it is told nothing. Blocks alike."""
+        return _outcome(self.spec, lambda: _notifier(self.spec).examine())
 
 
 def _outcome(target: Target, ask: Callable[[], str]) -> tuple[bool, str]:

@@ -246,7 +246,7 @@ def _dies_before(agent: Agent, event: str, times: int, said: Sequence[object] = 
 def _written(pod: Pod) -> dict[str, bool]:
     """The targets whose acceptance of what is published is written down."""
     volume = Volume(str(pod.volume))
-    published = volume.published()
+    published = volume.read()
     volume.close()
     return {name: published.accepted.get(name, 0) >= published.generation for name in TARGETS}
 

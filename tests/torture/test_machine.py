@@ -115,7 +115,7 @@ class Machine(RuleBasedStateMachine):
     @rule()
     def restart(self) -> None:
         self.agent.restart()
-        self.agent.volume.published()  # the first that a process does, before a neighbour can come in between
+        self.agent.volume.read()  # the first that a process does, before a neighbour can come in between
         if self.lost:
             self.owes.clear()
             self.retold, self.lost = True, False
@@ -218,7 +218,7 @@ class Machine(RuleBasedStateMachine):
     def live(self, *, quiet: bool = False) -> None:
         """One pass, held against the model."""
         Machine.passes += 1
-        before = self.agent.volume.published()
+        before = self.agent.volume.read()
         result = self.agent.do(quiet=quiet)
         assert self.agent.upcoming.next_due < float("inf")
         wanted = {secret.name: secret for secret in self.agent.config.secrets}
@@ -274,7 +274,7 @@ class Machine(RuleBasedStateMachine):
             for name in NAMES:
                 self.rotate(name, True)
             self._settle()
-            published = self.agent.volume.published()
+            published = self.agent.volume.read()
             assert not published.damage
             assert published.secrets.keys() == {s.name for s in self.agent.config.secrets}
             for name, found in published.secrets.items():

@@ -107,7 +107,7 @@ class Volume:
 
     # -- reading back ---------------------------------------------------------------------------------------------
 
-    def published(self) -> Published:
+    def read(self) -> Published:
         """What is published, found without reading any file but our own records.
 
         A manifest that cannot be read is nothing published, unless this process knows what it said.
@@ -318,7 +318,7 @@ class Volume:
             self._unlink_stale(records)
         except OSError:
             pass  # the next pass finds and mends it
-        return self.published()
+        return self.read()
 
     def _note(self, publication: Publication, published: Published) -> Published:
         """Write down in the generation that stands which versions its files are now, in one step."""
@@ -343,7 +343,7 @@ class Volume:
         finally:
             if handle is not None:
                 os.close(handle)
-        return self.published()
+        return self.read()
 
     def holds(self, published: Published, name: str, wanted: Mapping[str, ProjectedFile]) -> bool:
         """Whether a published secret's files are exactly these: paths, modes, and content byte for byte.
@@ -484,7 +484,7 @@ class Volume:
         except OSError:
             pass  # the sweep of a later pass tries again
 
-    def relink(self, published: Published) -> None:
+    def mend(self, published: Published) -> None:
         """Mend `..data` and the links of the published generation. Raises VolumeError when that cannot be done."""
         try:
             for component in sorted(_first_components(published.paths)):
@@ -497,7 +497,7 @@ class Volume:
 
     # -- acceptances ----------------------------------------------------------------------------------------------
 
-    def mark_accepted(self, accepted: Mapping[str, int]) -> None:
+    def record_deliveries(self, accepted: Mapping[str, int]) -> None:
         """Write down the highest generation that each target has accepted, whole.
 
         Raises VolumeError when that cannot be done; it is held in memory until it can, so nothing is delivered twice
@@ -511,7 +511,7 @@ class Volume:
         self._held_back = {}
 
     @property
-    def unwritten(self) -> Mapping[str, int]:
+    def unrecorded(self) -> Mapping[str, int]:
         """Acceptances that could not be written yet."""
         return self._held_back
 
@@ -557,7 +557,7 @@ class Volume:
 
     # -- sweeping -------------------------------------------------------------------------------------------------
 
-    def sweep(self) -> float | None:
+    def tidy(self) -> float | None:
         """Remove what a crash left and what was superseded long enough ago. Only names of our own patterns are touched.
 
         Returns the seconds until more is due, or None. What cannot be removed is left for the next time.

@@ -15,7 +15,7 @@ import re
 import ssl
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
@@ -29,7 +29,7 @@ from botocore.config import Config as ClientConfig
 
 from agent import __version__
 from agent.core.errors import Failure
-from agent.core.model import OK, Call, Identity, Observation, Operation, Place, Rotation, Secret
+from agent.core.model import OK, Answers, Call, Identity, Observation, Operation, Place, Request, Rotation, Secret
 from agent.core.record import Record
 from agent.core.value import Fetched, SecretValue
 from agent.sources.aws import credentials, errors
@@ -235,7 +235,24 @@ class SecretsManager:
             config=self._config,
         )
 
-    def observe(self, secret: Secret) -> Answer[Observation]:
+    limit = CALL_LIMIT
+    operations: tuple[Operation, Operation] = "DescribeSecret", "GetSecretValue"
+
+    def batches(self, requests: Sequence[Request]) -> list[tuple[Request, ...]]:
+        """Each by itself: AWS describes one secret a call, and its BatchGetSecretValue knows AWSCURRENT alone."""
+        return [(request,) for request in requests]
+
+    def observe(self, batch: tuple[Request, ...]) -> Answers[Observation]:
+        """`describe` for each."""
+        found = {request.secret.name: self.describe(request.secret) for request in batch}
+        return Answers({name: answer.result for name, answer in found.items()}, tuple(a.call for a in found.values()))
+
+    def fetch(self, batch: tuple[Request, ...]) -> Answers[Fetched]:
+        """`value` for each."""
+        found = {request.secret.name: self.value(request.secret, request.version_id) for request in batch}
+        return Answers({name: answer.result for name, answer in found.items()}, tuple(a.call for a in found.values()))
+
+    def describe(self, secret: Secret) -> Answer[Observation]:
         """Which version holds the wanted stage now, and what is known about coming rotations: an `Observation`.
 
         DescribeSecret carries no value and needs no KMS permission.
@@ -246,7 +263,7 @@ class SecretsManager:
             lambda client: _observation(secret, client.describe_secret(SecretId=secret.secret_id)),
         )
 
-    def fetch(self, secret: Secret, version_id: str | None) -> Answer[Fetched]:
+    def value(self, secret: Secret, version_id: str | None) -> Answer[Fetched]:
         """The value of that version, or with None of the version that holds the wanted stage: a `Fetched`.
 
         The stage is sent along with the version, since a policy may allow access by its stage alone. That a version no
@@ -292,7 +309,7 @@ class SecretsManager:
                 self._credentials.refused(began)
             return failure, errors.code_of(error)
 
-    def identity(self, *, whole: bool = False, seconds: float | None = None) -> Identity:
+    def identity(self, seconds: float | None = None, *, whole: bool = False) -> Identity:
         """Which source of credentials was found, after so many seconds at most; with `whole` when it has given some,
         which for a role takes a call to STS."""
         try:

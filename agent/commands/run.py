@@ -1,0 +1,100 @@
+"""`freshmount init` and `run`: the adapters are made and handed to the engine."""
+
+from __future__ import annotations
+
+import time
+
+from agent import __version__
+from agent.config import native
+from agent.engine.keeper import Keeper, Loaded
+from agent.engine.loop import Loop, Signals
+from agent.engine.one_pass import Adapters
+
+
+def init(path: str) -> int:
+    """Fill the volume once. Returns 0 when a complete generation is there, 1 when a stop came before.
+
+    Raises ConfigError, VolumeError, or StartError with the last reason per secret.
+    """
+    return _Agent(path, quiet=True).fill()
+
+
+def run(path: str) -> int:
+    """Fill the volume, then keep it fresh until a stop is asked for. Returns 0. Raises as `init` does."""
+    return _Agent(path, quiet=False).keep_fresh()
+
+
+class _Agent:
+    """One process: its signals, its adapters, its keeper."""
+
+    def __init__(self, path: str, *, quiet: bool) -> None:
+        import structlog
+
+        from agent.observe import events
+        from agent.render.files import render
+        from agent.sinks.volume.volume import Volume
+        from agent.sources.aws.secrets_manager import SecretsManager
+        from agent.targets import notify
+        from agent.triggers import config_file
+
+        self._signals = Signals()
+        self._log = structlog.get_logger()
+        text, config = config_file.load(path)
+        self._config = config
+        self._volume = Volume(config.volume_path)
+        adapters = Adapters(SecretsManager(), self._volume, render, notify.Notified, self._signals.stop_pending)
+        self._keeper = Keeper(
+            path,
+            Loaded(config, text, time.monotonic()),
+            adapters,
+            self._log,
+            read=config_file.read,
+            parse=native.parse,
+            passed=lambda before, result: events.passed(self._log, before, result),
+            version=__version__,
+            quiet=quiet,
+        )
+        self._loop = Loop(self._signals, self._keeper, self._log, self._volume.lock)
+
+    def fill(self) -> int:
+        return self._loop.fill(self._begun)
+
+    def keep_fresh(self) -> int:
+        # Here, since `init` needs none of it.
+        from agent.observe.health import for_strangers, pages
+        from agent.observe.http import serve
+        from agent.targets import process
+
+        def watch(changed):  # type: ignore[no-untyped-def]
+            from agent.triggers.watch import watch
+
+            return watch(self._keeper.path, changed)
+
+        listen = self._config.listen
+        server = serve(
+            listen.host,
+            listen.port,
+            pages(lambda: self._keeper.status),
+            lambda error: self._log.error("page", exc_info=error),
+            for_strangers(lambda: self._keeper.status),
+        )
+        self._log.info("listening", port=server.port)
+        if spec := self._config.exit_with:
+            process.when_ended(
+                spec,
+                self._loop.app_has_ended,
+                lambda why: self._log.warning("the app's end is not seen yet", reason=why),
+            )
+        try:
+            return self._loop.keep_fresh(self._begun, watch)
+        finally:
+            server.close()
+
+    def _begun(self) -> None:
+        """Say who we are, once the volume is ours."""
+        identity = self._keeper.find_identity()
+        self._log.info("started", version=__version__, config=self._keeper.path, identity=identity.source)
+        if identity.warning:
+            self._log.warning("identity", advice=identity.warning)
+        if warning := self._volume.warning:
+            self._log.warning("volume", advice=warning)

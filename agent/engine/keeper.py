@@ -1,0 +1,259 @@
+"""The life of one bundle: its config, when what is due, what waits, who is pending, and its status.
+
+No signal, no server and no file stands here, so that a process can keep many. Only `status` is read by other threads,
+as one immutable value.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+
+from agent.core import pins, schedule, status
+from agent.core.errors import ConfigError, Problem, StartError, VolumeError
+from agent.core.model import Config, Identity, PassResult
+from agent.core.pins import Pins
+from agent.core.ports import Log
+from agent.core.record import Record, replace
+from agent.core.schedule import Schedule
+from agent.core.status import Status
+from agent.engine.one_pass import NOTIFY_LIMIT, Adapters, Fresh, one_pass, pass_limit
+
+LIVE_GRACE = 60.0  # seconds beyond the expected turn of the loop before the agent counts as stuck
+IDENTITY_LIMIT = 1.0  # seconds for which a start waits to say where its credentials come from
+
+# What is taken only at start, by its key.
+_FIXED: Mapping[str, Callable[[Config], object]] = {
+    "volume.path": lambda config: config.volume_path,
+    "listen": lambda config: config.listen,
+    "exitWith": lambda config: config.exit_with,
+}
+
+
+class Loaded(Record):
+    """The config in force, and the text that was last tried, good or bad. `read_at` is monotonic."""
+
+    config: Config
+    text: str | None
+    read_at: float
+
+
+class Keeper:
+    """Keeps one bundle: `one_pass` when something is due, `reload` when the config may have changed.
+
+    `read` returns the text at `path` and `parse` what it means; both raise ConfigError. `passed` is told of each pass,
+    with the status before it. With `quiet` nobody is notified, and there is no later pass to wait for (`init`).
+    """
+
+    def __init__(
+        self,
+        path: str,
+        loaded: Loaded,
+        adapters: Adapters,
+        log: Log,
+        *,
+        read: Callable[[str], str],
+        parse: Callable[[str, str], Config],
+        passed: Callable[[Status, PassResult], None],
+        version: str,
+        quiet: bool = False,
+    ) -> None:
+        self.path = path
+        self._quiet = quiet
+        self.loaded = replace(loaded, config=self._adapted(loaded.config))
+        self._acting = self.loaded.config  # the same, but for secrets that are pinned
+        self._adapters = adapters
+        self._log = log
+        self._read, self._parse, self._passed = read, parse, passed
+        self._pins: Pins = {}
+        self._pins_trouble: str | None = None
+        self._complete = False  # whether a complete generation was seen by this process
+        self._identity = Identity("none")
+        self._upcoming: Schedule = schedule.begin(self._acting, adapters.now())
+        self._waiting: Fresh = {}
+        self.deadline = time.monotonic() + self.loaded.config.startup_timeout  # of the first complete generation
+        begun = status.begin(
+            self._acting, version, self._turns_by(time.monotonic()), up_since=time.time(), config_path=path
+        )
+        self.status: Status = status.reloaded(begun, time.time(), success=True)
+
+    def _adapted(self, parsed: Config) -> Config:
+        # `init` makes one pass and goes: it has no later one to wait for.
+        return replace(parsed, settle=0.0) if self._quiet else parsed
+
+    # -- passes
+
+    def one_pass(self) -> PassResult:
+        """Do one pass. Raises StartError when there is no complete generation and the time for one is over, or no
+        waiting can bring one."""
+        self.turn(0.0)
+        self._take_pins()
+        done = one_pass(
+            self._acting,
+            self._upcoming,
+            self._waiting,
+            self._adapters,
+            quiet=self._quiet,
+            unpinned=self.loaded.config,
+        )
+        result = done.result
+        self._upcoming, self._waiting = done.upcoming, done.waiting
+        if not result.interrupted:
+            self._passed(self.status, result)  # first: what a page tells has its line in the log
+            self.status = status.after(self.status, result)
+            self._say_complete(result)
+            self._follow_identity()
+        late = time.monotonic() >= self.deadline or result.hopeless
+        if not self.status.started and not self._adapters.stopped() and late:
+            raise StartError(self._why_not_started(result))
+        return result
+
+    def expedite(self) -> None:
+        """Let everything be due now."""
+        self._upcoming = schedule.expedite(self._upcoming, self._adapters.now())
+
+    def until_next(self) -> float:
+        """Seconds until a pass, or a look at the config, is due."""
+        due = self._upcoming.next_due
+        if not self._quiet:
+            # The net beneath the watch. A little later than the secrets' jitter reaches, so that it mostly comes along
+            # with their pass and wakes nobody of its own.
+            due = min(due, self.loaded.read_at + 1.2 * self.loaded.config.period)
+        if not self.status.started:
+            due = min(due, self.deadline)
+        if self._pins:
+            due = min(due, time.monotonic() + min(pin.until for pin in self._pins.values()) - time.time())
+        return max(0.0, due - time.monotonic())
+
+    def turn(self, seconds: float) -> None:
+        """Say that the loop turns next in so many seconds; a probe that finds it much later finds the agent stuck."""
+        self.status = replace(self.status, turns_by=self._turns_by(time.monotonic() + seconds))
+
+    def _turns_by(self, moment: float) -> float:
+        limit = pass_limit(self._adapters.source, len(self.loaded.config.secrets))
+        return moment + 2 * limit + NOTIFY_LIMIT + LIVE_GRACE
+
+    def _say_complete(self, result: PassResult) -> None:
+        """Once, where no other line says it: there was nothing to do at the start."""
+        if self._complete or not result.complete:
+            return
+        self._complete = True
+        if not (result.generation_made or result.failures or result.trouble):
+            self._log.info("nothing to do, all is published", generation=result.published.generation)
+
+    def _why_not_started(self, result: PassResult) -> str:
+        troubles = result.failures.keys() - status.rightly_absent(self.status, result)
+        reasons = [f"{name}: {result.failures[name].message}" for name in sorted(troubles)]
+        reasons += [
+            f"{name}: {secret.failure.message}"
+            for name, secret in sorted(self.status.secrets.items())
+            if secret.failure and not secret.up_to_date and name not in result.failures
+        ]
+        reasons = [result.trouble] if result.trouble else reasons
+        what = f"no complete generation within startup.timeout of {self.loaded.config.startup_timeout:g} s"
+        if result.hopeless:
+            what = "no complete generation can be made as things stand, and waiting does not mend it"
+        return "; ".join([what, *reasons])
+
+    # -- identity
+
+    def find_identity(self) -> Identity:
+        """Where the credentials come from, if that is known soon; the first calls go on to wait for them."""
+        asks = {"identity": lambda: self._adapters.source.identity(IDENTITY_LIMIT)}
+        limit = IDENTITY_LIMIT + 1
+        found = Identity("none", "it is not known yet where the credentials come from")
+        for _, answer in self._adapters.calls.ask(asks, each=limit, total=limit, stopped=self._adapters.stopped):
+            found = answer if isinstance(answer, Identity) else found
+        self._identity = found
+        self.status = replace(self.status, identity=found.source)
+        return found
+
+    def _follow_identity(self) -> None:
+        """Say that credentials came, come from elsewhere, or cannot be renewed."""
+        before, after = self._identity, self._adapters.source.present_identity()
+        if after is None or (after.source, after.warning) == (before.source, before.warning):
+            return
+        self._identity = after
+        self.status = replace(self.status, identity=after.source)
+        if after.source != before.source:
+            self._log.info("identity", identity=after.source)
+        if after.warning:
+            self._log.warning("identity", advice=after.warning)
+
+    # -- config and pins
+
+    def look_at_config(self) -> bool:
+        """Whether it is time to read the config again, as a net beneath the watch."""
+        return time.monotonic() >= self.loaded.read_at + 0.8 * self.loaded.config.period
+
+    def reload(self) -> None:
+        """Take a changed config over whole, or keep the one in force and say why."""
+        self.loaded = replace(self.loaded, read_at=time.monotonic())
+        before, text, rejected = self.loaded.config, None, None
+        try:
+            text = self._read(self.path)
+            if text == self.loaded.text:
+                return
+            after = self._parse(text, self.path)
+            _refuse_fixed(self.path, before, after)
+        except ConfigError as error:
+            if text is None and self.loaded.text is None:
+                return  # said when it went
+            rejected = error
+        except (ImportError, OSError) as error:  # what a new kind of entry needs cannot be imported now: not tried yet
+            text, rejected = self.loaded.text, _unreadable(self.path, error)
+        self.loaded = replace(self.loaded, text=text)
+        if rejected:
+            problems = str(rejected).splitlines()
+            self.status = status.reloaded(self.status, time.time(), success=False, problems=tuple(problems))
+            self._log.error("config rejected, the earlier one stays in force", problems=problems)
+            return
+        self.loaded = replace(self.loaded, config=after)
+        self._act()
+        self.status = status.reloaded(self.status, time.time(), success=True)
+        self._log.info("config reloaded", secrets=len(after.secrets), targets=len(after.targets))
+
+    def _take_pins(self) -> None:
+        """Act on what `freshmount pin` left in the sink, and end what has run out. Those in force stay when the record
+        cannot be read: a secret must not jump to the version that it is kept from because no descriptor was left."""
+        trouble = None
+        try:
+            found = self._adapters.sink.pins()
+        except VolumeError as error:
+            found, trouble = self._pins, str(error)
+        if trouble and trouble != self._pins_trouble:
+            self._log.error("pins cannot be read, those in force stay", message=trouble)
+        self._pins_trouble = trouble
+        now, names = time.time(), {secret.name for secret in self.loaded.config.secrets}
+        valid = {name: pin for name, pin in found.items() if pin.until > now and name in names}
+        if valid == self._pins:
+            return
+        for name, pin in valid.items():
+            if self._pins.get(name) != pin:
+                self._log.warning("pinned", secret=name, version=pin.version_id, seconds=round(pin.until - now))
+        for name in self._pins.keys() - valid.keys():
+            self._log.info("no longer pinned", secret=name)
+        self._pins = valid
+        self._act()
+
+    def _act(self) -> None:
+        """Let config and pins be what the next pass acts on; what is another secret by that is due."""
+        before, self._acting = self._acting, pins.apply(self.loaded.config, self._pins, time.time())
+        self._upcoming = schedule.reload(self._upcoming, before, self._acting, self._adapters.now())
+        self._waiting = {}
+        self.status = status.configured(self.status, self._acting, self._pins)
+
+
+def _unreadable(path: str, error: ImportError | OSError) -> ConfigError:
+    return ConfigError(path, (Problem(1, 1, f"cannot be read now: {error}; tried again"),))
+
+
+def _refuse_fixed(path: str, before: Config, after: Config) -> None:
+    """Raise ConfigError for an edit of what is taken only at start."""
+    problems = tuple(
+        Problem(1, 1, f"{key} cannot change while the agent runs; change it back, or restart the pod")
+        for key, value in _FIXED.items()
+        if value(before) != value(after)
+    )
+    if problems:
+        raise ConfigError(path, problems)
