@@ -48,7 +48,11 @@ def parsed(secrets: int, poll: str = "{}") -> Config:
 
 
 def live(settings: Config, world: World, begins: float, ends: float, rng: random.Random) -> Iterator[Happened]:
-    """The passes of one pod's life, as `sync` and `daemon` would make them; a pod that begins has nothing published."""
+    """The passes of one pod's life; a pod that begins has nothing published.
+
+    A pass here asks the agent's own `schedule` and `decide` and nothing else: ten thousand pods' days by the whole pass
+    would take hours. `tests/test_simulated.py` holds it against the whole.
+    """
     upcoming = schedule.begin(settings, Now(begins, begins))
     published, moment = Published(), begins
     while moment < ends:
@@ -67,13 +71,14 @@ def live(settings: Config, world: World, begins: float, ends: float, rng: random
                 version = world.version(name, moment)
                 observed[name] = Observation(version, ("AWSCURRENT",), world.rotation(name, moment))
         plan = decide(wanted, published, observed)
-        fetched = frozenset(plan["fetch"])
+        fetched = frozenset(plan.fetches)
         failed = {name for name, answer in observed.items() if answer is _DOWN} | (fetched if down else set())
         if fetched and not down:
             published = _publish(settings, published, {name: world.version(name, moment) for name in fetched}, moment)
-        settling = any(step.because == "settling" for step in plan["keep"].values())
         rotations = {name: a.rotation for name, a in observed.items() if isinstance(a, Observation)}
-        outcome = PassOutcome(due, frozenset(failed), rotations, {}, moved=settling, started=published.generation > 0)
+        outcome = PassOutcome(
+            due, frozenset(failed), rotations, {}, moved=bool(plan.settling), started=published.generation > 0
+        )
         upcoming = schedule.after_secrets(upcoming, settings, outcome, now, rng)
         yield Happened(moment, described, fetched)
         moment = max(upcoming.next_due, moment + 1e-6)

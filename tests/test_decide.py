@@ -318,7 +318,7 @@ class World:
         plan = decide(wanted, self.disk, observed)
         new = {
             name: (fetched(str(self.aws[name])), {name: projected("x")})
-            for name in plan["fetch"]
+            for name in plan.fetches
             if name not in self.down
         }
         publication = compose(wanted, self.disk, new, self.targets, quiet=False)

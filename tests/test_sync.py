@@ -10,17 +10,20 @@ import threading
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from agent.core import pins, schedule
-from agent.core.model import Config, Now, PassResult, Place, Require, Secret, Target, Touch
+from agent.core.model import Config, Now, PassResult, Place, Request, Require, Secret, Target, Touch
 from agent.core.record import replace
-from agent.engine.one_pass import Adapters, Fresh, sync
+from agent.engine.one_pass import Adapters, Fresh, one_pass
 from agent.engine.pool import Pool
+from agent.render.files import render
 from agent.sinks.volume.volume import Volume
 from agent.sources.aws.secrets_manager import SecretsManager
+from agent.targets.notify import Notified
 from tests.aws import Fault, Proxy, StandIn
 from tests.words import config, file_spec, secret
 
@@ -44,6 +47,7 @@ class Agent:
         self.volume = Volume(str(home / "v"))
         self.calls_to_aws, self.deliveries = Pool("aws"), Pool("notify", keeps_late=True)
         self.source = SecretsManager(connect_timeout=0.4, read_timeout=0.4)
+        self.target: Any = Notified
         self.config = config()
         self.upcoming = schedule.begin(self.config, self.now())
         self.waiting: Fresh = {}
@@ -69,13 +73,15 @@ class Agent:
         adapters = Adapters(
             self.source,
             self.volume,
+            render,
+            self.target,
             lambda: self.stopped,
-            random.Random(1),
-            self.now,
-            self.calls_to_aws,
-            self.deliveries,
+            rng=random.Random(1),
+            now=self.now,
+            calls=self.calls_to_aws,
+            deliveries=self.deliveries,
         )
-        done = sync(self.config, self.upcoming, self.waiting, adapters, quiet=quiet, unpinned=unpinned)
+        done = one_pass(self.config, self.upcoming, self.waiting, adapters, quiet=quiet, unpinned=unpinned)
         self.upcoming, self.waiting = done.upcoming, done.waiting
         return done.result
 
@@ -184,7 +190,7 @@ def test_a_secret_whose_answer_drips_is_given_up_alone_and_not_asked_twice(
         agent.aws.put(agent.id(name), "1")
     agent.wants("a", "b")
     agent.do()
-    monkeypatch.setattr("agent.sync.CALL_LIMIT", 0.3)  # from now on: the first calls make the client
+    monkeypatch.setattr(agent.source, "limit", 0.3)  # from now on: the first calls make the client
     agent.proxy.fail(Fault.drip(), secret=agent.id("a"))
     agent.calls()
     for turn in range(3):
@@ -206,13 +212,13 @@ class Strange(SecretsManager):
         super().__init__(connect_timeout=2.0, read_timeout=2.0)
         self.bad, self.operation = bad, operation
 
-    def observe(self, secret: Secret) -> Any:
-        self._stumble(secret, "observe")
-        return super().describe(secret)
+    def observe(self, batch: tuple[Request, ...]) -> Any:
+        self._stumble(batch[0].secret, "observe")
+        return super().observe(batch)
 
-    def fetch(self, secret: Secret, version_id: str | None) -> Any:
-        self._stumble(secret, "fetch")
-        return super().fetch(secret, version_id)
+    def fetch(self, batch: tuple[Request, ...]) -> Any:
+        self._stumble(batch[0].secret, "fetch")
+        return super().fetch(batch)
 
     def _stumble(self, secret: Secret, operation: str) -> None:
         if (secret.name, operation) == (self.bad, self.operation):
@@ -240,7 +246,7 @@ def test_whatever_a_call_raises_is_that_secrets_failure(
     assert agent.read("a") == "2"
 
 
-def test_whatever_a_delivery_raises_is_that_targets_refusal(agent: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_whatever_a_delivery_raises_is_that_targets_refusal(agent: Agent) -> None:
     """It is tried again, and told then."""
     agent.aws.put(agent.id("a"), "1")
     agent.wants("a")
@@ -250,9 +256,9 @@ def test_whatever_a_delivery_raises_is_that_targets_refusal(agent: Agent, monkey
     def stumble(_owed: object) -> None:
         raise UnicodeDecodeError("utf-8", b"hunter2", 0, 1, "hunter2")
 
-    with monkeypatch.context() as patched:
-        patched.setattr("agent.notify.deliver", stumble)
-        (delivery,) = agent.do(later=1000).deliveries
+    agent.target = lambda _spec: SimpleNamespace(deliver=stumble)
+    (delivery,) = agent.do(later=1000).deliveries
+    agent.target = Notified
     assert not delivery.accepted and delivery.target == "marker" and "hunter2" not in delivery.message
     assert not agent.told()
     agent.do(later=1000)

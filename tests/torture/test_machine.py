@@ -19,8 +19,10 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from agent.core.decide import pending_deliveries
 from agent.core.errors import REASONS
 from agent.core.model import Config, PassResult, Published, Secret, Target, Touch
+from agent.sinks.volume.volume import Volume
+from agent.targets.notify import Notified
+from tests.adapters import Clock, Simulated, TableSource
 from tests.torture.conftest import Length, Report
-from tests.torture.simulated import Clock, FakeSource, Simulated
 from tests.words import config, file_spec, secret
 
 NAMES = ("a", "b", "c")
@@ -56,7 +58,8 @@ class Machine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.home = Path(tempfile.mkdtemp(dir="/dev/shm" if os.access("/dev/shm", os.W_OK) else None))
-        self.source = FakeSource(Clock())
+        self.clock = Clock()
+        self.source = TableSource(self.clock)
         self.specs = dict.fromkeys(NAMES, 0)
         self.wanted = set(NAMES)
         self.owes: dict[str, dict[str, int]] = {}
@@ -69,7 +72,8 @@ class Machine(RuleBasedStateMachine):
     @initialize()
     def begin(self) -> None:
         (self.home / "targets").mkdir()
-        self.agent = Simulated(self.home / "v", self.config(), self.source)
+        self.volume = Volume(str(self.home / "v"))
+        self.agent = Simulated(self.config(), self.source, self.volume, self.clock, target=Notified)
 
     def config(self) -> Config:
         def made(name: str) -> Secret:
@@ -114,8 +118,10 @@ class Machine(RuleBasedStateMachine):
 
     @rule()
     def restart(self) -> None:
-        self.agent.restart()
-        self.agent.volume.read()  # the first that a process does, before a neighbour can come in between
+        self.volume.close()
+        self.volume = Volume(str(self.home / "v"))
+        self.agent.restart(self.volume)
+        self.volume.read()  # the first that a process does, before a neighbour can come in between
         if self.lost:
             self.owes.clear()
             self.retold, self.lost = True, False
@@ -218,7 +224,7 @@ class Machine(RuleBasedStateMachine):
     def live(self, *, quiet: bool = False) -> None:
         """One pass, held against the model."""
         Machine.passes += 1
-        before = self.agent.volume.read()
+        before = self.volume.read()
         result = self.agent.do(quiet=quiet)
         assert self.agent.upcoming.next_due < float("inf")
         wanted = {secret.name: secret for secret in self.agent.config.secrets}
@@ -274,7 +280,7 @@ class Machine(RuleBasedStateMachine):
             for name in NAMES:
                 self.rotate(name, True)
             self._settle()
-            published = self.agent.volume.read()
+            published = self.volume.read()
             assert not published.damage
             assert published.secrets.keys() == {s.name for s in self.agent.config.secrets}
             for name, found in published.secrets.items():
@@ -284,7 +290,7 @@ class Machine(RuleBasedStateMachine):
             left = {name for name in os.listdir(self.home / "v") if name.startswith("..new-")}
             assert left == set()
         finally:
-            self.agent.volume.close()
+            self.volume.close()
             shutil.rmtree(self.home)
 
 

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import itertools
+import random
 import statistics
 from pathlib import Path
 
 from agent.core.schedule import BACKOFF_AT_MOST, JITTER
+from agent.sinks.volume.volume import Volume
+from tests.adapters import Clock, Simulated, TableSource
 from tests.torture.conftest import Length, Report
-from tests.torture.simulated import Clock, FakeSource, Simulated
 from tests.words import config, secret
 
 DAY, HOUR = 86_400.0, 3_600.0
 PERIOD = 60.0
+
+
+def _live(agent: Simulated, end: float) -> None:
+    for _ in agent.live_until(end):
+        pass
 
 
 def test_a_day_without_aws_costs_no_file_and_ends_without_a_herd(home: Path, length: Length, report: Report) -> None:
@@ -23,16 +30,18 @@ def test_a_day_without_aws_costs_no_file_and_ends_without_a_herd(home: Path, len
     names = [f"s{number}" for number in range(5)]
     wanted = config(*map(secret, names), period=PERIOD)
     for seed in range(days):
-        source = FakeSource(Clock())
+        clock = Clock()
+        source = TableSource(clock)
         for name in names:
             source.rotate(name, f"{name} old")
-        agent = Simulated(home / str(seed), wanted, source, seed)
-        agent.live_until(HOUR)
+        volume = Volume(str(home / str(seed)))
+        agent = Simulated(wanted, source, volume, clock, rng=random.Random(seed))
+        _live(agent, HOUR)
         source.asked.clear()
         source.failing = dict.fromkeys(names, "timeout")
-        agent.live_until(HOUR + DAY)
+        _live(agent, HOUR + DAY)
         for name in names:
-            content = (agent.home / name).read_text()
+            content = (home / str(seed) / name).read_text()
             if content != f"{name} old":
                 violations.append(f"{name} became {content!r} in the outage")
             moments = source.asked[name]
@@ -42,10 +51,10 @@ def test_a_day_without_aws_costs_no_file_and_ends_without_a_herd(home: Path, len
             source.rotate(name, f"{name} new")
         source.failing = {}
         for name in names:
-            while (agent.home / name).read_text() != f"{name} new":
-                agent.live_until(agent.clock.seconds + 1)
-            recovered.append(agent.clock.seconds - HOUR - DAY)
-        agent.volume.close()
+            while (home / str(seed) / name).read_text() != f"{name} new":
+                _live(agent, clock.seconds + 1)
+            recovered.append(clock.seconds - HOUR - DAY)
+        volume.close()
     bound = PERIOD * (1 + JITTER) + BACKOFF_AT_MOST
     violations += [f"recovered only after {seconds:.0f} s" for seconds in recovered if seconds > bound + 1]
     report.row(
