@@ -324,7 +324,7 @@ def _columns() -> int | None:
 
 
 def _schema(_args: argparse.Namespace) -> int:
-    with open(os.path.join(os.path.dirname(__file__), "schema.json"), encoding="utf-8") as handle:
+    with open(os.path.join(os.path.dirname(__file__), "config", "schema.json"), encoding="utf-8") as handle:
         sys.stdout.write(handle.read())
     return 0
 
