@@ -92,9 +92,9 @@ base-digest: ## pin the Dockerfile's base to what its registry has now
 	$(PYTHON) image/base_digest.py
 
 # Helm 3 and 4 and kubectl, and readers of .env files where npm and go are, for tests where none is on PATH.
-.cache/tools/installed: tests/chart_tools.txt tests/dotenv_readers.py | $(VENV)/installed
-	$(BIN)/python -m tests.chart_tools
-	$(BIN)/python -m tests.dotenv_readers
+.cache/tools/installed: tests/support/chart_tools.txt tests/support/dotenv_readers/__init__.py | $(VENV)/installed
+	$(BIN)/python -m tests.support.chart_tools
+	$(BIN)/python -m tests.support.dotenv_readers
 	@touch $@
 
 tools: .cache/tools/installed ## helm, kubectl, .env readers into .cache/tools

@@ -217,30 +217,23 @@ def _importing() -> Iterator[None]:
 def _init(args: argparse.Namespace | SimpleNamespace) -> int:
     with _importing():
         from agent.commands import run
-        from agent.observe import log
 
-    log.configure(args.log_format or "auto", args.log_level)
-    return run.init(args.config)
+        run.imports()
+    return run.init(args.config, args.log_format or "auto", args.log_level)
 
 
 def _run(args: argparse.Namespace | SimpleNamespace) -> int:
     with _importing():
         from agent.commands import run
-        from agent.observe import log
 
-    log.configure(args.log_format or "auto", args.log_level)
-    return run.run(args.config)
+        run.imports()
+    return run.run(args.config, args.log_format or "auto", args.log_level)
 
 
 def _check(args: argparse.Namespace) -> int:
-    from agent.config import native
-    from agent.triggers import config_file
+    from agent.commands import check
 
-    _, found = config_file.load(args.config)
-    print(f"{args.config}: ok: {found.contents}")
-    for doubt in native.doubts(found):
-        print(f"{args.config}: warning: {doubt}")
-    return 0
+    return check.check(args.config)
 
 
 def _status(args: argparse.Namespace) -> int:
@@ -307,9 +300,9 @@ def _plan(args: argparse.Namespace) -> int:
     import json
 
     from agent.commands import plan
-    from agent.triggers import config_file
+    from agent.commands.check import load
 
-    _, config = config_file.load(args.config)
+    _, config = load(args.config)
     made = plan.plan(config, args.replicas)
     sys.stdout.write(json.dumps(made, indent=2) + "\n" if args.json else plan.render(made, _columns()))
     return 0

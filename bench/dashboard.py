@@ -18,11 +18,11 @@ from typing import Any
 
 import matplotlib as mpl
 
-from tests.aws import Fault, Proxy, QuickStandIn, environment
-from tests.chart import built, need_helm, ours
-from tests.monitored import Prometheus, free_port, scraping
-from tests.pod import Pod
-from tests.running import running
+from tests.support.aws import Fault, Proxy, QuickStandIn, environment
+from tests.support.chart import built, need_helm, ours
+from tests.support.monitored import Prometheus, free_port, scraping
+from tests.support.pod import Pod
+from tests.support.running import running
 
 mpl.use("Agg")
 from matplotlib import pyplot

@@ -51,7 +51,7 @@ def live(settings: Config, world: World, begins: float, ends: float, rng: random
     """The passes of one pod's life; a pod that begins has nothing published.
 
     A pass here asks the agent's own `schedule` and `decide` and nothing else: ten thousand pods' days by the whole pass
-    would take hours. `tests/test_simulated.py` holds it against the whole.
+    would take hours. `tests/engine/test_simulated.py` holds it against the whole.
     """
     upcoming = schedule.begin(settings, Now(begins, begins))
     published, moment = Published(), begins

@@ -20,8 +20,8 @@ from pathlib import Path
 import pytest
 import trustme
 
-from tests.aws import StandIn
-from tests.running import until
+from tests.support.aws import StandIn
+from tests.support.running import until
 
 ENGINE, IMAGE = os.environ["ENGINE"], os.environ["IMAGE"]
 BASE = os.environ.get("BASE", "python:3.13-slim")  # has an interpreter for the app

@@ -1,148 +1,141 @@
-"""The arrows of the house, read from the source."""
+"""The one rule of imports, read from the source.
+
+`core` imports nothing of ours; `config` and `render` import `core`; an adapter imports `core` and its own folder, never
+another adapter; `engine` imports `core`; only `commands` name concrete adapters, and a command is imported when it is
+asked for.
+"""
 
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 HOME = Path(__file__).parent.parent / "agent"
 
-WORDS = {
-    "__init__",
-    "record",
-    "errors",
-    "arn",
-    "document",
-    "slips",
-    "reading",
-    "config",
-    "secret",
-    "schedule",
-    "decide",
-    "manifest",
-    "status",
-    "layout",
-    "report",
-    "pins",
-    "network",
+ADAPTERS = ("sources/aws", "sinks/volume", "targets", "triggers", "observe")
+MAY_IMPORT = {
+    "core": (),
+    "config": ("core",),
+    "render": ("core",),
+    **dict.fromkeys(ADAPTERS, ("core",)),
+    "engine": ("core",),
+    "commands": ("core", "config", "render", "engine", *ADAPTERS),
+    "demo": ("core", "commands"),
 }
-HANDS = {
-    "secrets_manager",
-    "credentials",
-    "aws_errors",
-    "files",
-    "volume",
-    "process",
-    "notify",
-    "config_file",
-    "watch",
-    "ground",
-    "require",
-    "terminal",
-}
-VOICE = {"pages", "page", "telemetry", "server", "log"}
-SPINE = {
-    *("launch", "pool", "sync", "daemon", "plan", "attach", "show", "doctor", "pin", "demo", "demo_app", "cli"),
-    "__main__",
-}
-IMPORTS = {"deferred", "packed"}  # of `__main__` alone
-
+PURE = ("core", "config", "render")
+BUT = {"render/require.py"}  # what it holds a value against takes the machine's TLS and clock
 IMPURE = {"boto3", "botocore", "os", "threading", "time", "structlog", "socket", "subprocess", "signal", "urllib3"}
+# Each library has one door.
 ONLY_IN = {
-    "boto3": {"demo"},  # it plays the person who rotates
-    "botocore": {"secrets_manager", "credentials", "aws_errors"},
-    "watchdog": {"watch"},
-    "prometheus_client": {"telemetry", "demo"},  # the demo reads what a scraper reads
-    "moto": {"demo"},
-    "urllib3": {"notify"},
-    "yaml": {"document"},
+    "boto3": ("demo",),  # the demo plays the person who rotates
+    "botocore": ("sources/aws",),
+    "moto": ("demo",),
+    "prometheus_client": ("observe", "demo"),  # the demo reads what a scraper reads
+    "structlog": ("observe",),
+    "urllib3": ("targets",),
+    "watchdog": ("triggers",),
+    "yaml": ("config",),
 }
-STAND_ON = {
-    "secrets_manager": {"credentials", "aws_errors"},
-    "credentials": {"aws_errors"},
-    "volume": {"files"},
-    "ground": {"files"},
-    "notify": {"process", "files"},
-}
-MODULES = sorted(path.stem for path in HOME.glob("*.py"))
+# What `run` with secrets of Secrets Manager alone must not import until it is asked for.
+NOT_AT_START = (
+    *("argparse", "prometheus_client", "boto3", "moto"),
+    *("agent.observe.page", "agent.render.dotenv", "agent.render.properties", "agent.render.require"),
+    *("agent.commands.doctor", "agent.commands.plan", "agent.commands.pin", "agent.demo"),
+)
+
+MODULES = sorted(HOME.rglob("*.py"))
 
 
-def imports(module: str) -> set[str]:
-    """What a module imports, anywhere in it: `agent.x` by the name x, anything else by its first part."""
-    found: set[str] = set()
-    for node in ast.walk(ast.parse((HOME / f"{module}.py").read_text())):
+def folder(path: Path) -> str:
+    """The folder that the rule speaks of; the package's own top level is the empty one."""
+    inside = path.relative_to(HOME).parent.as_posix()
+    return "" if inside == "." else inside
+
+
+PURE_MODULES = [at for at in MODULES if folder(at) in PURE and at.relative_to(HOME).as_posix() not in BUT]
+
+
+def imports(path: Path) -> set[tuple[str, bool]]:
+    """The dotted names that a module imports, anywhere in it, and whether at its top level."""
+    tree = ast.parse(path.read_text())
+    top = set(map(id, tree.body))
+    found: set[tuple[str, bool]] = set()
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
+            found |= {(alias.name, id(node) in top) for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{module} imports relatively"
-            names = [f"agent.{alias.name}" for alias in node.names] if node.module == "agent" else [node.module or ""]
-        else:
-            continue
-        for name in names:
-            first, _, second = name.partition(".")
-            found.add(f"agent.{second or '__init__'}" if first == "agent" else first)
-    return {
-        name if name.removeprefix("agent.") in MODULES or not name.startswith("agent.") else "agent.__init__"
-        for name in found
-    }
+            assert node.level == 0, f"{path} imports relatively"
+            found |= {(_module(f"{node.module}.{alias.name}"), id(node) in top) for alias in node.names}
+    return found
 
 
-def rooms(module: str) -> set[str]:
-    return {name.removeprefix("agent.") for name in imports(module) if name.startswith("agent.")} - {"__init__"}
+def _module(name: str) -> str:
+    """The module that `from a import b` reads: a.b if that is one, else a."""
+    inside = HOME.parent / name.replace(".", "/")
+    return name if inside.with_suffix(".py").exists() or inside.is_dir() else name.rpartition(".")[0]
 
 
-def test_every_module_has_a_room() -> None:
-    """A new file is given one here and in docs/architecture.md."""
-    assert set(MODULES) == WORDS | HANDS | VOICE | SPINE | IMPORTS
+def ours(path: Path) -> set[str]:
+    """The folders of ours that a module imports from, its own aside."""
+    found = {HOME.parent / name.replace(".", "/") for name, _ in imports(path) if name.startswith("agent.")}
+    folders = {(at if at.is_dir() else at.parent).relative_to(HOME).as_posix() for at in found}
+    return folders - {folder(path), "."}
+
+
+def test_every_folder_has_its_rule() -> None:
+    """A new one is given a rule here and a line in docs/architecture.md."""
     guide = (HOME.parent / "docs" / "architecture.md").read_text()
-    assert [module for module in MODULES if module != "__init__" and f"`{module}.py`" not in guide] == []
+    assert {folder(path) for path in MODULES} - {"", "sources", "sinks"} == set(MAY_IMPORT)
+    assert [at for at in MAY_IMPORT if f"{at}/" not in guide] == []
 
 
-@pytest.mark.parametrize("module", sorted(WORDS))
-def test_words_are_pure(module: str) -> None:
-    """No clock, disk, network or thread, and no module that has one."""
-    assert imports(module) & IMPURE == set()
-    assert rooms(module) <= WORDS
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.relative_to(HOME).as_posix())
+def test_imports_follow_the_rule(path: Path) -> None:
+    if folder(path) in ("", "sources", "sinks"):
+        assert ours(path) <= {"commands", "core", "config", "observe", "demo"}, (
+            "argv leads to a command, and its errors to a person"
+        )
+    else:
+        assert ours(path) <= set(MAY_IMPORT[folder(path)])
 
 
-@pytest.mark.parametrize("module", sorted(HANDS))
-def test_no_hand_holds_another(module: str) -> None:
-    """But for files and process, which volume and notify stand on."""
-    assert rooms(module) <= WORDS | STAND_ON.get(module, set())
+@pytest.mark.parametrize(
+    "path",
+    PURE_MODULES,
+    ids=lambda path: path.stem,
+)
+def test_what_is_pure_has_no_clock_disk_or_network(path: Path) -> None:
+    assert {name.partition(".")[0] for name, _ in imports(path)} & IMPURE == set()
 
 
-@pytest.mark.parametrize("module", sorted(VOICE))
-def test_the_voice_is_told_facts(module: str) -> None:
-    """It asks no hand."""
-    assert rooms(module) <= WORDS | VOICE
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.relative_to(HOME).as_posix())
+def test_a_library_has_one_door(path: Path) -> None:
+    used = {name.partition(".")[0] for name, _ in imports(path)}
+    assert [name for name in used if name in ONLY_IN and folder(path) not in ONLY_IN[name]] == []
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_a_library_has_one_door(module: str) -> None:
-    """What is outside of the house is touched in one place each."""
-    assert {name: module for name in imports(module) if name in ONLY_IN and module not in ONLY_IN[name]} == {}
-
-
-def test_nobody_imports_the_command_line() -> None:
-    """And only the daemon and the command line speak."""
-    assert [module for module in MODULES if "cli" in rooms(module)] == ["__main__", "launch"]
-    assert [module for module in MODULES if rooms(module) & VOICE and module not in VOICE] == ["cli", "daemon"]
-    assert [module for module in MODULES if "sync" in rooms(module)] == ["daemon"]
+def test_a_command_is_imported_when_it_is_asked_for() -> None:
+    """`check` must not start botocore because `doctor` stands in the same folder."""
+    top = {name for name, top in imports(HOME / "cli.py") if top and name.startswith("agent.commands")}
+    assert top == {"agent.commands.terminal"}, "the streams are needed by every command"
 
 
 def test_there_is_no_circle() -> None:
     """Imports run one way."""
-    left = {module: rooms(module) - {module} for module in MODULES}
-    while leaves := [module for module, needs in left.items() if not needs & left.keys()]:
-        for module in leaves:
-            del left[module]
+    names = {".".join(("agent", *path.relative_to(HOME).with_suffix("").parts)): path for path in MODULES}
+    left = {name: {other for other, _ in imports(path)} & names.keys() - {name} for name, path in names.items()}
+    while leaves := [name for name, needs in left.items() if not needs & left.keys()]:
+        for name in leaves:
+            del left[name]
     assert left == {}
 
 
-def test_how_the_image_imports_is_nobody_elses_affair() -> None:
-    """What makes a start quick has no part in what the agent does, and knows nothing of it; nor do its first lines."""
-    assert [module for module in MODULES if "launch" in rooms(module)] == ["__main__"]
-    assert [module for module in MODULES if rooms(module) & IMPORTS] == ["__main__"]
-    assert [module for module in sorted(IMPORTS) if rooms(module)] == []
+def test_what_a_small_config_does_not_use_is_not_imported() -> None:
+    """As the command line starts `run`: everything that this start imports, before its first pass."""
+    script = "import sys; from agent.commands import run; run.imports(); print(*sys.modules)"
+    said = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split()
+    assert [name for name in NOT_AT_START if name in said] == []

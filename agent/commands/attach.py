@@ -10,13 +10,13 @@ import http.client
 import json
 import os
 
+from agent.commands.check import load
 from agent.config import native
 from agent.core.errors import ConfigError
 from agent.core.model import Config, Listen, Site
 from agent.core.record import Record, replace
 from agent.observe import report
 from agent.observe.report import Report
-from agent.triggers import config_file
 
 TIMEOUT = 3.0  # seconds for the agent to answer
 
@@ -51,7 +51,7 @@ def attach(path: str) -> Attached:
     # 1.
     found, refused = None, None
     try:
-        _, found = config_file.load(path)
+        _, found = load(path)
     except ConfigError as error:
         refused = error
     site = found.site if found else native.salvage(_text(path))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from agent import __version__
 from agent.config import native
@@ -10,42 +12,56 @@ from agent.engine.keeper import Keeper, Loaded
 from agent.engine.loop import Loop, Signals
 from agent.engine.one_pass import Adapters
 
+if TYPE_CHECKING:
+    from agent.core.ports import Trigger
+    from agent.observe.log import Format
 
-def init(path: str) -> int:
+
+def imports() -> None:
+    """Import what a start needs, and nothing that it does not: the first files wait for it."""
+    import agent.observe.events
+    import agent.observe.log
+    import agent.render.files
+    import agent.sinks.volume.volume
+    import agent.sources.aws.secrets_manager
+    import agent.targets.notify
+    import agent.triggers.config_file  # noqa: F401
+
+
+def init(path: str, log_format: Format, log_level: str) -> int:
     """Fill the volume once. Returns 0 when a complete generation is there, 1 when a stop came before.
 
     Raises ConfigError, VolumeError, or StartError with the last reason per secret.
     """
-    return _Agent(path, quiet=True).fill()
+    return _Agent(path, log_format, log_level, quiet=True).fill()
 
 
-def run(path: str) -> int:
+def run(path: str, log_format: Format, log_level: str) -> int:
     """Fill the volume, then keep it fresh until a stop is asked for. Returns 0. Raises as `init` does."""
-    return _Agent(path, quiet=False).keep_fresh()
+    return _Agent(path, log_format, log_level, quiet=False).keep_fresh()
 
 
 class _Agent:
     """One process: its signals, its adapters, its keeper."""
 
-    def __init__(self, path: str, *, quiet: bool) -> None:
-        import structlog
-
-        from agent.observe import events
+    def __init__(self, path: str, log_format: Format, log_level: str, *, quiet: bool) -> None:
+        from agent.observe import events, log
         from agent.render.files import render
         from agent.sinks.volume.volume import Volume
         from agent.sources.aws.secrets_manager import SecretsManager
-        from agent.targets import notify
+        from agent.targets.notify import Notified
         from agent.triggers import config_file
 
+        log.configure(log_format, log_level)
+        self._log = log.logger()
         self._signals = Signals()
-        self._log = structlog.get_logger()
-        text, config = config_file.load(path)
-        self._config = config
-        self._volume = Volume(config.volume_path)
-        adapters = Adapters(SecretsManager(), self._volume, render, notify.Notified, self._signals.stop_pending)
+        text = config_file.read(path)
+        self._config = native.parse(text, path)
+        self._volume = Volume(self._config.volume_path)
+        adapters = Adapters(SecretsManager(), self._volume, render, Notified, self._signals.stop_pending)
         self._keeper = Keeper(
             path,
-            Loaded(config, text, time.monotonic()),
+            Loaded(self._config, text, time.monotonic()),
             adapters,
             self._log,
             read=config_file.read,
@@ -65,7 +81,7 @@ class _Agent:
         from agent.observe.http import serve
         from agent.targets import process
 
-        def watch(changed):  # type: ignore[no-untyped-def]
+        def watch(changed: Callable[[], None]) -> Trigger:
             from agent.triggers.watch import watch
 
             return watch(self._keeper.path, changed)

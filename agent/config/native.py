@@ -10,9 +10,10 @@ from typing import get_args
 
 from agent.config import document
 from agent.config.document import Mapping, Node, Scalar, suggestion
-from agent.config.reading import QUOTED_KEYS, SHORTEST, Reader, Section, mended_path, written
+from agent.config.reading import SHORTEST, Reader, Section, written
 from agent.core import arn
 from agent.core.errors import ConfigError, Problem
+from agent.core.jmespath_keys import QUOTED_KEYS, mended_path
 from agent.core.model import (
     JITTER,
     Config,

@@ -112,8 +112,13 @@ class Renderer(Protocol):
 class Trigger(Protocol):
     """What tells that something may have changed before its time has come."""
 
-    active: bool  # False: it tells nothing, and `reason` says why
-    reason: str | None
+    @property
+    def active(self) -> bool:
+        """False: it tells nothing, and `reason` says why."""
+
+    @property
+    def reason(self) -> str | None:
+        """Why it is not active."""
 
     def close(self) -> None:
         """Tell nothing any more."""
@@ -129,6 +134,6 @@ class Frontend(Protocol):
 class Log(Protocol):
     """Where events are told: a sentence and facts by name."""
 
-    info: Callable[..., object]
-    warning: Callable[..., object]
-    error: Callable[..., object]
+    info: Callable[..., None]
+    warning: Callable[..., None]
+    error: Callable[..., None]

@@ -11,11 +11,18 @@ from typing import Any, Literal, TextIO
 import structlog
 
 from agent.core.errors import FreshmountError
+from agent.core.ports import Log
 from agent.core.value import SecretValue
 
 Format = Literal["json", "console", "auto"]
 
 HIDDEN = "<secret>"
+
+
+def logger() -> Log:
+    """Where events are told, once `configure` was called."""
+    made: Log = structlog.get_logger()
+    return made
 
 
 def configure(form: Format = "auto", level: str = "info", stream: TextIO | None = None) -> None:

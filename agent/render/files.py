@@ -9,12 +9,10 @@ from functools import partial
 from typing import Any
 
 from agent.core.errors import ProjectionError, SecretError, shown
-from agent.core.model import FileSpec, Format, Quoting, Secret
+from agent.core.model import FileSpec, Secret
 from agent.core.value import Fetched, ProjectedFile, SecretValue
 from agent.render.attempts import every
-from agent.render.dotenv import dotenv_line, sh_line
-from agent.render.json import _Float, _Integer, compact, parse
-from agent.render.properties import property_line
+from agent.render.json import compact, parse
 from agent.render.raw import as_object, encode, filled, plain
 from agent.render.select import pick
 
@@ -80,25 +78,32 @@ def _contents(spec: FileSpec, value: SecretValue, read: Callable[[], Any]) -> li
         return every(partial(_file_of, spec.path, where), as_object(tree, where).items())
     if spec.format == "json":
         return [(spec.path, encode(compact(tree), where))]
-    if line := _LINES.get((spec.format, spec.quoting)):
+    if line := _line(spec):
         lines = every(partial(line, where), as_object(tree, where).items())
         return [(spec.path, encode("".join(lines), where))]
     return [(spec.path, filled(encode(plain(tree, where, None), where), where, None))]
+
+
+def _line(spec: FileSpec) -> Callable[[str, tuple[str, Any]], str] | None:
+    """What makes one line of a file of lines; None for other formats. Imported for who asks for such a file."""
+    match spec.format, spec.quoting:
+        case "dotenv", "sh":
+            from agent.render.dotenv import sh_line
+
+            return sh_line
+        case "dotenv", _:
+            from agent.render.dotenv import dotenv_line
+
+            return dotenv_line
+        case "properties", _:
+            return property_line
+    return None
 
 
 def _file_of(directory: str, where: str, entry: tuple[str, Any]) -> tuple[str, bytes]:
     """The file that one key of the object becomes."""
     key, item = entry
     return f"{directory}/{_file_name(key, where)}", filled(encode(plain(item, where, key), where), where, key)
-
-
-_Float.__name__, _Integer.__name__ = "float", "int"  # jmespath's functions know types by their name
-
-_LINES: dict[tuple[Format, Quoting], Callable[[str, tuple[str, Any]], str]] = {
-    ("dotenv", "sh"): sh_line,
-    ("dotenv", "dotenv"): dotenv_line,
-    ("properties", "sh"): property_line,
-}
 
 
 def _file_name(key: str, where: str) -> str:

@@ -35,6 +35,9 @@ class _Integer(int):
     literal: str
 
 
+_Float.__name__, _Integer.__name__ = "float", "int"  # jmespath's functions know types by their name
+
+
 def _number(kind: type[_Float] | type[_Integer]) -> Callable[[str], Any]:
     def keep(literal: str) -> Any:
         try:

@@ -6,7 +6,7 @@ import difflib
 import functools
 from typing import TYPE_CHECKING, Any
 
-from agent.config import reading
+from agent.core import jmespath_keys
 from agent.core.errors import ProjectionError, shown
 from agent.render.raw import kind
 
@@ -51,6 +51,6 @@ def keys_of(tree: Any, expression: str, *, in_jmespath: bool = False) -> str:
     more = f" and {len(tree) - _SHOWN} more" if len(tree) > _SHOWN else ""
     close = difflib.get_close_matches(expression, tree, n=1)
     said = f"its keys are {listed}{more}"
-    if close and in_jmespath and (written := reading.in_jmespath(close[0])) != close[0]:
-        return f"{said}; {reading.QUOTED_KEYS}: write jmesPath: {written}"
+    if close and in_jmespath and (written := jmespath_keys.in_jmespath(close[0])) != close[0]:
+        return f"{said}; {jmespath_keys.QUOTED_KEYS}: write jmesPath: {written}"
     return f"{said}; did you mean {shown(close[0])}?" if close else said

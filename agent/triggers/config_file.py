@@ -7,19 +7,11 @@ import os
 import select
 import stat
 
-from agent.config.native import parse
 from agent.core.errors import ConfigError, Problem, cause
-from agent.core.model import Config
 
 _LIMIT = 8 << 20  # bytes; more than `parse` accepts, whatever its characters are, so that it can say so
 
 _PATIENCE = 5.0  # seconds for the next bytes of a pipe
-
-
-def load(path: str) -> tuple[str, Config]:
-    """The text of the file and what it means. Raises ConfigError, with every problem, also when it cannot be read."""
-    text = read(path)
-    return text, parse(text, path)
 
 
 def read(path: str) -> str:

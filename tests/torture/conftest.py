@@ -16,9 +16,9 @@ from typing import Any
 
 import pytest
 
-from tests.aws import Proxy, QuickStandIn
-from tests.pod import Pod
-from tests.running import Agent
+from tests.support.aws import Proxy, QuickStandIn
+from tests.support.pod import Pod
+from tests.support.running import Agent
 from tests.torture.canary import leaks
 
 ROW = "torture"  # the property under which a test reports its rows

@@ -22,13 +22,13 @@ from agent.core.value import Fetched
 from agent.engine.pool import Pool, Raised, Unanswered
 from agent.observe import log
 from agent.sources.aws.secrets_manager import CALL_LIMIT, SecretsManager
-from tests.answers import KEYS, ROLE, Answer, Answers, Asked, assumed, temporary
-from tests.pod import Pod
-from tests.running import running, until
+from tests.support.answers import KEYS, ROLE, Answer, Answers, Asked, assumed, temporary
+from tests.support.pod import Pod
+from tests.support.running import running, until
+from tests.support.words import secret
 from tests.torture.canary import CANARY, leaks
 from tests.torture.conftest import Length, Report
 from tests.torture.fuzzing import fuzz
-from tests.words import secret
 
 VERSION = "0b7a0fd0-6e1b-4c6e-8f8e-2f2f0f2f0f2f"
 DESCRIBED = {

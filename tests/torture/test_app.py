@@ -19,8 +19,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.pod import Pod
-from tests.running import Agent, running, until
+from tests.support.pod import Pod
+from tests.support.running import Agent, running, until
 from tests.torture.canary import sealed
 from tests.torture.conftest import Length, Report
 

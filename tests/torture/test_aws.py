@@ -18,9 +18,9 @@ from typing import Any
 import pytest
 
 from agent.sources.aws.secrets_manager import CALL_LIMIT
-from tests.aws import Fault
-from tests.pod import Pod
-from tests.running import Agent, running, until
+from tests.support.aws import Fault
+from tests.support.pod import Pod
+from tests.support.running import Agent, running, until
 from tests.torture.canary import sealed
 from tests.torture.conftest import Length, Report
 

@@ -18,8 +18,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.pod import Pod
-from tests.running import Agent, running, until
+from tests.support.pod import Pod
+from tests.support.running import Agent, running, until
 from tests.torture.canary import CANARY
 from tests.torture.conftest import Length, Report
 from tests.torture.outside import Outside

@@ -10,8 +10,8 @@ import threading
 import time
 from contextlib import suppress
 
-from tests.pod import Pod
-from tests.running import Agent, running, until
+from tests.support.pod import Pod
+from tests.support.running import Agent, running, until
 from tests.torture.canary import CANARY
 from tests.torture.conftest import Length, Report
 

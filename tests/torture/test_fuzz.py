@@ -18,13 +18,13 @@ from agent.core.model import Config, FileSpec, PidFile, ProcessName, Require, Se
 from agent.core.value import SecretValue
 from agent.observe import log
 from agent.render.files import project
-from tests.configs import BEYOND, STRUCTURAL, VALID, document
-from tests.test_schema import SCHEMA
-from tests.test_secret import java_properties
+from tests.config.test_schema import SCHEMA
+from tests.render.test_files import java_properties
+from tests.support.configs import BEYOND, STRUCTURAL, VALID, document
+from tests.support.words import file_spec
 from tests.torture.canary import CANARY, leaks
 from tests.torture.conftest import Length, Report
 from tests.torture.fuzzing import fuzz
-from tests.words import file_spec
 
 # -- configs
 

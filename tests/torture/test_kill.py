@@ -24,9 +24,9 @@ from typing import Any
 import pytest
 
 from agent.sinks.volume.volume import Volume
-from tests.aws import Fault
-from tests.pod import Pod
-from tests.running import Agent, running, until
+from tests.support.aws import Fault
+from tests.support.pod import Pod
+from tests.support.running import Agent, running, until
 from tests.torture.canary import CANARY, sealed
 from tests.torture.conftest import Length, Report
 from tests.torture.witness import TARGETS, Witness

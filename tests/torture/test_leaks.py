@@ -21,9 +21,10 @@ from agent.core.value import SecretValue
 from agent.observe import log
 from agent.render.files import project
 from agent.sinks.volume.volume import MANIFEST, RECORD
-from tests.aws import Fault
-from tests.pod import Pod
-from tests.running import Agent, running, until
+from tests.support.aws import Fault
+from tests.support.paths import ROOT
+from tests.support.pod import Pod
+from tests.support.running import Agent, running, until
 from tests.torture.canary import CANARY, FORMS, leaks
 from tests.torture.conftest import Length, Report
 
@@ -147,7 +148,7 @@ def test_a_crash_leaves_no_core(pod: Pod, report: Report, number: signal.Signals
     for core in cwd.iterdir():
         core.unlink()
     pod.put("db", CANARY)
-    env = {"PYTHONPATH": str(Path(__file__).parent.parent.parent)}
+    env = {"PYTHONPATH": str(ROOT)}
     config = pod.write(pod.secret("db", "{path: db}"))
     with running("run", config, env, unlimited, cwd=cwd) as agent:
         agent.ready()

@@ -21,9 +21,9 @@ from agent.core.errors import REASONS
 from agent.core.model import Config, PassResult, Published, Secret, Target, Touch
 from agent.sinks.volume.volume import Volume
 from agent.targets.notify import Notified
-from tests.adapters import Clock, Simulated, TableSource
+from tests.support.adapters import Clock, Simulated, TableSource
+from tests.support.words import config, file_spec, secret
 from tests.torture.conftest import Length, Report
-from tests.words import config, file_spec, secret
 
 NAMES = ("a", "b", "c")
 # What one secret may be projected into; a version that is no JSON object fits the first only.

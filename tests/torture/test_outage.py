@@ -9,9 +9,9 @@ from pathlib import Path
 
 from agent.core.schedule import BACKOFF_AT_MOST, JITTER
 from agent.sinks.volume.volume import Volume
-from tests.adapters import Clock, Simulated, TableSource
+from tests.support.adapters import Clock, Simulated, TableSource
+from tests.support.words import config, secret
 from tests.torture.conftest import Length, Report
-from tests.words import config, secret
 
 DAY, HOUR = 86_400.0, 3_600.0
 PERIOD = 60.0

@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.pod import Pod
-from tests.running import Agent, running, until
+from tests.support.pod import Pod
+from tests.support.running import Agent, running, until
 from tests.torture.canary import CANARY
 from tests.torture.conftest import Length, Report
 from tests.torture.reader import COMBINED, PAIR, READERS, content

@@ -9,8 +9,8 @@ from pathlib import Path
 from prometheus_client.parser import text_string_to_metric_families
 
 from agent.sinks.volume.volume import KEPT_AT_MOST
-from tests.pod import Pod
-from tests.running import Agent, Usage, running, until
+from tests.support.pod import Pod
+from tests.support.running import Agent, Usage, running, until
 from tests.torture.canary import CANARY, sealed
 from tests.torture.conftest import Length, Report
 

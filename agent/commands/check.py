@@ -1,0 +1,22 @@
+"""`freshmount check`, and what every command does with a config first: read it."""
+
+from __future__ import annotations
+
+from agent.config import native
+from agent.core.model import Config
+from agent.triggers import config_file
+
+
+def check(path: str) -> int:
+    """Validate the config at `path`, offline; what looks like a slip is warned of. Returns 0. Raises ConfigError."""
+    _, found = load(path)
+    print(f"{path}: ok: {found.contents}")
+    for doubt in native.doubts(found):
+        print(f"{path}: warning: {doubt}")
+    return 0
+
+
+def load(path: str) -> tuple[str, Config]:
+    """The text of the file and what it means. Raises ConfigError, with every problem, also when it cannot be read."""
+    text = config_file.read(path)
+    return text, native.parse(text, path)

@@ -1,0 +1,197 @@
+"""What a config means, before anything runs."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from agent.commands.plan import plan, policy, render
+from agent.config.native import parse
+from agent.core.model import Config
+from tests.support.configs import VALID
+from tests.support.paths import ROOT
+
+EXAMPLES = sorted((ROOT / "config").glob("*.yaml"))
+ARN = "arn:aws:secretsmanager:eu-west-1:111122223333:secret:prod/db"
+
+
+def config(*secrets: str, more: str = "") -> Config:
+    listed = "".join(f"  - {secret}\n" for secret in secrets)
+    return parse(f"apiVersion: freshmount.dev/v1\nkind: Config\n{more}secrets:\n{listed}", "c.yaml")
+
+
+def secret(name: str = "db", arn: str = f"{ARN}-AbCdEf", more: str = "", files: str = "{path: x}") -> str:
+    return f"{{name: {name}, secretId: '{arn}', {more}files: [{files}]}}"
+
+
+def run(*argv: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", "agent", "plan", *argv], capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
+def test_it_tells_every_secret_file_and_target_of_an_example(path: Path) -> None:
+    """In text, and the same as JSON."""
+    parsed = parse(path.read_text(), str(path))
+    said = run("--config", str(path))
+    assert (said.returncode, said.stderr) == (0, "")
+    for one in parsed.secrets:
+        assert one.name in said.stdout and one.secret_id in said.stdout
+        assert all(f"{file.mode:04o}  {parsed.volume_path}/{file.path}" in said.stdout for file in one.files)
+    assert all(f"  {target.name}  " in said.stdout for target in parsed.targets)
+    made = json.loads(run("--config", str(path), "--json").stdout)
+    assert made == plan(parsed, 1)
+    assert render(made) == said.stdout
+
+
+@pytest.mark.parametrize("text", VALID.values(), ids=VALID.keys())
+def test_every_good_config_has_a_plan(text: str) -> None:
+    """Whatever it is made of."""
+    made = plan(parse(text, "c.yaml"), 3)
+    assert made["policy"]["Statement"] and render(made)
+
+
+@pytest.mark.parametrize(
+    ("given", "region", "resource"),
+    [
+        (f"{ARN}-AbCdEf", "", f"{ARN}-AbCdEf"),
+        (ARN, "", f"{ARN}-??????"),
+        ("prod/db", "eu-west-1", "arn:aws:secretsmanager:eu-west-1:*:secret:prod/db-??????"),
+        ("prod/db", "eusc-de-east-1", "arn:aws-eusc:secretsmanager:eusc-de-east-1:*:secret:prod/db-??????"),
+        ("prod/db", "us-isob-east-1", "arn:aws-iso-b:secretsmanager:us-isob-east-1:*:secret:prod/db-??????"),
+        ("prod/db", "cn-north-1", "arn:aws-cn:secretsmanager:cn-north-1:*:secret:prod/db-??????"),
+        ("prod/db", "us-gov-west-1", "arn:aws-us-gov:secretsmanager:us-gov-west-1:*:secret:prod/db-??????"),
+        ("prod/db", "", "arn:aws:secretsmanager:*:*:secret:prod/db-??????"),
+    ],
+)
+def test_the_policy_names_exactly_the_secret(given: str, region: str, resource: str) -> None:
+    """The six characters that AWS appends are `?` where they are not known."""
+    parsed = config(secret(arn=given), more=f"region: {region}\n" if region else "")
+    assert policy(parsed)["Statement"] == [
+        {
+            "Effect": "Allow",
+            "Action": ["secretsmanager:DescribeSecret", "secretsmanager:GetSecretValue"],
+            "Resource": [resource],
+        }
+    ]
+
+
+def test_a_pinned_version_is_read_and_not_described() -> None:
+    """So it may be read only, costs no polling, and is no warning."""
+    pinned = secret("old", f"{ARN}-old-AbCdEf", more=f"versionId: {'1' * 32}, ", files="{path: y}")
+    both = policy(config(secret(), pinned))["Statement"]
+    assert [(s["Action"], len(s["Resource"])) for s in both] == [
+        ("secretsmanager:GetSecretValue", 2),
+        ("secretsmanager:DescribeSecret", 1),
+    ]
+    only = plan(config(pinned), 10)
+    assert [s["Action"] for s in only["policy"]["Statement"]] == ["secretsmanager:GetSecretValue"]
+    assert only["calls"]["describePerHour"] == 0 and only["calls"]["getAtStart"] == 10
+    assert only["warnings"] == []
+
+
+def test_decrypt_is_narrowed_to_the_service_and_the_secrets() -> None:
+    """Nothing else can be decrypted with it."""
+    china = "arn:aws-cn:secretsmanager:cn-north-1:111122223333:secret:x-AbCdEf"
+    made = plan(config(secret(), secret("cn", china, files="{path: y}")), 1)["keyPolicyStatement"]
+    assert made["Action"] == "kms:Decrypt"
+    assert made["Condition"]["StringLike"] == {
+        "kms:ViaService": [
+            "secretsmanager.cn-north-1.amazonaws.com",
+            "secretsmanager.cn-north-1.amazonaws.com.cn",
+            "secretsmanager.eu-west-1.amazonaws.com",
+        ],
+        "kms:EncryptionContext:SecretARN": [f"{ARN}-AbCdEf", china],
+    }
+
+
+def test_calls_and_their_price() -> None:
+    """By hand: 1,000 pods with 10 secrets each 120 s are 300,000 calls an hour; 730 hours at $0.05 for 10,000."""
+    ten = [secret(f"s{n}", files=f"{{path: f{n}}}") for n in range(10)]
+    calls = plan(config(*ten, more="poll: {period: 120s}\n"), 1000)["calls"]
+    assert calls == {
+        "replicas": 1000,
+        "describePerHour": 300_000.0,
+        "getAtStart": 10_000,
+        "dollarsPerMonth": 1095.0,
+        "describeQuotaShare": round(1000 * 10 / 120 / 40_000, 6),
+    }
+
+
+@pytest.mark.parametrize(
+    ("parsed", "replicas", "part"),
+    [
+        (config(secret(files='{path: x, fileMode: "0444"}')), 1, "x has mode 0444"),
+        (config(secret(files="{path: x}, {path: y}")), 1, "spread over several files"),
+        (config(secret(files="{directory: x}")), 1, "spread over several files"),
+        (config(secret(), more="endpointUrl: http://vpce.example\n"), 1, "is not TLS"),
+        (config(secret(more="period: 5s, ")), 50_000, "of the quota of DescribeSecret"),
+        (config(secret()), 5_000, "best spread over 5 s"),
+        (config(secret(arn="prod/db")), 1, "names no region"),
+        (config(secret(), more="notify: [{name: a, signal: SIGHUP, process: {name: java}}]\n"), 1, "handled: true"),
+        (config(secret(arn=f"{ARN}-master")), 1, f"{ARN}-master"),
+    ],
+)
+def test_what_is_risky_is_warned_of(parsed: Config, replicas: int, part: str) -> None:
+    """One sentence, which names it."""
+    assert [part in warning for warning in plan(parsed, replicas)["warnings"]].count(True) == 1
+
+
+def test_the_examples_are_not_warned_of() -> None:
+    """A certificate is public, and an app that is told reads all of its files again."""
+    for path in EXAMPLES:
+        warned = plan(parse(path.read_text(), str(path)), 1)["warnings"]
+        assert [w.partition(":")[0] for w in warned] == (["migration-user"] if path.stem == "database" else []), path
+
+
+def test_the_query_of_a_url_is_not_shown() -> None:
+    """It may hold a token, and a plan ends up in the log of a build."""
+    made = plan(config(secret(), more="notify: [{name: a, url: 'http://h/p?token=hunter2#x'}]\n"), 1)
+    assert made["targets"][0]["how"] == "POST http://h/p"
+    assert "hunter2" not in render(made) + json.dumps(made)
+
+
+def test_sentences_are_wrapped_only_at_a_width() -> None:
+    """A pipe gets one line for each warning, a terminal lines of its own width."""
+    made = plan(config(secret(files="{path: x}, {path: y}")), 1)
+    (warning,) = made["warnings"]
+    assert f"  - {warning}\n" in render(made)
+    narrow = render(made, 60).partition("WARNINGS\n")[2].splitlines()
+    assert len(narrow) > 1 and max(map(len, narrow)) <= 60
+    assert " ".join(line.strip() for line in narrow) == f"- {warning}"
+
+
+def test_what_is_not_risky_is_not_warned_of() -> None:
+    """One private file, TLS or loopback, a few hundred pods."""
+    assert plan(config(secret()), 500)["warnings"] == []
+    assert plan(config(secret(), more="endpointUrl: http://127.0.0.1:5000\n"), 500)["warnings"] == []
+    for target in ("signal: SIGUSR1, process: {name: java}", "signal: SIGHUP, process: {name: java}, handled: true"):
+        assert plan(config(secret(), more=f"notify: [{{name: a, {target}}}]\n"), 500)["warnings"] == []
+
+
+@pytest.mark.parametrize("replicas", ["0", "-1", "many", "1.5", "1000001"])
+def test_a_wrong_number_of_pods_is_wrong_usage(replicas: str) -> None:
+    """With what is right."""
+    said = run("--config", str(EXAMPLES[0]), "--replicas", replicas)
+    assert said.returncode == 2 and "is not a number of pods from 1 to 1000000" in said.stderr
+
+
+def test_a_bad_config_has_no_plan(tmp_path: Path) -> None:
+    """Its problems are told as `check` tells them."""
+    path = tmp_path / "c.yaml"
+    path.write_text("kind: x\n")
+    said = run("--config", str(path))
+    assert (said.returncode, said.stdout) == (2, "") and f"{path}:1:" in said.stderr
+
+
+def test_nothing_that_could_call_is_imported() -> None:
+    """It is offline, and quick."""
+    script = (
+        "import sys; from agent.cli import main; main(['plan', '--config', sys.argv[1]], {})\n"
+        "print([n for n in ('boto3', 'botocore', 'watchdog', 'structlog', 'prometheus_client') if n in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", script, str(EXAMPLES[0])], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"

@@ -1,0 +1,87 @@
+"""The JSON Schema beside the config says what the parser says, as far as a schema can."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+
+from agent.config.native import FORMATS, KEYS, SIGNALS, parse
+from tests.support.configs import BEYOND, STRUCTURAL, VALID
+from tests.support.paths import ROOT
+
+HOME = ROOT / "config"
+SCHEMA: dict[str, Any] = json.loads((HOME / "schema.json").read_text())
+EXAMPLES = sorted(HOME.glob("*.yaml"))
+
+
+def accepts(text: str) -> bool:
+    return jsonschema.Draft7Validator(SCHEMA).is_valid(yaml.safe_load(text))
+
+
+def test_the_schema_is_one() -> None:
+    """draft-07, as editors read it."""
+    jsonschema.Draft7Validator.check_schema(SCHEMA)
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
+def test_examples_are_accepted_by_both(path: Path) -> None:
+    """What we tell people to copy works, and their editor finds the schema."""
+    text = path.read_text()
+    assert parse(text, str(path)).secrets
+    assert accepts(text)
+    assert text.startswith("# yaml-language-server: $schema=./schema.json\n")
+
+
+def test_the_readme_names_every_example() -> None:
+    """One that is renamed or added is found by a reader, and by the tests here."""
+    linked = re.findall(r"\(config/(\S+\.yaml)\)", (HOME.parent / "README.md").read_text())
+    assert linked and sorted(linked) == [path.name for path in EXAMPLES]
+
+
+@pytest.mark.parametrize("text", [*VALID.values(), *BEYOND.values()], ids=[*VALID, *BEYOND])
+def test_valid_structure_is_accepted(text: str) -> None:
+    """The schema refuses nothing that the parser's structure allows."""
+    assert accepts(text)
+
+
+@pytest.mark.parametrize("text", STRUCTURAL.values(), ids=STRUCTURAL.keys())
+def test_invalid_structure_is_refused(text: str) -> None:
+    """An editor underlines what the parser would refuse."""
+    assert not accepts(text)
+
+
+def test_the_keys_are_the_same() -> None:
+    """A key added to one and forgotten in the other breaks the build."""
+    secret = SCHEMA["properties"]["secrets"]["items"]
+    target = SCHEMA["properties"]["notify"]["items"]
+    sections = {
+        "config": SCHEMA,
+        "volume": SCHEMA["properties"]["volume"],
+        "poll": SCHEMA["properties"]["poll"],
+        "startup": SCHEMA["properties"]["startup"],
+        "secret": secret,
+        "file": secret["properties"]["files"]["items"],
+        "require": secret["properties"]["require"],
+        "match": secret["properties"]["require"]["properties"]["match"]["items"],
+        "certificate": secret["properties"]["require"]["properties"]["certificate"],
+        "target": target,
+        "process": target["properties"]["process"],
+        "exitWith": SCHEMA["properties"]["exitWith"],
+    }
+    assert {name: sorted(section["properties"]) for name, section in sections.items()} == {
+        name: sorted(keys) for name, keys in KEYS.items()
+    }
+    assert target["properties"]["signal"]["enum"] == list(SIGNALS)
+    assert sections["file"]["properties"]["format"]["enum"] == list(FORMATS)
+
+
+def test_go_reads_the_patterns_too() -> None:
+    """Helm compiles them with RE2, which knows neither lookaround nor \\u."""
+    text = (HOME / "schema.json").read_text()
+    assert "(?" not in text and "\\\\u" not in text

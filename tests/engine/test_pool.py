@@ -1,0 +1,148 @@
+"""Asking many at once, with calls that never end until the test lets them."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from agent.engine.pool import IN_FLIGHT, Pool, Raised, Unanswered
+from tests.support.running import until
+
+
+class Hanging:
+    """Calls that hang until `release`, and how many of them there are."""
+
+    def __init__(self) -> None:
+        self.release = threading.Event()
+        self.began = threading.Semaphore(0)
+        self.made = 0
+
+    def call(self, answer: str) -> Callable[[], str]:
+        def hang() -> str:
+            self.made += 1
+            self.began.release()
+            self.release.wait(30)
+            return answer
+
+        return hang
+
+
+@pytest.fixture
+def hanging() -> Iterator[Hanging]:
+    hanging = Hanging()
+    yield hanging
+    hanging.release.set()
+
+
+Answered = dict[str, str | Unanswered | Raised]
+
+
+def ask(pool: Pool, each: float = 0.05, total: float = 30.0, **asks: Callable[[], str]) -> Answered:
+    return dict(pool.ask(asks, each=each, total=total, stopped=lambda: False))
+
+
+def test_every_name_gets_its_answer() -> None:
+    """However many there are."""
+    asks = {f"n{i}": lambda i=i: f"a{i}" for i in range(5 * IN_FLIGHT)}
+    assert ask(Pool("test"), each=30, **asks) == {f"n{i}": f"a{i}" for i in range(5 * IN_FLIGHT)}
+
+
+def test_a_call_that_hangs_is_given_up_alone_and_not_made_again(hanging: Hanging) -> None:
+    """Each pass asks the others; the one that hangs costs no second thread."""
+    pool = Pool("test")
+    assert ask(pool, a=hanging.call("old"), b=lambda: "b") == {"a": Unanswered(asked=True), "b": "b"}
+    for _ in range(40):
+        assert ask(pool, a=hanging.call("old"), b=lambda: "b") == {"a": Unanswered(asked=False), "b": "b"}
+    assert hanging.made == 1
+
+
+def test_what_came_late_is_thrown_away_or_kept_as_was_asked_for(hanging: Hanging) -> None:
+    """Old news of AWS is asked for anew; a target that was told is not told again."""
+    forgets, keeps = Pool("test"), Pool("test", keeps_late=True)
+    for pool, then in ((forgets, "new"), (keeps, "old")):
+        hanging.release.clear()
+        assert ask(pool, a=hanging.call("old")) == {"a": Unanswered(asked=True)}
+        hanging.release.set()
+        assert until(lambda pool=pool: ended(ask(pool, each=30, a=lambda: "new"))) == {"a": then}
+        assert ask(pool, each=30, a=lambda: "new") == {"a": "new"}
+
+
+def ended(answers: Answered) -> Answered | None:
+    return None if Unanswered(asked=False) in answers.values() else answers
+
+
+def test_when_every_thread_hangs_nothing_more_is_asked(hanging: Hanging) -> None:
+    """No unbounded threads, no endless wait; and all goes on when they end."""
+    pool = Pool("test")
+    answers = ask(pool, **{f"n{i}": hanging.call("") for i in range(100)})
+    assert len(answers) == 100 and set(answers.values()) == {Unanswered(asked=True), Unanswered(asked=False)}
+    assert hanging.made == list(answers.values()).count(Unanswered(asked=True)) < 100
+    assert ask(pool, b=lambda: "b") == {"b": Unanswered(asked=False)}
+    hanging.release.set()
+    assert until(lambda: ended(ask(pool, each=30, b=lambda: "b"))) == {"b": "b"}
+
+
+def test_the_time_of_all_is_bounded_too(hanging: Hanging) -> None:
+    """What was not asked by then is late without a call."""
+    answers = ask(Pool("test"), each=30, total=3.0, **{f"n{i}": hanging.call("") for i in range(IN_FLIGHT + 2)})
+    assert list(answers.values()).count(Unanswered(asked=True)) == IN_FLIGHT
+    assert list(answers.values()).count(Unanswered(asked=False)) == 2
+
+
+def test_a_few_quick_calls_take_turns() -> None:
+    """A thread and a connection of its own for each would cost memory and a handshake."""
+    threads = set()
+
+    def call() -> str:
+        threads.add(threading.get_ident())
+        return ""
+
+    asked = {f"n{i}": call for i in range(7)}
+    assert len(ask(Pool("test"), each=30, **asked)) == 7
+    assert len(threads) <= 2
+
+
+def test_nobody_waits_for_the_turn_of_a_slow_call(hanging: Hanging) -> None:
+    """However few there are: those that hang keep their threads, the others get more."""
+    asked = {"a": hanging.call(""), "b": hanging.call(""), "c": lambda: "c"}
+    assert next(Pool("test").ask(asked, each=30, total=60, stopped=lambda: False)) == ("c", "c")
+
+
+def test_a_stop_waits_for_nobody(hanging: Hanging) -> None:
+    """The rest is late at once."""
+    asked = {"a": hanging.call(""), "b": hanging.call("")}
+    stopped = lambda: hanging.made > 0  # noqa: E731
+    assert set(dict(Pool("test").ask(asked, each=30, total=30, stopped=stopped)).values()) == {Unanswered(asked=True)}
+
+
+def failing() -> str:
+    raise UnicodeDecodeError("utf-8", b"value", 0, 1, "value")
+
+
+def test_what_a_call_raises_is_its_own_answer_and_ends_nobody(hanging: Hanging) -> None:
+    """The others get theirs; and so it is with what a call raises after it was given up."""
+    answers = ask(Pool("test"), each=30, a=failing, b=lambda: "b")
+    assert isinstance(answers["a"], Raised) and isinstance(answers["a"].error, UnicodeDecodeError)
+    assert answers["b"] == "b"
+
+    def late() -> str:
+        hanging.call("")()
+        return failing()
+
+    pool = Pool("test", keeps_late=True)
+    assert ask(pool, a=late) == {"a": Unanswered(asked=True)}
+    hanging.release.set()
+    found = until(lambda: ended(ask(pool, each=30, a=lambda: "new")))
+    assert isinstance(found["a"], Raised)
+
+
+def test_an_exit_in_a_call_is_no_answer() -> None:
+    """Who asks to end the process is not taken for a server that answers oddly."""
+
+    def leave() -> str:
+        raise SystemExit(3)
+
+    with pytest.raises(SystemExit):
+        ask(Pool("test"), each=30, a=leave)

@@ -1,0 +1,131 @@
+"""What can be said of the image without an engine; `make image-test` runs the built one for real."""
+
+from __future__ import annotations
+
+import configparser
+import hashlib
+import re
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from tests.support.paths import ROOT
+
+HOME = ROOT
+MANIFEST = b'{"schemaVersion": 2}'
+LOCK = (HOME / "requirements.lock").read_text()
+
+
+def test_the_lock_has_every_dependency_with_hashes() -> None:
+    """A dependency added to setup.cfg and not to the lock breaks the build here; `make lock` mends it."""
+    setup = configparser.ConfigParser()
+    setup.read(HOME / "setup.cfg")
+    wanted = {re.split(r"[<>=\[]", line)[0] for line in setup["options"]["install_requires"].split()}
+    blocks = re.split(r"\n(?=\S)", LOCK)
+    locked = {block.split("==")[0]: block for block in blocks if "==" in block}
+    assert wanted <= locked.keys()
+    assert [name for name, block in locked.items() if "--hash=sha256:" not in block] == []
+
+
+def test_the_lock_names_no_registry() -> None:
+    """It installs from whichever index a builder uses."""
+    assert "http" not in LOCK and "--index" not in LOCK and "--find-links" not in LOCK
+
+
+class Registry(BaseHTTPRequestHandler):
+    """As registries are: a manifest for who shows a token, which anybody gets."""
+
+    def do_GET(self) -> None:
+        address = f"http://{self.headers['Host']}"
+        if self.path == "/token?service=here&scope=repository%3Alibrary%2Fpython%3Apull":
+            self.answer(200, b'{"token": "t0"}')
+        elif self.path != "/v2/library/python/manifests/3.13-slim":
+            self.answer(404, b"")
+        elif self.headers["Authorization"] != "Bearer t0":
+            asked = f'Bearer realm="{address}/token",service="here",scope="repository:library/python:pull"'
+            self.answer(401, b"", ("WWW-Authenticate", asked))
+        else:
+            assert "application/vnd.oci.image.index.v1+json" in self.headers["Accept"]
+            self.answer(200, MANIFEST)
+
+    def answer(self, status: int, body: bytes, *headers: tuple[str, str]) -> None:
+        self.send_response(status)
+        for name, value in (("Content-Length", str(len(body))), *headers):
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def registry() -> Iterator[str]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Registry) as server:
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        yield f"127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+@pytest.mark.parametrize("before", ["", f"@sha256:{'0' * 64}"])
+def test_the_base_is_pinned_to_what_its_registry_has(registry: str, tmp_path: Path, before: str) -> None:
+    """By a digest of the very manifest; only that line changes."""
+    dockerfile = tmp_path / "Dockerfile"
+    base = f"ARG BASE={registry}/library/python:3.13-slim"
+    dockerfile.write_text(f"# first\n{base}{before}\n\nFROM ${{BASE}} AS build\n")
+    done = pin(dockerfile)
+    pinned = f"{base}@sha256:{hashlib.sha256(MANIFEST).hexdigest()}"
+    assert (done.returncode, done.stdout) == (0, f"{pinned}\n"), done.stderr
+    assert dockerfile.read_text() == f"# first\n{pinned}\n\nFROM ${{BASE}} AS build\n"
+
+
+def test_nothing_is_pinned_to_what_no_registry_told(registry: str, tmp_path: Path) -> None:
+    """A name that it does not have, and a registry that is away."""
+    for name in (f"{registry}/library/python:9", "127.0.0.1:9/library/python:3.13-slim"):
+        dockerfile = tmp_path / "Dockerfile"
+        dockerfile.write_text(f"ARG BASE={name}\n")
+        done = pin(dockerfile)
+        assert done.returncode == 1 and name.partition("/")[0] in done.stderr and "Traceback" not in done.stderr
+        assert dockerfile.read_text() == f"ARG BASE={name}\n"
+
+
+def pin(dockerfile: Path) -> subprocess.CompletedProcess[str]:
+    argv = [sys.executable, str(HOME / "image/base_digest.py"), str(dockerfile)]
+    return subprocess.run(argv, capture_output=True, text=True, check=False)
+
+
+PINNED = f"python:3.13-slim@sha256:{'1' * 64}"
+FULL = "docker.io/library/python:3.13-slim"
+
+
+@pytest.mark.parametrize(
+    ("asked", "here", "remote", "name"),
+    [
+        (["python:3.13-slim"], "", FULL, FULL),
+        (["python:3.13-slim"], "python:3.13-slim", "", "python:3.13-slim"),
+        ([PINNED], "python:3.13-slim", f"docker.io/library/{PINNED}", f"docker.io/library/{PINNED}"),
+        ([PINNED], "python:3.13-slim", "", "python:3.13-slim"),
+        ([PINNED, "--exactly"], "python:3.13-slim", "", None),
+        (["mirror.example/python:3.13"], "", "mirror.example/python:3.13", "mirror.example/python:3.13"),
+        (["team/python:3.13", "--exactly"], "", "docker.io/team/python:3.13", "docker.io/team/python:3.13"),
+    ],
+)
+def test_the_base_that_is_built_on(tmp_path: Path, asked: list[str], here: str, remote: str, name: str | None) -> None:
+    """What is asked for, if it can be had; nothing else ever goes by a name with a digest."""
+    engine = tmp_path / "podman"
+    engine.write_text(
+        "#!/bin/sh\n"
+        f'case "$1 $2 $3" in "image inspect {here or "-"}") exit 0 ;; "pull --quiet {remote or "-"}") exit 0 ;; esac\n'
+        "exit 1\n"
+    )
+    engine.chmod(0o755)
+    env = {"PATH": f"{tmp_path}:/usr/bin:/bin", "ENGINE": "podman", "HOME": str(tmp_path)}
+    done = subprocess.run([HOME / "image/base.sh", *asked], env=env, capture_output=True, text=True, check=False)
+    assert done.stdout == (f"{name}\n" if name else ""), done.stderr
+    assert done.returncode == (0 if name else 1)
+    assert ("cannot be pulled" in done.stderr) == (name is None or (asked == [PINNED] and remote == ""))
