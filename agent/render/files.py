@@ -96,6 +96,8 @@ def _line(spec: FileSpec) -> Callable[[str, tuple[str, Any]], str] | None:
 
             return dotenv_line
         case "properties", _:
+            from agent.render.properties import property_line
+
             return property_line
     return None
 
