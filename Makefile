@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 # pytest-xdist: one worker per core; one that is done takes over from the others
 PYTEST_ARGS ?= -n auto --dist worksteal
 
-.PHONY: help demo test torture bench fleet dashboard check format lock image image-test tools chart-schema chart-docs clean
+.PHONY: help demo test torture bench fleet dashboard check format lock image image-test cluster cluster-down cluster-test tools chart-schema chart-docs clean
 help:
 	@printf '%s\n' 'make demo    the whole story on an embedded stand-in for AWS' \
 	  'make test    all tests, with coverage' 'make torture the promises under fire, at full length' \
@@ -65,6 +65,19 @@ image: $(VENV)/installed
 
 image-test: $(VENV)/installed
 	PYTHON=$(BIN)/python image/test.sh $(IMAGE)
+
+# A real Kubernetes node on this machine, in namespaces of its own (root, Go, Debian's packages). The first one takes ten
+# minutes to build. CLUSTER_KUBERNETES: newest, older or a version. docs/cluster.md has the rest.
+cluster: $(VENV)/installed
+	@$(BIN)/python -m tests.cluster up
+
+cluster-down: $(VENV)/installed
+	@$(BIN)/python -m tests.cluster down
+
+# The tests on it, with the image of `make image`; on the cluster of KUBECONFIG where that is set. CLUSTER_TEST_ARGS: pytest's.
+CLUSTER_TEST_ARGS ?= tests/cluster -q -n 3 --dist worksteal
+cluster-test: $(VENV)/installed
+	@$(BIN)/python -m tests.cluster test $(CLUSTER_TEST_ARGS)
 
 # Helm 3 and 4 and kubectl into .cache/tools, for the tests of chart and documents where none is on PATH.
 tools: $(VENV)/installed
