@@ -13,7 +13,7 @@ import subprocess
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -116,12 +116,13 @@ class Namespace:
         if name:
             # Not by its name alone: that fails while it does not exist yet.
             command += [f"--field-selector=metadata.name={name}"]
+        deadline = time.monotonic() + patience
         with Lines(command) as lines:
-            deadline = time.monotonic() + patience
-            for event in _objects(lines, deadline):
-                last = event["object"]
-                if event["type"] != "DELETED" and accepted(last):
-                    return last
+            while (line := lines.next(deadline)) is not None:
+                for event in parsed([line]):
+                    last = event["object"]
+                    if event["type"] != "DELETED" and accepted(last):
+                        return last
         raise AssertionError(
             f"{kind} {name} within {patience:.0f} s: not {what}; last seen: {json.dumps(last.get('status'))}"
         )
@@ -256,16 +257,6 @@ def parsed(lines: list[str]) -> list[Object]:
         if isinstance(value, dict):
             found.append(value)
     return found
-
-
-def _objects(lines: Lines, deadline: float) -> Iterator[Object]:
-    """Each JSON document of a stream of pretty-printed ones."""
-    text: list[str] = []
-    while (line := lines.next(deadline)) is not None:
-        text.append(line)
-        if line == "}\n":
-            yield json.loads("".join(text))
-            text.clear()
 
 
 def is_ready(pod: Object) -> bool:
