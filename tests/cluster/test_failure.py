@@ -11,14 +11,14 @@ import pytest
 from tests.cluster.kube import PATIENCE, Object, container
 from tests.cluster.world import AGENT, APP, World, in_pod
 
-# The agent's pid, found in the shared process namespace by its command line.
+# A process of the pod, found in the namespace that its containers share by words of its command line.
 FIND = """
 import os, signal
 def find(*words):
-    for pid in filter(str.isdigit, os.listdir("/proc")):
+    for pid in map(int, filter(str.isdigit, os.listdir("/proc"))):
         try: argv = open(f"/proc/{pid}/cmdline").read().split("\\0")
         except OSError: continue
-        if all(any(word in part for part in argv) for word in words): return int(pid)
+        if all(any(word in part for part in argv) for word in words) and pid != os.getpid(): return pid
 """
 KILL_AGENT = FIND + "os.kill(find('freshmount', 'run'), signal.SIGKILL)"
 STOP_AGENT = FIND + "os.kill(find('freshmount', 'run'), signal.SIGSTOP)"

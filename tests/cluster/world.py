@@ -114,10 +114,10 @@ class World:
     def edit_config(self, text: str) -> None:
         """The agent's ConfigMap, by hand, as kubectl edit would leave it."""
         patch = json.dumps({"data": {"config.yaml": text}})
-        self.k.kubectl("patch", "configmap", "web-freshmount", "--type=merge", f"--patch={patch}")
+        self.k.kubectl("patch", "configmap", "web-demo-freshmount", "--type=merge", f"--patch={patch}")
 
     def config_text(self) -> str:
-        return str(self.k.get("configmap", "web-freshmount")["data"]["config.yaml"])
+        return str(self.k.get("configmap", "web-demo-freshmount")["data"]["config.yaml"])
 
     def in_app(self, pod: str, program: str) -> str:
         """What a Python program in the app's container prints."""
