@@ -3,6 +3,7 @@
 python -m tests.cluster up            a node, until it is ended
 python -m tests.cluster down          nothing of it any more
 python -m tests.cluster test [ARGS]   pytest on it, and down if it was not up before
+python -m tests.cluster start [ARGS]  measures how long a pod takes to start, likewise
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import sys
 
 from tests.cluster import build, images, inside, node
 
-USAGE = "python -m tests.cluster up | down | test [ARGUMENTS OF PYTEST]"
+USAGE = "python -m tests.cluster up | down | test [ARGUMENTS OF PYTEST] | start [--pairs N]"
 
 
 def main(arguments: list[str]) -> int:
@@ -29,7 +30,10 @@ def main(arguments: list[str]) -> int:
             node.down(node.here())
             return 0
         case ["test", *rest]:
-            return elsewhere(rest) if os.environ.get("KUBECONFIG") else here(rest)
+            program = ["-m", "pytest", "-p", "no:cacheprovider", *(rest or ["tests/cluster"])]
+            return elsewhere(program) if os.environ.get("KUBECONFIG") else here(program)
+        case ["start", *rest]:
+            return here(["-m", "tests.cluster.start", *rest])
     print(USAGE, file=sys.stderr)
     return 2
 
@@ -42,8 +46,8 @@ def running() -> tuple[node.Node, bool]:
     return it, started
 
 
-def here(arguments: list[str]) -> int:
-    """The tests on a node of this machine, with the image that `make image` made."""
+def here(program: list[str]) -> int:
+    """A program of Python's on a node of this machine, with the image that `make image` made."""
     it, started = running()
     try:
         image, app = named("CLUSTER_IMAGE", images.built_name()), named("CLUSTER_APP_IMAGE", "python:3.13-slim")
@@ -57,14 +61,14 @@ def here(arguments: list[str]) -> int:
             "CLUSTER_AWS_HOST": inside.ADDRESS,
             "CLUSTER_OWN_NODE": "1",
         }
-        return pytest(it.inside(), arguments, environment)
+        return run([*it.inside(), sys.executable, *program], environment)
     finally:
         if started and not os.environ.get("CLUSTER_KEEP"):
             node.down(it)
 
 
-def elsewhere(arguments: list[str]) -> int:
-    """The tests on the cluster that KUBECONFIG names. It has to be told what it can pull and where AWS is played."""
+def elsewhere(program: list[str]) -> int:
+    """It on the cluster that KUBECONFIG names. It has to be told what it can pull and where AWS is played."""
     missing = [name for name in ("CLUSTER_IMAGE", "CLUSTER_AWS_HOST") if not os.environ.get(name)]
     if missing:
         raise node.Unusable(
@@ -72,15 +76,14 @@ def elsewhere(arguments: list[str]) -> int:
             "(an image that it can pull; an address of this machine that its pods reach). "
             "For a node of this machine, unset KUBECONFIG."
         )
-    return pytest([], arguments, {"CLUSTER_KUBECTL": named("CLUSTER_KUBECTL", "kubectl")})
+    return run([sys.executable, *program], {"CLUSTER_KUBECTL": named("CLUSTER_KUBECTL", "kubectl")})
 
 
-def pytest(prefix: list[str], arguments: list[str], environment: dict[str, str]) -> int:
-    command = [*prefix, sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *(arguments or ["tests/cluster"])]
-    with subprocess.Popen(command, env={**os.environ, **environment}, cwd=images.ROOT) as tests:
-        # A Ctrl-C reaches pytest, too, which deletes its namespaces; wait for it, then for what comes after it.
+def run(command: list[str], environment: dict[str, str]) -> int:
+    with subprocess.Popen(command, env={**os.environ, **environment}, cwd=images.ROOT) as running:
+        # A Ctrl-C reaches it, too, and it deletes its namespaces; wait for it, then for what comes after it.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        return tests.wait()
+        return running.wait()
 
 
 def named(variable: str, otherwise: str) -> str:
