@@ -11,7 +11,8 @@ help:
 	  'make test    all tests, with coverage' 'make torture the promises under fire, at full length' \
 	  'make bench   what the agent costs, on the image'"'"'s files' 'make fleet   a day of 10,000 pods, simulated' \
 	  'make check   ruff, mypy, shellcheck and hadolint' 'make format  let ruff format the code' \
-	  'make image   build the image' 'make tools   helm and kubectl, for tests' 'make clean   remove what the others made'
+	  'make image   build the image' 'make cluster a real Kubernetes node; then cluster-test, cluster-down' \
+	  'make tools   helm and kubectl, for tests' 'make clean   remove what the others made'
 
 $(VENV)/installed: setup.cfg pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Freshmount needs Python 3.11 or newer; set PYTHON=")'

@@ -4,8 +4,8 @@
 
 The pods are what the demo chart renders, with five secrets in five files, played by moto. "without" is the chart with
 `freshmount.enabled: false`. Each round starts one pod of every arm, in a random order, one after the other, and each
-difference is taken within a round. The clock starts before the request that creates the pod; it ends at the start of the
-app's process as the kernel knows it, to 10 ms.
+difference is taken within a round. The clock starts before the request that creates the pod; it ends at the start of
+the app's process as the kernel knows it, to 10 ms.
 """
 
 from __future__ import annotations

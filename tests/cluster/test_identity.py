@@ -4,46 +4,55 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs
 
 import pytest
 
 from tests.cluster import inside
-from tests.cluster.kube import Object
+from tests.cluster.kube import Object, container, name_of
 from tests.cluster.world import AGENT, APP, World, app_security, with_volume
 
 ROLE = "arn:aws:iam::111122223333:role/web"
-EXPIRES = "2099-01-01T00:00:00Z"
+RENEWAL = 660.0  # seconds; kubelet renews a token after 80 % of its life, which is ten minutes at least
 TOKEN_AT = "/var/run/secrets/aws"
 AGENT_UID = 65532
 
 
 class Issuer:
-    """What gives credentials for a token: STS, or the agent of EKS Pod Identity. It keeps the tokens that it got."""
+    """What gives credentials for a token: STS, or the agent of EKS Pod Identity. It keeps the tokens that it got.
 
-    def __init__(self, address: str, port: int = 0) -> None:
+    Its credentials expire after `lifetime` seconds. For less than 10 minutes botocore asks for new ones at each call.
+    """
+
+    def __init__(self, address: str, port: int = 0, lifetime: float = 86400) -> None:
         issuer = self
+        self._got = threading.Condition()
         self.tokens: list[str] = []
+
+        def expires() -> str:
+            return datetime.fromtimestamp(time.time() + lifetime, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 form = parse_qs(self.rfile.read(int(self.headers["Content-Length"])).decode())
-                issuer.tokens.append(form["WebIdentityToken"][0])
+                issuer.note(form["WebIdentityToken"][0])
                 self.answer(
                     "text/xml",
                     '<AssumeRoleWithWebIdentityResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/">'
                     "<AssumeRoleWithWebIdentityResult><Credentials><AccessKeyId>FROMTOKEN</AccessKeyId>"
                     "<SecretAccessKey>secret</SecretAccessKey><SessionToken>session</SessionToken>"
-                    f"<Expiration>{EXPIRES}</Expiration></Credentials></AssumeRoleWithWebIdentityResult>"
+                    f"<Expiration>{expires()}</Expiration></Credentials></AssumeRoleWithWebIdentityResult>"
                     "</AssumeRoleWithWebIdentityResponse>",
                 )
 
             def do_GET(self) -> None:
-                issuer.tokens.append(self.headers["Authorization"])
+                issuer.note(self.headers["Authorization"])
                 known = {"AccessKeyId": "FROMTOKEN", "SecretAccessKey": "secret", "Token": "session"}
-                self.answer("application/json", json.dumps({**known, "Expiration": EXPIRES}))
+                self.answer("application/json", json.dumps({**known, "Expiration": expires()}))
 
             def answer(self, kind: str, body: str) -> None:
                 self.send_response(200)
@@ -57,6 +66,17 @@ class Issuer:
         self._server = ThreadingHTTPServer((address, port), Handler)
         self.url = f"http://{address}:{self._server.server_port}"
         threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
+
+    def note(self, token: str) -> None:
+        with self._got:
+            self.tokens.append(token)
+            self._got.notify_all()
+
+    def another(self, patience: float) -> str:
+        """The first token that is not the first one."""
+        with self._got:
+            assert self._got.wait_for(lambda: self.tokens[-1:] != self.tokens[:1], patience), "the same token for ever"
+            return self.tokens[-1]
 
     def close(self) -> None:
         self._server.shutdown()
@@ -95,24 +115,29 @@ def reviewed(world: World, token: str, audience: str) -> Object:
     return dict(json.loads(done.stdout)["status"])
 
 
+def install_with_irsa(world: World, sts: Issuer) -> str:
+    """The pod's name, once it is ready."""
+    env = [
+        {"name": "AWS_ROLE_ARN", "value": ROLE},
+        {"name": "AWS_WEB_IDENTITY_TOKEN_FILE", "value": f"{TOKEN_AT}/token"},
+        {"name": "AWS_ENDPOINT_URL_STS", "value": sts.url},
+    ]
+    values = world.values(
+        world.config([world.secret("db")], [world.hup()]),
+        env,
+        aws={"identity": "irsa", "roleArn": ROLE},
+        extraVolumeMounts=[{"name": "aws", "mountPath": TOKEN_AT, "readOnly": True}],
+    )
+    world.install(values, [with_volume(token_volume("sts.amazonaws.com"))])
+    return name_of(world.k.ready())
+
+
 def test_irsa_by_a_projected_token(world: World, signed_by: set[str]) -> None:
     """The token is this service account's, for STS alone; what STS gives for it signs the calls."""
     world.put("db", "one")
     sts = Issuer(world.cluster.aws_host)
     try:
-        env = [
-            {"name": "AWS_ROLE_ARN", "value": ROLE},
-            {"name": "AWS_WEB_IDENTITY_TOKEN_FILE", "value": f"{TOKEN_AT}/token"},
-            {"name": "AWS_ENDPOINT_URL_STS", "value": sts.url},
-        ]
-        values = world.values(
-            world.config([world.secret("db")], [world.hup()]),
-            env,
-            aws={"identity": "irsa", "roleArn": ROLE},
-            extraVolumeMounts=[{"name": "aws", "mountPath": TOKEN_AT, "readOnly": True}],
-        )
-        world.install(values, [with_volume(token_volume("sts.amazonaws.com"))])
-        pod = world.k.ready()["metadata"]["name"]
+        pod = install_with_irsa(world, sts)
     finally:
         sts.close()
     assert signed_by == {"FROMTOKEN"}
@@ -124,6 +149,26 @@ def test_irsa_by_a_projected_token(world: World, signed_by: set[str]) -> None:
     assert "IRSA" in world.k.exec(pod, AGENT, "freshmount", "status").stdout
     # The app has neither the token nor a mount that leads to it.
     assert world.in_app(pod, f"import os; print(os.path.exists({TOKEN_AT!r}))") == "False\n"
+
+
+def test_a_token_that_kubelet_renews_is_read_anew(
+    world: World, signed_by: set[str], request: pytest.FixtureRequest
+) -> None:
+    """Only with --full: it takes eight minutes, the least that the API server lets a token live."""
+    if not request.config.getoption("--full"):
+        pytest.skip("eight minutes; give --full")
+    world.put("db", "one")
+    sts = Issuer(world.cluster.aws_host, lifetime=60)
+    try:
+        pod = install_with_irsa(world, sts)
+        renewed = sts.another(RENEWAL)
+        world.rotate("db", "two")
+        with world.k.log(pod, APP) as app:
+            assert app.event("signal")["files"] == {"db": "two"}
+    finally:
+        sts.close()
+    assert reviewed(world, renewed, "sts.amazonaws.com")["authenticated"]
+    assert container(world.k.ready(pod), AGENT)["restartCount"] == 0
 
 
 def test_pod_identity_by_the_agent_of_the_node(world: World, signed_by: set[str]) -> None:
@@ -144,7 +189,7 @@ def test_pod_identity_by_the_agent_of_the_node(world: World, signed_by: set[str]
             extraVolumeMounts=[{"name": "aws", "mountPath": TOKEN_AT, "readOnly": True}],
         )
         world.install(values, [with_volume(token_volume("pods.eks.amazonaws.com"))])
-        pod = world.k.ready()["metadata"]["name"]
+        pod = name_of(world.k.ready())
     finally:
         issuer.close()
     assert signed_by == {"FROMTOKEN"}
