@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tests.cluster.kube import Object, container, is_ready
 from tests.cluster.world import AGENT, APP, World
+from tests.running import until
 
 
 def untouched(world: World, pod: str) -> bool:
@@ -19,6 +20,13 @@ def ended(pod: Object, name: str) -> bool:
     """Whether a debugging container has."""
     found = pod["status"].get("ephemeralContainerStatuses", ())
     return any(c["name"] == name and "terminated" in c["state"] for c in found)
+
+
+def looked_at(world: World, name: str, times: int) -> None:
+    """Until the agent has described a secret so many times more."""
+    describe = ("DescribeSecret", world.id(name))
+    wanted = world.proxy.calls.count(describe) + times
+    until(lambda: world.proxy.calls.count(describe) >= wanted)
 
 
 def test_a_touch_is_an_event_of_inotify_in_the_apps_container(world: World) -> None:
@@ -49,14 +57,17 @@ def test_two_secrets_rotated_together_never_mix_for_a_pinned_reader(world: World
     rotations = 5
     for name in ("user", "password"):
         world.put(name, "0")
-    poll = {"period": "1s", "settle": "3s"}
+    poll = {"period": "1s", "settle": "6s"}
     config = world.config([world.secret("user"), world.secret("password")], [world.hup()], poll=poll)
     pod = world.start(config, app={"PAIR": "user password"})
+
     with world.k.log(pod, APP) as app:
         app.event("start")
         for turn in range(1, rotations + 1):
-            for name in ("user", "password"):
-                world.rotate(name, str(turn))
+            world.rotate("user", str(turn))
+            # The agent has seen one of the two move before the other one does.
+            looked_at(world, "user", 2)
+            world.rotate("password", str(turn))
             assert app.event("signal")["files"] == {"user": str(turn), "password": str(turn)}
         counted = json.loads(world.k.page(pod, 8080, "/pair"))
     assert counted["mixed"] == counted["missing"] == 0
