@@ -311,11 +311,23 @@ def _remove_cgroup(root: Path) -> None:
 
 @contextlib.contextmanager
 def _alone(node: Node) -> Iterator[None]:
-    """One at a time starts or ends a node; the kernel lets go of the lock when its holder ends, however it ends."""
+    """One at a time starts or ends a node; the kernel lets go of the lock when its holder ends, however it ends.
+
+    The file goes with the node. Who waited for it meanwhile holds a file without a name, and tries again.
+    """
     node.state.parent.mkdir(parents=True, exist_ok=True)
-    with (node.state.parent / f"{node.state.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+    path = node.state.parent / f"{node.state.name}.lock"
+    while True:
+        with path.open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not path.exists() or not os.path.samestat(os.fstat(lock.fileno()), path.stat()):
+                continue
+            try:
+                yield
+            finally:
+                if not node.state.exists():
+                    path.unlink()
+            return
 
 
 @contextlib.contextmanager

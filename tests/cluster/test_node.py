@@ -84,7 +84,7 @@ class Probe:
 
     def nothing_is_left(self) -> bool:
         assert not self.processes()
-        assert not self.node.state.exists()
+        assert not [*self.node.state.parent.glob(f"*{self.name}*")]
         assert self.name not in Path("/proc/self/mountinfo").read_text()
         assert not self.cgroups()
         assert links() == self.links
