@@ -6,8 +6,8 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check
 # pytest-xdist: one worker per core; one that is done takes over from the others
 PYTEST_ARGS ?= -n auto --dist worksteal
 
-.PHONY: help demo test torture matrix audit bench fleet dashboard check format lock image image-test base-digest tools \
-  chart-schema chart-docs clean
+.PHONY: help demo test torture matrix audit bench fleet dashboard check format lock image image-test base-digest \
+  cluster cluster-down cluster-test tools chart-schema chart-docs clean
 
 help: ## these lines
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1	\2/p' Makefile | expand -t 19
@@ -90,6 +90,19 @@ image-test: $(VENV)/installed ## run the built image for real
 
 base-digest: ## pin the Dockerfile's base to what its registry has now
 	$(PYTHON) image/base_digest.py
+
+# In namespaces of its own; needs root, Go and Debian's packages. The first one takes ten minutes to build.
+# CLUSTER_KUBERNETES: newest, older or a version. docs/cluster.md has the rest.
+cluster: $(VENV)/installed ## a real Kubernetes node on this machine
+	@$(BIN)/python -m tests.cluster up
+
+cluster-down: $(VENV)/installed ## end it, and leave nothing behind
+	@$(BIN)/python -m tests.cluster down
+
+# With the image of `make image`; on the cluster of KUBECONFIG where that is set. CLUSTER_TEST_ARGS: pytest's.
+CLUSTER_TEST_ARGS ?= tests/cluster -q -n 3 --dist worksteal
+cluster-test: $(VENV)/installed ## the tests on a real Kubernetes node
+	@$(BIN)/python -m tests.cluster test $(CLUSTER_TEST_ARGS)
 
 # Helm 3 and 4 and kubectl, and readers of .env files where npm and go are, for tests where none is on PATH.
 .cache/tools/installed: tests/support/chart_tools.txt tests/support/dotenv_readers/__init__.py | $(VENV)/installed

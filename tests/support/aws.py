@@ -26,11 +26,11 @@ REGION = "eu-west-1"
 
 
 class StandIn:
-    """moto's server on a free port of loopback. Tests share it by names of their own."""
+    """moto's server on a free port, of loopback unless told otherwise. Tests share it by names of their own."""
 
-    def __init__(self) -> None:
+    def __init__(self, address: str = "127.0.0.1") -> None:
         logging.getLogger("werkzeug").setLevel(logging.ERROR)
-        self._server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+        self._server = ThreadedMotoServer(ip_address=address, port=0, verbose=False)
         self._server.start()
         host, port = self._server.get_host_and_port()
         self.url = f"http://{host}:{port}"
@@ -245,13 +245,13 @@ class _Rule:
 class Proxy:
     """In front of a stand-in: `calls` lists (operation, secret id) of every request, `fail` breaks what matches."""
 
-    def __init__(self, upstream: str) -> None:
+    def __init__(self, upstream: str, address: str = "127.0.0.1") -> None:
         self._upstream = urlsplit(upstream)
         self._rules: list[_Rule] = []
         self.calls: list[tuple[str, str]] = []
-        self._http = _Http(("127.0.0.1", 0), _Handler)
+        self._http = _Http((address, 0), _Handler)
         self._http.proxy = self
-        self.url = f"http://127.0.0.1:{self._http.server_port}"
+        self.url = f"http://{address}:{self._http.server_port}"
         threading.Thread(target=self._http.serve_forever, args=(0.05,), daemon=True).start()
 
     def fail(self, fault: Fault, *, operation: str | None = None, secret: str | None = None) -> None:

@@ -1,0 +1,100 @@
+"""make cluster, make cluster-down, make cluster-test.
+
+python -m tests.cluster up            a node, until it is ended
+python -m tests.cluster down          nothing of it any more
+python -m tests.cluster test [ARGS]   pytest on it, and down if it was not up before
+python -m tests.cluster start [ARGS]  measures how long a pod takes to start, likewise
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+
+from tests.cluster import build, images, inside, node
+
+USAGE = "python -m tests.cluster up | down | test [ARGUMENTS OF PYTEST] | start [--pairs N]"
+
+
+def main(arguments: list[str]) -> int:
+    match arguments:
+        case ["up"]:
+            it, _ = running()
+            print(
+                f"export KUBECONFIG={it.kubeconfig}\nKUBECTL={it.kubectl}\n$KUBECTL get pods --all-namespaces  # try it"
+            )
+            return 0
+        case ["down"]:
+            node.down(node.here())
+            return 0
+        case ["test", *rest]:
+            program = ["-m", "pytest", "-p", "no:cacheprovider", *(rest or ["tests/cluster"])]
+            return elsewhere(program) if os.environ.get("KUBECONFIG") else here(program)
+        case ["start", *rest]:
+            return here(["-m", "tests.cluster.start", *rest])
+    print(USAGE, file=sys.stderr)
+    return 2
+
+
+def running() -> tuple[node.Node, bool]:
+    """A node that is ready, and whether it was started for this."""
+    it = node.here()
+    started = node.up(it)
+    images.load_pause(it)
+    return it, started
+
+
+def here(program: list[str]) -> int:
+    """A program of Python's on a node of this machine, with the image that `make image` made."""
+    it, started = running()
+    try:
+        image, app = named("CLUSTER_IMAGE", images.built_name()), named("CLUSTER_APP_IMAGE", "python:3.13-slim")
+        for name in (image, app):
+            images.load(it, name)
+        environment = {
+            "KUBECONFIG": str(it.kubeconfig),
+            "CLUSTER_KUBECTL": f"{it.programs['kubernetes']}/kubectl",
+            "CLUSTER_IMAGE": image,
+            "CLUSTER_APP_IMAGE": app,
+            "CLUSTER_AWS_HOST": inside.ADDRESS,
+            "CLUSTER_OWN_NODE": "1",
+        }
+        return run([*it.inside(), sys.executable, *program], environment)
+    finally:
+        if started and not os.environ.get("CLUSTER_KEEP"):
+            node.down(it)
+
+
+def elsewhere(program: list[str]) -> int:
+    """It on the cluster that KUBECONFIG names. It has to be told what it can pull and where AWS is played."""
+    missing = [name for name in ("CLUSTER_IMAGE", "CLUSTER_AWS_HOST") if not os.environ.get(name)]
+    if missing:
+        raise node.Unusable(
+            f"KUBECONFIG is set, so the tests would run on that cluster; they also need {' and '.join(missing)} "
+            "(an image that it can pull; an address of this machine that its pods reach). "
+            "For a node of this machine, unset KUBECONFIG."
+        )
+    return run([sys.executable, *program], {"CLUSTER_KUBECTL": named("CLUSTER_KUBECTL", "kubectl")})
+
+
+def run(command: list[str], environment: dict[str, str]) -> int:
+    with subprocess.Popen(command, env={**os.environ, **environment}, cwd=images.ROOT) as running:
+        # A Ctrl-C reaches it, too, and it deletes its namespaces; wait for it, then for what comes after it.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        return running.wait()
+
+
+def named(variable: str, otherwise: str) -> str:
+    return os.environ.get(variable) or otherwise
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except (build.Unbuildable, node.Unusable) as problem:
+        sys.exit(f"cluster: {problem}")
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,0 +1,66 @@
+"""Fixtures of the tests on a real cluster. Without one nothing here is collected: `make cluster-test` brings it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Generator, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.aws import Proxy, StandIn
+
+collect_ignore_glob = [] if os.environ.get("CLUSTER_KUBECTL") else ["test_*.py"]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A failure prints what a person would look at first: descriptions, events and logs."""
+    report = yield
+    world = getattr(item, "funcargs", {}).get("world")
+    if call.when == "call" and report.failed and world is not None:
+        report.sections.append((f"namespace {world.k.name}", world.k.describe()))
+    return report
+
+
+@pytest.fixture(scope="session")
+def cluster() -> object:
+    from tests.support import chart_tools
+    from tests.cluster.kube import Cluster
+
+    helms = chart_tools.helms()
+    assert helms, "helm is not installed: make tools"
+    return Cluster.here(helms[max(helms)])
+
+
+@pytest.fixture(scope="session")
+def demo(cluster: object, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The demo chart with the library inside, and the further kinds of workload."""
+    from tests.support import chart
+
+    built = chart.built(cluster.helm, tmp_path_factory.mktemp("charts") / "charts").path  # type: ignore[attr-defined]
+    shutil.copyfile(Path(__file__).parent / "kinds.yaml", built / "templates" / "kinds.yaml")
+    return built
+
+
+@pytest.fixture(scope="session")
+def aws(cluster: object) -> Iterator[StandIn]:
+    with StandIn(cluster.aws_host) as aws:  # type: ignore[attr-defined]
+        yield aws
+
+
+@pytest.fixture
+def world(cluster: object, aws: StandIn, demo: Path, tmp_path: Path) -> Iterator[object]:
+    from tests.cluster.kube import Cluster, Namespace
+    from tests.cluster.world import World
+
+    assert isinstance(cluster, Cluster)
+    with Proxy(aws.url, cluster.aws_host) as proxy:
+        namespace = Namespace(cluster)
+        try:
+            yield World(namespace, aws, proxy, demo, tmp_path)
+        finally:
+            namespace.delete()

@@ -1,0 +1,275 @@
+"""A cluster in the words of a test: namespaces, releases, pods, and waiting for what they do.
+
+What is waited for is an event: a watch of the API server, or a line of a log. Each wait ends with an error that says
+what was seen last.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import subprocess
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+Object = dict[str, Any]
+PATIENCE = 90.0  # seconds; what takes longer has gone wrong
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """What the environment says of the cluster that the tests run on."""
+
+    kubectl: str
+    image: str
+    app_image: str
+    aws_host: str  # where pods reach this process
+    own_node: bool  # of this machine, so its processes can be seen
+    helm: str
+
+    @classmethod
+    def here(cls, helm: str) -> Cluster:
+        return cls(
+            kubectl=os.environ["CLUSTER_KUBECTL"],
+            image=os.environ["CLUSTER_IMAGE"],
+            app_image=os.environ.get("CLUSTER_APP_IMAGE") or "python:3.13-slim",
+            aws_host=os.environ["CLUSTER_AWS_HOST"],
+            own_node=bool(os.environ.get("CLUSTER_OWN_NODE")),
+            helm=helm,
+        )
+
+    def run(self, *arguments: str, stdin: str | None = None, check: bool = True) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            [self.kubectl, *arguments], input=stdin, capture_output=True, text=True, check=False, timeout=PATIENCE * 2
+        )
+        assert done.returncode == 0 or not check, f"kubectl {' '.join(arguments)}: {done.stderr}"
+        return done
+
+
+class Namespace:
+    """A namespace of one test, which enforces Pod Security *restricted*."""
+
+    def __init__(self, cluster: Cluster, level: str = "restricted") -> None:
+        self.cluster, self.name = cluster, f"fm-{uuid.uuid4().hex[:8]}"
+        self.apply(
+            {
+                "apiVersion": "v1",
+                "kind": "Namespace",
+                "metadata": {"name": self.name, "labels": {"pod-security.kubernetes.io/enforce": level}},
+            }
+        )
+
+    def kubectl(
+        self, *arguments: str, stdin: str | None = None, check: bool = True
+    ) -> subprocess.CompletedProcess[str]:
+        return self.cluster.run("--namespace", self.name, *arguments, stdin=stdin, check=check)
+
+    def apply(self, *documents: Object) -> None:
+        items = {"apiVersion": "v1", "kind": "List", "items": list(documents)}
+        self.kubectl("apply", "--filename=-", stdin=json.dumps(items))
+
+    def helm(
+        self, chart: Path, values: Object, release: str = "web", check: bool = True
+    ) -> subprocess.CompletedProcess[str]:
+        """Install or upgrade a release."""
+        command = [
+            self.cluster.helm,
+            "upgrade",
+            "--install",
+            release,
+            str(chart),
+            "--namespace",
+            self.name,
+            "--values=-",
+        ]
+        done = subprocess.run(
+            command, input=json.dumps(values), capture_output=True, text=True, check=False, timeout=PATIENCE * 2
+        )
+        assert done.returncode == 0 or not check, done.stderr
+        return done
+
+    def get(self, kind: str, name: str) -> Object:
+        return dict(json.loads(self.kubectl("get", kind, name, "--output=json").stdout))
+
+    def until(
+        self, kind: str, accepted: Callable[[Object], object], what: str, name: str = "", patience: float = PATIENCE
+    ) -> Object:
+        """The first object of the kind (and name) that is accepted, by a watch."""
+        last: Object = {}
+        command = [
+            self.cluster.kubectl,
+            "--namespace",
+            self.name,
+            "get",
+            kind,
+            "--watch",
+            "--output=json",
+            "--output-watch-events",
+        ]
+        if name:
+            # Not by its name alone: that fails while it does not exist yet.
+            command += [f"--field-selector=metadata.name={name}"]
+        deadline = time.monotonic() + patience
+        with Lines(command) as lines:
+            while (line := lines.next(deadline)) is not None:
+                for event in parsed([line]):
+                    last = event["object"]
+                    if event["type"] != "DELETED" and accepted(last):
+                        return last
+        raise AssertionError(
+            f"{kind} {name} within {patience:.0f} s: not {what}; last seen: {json.dumps(last.get('status'))}"
+        )
+
+    def pod(
+        self, accepted: Callable[[Object], object], what: str, name: str = "", patience: float = PATIENCE
+    ) -> Object:
+        return self.until("pods", accepted, what, name, patience)
+
+    def ready(self, name: str = "", patience: float = PATIENCE) -> Object:
+        """A pod that is ready and not on its way out."""
+        return self.pod(is_ready, "ready", name, patience)
+
+    def log(self, pod: str, container: str, since_start: bool = True) -> Lines:
+        """The container's log, followed."""
+        more = [] if since_start else ["--tail=0"]
+        return Lines(
+            [self.cluster.kubectl, "--namespace", self.name, "logs", "--follow", pod, "--container", container, *more]
+        )
+
+    def said(self, pod: str, container: str, previous: bool = False) -> list[Object]:
+        """Every line that a container has logged so far."""
+        more = ["--previous"] if previous else []
+        return parsed(self.kubectl("logs", pod, "--container", container, *more).stdout.splitlines())
+
+    def exec(self, pod: str, container: str, *command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        return self.kubectl("exec", pod, "--container", container, "--", *command, check=check)
+
+    def status(self, pod: str, container: str = "freshmount") -> Object:
+        """What the agent says of itself."""
+        return dict(json.loads(self.exec(pod, container, "freshmount", "status", "--json").stdout))
+
+    def page(self, pod: str, port: int, path: str, method: str = "GET") -> str:
+        """What a pod answers over HTTP, by way of the API server."""
+        return self.kubectl("get", "--raw", f"/api/v1/namespaces/{self.name}/pods/{pod}:{port}/proxy{path}").stdout
+
+    def describe(self) -> str:
+        """All that helps when a test has failed."""
+        parts = [
+            self.kubectl("describe", "pods", check=False).stdout,
+            self.kubectl("get", "events", "--sort-by=.lastTimestamp", check=False).stdout,
+        ]
+        for pod in json.loads(self.kubectl("get", "pods", "--output=json", check=False).stdout or '{"items": []}')[
+            "items"
+        ]:
+            spec = pod["spec"]
+            for container in [*spec.get("initContainers", []), *spec["containers"]]:
+                where = f"{pod['metadata']['name']}/{container['name']}"
+                for previous in ((), ("--previous",)):
+                    done = self.kubectl(
+                        "logs",
+                        pod["metadata"]["name"],
+                        "--container",
+                        container["name"],
+                        "--tail=60",
+                        *previous,
+                        check=False,
+                    )
+                    if done.returncode == 0:
+                        parts.append(f"--- {where} {' '.join(previous)}\n{done.stdout}")
+        return "\n".join(parts)
+
+    def delete(self) -> None:
+        """Begin to delete it; the API server goes on by itself."""
+        self.cluster.run("delete", "namespace", self.name, "--wait=false", check=False)
+
+
+class Lines:
+    """The standard output of a program, line by line as it comes."""
+
+    def __init__(self, command: list[str]) -> None:
+        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        self._lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        self.seen: list[str] = []
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self._process.stdout
+        for line in self._process.stdout:
+            self._lines.put(line)
+        self._lines.put(None)
+
+    def next(self, deadline: float) -> str | None:
+        """The next line; None when there is none before the deadline, or none ever."""
+        try:
+            line = self._lines.get(timeout=max(0.0, deadline - time.monotonic()))
+        except queue.Empty:
+            return None
+        if line is not None:
+            self.seen.append(line)
+        return line
+
+    def until(self, accepted: Callable[[Object], object], what: str, patience: float = PATIENCE) -> Object:
+        """The first line, as JSON, that is accepted and was not read before."""
+        deadline = time.monotonic() + patience
+        while (line := self.next(deadline)) is not None:
+            for found in parsed([line]):
+                if accepted(found):
+                    return found
+        raise AssertionError(f"no line with {what} within {patience:.0f} s; the last were:\n{''.join(self.seen[-12:])}")
+
+    def event(self, name: str, patience: float = PATIENCE, **wanted: object) -> Object:
+        """The next line of our app that tells of this event."""
+        return self.until(
+            lambda line: line.get("event") == name and wanted.items() <= line.items(),
+            f"event {name} {wanted}",
+            patience,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._process.kill()
+        self._process.wait()
+        self._reader.join(5)
+        assert self._process.stdout
+        self._process.stdout.close()
+
+
+def parsed(lines: list[str]) -> list[Object]:
+    """Those lines that are JSON objects."""
+    found = []
+    for line in lines:
+        try:
+            value = json.loads(line)
+        except json.JSONDecodeError:
+            continue
+        if isinstance(value, dict):
+            found.append(value)
+    return found
+
+
+def is_ready(pod: Object) -> bool:
+    conditions = {c["type"]: c["status"] for c in pod.get("status", {}).get("conditions", ())}
+    return conditions.get("Ready") == "True" and "deletionTimestamp" not in pod["metadata"]
+
+
+def container(pod: Object, name: str) -> Object:
+    """The status of a container, an init container or not; empty while it has none."""
+    status = pod.get("status", {})
+    listed = [*status.get("initContainerStatuses", ()), *status.get("containerStatuses", ())]
+    return next((c for c in listed if c["name"] == name), {})
+
+
+def name_of(pod: Object) -> str:
+    return str(pod["metadata"]["name"])

@@ -1,0 +1,160 @@
+"""How long a pod takes from its creation to its app's process, with and without us, one beside the other on one node.
+
+    python -m tests.cluster start [--pairs N] [--arms native,init,…] [--json]
+
+The pods are what the demo chart renders, with five secrets in five files, played by moto. "without" is the chart with
+`freshmount.enabled: false`. Each round starts one pod of every arm, in a random order, one after the other, and each
+difference is taken within a round. The clock starts before the request that creates the pod; it ends at the start of
+the app's process as the kernel knows it, to 10 ms.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+import os
+import random
+import ssl
+import statistics
+import sys
+import tempfile
+import time
+import urllib.request
+from base64 import b64decode
+from pathlib import Path
+
+import yaml
+
+from tests.support import chart, chart_tools
+from tests.support.aws import Proxy, StandIn
+from tests.cluster.kube import Cluster, Namespace, Object
+from tests.cluster.world import APP, World
+
+ARMS = ("native", "both", "init", "sidecar")
+SECRETS = ("one", "two", "three", "four", "five")
+WITHOUT = "without"
+
+# Says when this process started, in epoch seconds, and what it found.
+REPORT = """
+import json, os, time
+ticks = int(open("/proc/self/stat").read().rpartition(")")[2].split()[19])
+started = time.time() - (time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK"))
+try: found = sorted(name for name in os.listdir("/freshmount/secrets") if not name.startswith(".."))
+except FileNotFoundError: found = []
+print(json.dumps({"started": started, "files": found}), flush=True)
+time.sleep(1e6)
+"""
+
+
+class Api:
+    """Creating a pod without the start of another program in the measured time."""
+
+    def __init__(self, kubeconfig: Path) -> None:
+        known = yaml.safe_load(kubeconfig.read_text())
+        cluster = known["clusters"][0]["cluster"]
+        trusted = ssl.create_default_context(cadata=b64decode(cluster["certificate-authority-data"]).decode())
+        self._server = cluster["server"]
+        self._token = known["users"][0]["user"]["token"]
+        self._open = urllib.request.build_opener(
+            urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=trusted)
+        ).open
+
+    def create(self, pod: Object, namespace: str) -> float:
+        """Epoch seconds just before the request."""
+        request = urllib.request.Request(
+            f"{self._server}/api/v1/namespaces/{namespace}/pods",
+            json.dumps(pod).encode(),
+            {"Authorization": f"Bearer {self._token}", "Content-Type": "application/json"},
+        )
+        before = time.time()
+        with self._open(request, timeout=30):
+            return before
+
+
+def rendered(world: World, helm: str, arm: str) -> tuple[Object, list[Object]]:
+    """The pod of an arm, without a name, and the objects that it needs."""
+    config = world.config([world.secret(name) for name in SECRETS])
+    values = world.values(config, enabled=arm != WITHOUT, mode="" if arm == WITHOUT else arm)
+    drawn = chart.Chart(helm, world.chart()).template(values, "1.34")
+    template = drawn.one("Deployment")["spec"]["template"]
+    spec = copy.deepcopy(template["spec"])
+    app = next(c for c in spec["containers"] if c["name"] == APP)
+    app["command"] = ["python3", "-I", "-S", "-c", REPORT]
+    app.pop("readinessProbe", None)
+    spec["terminationGracePeriodSeconds"] = 0
+    objects = [
+        {**each, "metadata": {**each["metadata"], "namespace": world.k.name}}
+        for each in drawn.documents
+        if each["kind"] in ("ConfigMap", "ServiceAccount")
+    ]
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": {}, "spec": spec}, objects
+
+
+def one(world: World, api: Api, arm: str, pod: Object, turn: int) -> float:
+    """Seconds from the pod's creation to its app's process; the pod is gone afterwards."""
+    name = f"{arm}-{turn}"
+    created = api.create({**pod, "metadata": {"name": name}}, world.k.name)
+    world.k.pod(_runs, "running", name)
+    with world.k.log(name, APP) as said:
+        told = said.until(lambda line: "started" in line, "a start")
+    if arm not in (WITHOUT, "sidecar"):  # with a plain sidecar the app may be first
+        assert told["files"] == sorted(SECRETS), told
+    world.k.kubectl("delete", "pod", name, "--grace-period=0", "--force", "--wait=true")
+    return float(told["started"]) - created
+
+
+def _runs(pod: Object) -> bool:
+    return any(c["name"] == APP and "running" in c["state"] for c in pod["status"].get("containerStatuses", ()))
+
+
+def main(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.cluster start")
+    parser.add_argument("--pairs", type=int, default=20, help="pods of each arm")
+    parser.add_argument("--arms", type=lambda text: tuple(text.split(",")), default=ARMS, help=f"of {','.join(ARMS)}")
+    parser.add_argument("--json", action="store_true", help="every figure, for other programs")
+    asked = parser.parse_args(arguments)
+    arms = (WITHOUT, *asked.arms)
+    helms = chart_tools.helms()
+    helm = helms[max(helms)]
+    cluster = Cluster.here(helm)
+    seconds: dict[str, list[float]] = {arm: [] for arm in arms}
+    api = Api(Path(os.environ["KUBECONFIG"]))
+    address = cluster.aws_host
+    with tempfile.TemporaryDirectory() as home, StandIn(address) as aws, Proxy(aws.url, address) as proxy:
+        namespace = Namespace(cluster)
+        try:
+            demo = chart.built(helm, Path(home) / "charts").path
+            world = World(namespace, aws, proxy, demo, Path(home))
+            for name in SECRETS:
+                world.put(name, name)
+            pods = {}
+            for arm in arms:
+                pods[arm], objects = rendered(world, helm, arm)
+                namespace.apply(*objects)
+            for turn in range(-1, asked.pairs):  # the first round warms up and is not counted
+                for arm in random.sample(arms, len(arms)):
+                    took = one(world, api, arm, pods[arm], turn + 1)
+                    if turn >= 0:
+                        seconds[arm].append(took)
+        finally:
+            namespace.delete()
+    print(json.dumps(seconds) if asked.json else table(seconds))
+    return 0
+
+
+def table(seconds: dict[str, list[float]]) -> str:
+    lines = [
+        "| arm | pods | median s | least–most s | more than without, median of pairs s |",
+        "|---|---:|---:|---:|---:|",
+    ]
+    for arm, took in seconds.items():
+        more = [a - b for a, b in zip(took, seconds[WITHOUT], strict=True)]
+        last = "–" if arm == WITHOUT else f"{statistics.median(more):.2f}"
+        middle = statistics.median(took)
+        lines.append(f"| {arm} | {len(took)} | {middle:.2f} | {min(took):.2f}–{max(took):.2f} | {last} |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

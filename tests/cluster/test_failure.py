@@ -1,0 +1,127 @@
+"""What a pod outlives: the agent killed, out of memory or stuck, the app restarted, the pod taken away."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import datetime
+
+import pytest
+
+from tests.cluster.kube import PATIENCE, Object, container
+from tests.cluster.world import AGENT, APP, World, in_pod
+
+# A process of the pod, found in the namespace that its containers share by words of its command line.
+FIND = """
+import os, signal
+def find(*words):
+    for pid in map(int, filter(str.isdigit, os.listdir("/proc"))):
+        try: argv = open(f"/proc/{pid}/cmdline").read().split("\\0")
+        except OSError: continue
+        if all(any(word in part for part in argv) for word in words) and pid != os.getpid(): return pid
+"""
+KILL_AGENT = FIND + "os.kill(find('freshmount', 'run'), signal.SIGKILL)"
+STOP_AGENT = FIND + "os.kill(find('freshmount', 'run'), signal.SIGSTOP)"
+KILL_APP = FIND + "os.kill(find('/app/app.py'), signal.SIGKILL)"
+
+
+def restarted(name: str) -> Callable[[Object], object]:
+    return lambda pod: container(pod, name).get("restartCount") == 1 and container(pod, name).get("ready")
+
+
+def test_a_killed_agent_is_started_again_and_nothing_is_told_twice_or_lost(world: World) -> None:
+    """The app hears of each rotation once: the one before the kill, the one after it."""
+    world.put("db", "one")
+    pod = world.start(world.config([world.secret("db")], [world.hup()]))
+    with world.k.log(pod, APP) as app:
+        world.rotate("db", "two")
+        assert app.event("signal")["files"] == {"db": "two"}
+        world.in_app(pod, KILL_AGENT)
+        status = world.k.pod(restarted(AGENT), "the agent restarted", pod)
+        assert container(status, AGENT)["lastState"]["terminated"]["exitCode"] == 137
+        assert container(status, APP)["restartCount"] == 0
+        world.rotate("db", "three")
+        assert app.event("signal")["files"] == {"db": "three"}
+    assert [line["files"]["db"] for line in world.k.said(pod, APP) if line["event"] == "signal"] == ["two", "three"]
+
+
+def test_a_rotation_during_the_agents_absence_is_told_after_it(world: World) -> None:
+    """It is stopped while the rotation happens and killed before it could see it."""
+    world.put("db", "one")
+    pod = world.start(world.config([world.secret("db")], [world.hup()]))
+    with world.k.log(pod, APP) as app:
+        app.event("start")
+        world.in_app(pod, STOP_AGENT)
+        world.rotate("db", "two")
+        world.in_app(pod, KILL_AGENT)
+        assert app.event("signal")["files"] == {"db": "two"}
+    assert [line["event"] for line in world.k.said(pod, APP)] == ["start", "signal"]
+
+
+def test_an_agent_out_of_memory_is_started_again(world: World) -> None:
+    """What fills its volume counts against its limit; it is killed and started, the files were never away."""
+    world.put("db", "one")
+    resources = {"requests": {"memory": "64Mi"}, "limits": {"memory": "96Mi"}}
+    pod = world.start(world.config([world.secret("db")], [world.hup()]), resources=resources, sizeLimit="512Mi")
+    fill = "f = open('/freshmount/fill', 'wb')\nwhile True: f.write(bytes(1 << 20))"
+    world.k.exec(pod, AGENT, "python3.13", "-c", fill, check=False)
+    status = world.k.pod(restarted(AGENT), "the agent restarted", pod, PATIENCE * 2)
+    assert container(status, AGENT)["lastState"]["terminated"]["reason"] == "OOMKilled"
+    assert json.loads(world.k.page(pod, 8080, "/")) == {"db": "one"}
+    with world.k.log(pod, APP) as app:
+        world.rotate("db", "two")
+        assert app.event("signal")["files"] == {"db": "two"}
+    assert [line["event"] for line in world.k.said(pod, APP)] == ["start", "signal"]
+
+
+def test_a_stuck_agent_is_restarted_by_its_liveness_probe(world: World) -> None:
+    """It is stopped, so it answers nothing and heeds no SIGTERM."""
+    world.put("db", "one")
+    edits = [in_pod("terminationGracePeriodSeconds: 2")]
+    pod = world.start(world.config([world.secret("db")], [world.hup()]), edits)
+    world.in_app(pod, STOP_AGENT)
+    status = world.k.pod(restarted(AGENT), "the agent restarted", pod, PATIENCE * 2)
+    assert container(status, APP)["restartCount"] == 0
+    assert "Liveness probe failed" in world.k.kubectl("describe", "pod", pod).stdout
+    with world.k.log(pod, APP) as app:
+        world.rotate("db", "two")
+        assert app.event("signal")["files"] == {"db": "two"}
+
+
+def test_a_restarted_app_has_the_latest_files_and_is_not_signalled_for_old_news(world: World) -> None:
+    world.put("db", "one")
+    pod = world.start(world.config([world.secret("db")], [world.hup()]))
+    with world.k.log(pod, APP) as app:
+        world.rotate("db", "two")
+        assert app.event("signal")["files"] == {"db": "two"}
+    # The killer may go with the container that it is in.
+    world.k.exec(pod, APP, "python3", "-c", KILL_APP, check=False)
+    status = world.k.pod(restarted(APP), "the app restarted", pod)
+    assert container(status, AGENT)["restartCount"] == 0
+    with world.k.log(pod, APP) as app:
+        world.rotate("db", "three")
+        assert app.event("signal")["files"] == {"db": "three"}
+    assert [(line["event"], line["files"]["db"]) for line in world.k.said(pod, APP)] == [
+        ("start", "two"),
+        ("signal", "three"),
+    ]
+
+
+@pytest.mark.parametrize("how", ["delete", "evict"])
+def test_the_agent_leaves_after_the_app_and_within_its_grace(world: World, how: str) -> None:
+    """The app has its files until it has ended, which takes it two seconds; the agent is not killed."""
+    world.put("db", "one")
+    pod = world.start(world.config([world.secret("db")], [world.hup()]), app={"STOP_AFTER": "2"})
+    with world.k.log(pod, APP) as app, world.k.log(pod, AGENT) as agent:
+        app.event("start")
+        if how == "delete":
+            world.k.kubectl("delete", "pod", pod, "--wait=false")
+        else:
+            eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": pod}}
+            where = f"/api/v1/namespaces/{world.k.name}/pods/{pod}/eviction"
+            world.k.kubectl("create", f"--raw={where}", "--filename=-", stdin=json.dumps(eviction))
+        gone = app.event("end")
+        assert gone["files"] == {"db": "one"}
+        stopped = agent.until(lambda line: line.get("event") == "stopped", "stopped")
+    assert stopped["signal"] == "SIGTERM"
+    assert datetime.fromisoformat(stopped["timestamp"]).timestamp() > gone["at"]

@@ -1,0 +1,236 @@
+"""Who the agent is to AWS and to the kernel: projected tokens, uids, groups and modes."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import parse_qs
+
+import pytest
+
+from tests.cluster import inside
+from tests.cluster.kube import Object, container, name_of
+from tests.cluster.world import AGENT, APP, World, app_security, with_volume
+
+ROLE = "arn:aws:iam::111122223333:role/web"
+RENEWAL = 660.0  # seconds; kubelet renews a token after 80 % of its life, which is ten minutes at least
+TOKEN_AT = "/var/run/secrets/aws"
+AGENT_UID = 65532
+
+
+class Issuer:
+    """What gives credentials for a token: STS, or the agent of EKS Pod Identity. It keeps the tokens that it got.
+
+    Its credentials expire after `lifetime` seconds. For less than 10 minutes botocore asks for new ones at each call.
+    """
+
+    def __init__(self, address: str, port: int = 0, lifetime: float = 86400) -> None:
+        issuer = self
+        self._got = threading.Condition()
+        self.tokens: list[str] = []
+
+        def expires() -> str:
+            return datetime.fromtimestamp(time.time() + lifetime, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                form = parse_qs(self.rfile.read(int(self.headers["Content-Length"])).decode())
+                issuer.note(form["WebIdentityToken"][0])
+                self.answer(
+                    "text/xml",
+                    '<AssumeRoleWithWebIdentityResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/">'
+                    "<AssumeRoleWithWebIdentityResult><Credentials><AccessKeyId>FROMTOKEN</AccessKeyId>"
+                    "<SecretAccessKey>secret</SecretAccessKey><SessionToken>session</SessionToken>"
+                    f"<Expiration>{expires()}</Expiration></Credentials></AssumeRoleWithWebIdentityResult>"
+                    "</AssumeRoleWithWebIdentityResponse>",
+                )
+
+            def do_GET(self) -> None:
+                issuer.note(self.headers["Authorization"])
+                known = {"AccessKeyId": "FROMTOKEN", "SecretAccessKey": "secret", "Token": "session"}
+                self.answer("application/json", json.dumps({**known, "Expiration": expires()}))
+
+            def answer(self, kind: str, body: str) -> None:
+                self.send_response(200)
+                self.send_header("Content-Type", kind)
+                self.end_headers()
+                self.wfile.write(body.encode())
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer((address, port), Handler)
+        self.url = f"http://{address}:{self._server.server_port}"
+        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
+
+    def note(self, token: str) -> None:
+        with self._got:
+            self.tokens.append(token)
+            self._got.notify_all()
+
+    def another(self, patience: float) -> str:
+        """The first token that is not the first one."""
+        with self._got:
+            assert self._got.wait_for(lambda: self.tokens[-1:] != self.tokens[:1], patience), "the same token for ever"
+            return self.tokens[-1]
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+@pytest.fixture
+def signed_by(world: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[set[str]]:
+    """The access keys that requests to Secrets Manager were signed with."""
+    keys: set[str] = set()
+    forward = world.proxy.forward
+
+    def noting(headers: dict[str, str], body: bytes) -> tuple[int, bytes]:
+        signature = next(value for name, value in headers.items() if name.lower() == "authorization")
+        keys.add(signature.partition("Credential=")[2].partition("/")[0])
+        return forward(headers, body)
+
+    monkeypatch.setattr(world.proxy, "forward", noting)
+    yield keys
+
+
+def token_volume(audience: str) -> Object:
+    """As EKS' webhook adds it to a pod."""
+    projected = {"serviceAccountToken": {"audience": audience, "expirationSeconds": 600, "path": "token"}}
+    return {"name": "aws", "projected": {"sources": [projected]}}
+
+
+def reviewed(world: World, token: str, audience: str) -> Object:
+    """What the API server says of a token."""
+    review = {
+        "apiVersion": "authentication.k8s.io/v1",
+        "kind": "TokenReview",
+        "spec": {"token": token, "audiences": [audience]},
+    }
+    done = world.cluster.run("create", "--filename=-", "--output=json", stdin=json.dumps(review))
+    return dict(json.loads(done.stdout)["status"])
+
+
+def install_with_irsa(world: World, sts: Issuer) -> str:
+    """The pod's name, once it is ready."""
+    env = [
+        {"name": "AWS_ROLE_ARN", "value": ROLE},
+        {"name": "AWS_WEB_IDENTITY_TOKEN_FILE", "value": f"{TOKEN_AT}/token"},
+        {"name": "AWS_ENDPOINT_URL_STS", "value": sts.url},
+    ]
+    values = world.values(
+        world.config([world.secret("db")], [world.hup()]),
+        env,
+        aws={"identity": "irsa", "roleArn": ROLE},
+        extraVolumeMounts=[{"name": "aws", "mountPath": TOKEN_AT, "readOnly": True}],
+    )
+    world.install(values, [with_volume(token_volume("sts.amazonaws.com"))])
+    return name_of(world.k.ready())
+
+
+def test_irsa_by_a_projected_token(world: World, signed_by: set[str]) -> None:
+    """The token is this service account's, for STS alone; what STS gives for it signs the calls."""
+    world.put("db", "one")
+    sts = Issuer(world.cluster.aws_host)
+    try:
+        pod = install_with_irsa(world, sts)
+    finally:
+        sts.close()
+    assert signed_by == {"FROMTOKEN"}
+    status = reviewed(world, sts.tokens[0], "sts.amazonaws.com")
+    assert status["authenticated"] and status["user"]["username"] == f"system:serviceaccount:{world.k.name}:web-demo"
+    assert not reviewed(world, sts.tokens[0], "https://kubernetes.default.svc").get("authenticated")
+    annotations = world.k.get("serviceaccount", "web-demo")["metadata"]["annotations"]
+    assert annotations["eks.amazonaws.com/role-arn"] == ROLE
+    assert "IRSA" in world.k.exec(pod, AGENT, "freshmount", "status").stdout
+    # The app has neither the token nor a mount that leads to it.
+    assert world.in_app(pod, f"import os; print(os.path.exists({TOKEN_AT!r}))") == "False\n"
+
+
+def test_a_token_that_kubelet_renews_is_read_anew(
+    world: World, signed_by: set[str], request: pytest.FixtureRequest
+) -> None:
+    """Only with --full: it takes eight minutes, the least that the API server lets a token live."""
+    if not request.config.getoption("--full"):
+        pytest.skip("eight minutes; give --full")
+    world.put("db", "one")
+    sts = Issuer(world.cluster.aws_host, lifetime=60)
+    try:
+        pod = install_with_irsa(world, sts)
+        renewed = sts.another(RENEWAL)
+        world.rotate("db", "two")
+        with world.k.log(pod, APP) as app:
+            assert app.event("signal")["files"] == {"db": "two"}
+    finally:
+        sts.close()
+    assert reviewed(world, renewed, "sts.amazonaws.com")["authenticated"]
+    assert container(world.k.ready(pod), AGENT)["restartCount"] == 0
+
+
+def test_pod_identity_by_the_agent_of_the_node(world: World, signed_by: set[str]) -> None:
+    """Its address is one of the node's loopback, as on EKS."""
+    if not world.cluster.own_node:
+        pytest.skip(f"{inside.POD_IDENTITY} is not ours to serve on somebody else's cluster")
+    world.put("db", "one")
+    issuer = Issuer(inside.POD_IDENTITY, 80)
+    try:
+        env = [
+            {"name": "AWS_CONTAINER_CREDENTIALS_FULL_URI", "value": f"http://{inside.POD_IDENTITY}/v1/credentials"},
+            {"name": "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", "value": f"{TOKEN_AT}/token"},
+        ]
+        values = world.values(
+            world.config([world.secret("db")], [world.hup()]),
+            env,
+            aws={"identity": "podIdentity"},
+            extraVolumeMounts=[{"name": "aws", "mountPath": TOKEN_AT, "readOnly": True}],
+        )
+        world.install(values, [with_volume(token_volume("pods.eks.amazonaws.com"))])
+        pod = name_of(world.k.ready())
+    finally:
+        issuer.close()
+    assert signed_by == {"FROMTOKEN"}
+    status = reviewed(world, issuer.tokens[0], "pods.eks.amazonaws.com")
+    assert status["user"]["username"] == f"system:serviceaccount:{world.k.name}:web-demo"
+    assert "Pod Identity" in world.k.exec(pod, AGENT, "freshmount", "status").stdout
+
+
+def test_modes_and_owners_on_a_volume_with_fsgroup(world: World) -> None:
+    """kubelet's mount is sticky and the group's, our directory hands the group down, files are as configured."""
+    for name in ("shared", "private"):
+        world.put(name, name)
+    files = {"path": "private", "fileMode": "0400"}
+    pod = world.start(world.config([world.secret("shared"), world.secret("private", files)]))
+    with world.k.log(pod, APP) as app:
+        started = app.event("start")
+    assert (started["uid"], started["gid"]) == (AGENT_UID, AGENT_UID)
+    mount, directory, generation, private, shared = (modes for _, modes in sorted(started["modes"].items()))
+    assert mount == ["0o3777", 0, AGENT_UID]
+    assert directory[1:] == generation[1:] == [AGENT_UID, AGENT_UID]
+    assert private == ["0o400", AGENT_UID, AGENT_UID]
+    assert shared == ["0o440", AGENT_UID, AGENT_UID]
+
+
+def test_an_app_of_another_uid_reads_by_group_what_the_group_may(world: World) -> None:
+    """fsGroup is a group of every container of the pod; the app writes nothing and is not signalled."""
+    for name in ("shared", "private"):
+        world.put(name, name)
+    files = {"path": "private", "fileMode": "0400"}
+    config = world.config([world.secret("shared"), world.secret("private", files)], [world.hup()])
+    pod = world.start(config, [app_security(runAsUser=1001, runAsGroup=1001)], runAsUser=AGENT_UID)
+    with world.k.log(pod, APP) as app:
+        started = app.event("start")
+    assert started["uid"] == 1001 and AGENT_UID in started["groups"]
+    assert started["files"] == {"shared": "shared", "private": None}
+    world.rotate("shared", "shared-2")
+    with world.k.log(pod, AGENT) as agent:
+        agent.until(lambda line: line.get("event") == "notification refused", "a refusal")
+    (target,) = world.k.status(pod)["targets"]
+    assert target["owedGeneration"] and "1001" in target["message"]
+    assert json.loads(world.k.page(pod, 8080, "/")) == {"shared": "shared-2", "private": None}
+    assert {line["event"] for line in world.k.said(pod, APP)} == {"start"}
+    write = "import os\ntry: open('/freshmount/x', 'w')\nexcept OSError as error: print(os.strerror(error.errno))"
+    assert world.in_app(pod, write) == "Read-only file system\n"

@@ -1,0 +1,153 @@
+"""A node of `make cluster` ends without a trace, however it or what started it ended."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from tests.cluster import node
+from tests.cluster.images import ROOT
+
+pytestmark = pytest.mark.skipif(not os.environ.get("CLUSTER_OWN_NODE"), reason="only for a node of this machine")
+
+POD = {
+    "apiVersion": "v1",
+    "kind": "Pod",
+    "metadata": {"name": "web"},
+    "spec": {
+        "containers": [
+            {"name": "web", "image": "localhost/pause:1", "volumeMounts": [{"name": "m", "mountPath": "/m"}]},
+        ],
+        "volumes": [{"name": "m", "emptyDir": {"medium": "Memory"}}],
+    },
+}
+
+
+class Probe:
+    """A node beside the one that the tests run on, and what the machine had before it."""
+
+    def __init__(self) -> None:
+        self.name = f"probe{uuid.uuid4().hex[:6]}"
+        self.node = node.Node(self.name, node.here().state.parent / f"state-{self.name}")
+        self.links = links()
+        self.namespaces: set[str] = set()
+
+    def make(self, what: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-m", "tests.cluster", what],
+            cwd=ROOT,
+            env={**os.environ, "CLUSTER_NAME": self.name},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def succeed(self, what: str) -> str:
+        process = self.make(what)
+        said = process.communicate(timeout=300)[0]
+        assert process.returncode == 0, said
+        return said
+
+    def until_held(self, starting: subprocess.Popen[str]) -> int:
+        """The holder's pid, once the node's services run in its namespaces."""
+        while starting.poll() is None:
+            holder = self.node.holder()
+            if holder is not None and (self.node.state / "log" / "etcd.log").exists():
+                self.namespaces = {os.readlink(f"/proc/{holder}/ns/{kind}") for kind in ("net", "mnt")}
+                assert len(self.processes()) > 1
+                return holder
+            with suppress(subprocess.TimeoutExpired):
+                starting.wait(0.05)
+        raise AssertionError(starting.communicate()[0])
+
+    def processes(self) -> list[int]:
+        """Those in the node's namespaces."""
+        found = []
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdigit():
+                with suppress(OSError):
+                    if {os.readlink(entry / "ns" / kind) for kind in ("net", "mnt")} & self.namespaces:
+                        found.append(int(entry.name))
+        return found
+
+    def cgroups(self) -> list[Path]:
+        return [path for pattern in ("*", "*/*") for path in node.CGROUPS.glob(pattern) if self.name in path.name]
+
+    def nothing_is_left(self) -> bool:
+        assert not self.processes()
+        assert not [*self.node.state.parent.glob(f"*{self.name}*")]
+        assert self.name not in Path("/proc/self/mountinfo").read_text()
+        assert not self.cgroups()
+        assert links() == self.links
+        return True
+
+
+def links() -> set[str]:
+    """The interfaces here, but for those that pods of other tests have for as long as they live."""
+    found = json.loads(subprocess.check_output(["ip", "-json", "link"]))
+    return {link["ifname"] for link in found if not link["ifname"].startswith("veth")}
+
+
+@pytest.fixture
+def probe() -> Iterator[Probe]:
+    probe = Probe()
+    yield probe
+    probe.succeed("down")
+
+
+def test_a_node_with_a_pod_ends_without_a_trace(probe: Probe) -> None:
+    """With what only pods have: containers, mounts of volumes, veths, cgroups."""
+    starting = probe.make("up")
+    holder = probe.until_held(starting)
+    said = starting.communicate(timeout=300)[0]
+    assert starting.returncode == 0, said
+    assert str(probe.node.kubectl) in said and str(probe.node.kubeconfig) in said
+    kubectl = str(probe.node.kubectl)
+    subprocess.run([kubectl, "wait", "--for=create", "serviceaccount/default", "--timeout=60s"], check=True)
+    subprocess.run([kubectl, "apply", "--filename=-"], input=json.dumps(POD), text=True, check=True)
+    subprocess.run([kubectl, "wait", "--for=condition=Ready", "pod/web", "--timeout=60s"], check=True)
+    assert probe.cgroups()
+    probe.succeed("up")  # it is up
+    assert probe.node.holder() == holder
+    probe.succeed("down")
+    assert probe.nothing_is_left()
+    probe.succeed("down")  # and down
+
+
+def test_ctrl_c_while_it_starts(probe: Probe) -> None:
+    """The command clears up itself, and says by its exit code that it was interrupted."""
+    starting = probe.make("up")
+    probe.until_held(starting)
+    starting.send_signal(signal.SIGINT)
+    starting.communicate(timeout=120)
+    assert starting.returncode == 130
+    assert probe.nothing_is_left()
+
+
+def test_a_starter_that_is_killed(probe: Probe) -> None:
+    """What it had started is found by the next command."""
+    starting = probe.make("up")
+    probe.until_held(starting)
+    starting.kill()
+    starting.communicate(timeout=60)
+    probe.succeed("down")
+    assert probe.nothing_is_left()
+
+
+def test_a_holder_that_is_killed(probe: Probe) -> None:
+    """The kernel takes everything with it but files and cgroups; the next `up` starts from nothing."""
+    starting = probe.make("up")
+    holder = probe.until_held(starting)
+    os.kill(holder, signal.SIGKILL)
+    said = starting.communicate(timeout=180)[0]
+    assert starting.returncode != 0 and "did not become ready" in said
+    assert probe.nothing_is_left()

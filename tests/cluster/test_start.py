@@ -1,0 +1,186 @@
+"""How a pod starts: the app after its files, in each mode and kind of workload; and what is said when it does not."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.support.aws import Fault
+from tests.cluster.kube import PATIENCE, Object, container, name_of
+from tests.cluster.world import AGENT, APP, NO_SHARED_PROCESSES, World, after_agent
+
+DB = {"path": "db/password", "jmesPath": "password"}
+
+
+def look_again(world: World) -> Object:
+    """A second init container, which says what it finds."""
+    return {
+        "name": "look",
+        "image": world.cluster.app_image,
+        "command": ["python3", "-c", "print(open('/freshmount/secrets/db/password').read())"],
+        "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
+        "volumeMounts": [{"name": AGENT, "mountPath": "/freshmount", "readOnly": True}],
+    }
+
+
+def test_the_app_starts_after_its_files_and_hears_of_the_next(world: World) -> None:
+    """Native: agent, the init container after it, the app; a rotation is in its files when it is signalled."""
+    world.put("db", json.dumps({"password": "pw-1"}))
+    config = world.config([world.secret("db", DB)], [world.hup()])
+    pod = world.start(config, [after_agent(look_again(world))])
+
+    status = world.k.get("pod", pod)
+    assert [c["name"] for c in status["spec"]["initContainers"]] == [AGENT, "look"]
+    assert (
+        container(status, AGENT)["state"]["running"]["startedAt"]
+        <= container(status, APP)["state"]["running"]["startedAt"]
+    )
+    assert world.k.kubectl("logs", pod, "--container=look").stdout == "pw-1\n"
+    with world.k.log(pod, APP) as app:
+        assert app.event("start")["files"] == {"db/password": "pw-1"}
+        world.rotate("db", json.dumps({"password": "pw-2"}))
+        assert app.event("signal")["files"] == {"db/password": "pw-2"}
+    with world.k.log(pod, AGENT) as agent:
+        agent.until(lambda line: line.get("event") == "notified" and line.get("target") == "web", "notified")
+    status = world.k.get("pod", pod)
+    assert container(status, AGENT)["restartCount"] == container(status, APP)["restartCount"] == 0
+
+
+def test_the_namespace_enforces_the_standard_that_our_pods_meet(world: World) -> None:
+    """The counter-example: what is not restricted is refused there, so what runs there is."""
+    spec = {"containers": [{"name": "web", "image": world.cluster.app_image}]}
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "loose"}, "spec": spec}
+    done = world.k.kubectl("apply", "--filename=-", stdin=json.dumps(pod), check=False)
+    assert done.returncode != 0 and "restricted" in done.stderr
+
+
+@pytest.mark.parametrize("mode", ["native", "init", "sidecar", "both"])
+def test_a_mode_brings_the_files_and_what_it_promises_afterwards(world: World, mode: str) -> None:
+    """Every mode fills the volume; those with an agent that runs tell of a rotation, `init` has none."""
+    world.put("db", json.dumps({"password": "pw-1"}))
+    pod = world.start(world.config([world.secret("db", DB)], [world.hup()]), mode=mode)
+    status = world.k.get("pod", pod)
+    first = {c["name"] for c in status["spec"].get("initContainers", ())}
+    beside = {c["name"] for c in status["spec"]["containers"]} - {APP}
+    assert (first, beside) == {
+        "native": ({AGENT}, set()),
+        "init": ({f"{AGENT}-init"}, set()),
+        "sidecar": (set(), {AGENT}),
+        "both": ({f"{AGENT}-init"}, {AGENT}),
+    }[mode]
+    with world.k.log(pod, APP) as app:
+        started = app.event("start")
+        if mode != "sidecar":  # there the app may be first
+            assert started["files"] == {"db/password": "pw-1"}
+        assert json.loads(world.k.page(pod, 8080, "/")) == {"db/password": "pw-1"}
+        world.rotate("db", json.dumps({"password": "pw-2"}))
+        if mode == "init":
+            assert container(status, f"{AGENT}-init")["state"]["terminated"]["exitCode"] == 0
+        else:
+            assert app.event("signal")["files"] == {"db/password": "pw-2"}
+
+
+@pytest.mark.parametrize("kind", ["StatefulSet", "DaemonSet"])
+def test_other_kinds_that_run_on(world: World, kind: str) -> None:
+    world.put("db", json.dumps({"password": "pw-1"}))
+    values = world.values(world.config([world.secret("db", DB)], [world.hup()]))
+    world.install({**values, "kind": kind, "replicas": 0})
+    pod = name_of(world.k.ready())
+    assert world.k.get("pod", pod)["metadata"]["ownerReferences"][0]["kind"] == kind
+    with world.k.log(pod, APP) as app:
+        assert app.event("start")["files"] == {"db/password": "pw-1"}
+        world.rotate("db", json.dumps({"password": "pw-2"}))
+        assert app.event("signal")["files"] == {"db/password": "pw-2"}
+
+
+@pytest.mark.parametrize("mode", ["native", "both"])
+def test_a_job_completes(world: World, mode: str) -> None:
+    """The sidecar does not keep it from its end."""
+    world.put("db", json.dumps({"password": "pw-1"}))
+    values = world.values(world.config([world.secret("db", DB)]), mode=mode)
+    world.install({**values, "job": {"enabled": True}, "replicas": 0})
+    world.k.until("jobs", lambda job: job.get("status", {}).get("succeeded") == 1, "succeeded")
+    assert "db" in world.k.kubectl("logs", "job/web-demo", f"--container={APP}").stdout
+
+
+def test_a_cron_job_completes(world: World) -> None:
+    world.put("db", json.dumps({"password": "pw-1"}))
+    world.install({**world.values(world.config([world.secret("db", DB)])), "kind": "CronJob", "replicas": 0})
+    world.k.kubectl("create", "job", "now", "--from=cronjob/kinds")
+    world.k.until("jobs", lambda job: job.get("status", {}).get("succeeded") == 1, "succeeded", "now")
+    with world.k.log("job/now", APP) as app:
+        assert app.event("start")["files"] == {"db/password": "pw-1"}
+
+
+def test_with_aws_away_the_pod_waits_and_says_why_and_starts_when_it_is_back(world: World) -> None:
+    """The agent gives up after `startup.timeout` with its reason and is started again; the app never starts early."""
+    world.put("db", json.dumps({"password": "pw-1"}))
+    world.proxy.fail(Fault.internal_error())
+    config = world.config([world.secret("db", DB)], startup={"timeout": "5s"})
+    world.install(world.values(config))
+    failed = world.k.pod(
+        lambda pod: "db" in container(pod, AGENT).get("lastState", {}).get("terminated", {}).get("message", ""),
+        "the reason in the termination message",
+    )
+    assert container(failed, AGENT)["lastState"]["terminated"]["exitCode"] == 1
+    assert not container(failed, APP).get("started")
+    message = container(failed, AGENT)["lastState"]["terminated"]["message"]
+    described = world.k.kubectl("describe", "pod", name_of(failed)).stdout
+    assert message.split()[0] in described and "Startup probe failed" in described
+
+    world.proxy.heal()
+    ready = world.k.ready(name_of(failed), PATIENCE * 2)
+    assert container(ready, APP)["restartCount"] == 0
+    with world.k.log(name_of(ready), APP) as app:
+        assert app.event("start")["files"] == {"db/password": "pw-1"}
+
+
+def test_one_denied_secret_of_five_holds_the_start_back_and_is_named(world: World) -> None:
+    names = ["one", "two", "three", "four", "five"]
+    for name in names:
+        world.put(name, f"{name}-1")
+    for operation in ("DescribeSecret", "GetSecretValue"):
+        denied = Fault.access_denied(f"secretsmanager:{operation}")
+        world.proxy.fail(denied, operation=operation, secret=world.id("three"))
+    config = world.config([world.secret(name) for name in names], startup={"timeout": "5s"})
+    world.install(world.values(config))
+    failed = world.k.pod(
+        lambda pod: "three" in container(pod, AGENT).get("lastState", {}).get("terminated", {}).get("message", ""),
+        "the denied secret in the termination message",
+    )
+    message = container(failed, AGENT)["lastState"]["terminated"]["message"]
+    assert "access_denied" in message or "may not" in message
+    assert not any(name in message for name in ("four", "five"))
+    assert not container(failed, APP).get("started")
+
+    world.proxy.heal()
+    ready = world.k.ready(name_of(failed), PATIENCE * 2)
+    assert json.loads(world.k.page(name_of(ready), 8080, "/")) == {name: f"{name}-1" for name in names}
+
+
+def test_a_secret_denied_later_keeps_its_file_and_stops_no_other(world: World) -> None:
+    for name in ("one", "two"):
+        world.put(name, f"{name}-1")
+    pod = world.start(world.config([world.secret("one"), world.secret("two")], [world.hup()]))
+    world.proxy.fail(Fault.access_denied(), secret=world.id("one"))
+    with world.k.log(pod, AGENT) as agent, world.k.log(pod, APP) as app:
+        agent.until(lambda line: line.get("event") == "secret failed" and line.get("secret") == "one", "one failed")
+        world.rotate("two", "two-2")
+        assert app.event("signal")["files"] == {"one": "one-1", "two": "two-2"}
+    told = {secret["name"]: secret for secret in world.k.status(pod)["secrets"]}
+    assert told["one"]["error"]["reason"] == "access_denied" and told["two"]["error"] is None
+    assert container(world.k.ready(pod), AGENT)["restartCount"] == 0
+
+
+def test_without_a_shared_process_namespace_the_target_is_pending_and_says_so(world: World) -> None:
+    world.put("db", json.dumps({"password": "pw-1"}))
+    pod = world.start(world.config([world.secret("db", DB)], [world.hup()]), [NO_SHARED_PROCESSES])
+    world.rotate("db", json.dumps({"password": "pw-2"}))
+    with world.k.log(pod, AGENT) as agent:
+        refused = agent.until(lambda line: line.get("event") == "notification refused", "a refusal")
+    assert refused["target"] == "web"
+    (target,) = world.k.status(pod)["targets"]
+    assert target["owedGeneration"] and "shareProcessNamespace" in target["message"]
+    assert json.loads(world.k.page(pod, 8080, "/")) == {"db/password": "pw-2"}
+    assert "signal" not in {line["event"] for line in world.k.said(pod, APP)}
