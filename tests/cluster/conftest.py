@@ -28,8 +28,8 @@ def pytest_runtest_makereport(
 
 @pytest.fixture(scope="session")
 def cluster() -> object:
-    from tests.support import chart_tools
     from tests.cluster.kube import Cluster
+    from tests.support import chart_tools
 
     helms = chart_tools.helms()
     assert helms, "helm is not installed: make tools"

@@ -26,10 +26,10 @@ from pathlib import Path
 
 import yaml
 
-from tests.support import chart, chart_tools
-from tests.support.aws import Proxy, StandIn
 from tests.cluster.kube import Cluster, Namespace, Object
 from tests.cluster.world import APP, World
+from tests.support import chart, chart_tools
+from tests.support.aws import Proxy, StandIn
 
 ARMS = ("native", "both", "init", "sidecar")
 SECRETS = ("one", "two", "three", "four", "five")

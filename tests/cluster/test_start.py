@@ -6,9 +6,9 @@ import json
 
 import pytest
 
-from tests.support.aws import Fault
 from tests.cluster.kube import PATIENCE, Object, container, name_of
 from tests.cluster.world import AGENT, APP, NO_SHARED_PROCESSES, World, after_agent
+from tests.support.aws import Fault
 
 DB = {"path": "db/password", "jmesPath": "password"}
 

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tests.support.aws import REGION, Proxy, StandIn
 from tests.cluster.kube import Cluster, Namespace, Object, name_of
+from tests.support.aws import REGION, Proxy, StandIn
 
 HERE = Path(__file__).parent
 CREDENTIALS = [{"name": "AWS_ACCESS_KEY_ID", "value": "testing"}, {"name": "AWS_SECRET_ACCESS_KEY", "value": "testing"}]
