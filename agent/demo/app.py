@@ -1,6 +1,6 @@
 """The small app of the demo: reads two secrets as the reader's contract says, and reloads on SIGHUP.
 
-It runs as its own process: ``python -m agent.demo_app VOLUME PID_FILE``. Each line that it prints is a JSON object.
+It runs as its own process: ``python -m agent.demo.app VOLUME PID_FILE``. Each line that it prints is a JSON object.
 """
 
 from __future__ import annotations

@@ -396,7 +396,7 @@ class _Story:
         return agent
 
     def _start_app(self) -> Child:
-        app = self._child("app", ["agent.demo_app", str(self._volume), str(self._home / "app.pid")], "stdout")
+        app = self._child("app", ["agent.demo.app", str(self._volume), str(self._home / "app.pid")], "stdout")
         using = app.await_line("the app's first read", lambda line: line["event"] == "using")
         self._n.seen(f"the app uses password {using['db']} and key {using['api']}")
         return app

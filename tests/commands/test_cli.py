@@ -171,7 +171,7 @@ def test_a_bug_is_told_without_its_message(monkeypatch: pytest.MonkeyPatch, caps
     def break_down(_path: str) -> object:
         raise ValueError("hunter2")
 
-    monkeypatch.setattr("agent.config_file.load", break_down)
+    monkeypatch.setattr("agent.triggers.config_file.read", break_down)
     assert cli.main(["check"], {}) == 1
     said = capsys.readouterr().err
     assert "internal error" in said and "break_down" in said and "ValueError" in said and "hunter2" not in said

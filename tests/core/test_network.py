@@ -24,7 +24,7 @@ CA, STRANGER = trustme.CA(), trustme.CA()
 
 def failure(url: str) -> Failure:
     """What a call to that URL comes to."""
-    found = SecretsManager(connect_timeout=2.0, read_timeout=2.0, attempts=1).fetch(
+    found = SecretsManager(connect_timeout=2.0, read_timeout=2.0, attempts=1).value(
         secret(place=Place("eu-west-1", url)), None
     )
     assert isinstance(found.result, Failure)

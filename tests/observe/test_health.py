@@ -119,8 +119,8 @@ def test_readiness_tells_each_secret_for_people() -> None:
 def test_a_kubelet_needs_no_metrics_library() -> None:
     """It is imported at the first scrape, after the app has its files."""
     script = (
-        "import sys; from agent import pages, status; from tests.core.test_status import BEGIN\n"
-        "made = pages.pages(lambda: BEGIN)\n"
+        "import sys; from agent.observe import health; from tests.core.test_status import BEGIN\n"
+        "made = health.pages(lambda: BEGIN)\n"
         "for path in ('/livez', '/readyz', '/metrics'):\n"
         "    made[path](); print('prometheus_client' in sys.modules)"
     )

@@ -130,7 +130,7 @@ def test_a_crowd_costs_no_thread() -> None:
     """Counted in a process of its own, where nobody else's thread comes or goes; none is left when it is closed."""
     script = (
         "import sys, threading\n"
-        "from agent.server import Page, serve\n"
+        "from agent.observe.http import Page, serve\n"
         "server = serve('127.0.0.1', 0, {'/ok': lambda: Page(200, 'text/plain', b'')})\n"
         "for line in sys.stdin:\n"
         "    if line == 'close\\n': server.close()\n"
@@ -274,7 +274,7 @@ def test_an_answer_larger_than_the_kernel_takes_is_whole_and_so_are_the_next() -
 
 def test_who_does_not_ask_in_time_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither a byte now and then nor an answer that is not read gains time; a whole request does."""
-    monkeypatch.setattr(http, "CONNECTION_TIMEOUT", 2.0)
+    monkeypatch.setattr("agent.observe.http.CONNECTION_TIMEOUT", 2.0)
     server = serve("127.0.0.1", 0, {"/large": lambda: Page(200, "text/plain", b"x" * (16 << 20)), **PAGES})
     began = time.monotonic()
     idle, drips, stalls = (socket.create_connection(("127.0.0.1", server.port), timeout=10) for _ in range(3))
@@ -303,7 +303,7 @@ def test_who_does_not_ask_in_time_is_dropped(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_with_nothing_open_nothing_wakes_the_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     """No deadline is left behind by a connection that was dropped."""
-    monkeypatch.setattr(http, "CONNECTION_TIMEOUT", 0.01)
+    monkeypatch.setattr("agent.observe.http.CONNECTION_TIMEOUT", 0.01)
     server = serve("127.0.0.1", 0, PAGES)
     status = Path(f"/proc/self/task/{thread().native_id}/status")
 
@@ -362,7 +362,5 @@ def test_what_breaks_on_one_connection_ends_it_and_no_other() -> None:
 
 def test_serving_takes_no_asyncio() -> None:
     """It would cost each pod 2.5 MiB."""
-    code = (
-        "import sys; from agent.server import serve; serve('127.0.0.1', 0, {}).close(); print('asyncio' in sys.modules)"
-    )
+    code = "import sys; from agent.observe.http import serve\nserve('127.0.0.1', 0, {}).close(); print('asyncio' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"

@@ -187,7 +187,7 @@ def test_rich_stays_out(tmp_path: Path) -> None:
         "from agent import deferred\n"
         "deferred.install()\n"
         "import structlog\n"
-        "from agent import log\n"
+        "from agent.observe import log\n"
         "log.configure('json')\n"
         "try: 1 // 0\n"
         "except ZeroDivisionError: structlog.get_logger().exception('x')\n"

@@ -367,7 +367,8 @@ def test_an_acceptance_that_cannot_be_written_is_held(volume: Volume, home: Path
 def test_one_agent_holds_it_until_its_process_ends(volume: Volume, home: Path) -> None:
     """Also when that ends by kill -9."""
     script = (
-        "import sys, signal; from agent.volume import Volume; v = Volume(sys.argv[1]); v.lock(); print(1, flush=True)\n"
+        "import sys, signal; from agent.sinks.volume.volume import Volume\n"
+        "v = Volume(sys.argv[1]); v.lock(); print(1, flush=True)\n"
         "signal.pause()"
     )
     other = subprocess.Popen([sys.executable, "-c", script, str(home / "v")], stdout=subprocess.PIPE, text=True)
@@ -457,7 +458,7 @@ def test_a_manifest_beyond_its_limit_is_not_published(
 ) -> None:
     """It could not be read back; what was published stays."""
     publish(volume, "1", "db", "api")
-    monkeypatch.setattr("agent.volume._MANIFEST_LIMIT", 1000)
+    monkeypatch.setattr("agent.sinks.volume.volume._MANIFEST_LIMIT", 1000)
     with pytest.raises(VolumeError, match="publish fewer files"):
         publish(volume, "2", "db", db={f"db{number}": "x" for number in range(20)})
     assert tree(home) == {"db": "db-1", "api": "api-1"} and names(home) == ["..1", "..data", "api", "db"]
@@ -466,7 +467,7 @@ def test_a_manifest_beyond_its_limit_is_not_published(
 WRITER = """
 import os, signal, sys
 from tests.support.publishing import publish
-from agent.volume import Volume
+from agent.sinks.volume.volume import Volume
 volume, at, left = Volume(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 WATCHED = ("os.mkdir", "os.rename", "os.link", "os.symlink", "os.remove", "os.rmdir", "os.utime", "open", "os.listdir")
 def hook(event, args):
@@ -705,7 +706,7 @@ def test_a_pin_is_written_beside_an_agent_that_sweeps(
         volume.tidy()
         rename(*args, **kwargs)
 
-    monkeypatch.setattr("agent.files.os.rename", swept)
+    monkeypatch.setattr("agent.sinks.volume.files.os.rename", swept)
     pins = {"db": Pin("v1", time.time() + 60)}
     beside.write_pins(pins)
     beside.close()

@@ -309,7 +309,7 @@ def test_credentials_are_renewed_before_their_end_and_used_to_it(
 ) -> None:
     """A renewal that fails is told while those in hand still do; when they end, it is a failure."""
     clock = Clock()
-    monkeypatch.setattr("agent.credentials.time", clock)
+    monkeypatch.setattr("agent.sources.aws.credentials.time", clock)
     source.answer = lambda _: temporary(3600.0)
     asking = Asking(aws)
     assert asking.succeeds() and asking.succeeds()
@@ -350,12 +350,12 @@ def test_what_aws_refuses_is_looked_for_again(aws: Answers, source: Answers, pod
 def test_the_region_of_the_environment(aws: Answers, source: Answers, monkeypatch: pytest.MonkeyPatch) -> None:
     """AWS_REGION, as EKS and Lambda set it, before AWS_DEFAULT_REGION."""
     wanted = secret(place=Place(None, aws.url))
-    failure = SecretsManager().fetch(wanted, None).result
+    failure = SecretsManager().value(wanted, None).result
     assert isinstance(failure, Failure) and failure.reason == "invalid"
     assert "AWS_REGION" in failure.message and "AWS_DEFAULT_REGION" in failure.message
     for name, region in (("AWS_DEFAULT_REGION", "us-east-2"), ("AWS_REGION", "eu-south-1")):
         monkeypatch.setenv(name, region)
-        assert isinstance(SecretsManager().fetch(wanted, None).result, Fetched)
+        assert isinstance(SecretsManager().value(wanted, None).result, Fetched)
         assert f"/{region}/secretsmanager/" in aws.asked[-1].headers["Authorization"]
 
 

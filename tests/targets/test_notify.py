@@ -280,8 +280,8 @@ def test_why_a_url_cannot_be_called_is_said_in_words(monkeypatch: pytest.MonkeyP
     with answering(b"HTTP/1.1 200 OK\r\n\r\n", context) as address:
         assert "certificate" in said_of(f"https://{address}/x")
     short = urllib3.Timeout(connect=0.1, read=0.1)
-    monkeypatch.setattr(notify, "_TIMEOUT", short)
-    monkeypatch.setattr(notify, "_EXAMINED", short)
+    monkeypatch.setattr("agent.targets.url._TIMEOUT", short)
+    monkeypatch.setattr("agent.targets.url._EXAMINED", short)
     with answering(None) as address:
         assert "no answer in time" in said_of(f"http://{address}/x")
 

@@ -333,13 +333,14 @@ def test_another_uid_is_named_with_the_ways_out(children: Children) -> None:
     child = children.start("catch", "nobody")
     script = (
         "import os, sys; os.setgid(65533); os.setuid(65533)\n"
-        "from agent.process import hold, ProcessRefused\nfrom agent.config import ProcessName\n"
+        "from agent.core.errors import ProcessRefused\nfrom agent.core.model import ProcessName\n"
+        "from agent.targets.process import hold\n"
         "try:\n  with hold(ProcessName(sys.argv[1])) as held: held.send('SIGHUP')\n"
         "except ProcessRefused as refused: print(refused)\n"
     )
     # What is imported may lie where another uid cannot look.
     said = subprocess.run(
-        [sys.executable, "-c", "import agent.process\n" + script, children.name],
+        [sys.executable, "-c", "import agent.core.model, agent.targets.process\n" + script, children.name],
         capture_output=True,
         text=True,
         check=True,

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from agent.commands.check import load
+from agent.config import native
 from agent.core.errors import ConfigError
 from agent.triggers import config_file
 from tests.support.configs import document
@@ -16,7 +18,7 @@ from tests.support.configs import document
 def test_text_and_meaning_come_together(tmp_path: Path) -> None:
     """So a reload compares what it read."""
     (tmp_path / "c").write_text(document())
-    text, config = config_file.load(str(tmp_path / "c"))
+    text, config = load(str(tmp_path / "c"))
     assert (text, len(config.secrets)) == (document(), 1)
 
 
@@ -39,7 +41,7 @@ def test_what_cannot_be_read_is_a_problem_like_others(
     monkeypatch.setattr(config_file, "_PATIENCE", 0.1)
     make(tmp_path / "c")  # type: ignore[operator]
     with pytest.raises(ConfigError, match=part) as refused:
-        config_file.load(str(tmp_path / "c"))
+        load(str(tmp_path / "c"))
     assert str(refused.value).startswith(f"{tmp_path / 'c'}:1:1: ")
 
 
@@ -75,10 +77,10 @@ def test_lines_end_as_they_do_for_a_person(tmp_path: Path) -> None:
 def test_a_byte_order_mark_and_other_line_ends_are_read(tmp_path: Path) -> None:
     """Editors on Windows write both, and lines are counted as before."""
     (tmp_path / "c").write_bytes(b"\xef\xbb\xbf" + document().replace("\n", "\r\n").encode())
-    assert config_file.load(str(tmp_path / "c"))[1] == config_file.parse(document(), "c")
+    assert load(str(tmp_path / "c"))[1] == native.parse(document(), "c")
     (tmp_path / "c").write_bytes(b"\xef\xbb\xbf" + document(top="colour: blue").replace("\n", "\r\n").encode())
     with pytest.raises(ConfigError, match="'colour'") as refused:
-        config_file.load(str(tmp_path / "c"))
+        load(str(tmp_path / "c"))
     assert [(p.line, p.column) for p in refused.value.problems] == [(3, 1)]
 
 

@@ -94,7 +94,7 @@ def test_what_it_says_to_try_works(tmp_path: Path) -> None:
 @pytest.mark.parametrize("value", ["{}", '{"password": "mine"}', '{"password": {"a": 1}}', "[]", "no JSON"])
 def test_the_app_lives_whatever_is_rotated(tmp_path: Path, value: str) -> None:
     """A value without the keys that it reads is somebody's own experiment."""
-    app = [sys.executable, "-m", "agent.demo_app", str(tmp_path), str(tmp_path / "app.pid")]
+    app = [sys.executable, "-m", "agent.demo.app", str(tmp_path), str(tmp_path / "app.pid")]
     (tmp_path / "..data").symlink_to(".")
     (tmp_path / "api.json").write_text("{}")
     (tmp_path / "next").write_text('{"password": "last"}')
