@@ -362,5 +362,8 @@ def test_what_breaks_on_one_connection_ends_it_and_no_other() -> None:
 
 def test_serving_takes_no_asyncio() -> None:
     """It would cost each pod 2.5 MiB."""
-    code = "import sys; from agent.observe.http import serve\nserve('127.0.0.1', 0, {}).close(); print('asyncio' in sys.modules)"
+    code = (
+        "import sys; from agent.observe.http import serve\n"
+        "serve('127.0.0.1', 0, {}).close(); print('asyncio' in sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
