@@ -16,11 +16,11 @@ SOURCES = {
 }
 PACK = """
 import sys
-from agent import packed
+from image.start import packed
 sys.path.insert(0, sys.argv[1])
 import single
 names = [name for name in sys.modules if name.partition(".")[0] in ("ours", "single")]
-open(sys.argv[2], "wb").write(packed.pack([*names, "sys", "__main__", "agent.packed"]))
+open(sys.argv[2], "wb").write(packed.pack([*names, "sys", "__main__", "image.start.packed"]))
 """
 
 
@@ -48,7 +48,7 @@ def test_they_come_from_the_file_alone(home: Path) -> None:
     (home / "lib").rename(home / "gone")
     out = python(
         "import sys\n"
-        "from agent import packed\n"
+        "from image.start import packed\n"
         "packed.install(sys.argv[1])\n"
         "import single\n"
         "print(single.value, single.ours.whole, sorted(single.ours.__dict__.keys() & {'part', 'whole'}))",
@@ -61,7 +61,7 @@ def test_they_are_as_they_would_be_otherwise(home: Path) -> None:
     """File, package, path and the place of an error: data beside a package is found, and tracebacks name the source."""
     script = (
         "import sys, traceback\n"
-        "from agent import packed\n"
+        "from image.start import packed\n"
         "{install}\n"
         "sys.path.insert(0, sys.argv[1])\n"
         "import single, ours.part\n"
@@ -83,7 +83,7 @@ def test_what_is_not_in_it_is_imported_as_ever(home: Path) -> None:
     """Sources, built-in and frozen modules are not packed, and one that is nowhere is not found."""
     out = python(
         "import sys\n"
-        "from agent import packed\n"
+        "from image.start import packed\n"
         "packed.install(sys.argv[1])\n"
         "import colorsys\n"
         "print(colorsys.__spec__.loader.__class__.__name__)\n"
@@ -101,7 +101,7 @@ def test_without_the_file_nothing_changes(tmp_path: Path) -> None:
     """As in every installation but the image's."""
     python(
         "import sys\n"
-        "from agent import packed\n"
+        "from image.start import packed\n"
         "before = list(sys.meta_path)\n"
         "packed.install(sys.argv[1])\n"
         "packed.install()\n"
@@ -131,7 +131,7 @@ def test_expressions_are_as_the_compiler_makes_them(home: Path) -> None:
     python(
         f"""
 import re, sys
-from agent import packed
+from image.start import packed
 for pattern, flags in {EXPRESSIONS!r}:
     re.compile(pattern, flags)
 open(sys.argv[1], "wb").write(packed.pack([]))
@@ -141,7 +141,7 @@ open(sys.argv[1], "wb").write(packed.pack([]))
     out = python(
         f"""
 import re, sys
-from agent import packed
+from image.start import packed
 parsed, parse, compile_anew = [], re._parser.parse, re._compiler.compile
 re._parser.parse = lambda *given: (parsed.append(given[0]), parse(*given))[1]
 packed.install(sys.argv[1])
@@ -165,7 +165,7 @@ def test_whatever_a_library_compiles_can_be_packed(home: Path) -> None:
     out = python(
         """
 import re, sys
-from agent import packed
+from image.start import packed
 class Flags(int): pass
 class Text(str): pass
 re.sub("[a-c]+", "", "")
@@ -194,7 +194,7 @@ def test_a_file_of_another_python_is_left_alone(home: Path, begin: str) -> None:
     python(
         """
 import os, sys
-from agent import packed
+from image.start import packed
 before = list(sys.meta_path), os.listdir("/proc/self/fd")
 packed.marshal = None
 packed.install(sys.argv[1])
