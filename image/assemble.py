@@ -1,7 +1,7 @@
 """Lays out the files of the image: ``assemble.py SITE AGENT OUT``, run by the interpreter that is to be in it.
 
-SITE is where pip put the packages, AGENT the agent's source; what starts the image lies beside this file. OUT gets three
-trees, one a layer each: `python`, `packages` and `agent`.
+SITE is where pip put the packages, AGENT the agent's source; what starts the image lies beside this file. OUT gets
+three trees, one a layer each: `python`, `packages` and `agent`.
 """
 
 from __future__ import annotations

@@ -7,11 +7,11 @@ deferred.install()
 import sys  # noqa: E402
 
 import agent.cli  # noqa: E402
-import agent.observe.health  # noqa: E402 as `run` does in time, and what follows
+import agent.observe.health  # noqa: E402 as `run` does in time, and the next four
 import agent.observe.metrics  # noqa: E402
 import agent.observe.page  # noqa: E402
 import agent.targets.process  # noqa: E402
-import agent.triggers.watch  # noqa: E402
+import agent.triggers.watch  # noqa: E402, F401
 from agent.commands import run  # noqa: E402
 
 run.imports()

@@ -70,8 +70,8 @@ def _stamp(path: str) -> tuple[int, int]:
 def _digest(index: bytes) -> bytes:
     """Of eight bytes, for damage and not for forgers: who can write this file can write the modules, too.
 
-    By the function that Python has built in for .pyc files: `hashlib` takes 2 ms to import, which `zlib`, a shared
-    library in many builds, would take a part of.
+    By the function that Python has built in for .pyc files: `hashlib` and, in many builds, `zlib` would have to be
+    found and loaded first, which takes longer than the digest.
     """
     return _imp.source_hash(_LAYOUT, index)
 

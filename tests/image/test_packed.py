@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import py_compile
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -44,15 +46,16 @@ def python(script: str, *argv: str) -> str:
 
 
 def test_they_come_from_the_file_alone(home: Path) -> None:
-    """The directory is not looked at: it is gone, and not on the path either."""
-    (home / "lib").rename(home / "gone")
+    """The directory is not looked at any more: it is gone, and was not on the path either."""
     out = python(
-        "import sys\n"
+        "import os, sys\n"
         "from image.start import packed\n"
         "packed.install(sys.argv[1])\n"
+        "os.rename(sys.argv[2], sys.argv[2] + '-gone')\n"
         "import single\n"
         "print(single.value, single.ours.whole, sorted(single.ours.__dict__.keys() & {'part', 'whole'}))",
         str(home / "packed"),
+        str(home / "lib"),
     )
     assert out == "41 42 ['part', 'whole']\n"
 
@@ -183,14 +186,31 @@ print(re.search("[a-c]+", "abc").span(), re.search("[d-f]+", "DEF", 2).span(), p
     assert out == "(0, 3) (0, 3) []\n"
 
 
-@pytest.mark.parametrize("begin", ["another", "shorter", "nothing"])
-def test_a_file_of_another_python_is_left_alone(home: Path, begin: str) -> None:
-    """Its bytecode may mean something else here, and so may its index: nothing of it is unmarshalled."""
+def _replaced(content: bytes, at: int) -> bytes:
+    return content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :]
+
+
+VERSION = len(sys.version.encode())
+DAMAGES: dict[str, Callable[[bytes], bytes]] = {
+    "another Python": lambda content: content.replace(sys.version.encode(), b"9" + sys.version.encode()[1:]),
+    "a shorter version": lambda content: content.replace(sys.version.encode(), sys.version.encode()[:-1]),
+    "nothing": lambda content: b"",
+    "the version alone": lambda content: content[: 8 + VERSION],
+    "a digest of something else": lambda content: _replaced(content, 8 + VERSION),
+    "a damaged index": lambda content: _replaced(content, 8 + VERSION + 3 * 8 + 40),
+    "an index of any length": lambda content: content[: 16 + VERSION] + b"\xff" * 8 + content[24 + VERSION :],
+    "cut short": lambda content: content[:-1],
+    "longer": lambda content: content + b"x",
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_what_is_not_as_it_was_packed_is_left_alone(home: Path, damage: str) -> None:
+    """Bytecode of another Python may mean something else here, and so may its index: nothing of it is unmarshalled."""
     content = (home / "packed").read_bytes()
-    version = sys.version.encode()
-    assert content.startswith(len(version).to_bytes(8, "little") + version)
-    content = content.replace(version, b"9" + version[1:] if begin == "another" else version[:-1])
-    (home / "packed").write_bytes(content if begin != "nothing" else b"")
+    damaged = DAMAGES[damage](content)
+    assert damaged != content
+    (home / "packed").write_bytes(damaged)
     python(
         """
 import os, sys
@@ -202,3 +222,69 @@ assert (list(sys.meta_path), os.listdir("/proc/self/fd")) == before
 """,
         str(home / "packed"),
     )
+
+
+IMPORTED = """
+import sys
+from image.start import packed
+packed.install(sys.argv[1])
+sys.path.insert(0, sys.argv[2])
+import single, ours.part
+print(*(type(module.__loader__).__name__ for module in (single, ours, ours.part)), ours.part.value)
+"""
+
+
+def compiled(path: Path, text: str) -> None:
+    """In the place of bytecode that is there, with its time."""
+    before = path.stat()
+    source = path.with_suffix(".py")
+    source.write_text(text)
+    py_compile.compile(str(source), cfile=str(path), doraise=True)
+    source.unlink()
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+@pytest.mark.parametrize("by", ["size", "time"])
+def test_a_library_that_changed_is_taken_from_disk(home: Path, by: str) -> None:
+    """As a whole, by its `__init__` alone; the others still come from the file."""
+    package = home / "lib" / "ours"
+    compiled(package / "part.pyc", "value = 50\n")
+    if by == "size":
+        compiled(package / "__init__.pyc", SOURCES["ours/__init__.py"] + "more = 'of it'\n")
+    else:
+        was = (package / "__init__.pyc").stat()
+        os.utime(package / "__init__.pyc", ns=(was.st_atime_ns, was.st_mtime_ns + 1_000_000_000))
+    said = python(IMPORTED, str(home / "packed"), str(home / "lib"))
+    assert said == "_Finder SourcelessFileLoader SourcelessFileLoader 50\n"
+
+
+def test_a_library_that_is_gone_is_not_found(home: Path) -> None:
+    """As without the file."""
+    (home / "lib" / "ours").rename(home / "gone")
+    script = IMPORTED.replace(
+        "import single, ours.part\n", "try: import single\nexcept ImportError as error: print(error)\n"
+    )
+    assert (
+        python(script.rpartition("print(*")[0], str(home / "packed"), str(home / "lib")) == "No module named 'ours'\n"
+    )
+
+
+def test_a_part_of_a_second_is_no_change(home: Path) -> None:
+    """A layer of an image keeps whole seconds."""
+    for path in (home / "lib").rglob("*.pyc"):
+        was = path.stat()
+        os.utime(path, ns=(was.st_atime_ns, was.st_mtime_ns // 1_000_000_000 * 1_000_000_000))
+    assert python(IMPORTED, str(home / "packed"), str(home / "lib")) == "_Finder _Finder _Finder 41\n"
+
+
+def test_one_file_of_each_library_is_looked_at(home: Path) -> None:
+    """And not one of each module, which is what the file saves."""
+    script = """
+import os, sys
+from image.start import packed
+looked, stat = [], os.stat
+os.stat = lambda path: (looked.append(os.path.relpath(path, sys.argv[2])), stat(path))[1]
+packed.install(sys.argv[1])
+print(*looked)
+"""
+    assert python(script, str(home / "packed"), str(home / "lib")) == "ours/__init__.pyc single.pyc\n"
