@@ -42,7 +42,6 @@ SERVICES = {"secretsmanager", "sts", "sso", "sso-oidc", "signin"}
 ENDPOINTS = {"secretsmanager", "sts", "portal.sso", "oidc", "signin"}  # their names in endpoints.json
 # libyaml's parser, 2 MB, is another than the one that tells where in a config a problem is.
 NOT_IN_PACKAGES = ("bin", "__pycache__", "tests", "testing", "_yaml*")
-TIME = 315532800  # of every file, 1980-01-01: the packed modules know their libraries by it, and each build is equal
 USERS = "root:x:0:0:root:/:/nonexistent\nfreshmount:x:65532:65532:freshmount:/:/nonexistent\n"
 
 
@@ -76,8 +75,6 @@ def main(site: Path, agent: Path, out: Path) -> None:
         for source in tree.rglob("*.py"):  # bytecode alone: 3 ms less a start, which would look for each source
             if source.with_suffix(".pyc").exists():
                 source.unlink()
-        for path in tree.rglob("*"):
-            os.utime(path, (TIME, TIME), follow_symlinks=False)
 
 
 def _prune_botocore(packages: Path) -> None:

@@ -29,13 +29,12 @@ if TYPE_CHECKING:
     from typing import Any
 
     Place = tuple[int, int, str, bool]  # where its code begins, the code's length, its file, whether it is a package
-    # A file of the library, its size, when it was changed (whole seconds), and the library's modules.
-    Library = tuple[str, int, int, dict[str, Place]]
+    Library = tuple[str, bytes, dict[str, Place]]  # a file of the library, that one's head, and the library's modules
     Patterns = dict[tuple[str | bytes, int], bytes]  # expression and flags → marshalled, what the engine gets for it
 
 FILE = os.path.join(os.path.dirname(__file__), "modules.packed")
 _LENGTH = 8
-_HEADER = 16  # bytes of a .pyc before its code
+_HEAD = 16  # bytes of a .pyc before its code: which Python it is for, and a hash, or time and size, of its source
 _LAYOUT = 1  # of the file; the key of its digest, so that another layout has another digest
 
 
@@ -47,9 +46,9 @@ def pack(names: Iterable[str]) -> bytes:
         spec = sys.modules[name].__spec__
         if spec and spec.origin and spec.origin.endswith(".pyc"):
             with open(spec.origin, "rb") as handle:
-                content = handle.read()[_HEADER:]
-            library = libraries.setdefault(_library(name), (spec.origin, *_stamp(spec.origin), {}))
-            library[-1][name] = len(code), len(content), spec.origin, spec.submodule_search_locations is not None
+                head, content = handle.read(_HEAD), handle.read()
+            *_, places = libraries.setdefault(_library(name), (spec.origin, head, {}))
+            places[name] = len(code), len(content), spec.origin, spec.submodule_search_locations is not None
             code += content
     index = marshal.dumps((list(libraries.values()), _patterns()))
     return _version() + _digest(index) + _number(len(index)) + _number(len(code)) + index + code
@@ -59,12 +58,6 @@ def _library(name: str) -> str:
     """What changes as one: a package with all in it, and Python's own modules, which are one."""
     top = name.partition(".")[0]
     return "" if top in sys.stdlib_module_names else top
-
-
-def _stamp(path: str) -> tuple[int, int]:
-    """Size and time of a file. Whole seconds: a layer of an image keeps no more. Raises OSError."""
-    found = os.stat(path)
-    return found.st_size, int(found.st_mtime)
 
 
 def _digest(index: bytes) -> bytes:
@@ -134,17 +127,23 @@ def install(path: str = FILE) -> None:
     # 2.
     libraries, patterns = marshal.loads(index)  # noqa: S302 the image's own
     # 3.
-    places = {name: place for library in libraries if _is_as_packed(library) for name, place in library[-1].items()}
+    places = {name: place for *library, modules in libraries if _is_there(*library) for name, place in modules.items()}
     sys.meta_path.insert(sys.meta_path.index(PathFinder), _Finder(handle, code_at, places))
     _take(patterns)
 
 
-def _is_as_packed(library: Library) -> bool:
-    file, *stamp, _ = library
+def _is_there(file: str, head: bytes) -> bool:
+    """Whether the library of that file is what was packed, and would be imported: a source beside it would go before.
+
+    Not by the file's time: an engine that finds a layer in its cache takes that one with the times of an earlier build.
+    """
     try:
-        return _stamp(file) == tuple(stamp)
-    except OSError:  # it is gone
+        handle = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
         return False
+    found = os.pread(handle, _HEAD, 0)
+    os.close(handle)
+    return found == head and not os.path.exists(file.removesuffix("c"))
 
 
 def _take(patterns: Patterns) -> None:
