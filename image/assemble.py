@@ -1,7 +1,7 @@
 """Lays out the files of the image: ``assemble.py SITE AGENT OUT``, run by the interpreter that is to be in it.
 
-SITE is where pip put the packages, AGENT the agent's source. OUT gets three trees, one a layer each: `python`,
-`packages` and `agent`.
+SITE is where pip put the packages, AGENT the agent's source; what starts the image lies beside this file. OUT gets
+three trees, one a layer each: `python`, `packages` and `agent`.
 """
 
 from __future__ import annotations
@@ -53,7 +53,9 @@ def main(site: Path, agent: Path, out: Path) -> None:
     _prune_botocore(packages)
     if _endpoints(packages) != before:
         raise SystemExit("the pruning moved an endpoint of AWS; look at SERVICES and ENDPOINTS")
-    shutil.copytree(agent, out / "agent" / home.relative_to("/") / "agent")
+    ours = out / "agent" / home.relative_to("/")
+    shutil.copytree(agent, ours / "agent")
+    _start(ours)
     _command(out / "agent", home)
     python = out / "python"
     _interpreter(python)
@@ -126,8 +128,16 @@ for partition in session.get_available_partitions():
     return found
 
 
+def _start(packages: Path) -> None:
+    """`image.start`, by the name that it has in the repository; and nothing of what builds and tests the image."""
+    image = Path(__file__).parent
+    (packages / "image").mkdir()
+    shutil.copy2(image / "__init__.py", packages / "image")
+    shutil.copytree(image / "start", packages / "image" / "start", ignore=shutil.ignore_patterns("__pycache__"))
+
+
 def _command(root: Path, home: Path) -> None:
-    """`python -m agent`, without `site` (-S), which takes 1.7 ms to find the one directory that is named here."""
+    """The launcher, without `site` (-S), which takes 1.7 ms to find the one directory that is named here."""
     command = root / "usr/local/bin/freshmount"
     command.parent.mkdir(parents=True)
     command.write_text(
@@ -135,7 +145,8 @@ def _command(root: Path, home: Path) -> None:
 import sys
 
 sys.path.append({str(home)!r})
-from agent import __main__
+from image.start.launcher import entry
+entry()
 """
     )
     command.chmod(0o755)

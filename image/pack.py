@@ -1,13 +1,20 @@
 """Packs the modules of a start: run within the files of the image while it is built, after which they do not change."""
 
-from agent import deferred, packed
+from image.start import deferred, packed
 
 deferred.install()
 
 import sys  # noqa: E402
 
-from agent.triggers import watch  # noqa: E402, F401 as `run` does in time
+import agent.cli  # noqa: E402
+import agent.observe.health  # noqa: E402 as `run` does in time, and the next four
+import agent.observe.metrics  # noqa: E402
+import agent.observe.page  # noqa: E402
+import agent.targets.process  # noqa: E402
+import agent.triggers.watch  # noqa: E402, F401
+from agent.commands import run  # noqa: E402
 
+run.imports()
 deferred.real("jmespath")  # a changed config may have the first expression when there is no descriptor left to read it
 
 with open(packed.FILE, "wb") as handle:

@@ -11,13 +11,13 @@ import ssl
 import sys
 import tempfile
 
-import agent.daemon  # all that `run` and `init` import
 import boto3
 import botocore.session
 from botocore.credentials import create_credential_resolver
 from watchdog.observers import Observer
 
 import agent.cli
+from agent.commands import run
 from agent.launch import keep_private
 
 REGIONS = {"aws": "eu-west-1", "aws-cn": "cn-north-1", "aws-us-gov": "us-gov-west-1"}
@@ -32,6 +32,7 @@ source_profile = base
 
 
 def main() -> None:
+    run.imports()
     for partition, region in REGIONS.items():
         session = boto3.session.Session(region_name=region)
         suffix = "amazonaws.com.cn" if partition == "aws-cn" else "amazonaws.com"

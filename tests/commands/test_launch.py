@@ -30,6 +30,7 @@ __import__(__name__)
 LIBRARY = {"init": "structlog", "run": "structlog", "doctor": "urllib3", "check": "yaml", "plan": "yaml"}
 MODULE = [sys.executable, "-m", "agent"]
 SCRIPT = [sys.executable, "-c", "from agent.launch import entry; entry()"]
+IMAGE = [sys.executable, "-c", "from image.start.launcher import entry; entry()"]
 PRIVATE = "importing 0 0 0\n"
 
 
@@ -68,7 +69,7 @@ def said(process: subprocess.Popen[str]) -> str:
     return process.stdout.readline()
 
 
-@pytest.mark.parametrize("argv", [MODULE, SCRIPT], ids=["module", "script"])
+@pytest.mark.parametrize("argv", [MODULE, SCRIPT, IMAGE], ids=["module", "script", "image"])
 @pytest.mark.parametrize("command", LIBRARY)
 def test_the_memory_is_closed_before_anything_is_imported(pod: Pod, argv: list[str], command: str) -> None:
     """Of every command: the environment has credentials from the start."""
@@ -76,7 +77,7 @@ def test_the_memory_is_closed_before_anything_is_imported(pod: Pod, argv: list[s
         assert said(process) == PRIVATE
 
 
-@pytest.mark.parametrize("argv", [MODULE, SCRIPT], ids=["module", "script"])
+@pytest.mark.parametrize("argv", [MODULE, SCRIPT, IMAGE], ids=["module", "script", "image"])
 @pytest.mark.parametrize(("command", "code"), [("run", 0), ("init", 1)])
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_stop_while_it_imports_is_no_death_and_is_not_lost(

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from packaging.version import Version
 
-from agent.deferred import BY_NAME, DEFERRED, SILENT, Taken
+from image.start.deferred import BY_NAME, DEFERRED, SILENT, Taken
 from tests.support.aws import Proxy, StandIn
 from tests.support.paths import ROOT
 from tests.support.pod import Pod
@@ -32,14 +32,15 @@ import os
 {WITHOUT_CERTIFI}
 leave = os._exit
 def told(code):
-    from agent import deferred
+    from image.start import deferred
     found = {{name: sys.modules.get(name) for name in deferred.DEFERRED}}
     used = sorted(name for name, module in found.items() if module and not isinstance(module, deferred.StandIn))
     used.remove("gzip")  # in which botocore's models are packed, but for the image's
     os.write(1, f"used: {{used}}\\n".encode())
     leave(code)
 os._exit = told
-from agent import __main__
+from image.start.launcher import entry
+entry()
 """
 
 
@@ -122,7 +123,7 @@ def test_credentials_of_a_process_use_one(pod: Pod) -> None:
     (pod.home / "aws.ini").write_text(f"[default]\ncredential_process = echo '{json.dumps(keys)}'\n")
     env = {"AWS_CONFIG_FILE": str(pod.home / "aws.ini"), "AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""}
     said, log = agent("init", pod, **env).communicate(timeout=60)
-    assert "credential_process" in log
+    assert '"identity": "credential_process"' in log
     assert "subprocess" in said
     assert "configparser" in said
     assert pod.read("db.env") == "password='pw'\n"
@@ -141,7 +142,9 @@ def test_without_them_each_would_be_imported() -> None:
     """None of the list is dead: the libraries import them all."""
     imported = script(
         "import sys\n"
-        "from agent import daemon, log, watch, telemetry\n"
+        "import agent.observe.metrics, agent.triggers.watch\n"
+        "from agent.commands import run\n"
+        "run.imports()\n"
         "import watchdog.observers.inotify\n"
         "'localhost'.encode('idna')\n"
         "print(*sys.modules)"
@@ -155,7 +158,7 @@ def test_a_stand_in_answers_as_the_module_does(name: str) -> None:
     """Whatever is asked of it, but for what a library is known to take and not to use."""
     out = script(
         "import importlib, sys\n"
-        "from agent import deferred\n"
+        "from image.start import deferred\n"
         "deferred.install()\n"
         f"name = {name!r}\n"
         "stand_in = importlib.import_module(name)\n"
@@ -191,7 +194,7 @@ def test_what_a_library_took_is_the_real_thing_when_it_is_used() -> None:
     """A function, a class and an exception; and `isinstance` alone imports nothing."""
     script(
         "import sys\n"
-        "from agent import deferred\n"
+        "from image.start import deferred\n"
         "deferred.install()\n"
         "import botocore.utils, botocore.validate, structlog._output\n"
         "assert not isinstance('/x', botocore.utils.Path)\n"
@@ -209,7 +212,7 @@ def test_others_get_the_real_thing() -> None:
     """Such as a library that a user has beside ours, whatever it does with a class."""
     script(
         "import functools, sys\n"
-        "from agent import deferred\n"
+        "from image.start import deferred\n"
         "deferred.install()\n"
         "from pathlib import Path\n"
         "from subprocess import Popen\n"
@@ -226,7 +229,7 @@ def test_a_module_that_is_there_already_keeps_its_place() -> None:
     """Nothing that somebody holds is replaced."""
     script(
         "import decimal, sys\n"
-        "from agent import deferred\n"
+        "from image.start import deferred\n"
         "deferred.install()\n"
         "assert sys.modules['decimal'] is decimal\n"
         "assert not isinstance(decimal, deferred.StandIn) and type(decimal.Decimal) is type"
@@ -237,7 +240,7 @@ def test_threads_that_need_one_at_once_get_the_same() -> None:
     """The module is imported once."""
     script(
         "import sys, threading\n"
-        "from agent import deferred\n"
+        "from image.start import deferred\n"
         "deferred.install()\n"
         "import asyncio, decimal\n"
         "start, found = threading.Barrier(8), []\n"
@@ -254,7 +257,7 @@ def test_threads_that_need_one_at_once_get_the_same() -> None:
 def test_submodules_of_a_package_can_be_imported() -> None:
     """Also before anybody used the package."""
     script(
-        "from agent import deferred\n"
+        "from image.start import deferred\n"
         "deferred.install()\n"
         "import asyncio.events, importlib.metadata, jmespath.parser\n"
         "assert asyncio.events.AbstractEventLoop and jmespath.parser.Parser\n"
@@ -266,7 +269,7 @@ def test_dataclasses_work_as_ever() -> None:
     """Though they are asked for no signature."""
     script(
         "import dataclasses\n"
-        "from agent import deferred\n"
+        "from image.start import deferred\n"
         "deferred.install()\n"
         "@dataclasses.dataclass(frozen=True, slots=True)\n"
         "class Point:\n"

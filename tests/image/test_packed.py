@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import py_compile
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,11 +18,11 @@ SOURCES = {
 }
 PACK = """
 import sys
-from agent import packed
+from image.start import packed
 sys.path.insert(0, sys.argv[1])
 import single
 names = [name for name in sys.modules if name.partition(".")[0] in ("ours", "single")]
-open(sys.argv[2], "wb").write(packed.pack([*names, "sys", "__main__", "agent.packed"]))
+open(sys.argv[2], "wb").write(packed.pack([*names, "sys", "__main__", "image.start.packed"]))
 """
 
 
@@ -30,11 +32,18 @@ def home(tmp_path: Path) -> Path:
     for name, text in SOURCES.items():
         path = tmp_path / "lib" / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-        py_compile.compile(str(path), cfile=f"{path}c", doraise=True)
-        path.unlink()
+        compiled(path.with_suffix(".pyc"), text)
     python(PACK, str(tmp_path / "lib"), str(tmp_path / "packed"))
     return tmp_path
+
+
+def compiled(path: Path, text: str) -> None:
+    """The bytecode of that source, as the image has it."""
+    source = path.with_suffix(".py")
+    source.write_text(text)
+    mode = py_compile.PycInvalidationMode.UNCHECKED_HASH
+    py_compile.compile(str(source), cfile=str(path), doraise=True, invalidation_mode=mode)
+    source.unlink()
 
 
 def python(script: str, *argv: str) -> str:
@@ -44,15 +53,16 @@ def python(script: str, *argv: str) -> str:
 
 
 def test_they_come_from_the_file_alone(home: Path) -> None:
-    """The directory is not looked at: it is gone, and not on the path either."""
-    (home / "lib").rename(home / "gone")
+    """The directory is not looked at any more: it is gone, and was not on the path either."""
     out = python(
-        "import sys\n"
-        "from agent import packed\n"
+        "import os, sys\n"
+        "from image.start import packed\n"
         "packed.install(sys.argv[1])\n"
+        "os.rename(sys.argv[2], sys.argv[2] + '-gone')\n"
         "import single\n"
         "print(single.value, single.ours.whole, sorted(single.ours.__dict__.keys() & {'part', 'whole'}))",
         str(home / "packed"),
+        str(home / "lib"),
     )
     assert out == "41 42 ['part', 'whole']\n"
 
@@ -61,7 +71,7 @@ def test_they_are_as_they_would_be_otherwise(home: Path) -> None:
     """File, package, path and the place of an error: data beside a package is found, and tracebacks name the source."""
     script = (
         "import sys, traceback\n"
-        "from agent import packed\n"
+        "from image.start import packed\n"
         "{install}\n"
         "sys.path.insert(0, sys.argv[1])\n"
         "import single, ours.part\n"
@@ -83,7 +93,7 @@ def test_what_is_not_in_it_is_imported_as_ever(home: Path) -> None:
     """Sources, built-in and frozen modules are not packed, and one that is nowhere is not found."""
     out = python(
         "import sys\n"
-        "from agent import packed\n"
+        "from image.start import packed\n"
         "packed.install(sys.argv[1])\n"
         "import colorsys\n"
         "print(colorsys.__spec__.loader.__class__.__name__)\n"
@@ -101,7 +111,7 @@ def test_without_the_file_nothing_changes(tmp_path: Path) -> None:
     """As in every installation but the image's."""
     python(
         "import sys\n"
-        "from agent import packed\n"
+        "from image.start import packed\n"
         "before = list(sys.meta_path)\n"
         "packed.install(sys.argv[1])\n"
         "packed.install()\n"
@@ -131,7 +141,7 @@ def test_expressions_are_as_the_compiler_makes_them(home: Path) -> None:
     python(
         f"""
 import re, sys
-from agent import packed
+from image.start import packed
 for pattern, flags in {EXPRESSIONS!r}:
     re.compile(pattern, flags)
 open(sys.argv[1], "wb").write(packed.pack([]))
@@ -141,7 +151,7 @@ open(sys.argv[1], "wb").write(packed.pack([]))
     out = python(
         f"""
 import re, sys
-from agent import packed
+from image.start import packed
 parsed, parse, compile_anew = [], re._parser.parse, re._compiler.compile
 re._parser.parse = lambda *given: (parsed.append(given[0]), parse(*given))[1]
 packed.install(sys.argv[1])
@@ -165,7 +175,7 @@ def test_whatever_a_library_compiles_can_be_packed(home: Path) -> None:
     out = python(
         """
 import re, sys
-from agent import packed
+from image.start import packed
 class Flags(int): pass
 class Text(str): pass
 re.sub("[a-c]+", "", "")
@@ -183,18 +193,35 @@ print(re.search("[a-c]+", "abc").span(), re.search("[d-f]+", "DEF", 2).span(), p
     assert out == "(0, 3) (0, 3) []\n"
 
 
-@pytest.mark.parametrize("begin", ["another", "shorter", "nothing"])
-def test_a_file_of_another_python_is_left_alone(home: Path, begin: str) -> None:
-    """Its bytecode may mean something else here, and so may its index: nothing of it is unmarshalled."""
+def _replaced(content: bytes, at: int) -> bytes:
+    return content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :]
+
+
+VERSION = len(sys.version.encode())
+DAMAGES: dict[str, Callable[[bytes], bytes]] = {
+    "another Python": lambda content: content.replace(sys.version.encode(), b"9" + sys.version.encode()[1:]),
+    "a shorter version": lambda content: content.replace(sys.version.encode(), sys.version.encode()[:-1]),
+    "nothing": lambda content: b"",
+    "the version alone": lambda content: content[: 8 + VERSION],
+    "a digest of something else": lambda content: _replaced(content, 8 + VERSION),
+    "a damaged index": lambda content: _replaced(content, 8 + VERSION + 3 * 8 + 40),
+    "an index of any length": lambda content: content[: 16 + VERSION] + b"\xff" * 8 + content[24 + VERSION :],
+    "cut short": lambda content: content[:-1],
+    "longer": lambda content: content + b"x",
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_what_is_not_as_it_was_packed_is_left_alone(home: Path, damage: str) -> None:
+    """Bytecode of another Python may mean something else here, and so may its index: nothing of it is unmarshalled."""
     content = (home / "packed").read_bytes()
-    version = sys.version.encode()
-    assert content.startswith(len(version).to_bytes(8, "little") + version)
-    content = content.replace(version, b"9" + version[1:] if begin == "another" else version[:-1])
-    (home / "packed").write_bytes(content if begin != "nothing" else b"")
+    damaged = DAMAGES[damage](content)
+    assert damaged != content
+    (home / "packed").write_bytes(damaged)
     python(
         """
 import os, sys
-from agent import packed
+from image.start import packed
 before = list(sys.meta_path), os.listdir("/proc/self/fd")
 packed.marshal = None
 packed.install(sys.argv[1])
@@ -202,3 +229,65 @@ assert (list(sys.meta_path), os.listdir("/proc/self/fd")) == before
 """,
         str(home / "packed"),
     )
+
+
+IMPORTED = """
+import sys
+from image.start import packed
+packed.install(sys.argv[1])
+sys.path.insert(0, sys.argv[2])
+import single, ours.part
+print(*(type(module.__loader__).__name__ for module in (single, ours, ours.part)), ours.part.value)
+"""
+
+
+def test_a_library_that_changed_is_taken_from_disk(home: Path) -> None:
+    """As a whole, by its `__init__` alone, though size and time are what they were; the others come from the file."""
+    package = home / "lib" / "ours"
+    was = (package / "__init__.pyc").stat()
+    compiled(package / "__init__.pyc", SOURCES["ours/__init__.py"].replace("+ 1", "+ 2"))
+    os.utime(package / "__init__.pyc", ns=(was.st_atime_ns, was.st_mtime_ns))
+    assert (package / "__init__.pyc").stat().st_size == was.st_size
+    compiled(package / "part.pyc", "value = 50\n")
+    said = python(IMPORTED, str(home / "packed"), str(home / "lib"))
+    assert said == "_Finder SourcelessFileLoader SourcelessFileLoader 50\n"
+
+
+def test_a_source_that_was_put_beside_it_goes_before(home: Path) -> None:
+    """As for Python itself: a library copied over the image's leaves its bytecode where it was."""
+    for name, text in SOURCES.items():
+        if name.startswith("ours/"):
+            (home / "lib" / name).write_text(text.replace("41", "50"))
+    said = python(IMPORTED, str(home / "packed"), str(home / "lib"))
+    assert said == "_Finder SourceFileLoader SourceFileLoader 50\n"
+
+
+def test_a_library_that_is_gone_is_not_found(home: Path) -> None:
+    """As without the file."""
+    (home / "lib" / "ours").rename(home / "gone")
+    script = IMPORTED.replace(
+        "import single, ours.part\n", "try: import single\nexcept ImportError as error: print(error)\n"
+    )
+    assert (
+        python(script.rpartition("print(*")[0], str(home / "packed"), str(home / "lib")) == "No module named 'ours'\n"
+    )
+
+
+def test_the_times_of_files_are_nothing_to_it(home: Path) -> None:
+    """The layers of an image may be of several builds, each with times of its own."""
+    for path in (home / "lib").rglob("*.pyc"):
+        os.utime(path, (0, 0))
+    assert python(IMPORTED, str(home / "packed"), str(home / "lib")) == "_Finder _Finder _Finder 41\n"
+
+
+def test_one_file_of_each_library_is_looked_at(home: Path) -> None:
+    """And not one of each module, which is what the file saves."""
+    script = """
+import os, sys
+from image.start import packed
+looked, open_ = [], os.open
+os.open = lambda path, flags: (looked.append(os.path.relpath(path, sys.argv[2])), open_(path, flags))[1]
+packed.install(sys.argv[1])
+print(*looked)
+"""
+    assert python(script, str(home / "packed"), str(home / "lib")) == "../packed ours/__init__.pyc single.pyc\n"

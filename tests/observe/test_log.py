@@ -184,7 +184,7 @@ def test_rich_stays_out(tmp_path: Path) -> None:
     assert "rich" not in re.findall(r"^([a-z0-9-]+)==", (HOME / "requirements.lock").read_text(), re.MULTILINE)
     (tmp_path / "rich.py").write_text("raise SystemExit('imported')\n")
     script = (
-        "from agent import deferred\n"
+        "from image.start import deferred\n"
         "deferred.install()\n"
         "import structlog\n"
         "from agent.observe import log\n"

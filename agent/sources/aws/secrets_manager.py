@@ -12,7 +12,6 @@ import contextlib
 import logging
 import os
 import re
-import ssl
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -20,8 +19,6 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 import botocore.exceptions as aws
-import botocore.handlers
-import botocore.hooks
 import botocore.httpsession
 import botocore.session
 import botocore.utils
@@ -32,7 +29,7 @@ from agent.core.errors import Failure
 from agent.core.model import OK, Answers, Call, Identity, Observation, Operation, Place, Request, Rotation, Secret
 from agent.core.record import Record
 from agent.core.value import Fetched, SecretValue
-from agent.sources.aws import credentials, errors
+from agent.sources.aws import credentials, errors, tuning
 from agent.sources.aws.credentials import Credentials, NoCredentials
 
 if TYPE_CHECKING:
@@ -43,42 +40,6 @@ CONNECT_TIMEOUT, READ_TIMEOUT, ATTEMPTS = 2.0, 5.0, 2
 CALL_LIMIT = ATTEMPTS * (CONNECT_TIMEOUT + READ_TIMEOUT) + 1.0  # seconds; the last one is botocore's own backoff
 
 R = TypeVar("R", Observation, Fetched)
-
-
-class _LoadsOnce(ssl.SSLContext):
-    """A TLS context that reads a bundle of certificates only when it is another than the one it holds.
-
-    urllib3 lets it read the bundle again for every new connection, which takes 3 to 26 ms of CPU each time.
-    """
-
-    _loaded: tuple[object, ...] | None = None
-    _reading = threading.Lock()  # the first connections are made at once
-
-    def load_verify_locations(self, cafile: Any = None, capath: Any = None, cadata: Any = None) -> None:
-        found = os.stat(cafile) if cafile and not (capath or cadata) else None
-        key = found and (cafile, found.st_ino, found.st_size, found.st_mtime_ns)
-        with self._reading:
-            if key is None or key != self._loaded:
-                super().load_verify_locations(cafile, capath, cadata)
-                self._loaded = key
-
-
-_ahead = threading.local()  # `context`: for the client that this thread makes, its bundle being read already
-
-
-def _context(protocol: int) -> ssl.SSLContext:
-    context: ssl.SSLContext | None = getattr(_ahead, "context", None)
-    _ahead.context = None
-    return context or _LoadsOnce(protocol)
-
-
-# botocore offers no way to hand in a context of one's own. Were the name to move, only the time would be lost.
-botocore.httpsession.SSLContext = _context  # type: ignore[attr-defined]
-
-# It looks at the signatures of the handlers that it registers, all its own: 3 ms, and 5 for the module `inspect`.
-botocore.hooks.accepts_kwargs = lambda _handler: True  # type: ignore[assignment, return-value]
-
-_ASKED = {"secretsmanager", "sts", "sso", "sso-oidc", "signin"}  # services: ours, and what credentials may come from
 
 
 def _quiet(record: logging.LogRecord) -> bool:
@@ -107,18 +68,7 @@ class _Providers:
 
 
 def _session() -> botocore.session.Session:
-    """A session without the handlers, 114 of 127, for services that are not asked: 3 ms of a start."""
-    session = botocore.session.Session(include_builtin_handlers=False)
-    events = session.get_component("event_emitter")
-    places = {
-        botocore.handlers.REGISTER_FIRST: events.register_first,
-        botocore.handlers.REGISTER_LAST: events.register_last,
-    }
-    for event, handler, *place in botocore.handlers.BUILTIN_HANDLERS:
-        service = event.split(".")[1:2]
-        if not service or service[0] in _ASKED:
-            register = places[place[0]] if place else events.register
-            register(event, handler)
+    session = tuning.session()
     session.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=_timestamp)
     return session
 
@@ -128,11 +78,6 @@ def _timestamp(found: Any) -> Any:
     if isinstance(found, str) and len(found) > 64:
         raise ValueError("no time")
     return botocore.utils.parse_timestamp(found)
-
-
-def _read(context: ssl.SSLContext, bundle: str) -> None:
-    with contextlib.suppress(OSError):  # the connection that needs it says so
-        context.load_verify_locations(bundle)
 
 
 class Answer(Record, Generic[R]):
@@ -167,7 +112,9 @@ class SecretsManager:
         """Time-outs and limits are seconds: of a connection, of an answer, of a look for credentials."""
         self._credentials = Credentials(self._new_session, attempts=attempts, limit=credentials_limit)
         self._session = _session()
-        self._first: ssl.SSLContext | None = self._read_ahead()
+        self._first: tuning.Context | None = None
+        with contextlib.suppress(aws.BotoCoreError):  # a configuration that making the client will find wrong, too
+            self._first = tuning.read_ahead(self.bundle)
         self._making = threading.Lock()  # botocore makes one client at a time
         self._clients: dict[Place, SecretsManagerClient] = {}
         self._config = ClientConfig(
@@ -186,13 +133,6 @@ class SecretsManager:
         with contextlib.suppress(aws.BotoCoreError):  # a profile that is not there: the session itself will say so
             session.register_component("data_loader", self._session.get_component("data_loader"))
         return session
-
-    def _read_ahead(self) -> ssl.SSLContext:
-        """A context for the first client, which reads its bundle beside what else there is to do: 4 ms of a start."""
-        context = _LoadsOnce(ssl.PROTOCOL_TLS_CLIENT)
-        with contextlib.suppress(aws.BotoCoreError):  # a configuration that making the client will find wrong, too
-            threading.Thread(target=_read, args=(context, self.bundle), name="bundle", daemon=True).start()
-        return context
 
     def prepare(self, secrets: Iterable[Secret]) -> None:
         """Begin to make the clients that these secrets need, beside what else there is to do."""
@@ -214,14 +154,13 @@ class SecretsManager:
         with self._making:
             if client := self._clients.get(place):
                 return client
-            _ahead.context, self._first = self._first, None
+            first, self._first = self._first, None
             try:
-                made = self._create("secretsmanager", place.region, place.endpoint_url)
+                with tuning.connecting_by(first):
+                    made = self._create("secretsmanager", place.region, place.endpoint_url)
             except Exception:
                 self._session = self._new_session()  # the old one keeps what it read of config files
                 raise
-            finally:
-                _ahead.context = None
             self._clients[place] = cast("SecretsManagerClient", made)
             return self._clients[place]
 

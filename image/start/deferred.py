@@ -2,8 +2,8 @@
 
 They would cost each start a fifth of its time and each pod 4 MiB. A stand-in is right, too, when it is used after all:
 it imports the module at the first question that it cannot answer itself, and everybody but the libraries named here
-gets the module's own things. Only `python -m agent` has them, as the image starts. They fit the libraries that are
-locked there; others may ask for more, and then modules are imported that need not be.
+gets the module's own things. Only the image's launcher installs them. They fit the libraries that are locked there;
+others may ask for more, and then modules are imported that need not be.
 """
 
 from __future__ import annotations

@@ -1,0 +1,1 @@
+"""How the image is built and tested. Of it the image itself has `start` alone."""

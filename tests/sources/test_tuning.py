@@ -1,0 +1,78 @@
+"""What reaches into botocore: each patch does what it is for, and calls are answered when a name has moved."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests.support.aws import QuickStandIn
+from tests.support.paths import ROOT
+
+_APART = "session.handlers = SimpleNamespace(**vars(handlers)); del handlers.{}"
+# What takes no effect, and what makes botocore so before it is tuned: it knows each name from elsewhere.
+MOVED = {
+    "nothing": ("", ""),
+    "SSLContext": ("contexts", "sessions.create_urllib3_context = apart(sessions.create_urllib3_context)"),
+    "accepts_kwargs": (
+        "signatures",
+        "hooks.HierarchicalEmitter._verify_accept_kwargs = apart(hooks.HierarchicalEmitter._verify_accept_kwargs)",
+    ),
+    "BUILTIN_HANDLERS": ("handlers", _APART.format("BUILTIN_HANDLERS")),
+    "REGISTER_FIRST": ("handlers", _APART.format("REGISTER_FIRST")),
+    "REGISTER_LAST": ("handlers", _APART.format("REGISTER_LAST")),
+}
+# Says what a call came to, and what took effect.
+SCRIPT = """
+import sys
+from types import FunctionType, SimpleNamespace
+import botocore.compat
+from botocore import handlers, hooks, httpsession as sessions, session
+
+def apart(function):  # it does not see what is put into its module later
+    return FunctionType(function.__code__, dict(vars(sys.modules[function.__module__])), None, function.__defaults__)
+
+{prepared}
+looked, look = [], botocore.compat.inspect.getfullargspec
+botocore.compat.inspect.getfullargspec = lambda function: (looked.append(function), look(function))[1]
+
+from agent.core.model import Place
+from agent.sources.aws import tuning
+from agent.sources.aws.secrets_manager import SecretsManager
+from tests.support.words import secret
+
+answer = SecretsManager().value(secret(secret_id="db", place=Place("eu-west-1", sys.argv[1])), None)
+print(answer.call.code, answer.result.value.reveal().decode())
+effects = []
+if type(sessions.create_urllib3_context()) is tuning.Context:
+    effects.append("contexts")
+if not looked:
+    effects.append("signatures")
+try:
+    tuning.session().get_component("event_emitter").emit("before-parse.s3.GetObject")
+    effects.append("handlers")
+except TypeError:  # a handler of S3 was called, with nothing
+    pass
+print(*effects)
+"""
+
+
+@pytest.mark.parametrize("name", MOVED)
+def test_a_name_that_moves_costs_its_own_effect_alone(name: str) -> None:
+    """A value comes whatever has moved. Where nothing has, each patch does what it is for."""
+    without, prepared = MOVED[name]
+    with QuickStandIn() as aws:
+        aws.put("db", "pw-1")
+        done = subprocess.run(
+            [sys.executable, "-c", SCRIPT.format(prepared=prepared), aws.url],
+            cwd=ROOT,
+            env={**os.environ, "AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    answered, effects = done.stdout.splitlines() or (done.stderr, "")
+    assert answered == "OK pw-1", done.stderr
+    assert effects.split() == [each for each in ("contexts", "signatures", "handlers") if each != without]
