@@ -370,7 +370,7 @@ class Publication(Record):
 
 Operation = Literal["DescribeSecret", "GetSecretValue"]
 
-OPERATIONS: tuple[Operation, ...] = ("DescribeSecret", "GetSecretValue")
+OPERATIONS: Mapping[str, tuple[Operation, ...]] = {"secretsmanager": ("DescribeSecret", "GetSecretValue")}  # by source
 
 Outcome = Literal["success", "noop", "error"]
 
@@ -387,8 +387,10 @@ class Request(Record):
 
 
 class Call(Record):
-    """One call to AWS: its operation, the code that it ended with (OK or AWS's error code), its seconds."""
+    """One call to a source: the source's name, the operation, the code that the call ended with (OK or the source's
+    error code), and how many seconds it took."""
 
+    source: str
     operation: Operation
     code: str
     seconds: float

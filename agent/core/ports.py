@@ -32,7 +32,8 @@ class Source(Protocol):
     """
 
     limit: float  # seconds that one call takes at most, a second attempt included
-    operations: tuple[Operation, Operation]  # how the calls of `observe` and of `fetch` are called in the books
+    name: str  # of the source, in metrics
+    operations: tuple[Operation, Operation]  # names of the calls of `observe` and of `fetch`, in metrics
 
     def batches(self, requests: Sequence[Request]) -> list[tuple[Request, ...]]:
         """The requests in the groups in which they are best asked: one call each."""

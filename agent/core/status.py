@@ -96,14 +96,17 @@ class Status(Record):
     repairs: int = 0
     secrets: Mapping[str, SecretStatus] = field(default_factory=dict)
     targets: Mapping[str, TargetStatus] = field(default_factory=dict)
-    aws_requests: Mapping[tuple[Operation, str], int] = field(
-        default_factory=lambda: {(operation, OK): 0 for operation in OPERATIONS}
+    source_requests: Mapping[tuple[str, Operation, str], int] = field(
+        default_factory=lambda: {
+            (source, each, OK): 0 for source, operations in OPERATIONS.items() for each in operations
+        }
     )
     pass_seconds: Histogram = Histogram.empty(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
-    aws_seconds: Mapping[Operation, Histogram] = field(
+    source_seconds: Mapping[tuple[str, Operation], Histogram] = field(
         default_factory=lambda: {
-            operation: Histogram.empty(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
-            for operation in OPERATIONS
+            (source, operation): Histogram.empty(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+            for source, operations in OPERATIONS.items()
+            for operation in operations
         }
     )
     publish_to_notify: Histogram = Histogram.empty(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5, 15, 60, 300)
@@ -179,11 +182,12 @@ def after(status: Status, result: PassResult) -> Status:
     lacking = rightly_absent(status, result)
     failures = {name: failure for name, failure in result.failures.items() if name not in lacking}
     outcome = replace(result, failures=failures).outcome
-    seconds = dict(status.aws_seconds)
-    requests = dict(status.aws_requests)
+    seconds = dict(status.source_seconds)
+    requests = dict(status.source_requests)
     for call in result.calls:
-        seconds[call.operation] = seconds[call.operation].observe(call.seconds)
-        requests[call.operation, call.code] = requests.get((call.operation, call.code), 0) + 1
+        operation, request = (call.source, call.operation), (call.source, call.operation, call.code)
+        seconds[operation] = seconds[operation].observe(call.seconds)
+        requests[request] = requests.get(request, 0) + 1
     notified = status.publish_to_notify
     for delivery in result.deliveries:
         if delivery.seconds is not None:
@@ -204,8 +208,8 @@ def after(status: Status, result: PassResult) -> Status:
             for name, secret in status.secrets.items()
         },
         targets={name: _target_after(target, result, ended) for name, target in status.targets.items()},
-        aws_requests=requests,
-        aws_seconds=seconds,
+        source_requests=requests,
+        source_seconds=seconds,
         pass_seconds=status.pass_seconds.observe(result.seconds),
         publish_to_notify=notified,
         rotation_to_file=rotated,

@@ -273,7 +273,7 @@ def _observe(
     observed: dict[str, Answer] = dict.fromkeys(due, Unasked())
     trouble = Trouble()
     for batch, answer in _ask(requests, adapters.source.observe, adapters):
-        answers, calls = _answers(batch, answer, adapters.source.operations[0], adapters.source.limit)
+        answers, calls = _answers(batch, answer, adapters.source, adapters.source.operations[0])
         observed |= answers
         trouble = trouble.called(calls)
     return observed, trouble.failed({name: a for name, a in observed.items() if isinstance(a, Failure)})
@@ -292,7 +292,7 @@ def _ask(
 
 
 def _answers(
-    batch: tuple[Request, ...], answer: Answers[R] | Unanswered | Raised, operation: Operation, limit: float
+    batch: tuple[Request, ...], answer: Answers[R] | Unanswered | Raised, source: Source, operation: Operation
 ) -> tuple[Mapping[str, R | Failure], tuple[Call, ...]]:
     """The answer for each secret of a batch, and the calls for the books: that none came in time, or none that could
     be read, is the failure of each of them."""
@@ -301,9 +301,9 @@ def _answers(
     failure, calls = _NOT_ASKED, tuple[Call, ...]()
     if isinstance(answer, Raised):
         _log.debug("a call failed", exc_info=answer.error)
-        failure, calls = _NOT_READ, (Call(operation, "unknown", 0.0),)
+        failure, calls = _NOT_READ, (Call(source.name, operation, "unknown", 0.0),)
     elif answer.asked:
-        failure, calls = _LATE, (Call(operation, "timeout", limit),)
+        failure, calls = _LATE, (Call(source.name, operation, "timeout", source.limit),)
     return dict.fromkeys((request.secret.name for request in batch), failure), calls
 
 
@@ -327,7 +327,7 @@ def _acquire(
     requests = [Request(s, s.version_id or steps[s.name].version_id) for s in config.secrets if s.name in steps]
     values: dict[str, Fetched | Failure] = {}
     for batch, answer in _ask(requests, partial(_fetch, adapters.source), adapters):
-        answers, calls = _answers(batch, answer, adapters.source.operations[1], adapters.source.limit)
+        answers, calls = _answers(batch, answer, adapters.source, adapters.source.operations[1])
         values |= answers
         trouble = trouble.called(calls)
     trouble = trouble.failed({name: value for name, value in values.items() if isinstance(value, Failure)})

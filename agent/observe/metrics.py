@@ -30,7 +30,7 @@ class StatusCollector(Collector):
         status = self._read()
         yield from _agent(status)
         yield from _secrets(status)
-        yield from _aws(status)
+        yield from _sources(status)
         yield from _targets(status)
 
 
@@ -106,18 +106,18 @@ def _secrets(status: Status) -> Iterator[Metric]:
     )
 
 
-def _aws(status: Status) -> Iterator[Metric]:
+def _sources(status: Status) -> Iterator[Metric]:
     yield _counter(
-        "aws_requests",
-        "Calls to AWS by the code that they ended with.",
-        ["operation", "code"],
-        dict(status.aws_requests),
+        "source_requests",
+        "Calls to a source by the code that they ended with.",
+        ["source", "operation", "code"],
+        dict(status.source_requests),
     )
     yield _histogram(
-        "aws_request_duration_seconds",
-        "How long calls to AWS took.",
-        ["operation"],
-        {(operation,): histogram for operation, histogram in status.aws_seconds.items()},
+        "source_request_duration_seconds",
+        "How long calls to a source took.",
+        ["source", "operation"],
+        dict(status.source_seconds),
     )
 
 

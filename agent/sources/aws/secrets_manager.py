@@ -236,6 +236,7 @@ class SecretsManager:
         )
 
     limit = CALL_LIMIT
+    name = "secretsmanager"
     operations: tuple[Operation, Operation] = "DescribeSecret", "GetSecretValue"
 
     def batches(self, requests: Sequence[Request]) -> list[tuple[Request, ...]]:
@@ -283,7 +284,7 @@ class SecretsManager:
     ) -> Answer[R]:
         began = time.monotonic()
         result, code = self._answer(operation, secret, ask, began)
-        return Answer(result, Call(operation, code, time.monotonic() - began))
+        return Answer(result, Call(self.name, operation, code, time.monotonic() - began))
 
     def _answer(
         self, operation: Operation, secret: Secret, ask: Callable[[SecretsManagerClient], R | Failure], began: float
