@@ -1,9 +1,9 @@
 """AWS Secrets Manager: observe a version, fetch a value.
 
-Of boto3 its core, botocore, is used: `import boto3` brings what transfers files to S3, 60 modules that cost every pod
-2.5 MiB and 30 ms.
+It uses botocore, the core of boto3: `import boto3` brings S3's file transfer, 60 modules that cost every pod 2.5 MiB
+and 30 ms.
 
-Errors of AWS, and whatever else comes of a call, are values here: one secret's failure is an ordinary part of a pass.
+Errors of AWS, and whatever else a call may end in, are values here: one secret's failure is an ordinary part of a pass.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ R = TypeVar("R", Observation, Fetched)
 
 
 class _LoadsOnce(ssl.SSLContext):
-    """A TLS context that reads a bundle of certificates only when it is another than the one it holds.
+    """A TLS context that reads a bundle of certificates only when it is not the one it already holds.
 
     urllib3 lets it read the bundle again for every new connection, which takes 3 to 26 ms of CPU each time.
     """
@@ -72,7 +72,7 @@ def _context(protocol: int) -> ssl.SSLContext:
     return context or _LoadsOnce(protocol)
 
 
-# botocore offers no way to hand in a context of one's own. Were the name to move, only the time would be lost.
+# botocore offers no way to pass a context. If the name moved, only the time would be lost.
 botocore.httpsession.SSLContext = _context  # type: ignore[attr-defined]
 
 # It looks at the signatures of the handlers that it registers, all its own: 3 ms, and 5 for the module `inspect`.
@@ -82,7 +82,7 @@ _ASKED = {"secretsmanager", "sts", "sso", "sso-oidc", "signin"}  # services: our
 
 
 def _quiet(record: logging.LogRecord) -> bool:
-    """Whether a line of a library is to be logged. What fails is told by us, once, and without a stack."""
+    """Whether a library's line must be logged. We log what fails ourselves, once, and without a stack."""
     return not record.exc_info and (record.levelno < logging.WARNING or record.name == "urllib3.connectionpool")
 
 
@@ -93,7 +93,7 @@ _log = logging.getLogger(__name__)
 
 
 class _Providers:
-    """In place of what botocore asks when it makes a client: our credentials, without a look for them; and no bearer
+    """Replaces what botocore asks when it makes a client: our credentials, without looking for them; and no bearer
     tokens, which Secrets Manager does not take."""
 
     def __init__(self, credentials: Credentials) -> None:
@@ -107,7 +107,7 @@ class _Providers:
 
 
 def _session() -> botocore.session.Session:
-    """A session without the handlers, 114 of 127, for services that are not asked: 3 ms of a start."""
+    """A session without the handlers, 114 of 127, for services that are not used: 3 ms of a start."""
     session = botocore.session.Session(include_builtin_handlers=False)
     events = session.get_component("event_emitter")
     places = {
@@ -136,24 +136,23 @@ def _read(context: ssl.SSLContext, bundle: str) -> None:
 
 
 class Answer(Record, Generic[R]):
-    """What one call came to, and the call itself, for the books."""
+    """The result of one call, and the call itself, to be counted."""
 
     result: R | Failure
     call: Call
 
 
 class Caller(Record):
-    """Who AWS takes us for, and how many seconds this node's clock is ahead of AWS's."""
+    """Who we are to AWS, and how many seconds this node's clock is ahead of AWS's."""
 
     arn: str
     skew: float
 
 
 class SecretsManager:
-    """AWS Secrets Manager, with one client per origin and one set of credentials. Any thread may call it.
+    """AWS Secrets Manager, with one client per place and one set of credentials. Any thread may call it.
 
-    What a call needs is made by the call: a client, or credentials, that could not be had are asked for again by the
-    next one.
+    A call makes what it needs: a client or credentials that were not available are tried again by the next one.
     """
 
     def __init__(
@@ -164,7 +163,7 @@ class SecretsManager:
         attempts: int = ATTEMPTS,
         credentials_limit: float = credentials.LIMIT,
     ) -> None:
-        """Time-outs and limits are seconds: of a connection, of an answer, of a look for credentials."""
+        """Time-outs and limits are seconds: for a connection, for an answer, for finding credentials."""
         self._credentials = Credentials(self._new_session, attempts=attempts, limit=credentials_limit)
         self._session = _session()
         self._first: ssl.SSLContext | None = self._read_ahead()
@@ -188,14 +187,15 @@ class SecretsManager:
         return session
 
     def _read_ahead(self) -> ssl.SSLContext:
-        """A context for the first client, which reads its bundle beside what else there is to do: 4 ms of a start."""
+        """A context for the first client, which reads its bundle in parallel with the rest of the start: it takes 4
+        ms."""
         context = _LoadsOnce(ssl.PROTOCOL_TLS_CLIENT)
         with contextlib.suppress(aws.BotoCoreError):  # a configuration that making the client will find wrong, too
             threading.Thread(target=_read, args=(context, self.bundle), name="bundle", daemon=True).start()
         return context
 
     def prepare(self, secrets: Iterable[Secret]) -> None:
-        """Begin to make the clients that these secrets need, beside what else there is to do."""
+        """Begin to make the clients that these secrets need, in parallel with the rest of the start."""
         wanted = dict.fromkeys(secret.place for secret in secrets)
         origins = [place for place in wanted if place not in self._clients]
         if origins:
@@ -208,7 +208,7 @@ class SecretsManager:
                 self._client(place)
 
     def _client(self, place: Place) -> SecretsManagerClient:
-        """The client of that origin, made if there is none. Raises what botocore raises."""
+        """The client of that place, made if there is none. Raises what botocore raises."""
         if client := self._clients.get(place):
             return client
         with self._making:
@@ -240,7 +240,7 @@ class SecretsManager:
     operations: tuple[Operation, Operation] = "DescribeSecret", "GetSecretValue"
 
     def batches(self, requests: Sequence[Request]) -> list[tuple[Request, ...]]:
-        """Each by itself: AWS describes one secret a call, and its BatchGetSecretValue knows AWSCURRENT alone."""
+        """One request a batch: AWS describes one secret a call, and its BatchGetSecretValue knows AWSCURRENT alone."""
         return [(request,) for request in requests]
 
     def observe(self, batch: tuple[Request, ...]) -> Answers[Observation]:
@@ -267,8 +267,8 @@ class SecretsManager:
     def value(self, secret: Secret, version_id: str | None) -> Answer[Fetched]:
         """The value of that version, or with None of the version that holds the wanted stage: a `Fetched`.
 
-        The stage is sent along with the version, since a policy may allow access by its stage alone. That a version no
-        longer holds it comes back as not found.
+        The stage is sent with the version, since a policy may allow access by stage alone. A version that no longer
+        holds it is reported as not found.
         """
         which = {"VersionId": version_id} if version_id is not None else {}
         if secret.version_stage:
@@ -289,7 +289,7 @@ class SecretsManager:
     def _answer(
         self, operation: Operation, secret: Secret, ask: Callable[[SecretsManagerClient], R | Failure], began: float
     ) -> tuple[R | Failure, str]:
-        """What the call came to, and the code for the books. Nothing that is answered is raised."""
+        """The result of the call, and the code to be counted. No answer is raised."""
         try:
             client = self._client(secret.place)
         except Exception as error:
@@ -320,10 +320,12 @@ class SecretsManager:
         return Identity(found.source, credentials.warning(found), found.expires)
 
     def present_identity(self) -> Identity | None:
-        """Which source gave the credentials in hand, without a look for others; None without any."""
+        """Which source gave the current credentials, without looking for others; None without any."""
         if present := self._credentials.present():
             found, trouble = present
-            failing = f"the credentials cannot be renewed, and those in hand end soon: {trouble}" if trouble else None
+            failing = (
+                f"the credentials cannot be renewed, and the current ones expire soon: {trouble}" if trouble else None
+            )
             return Identity(found.source, failing or credentials.warning(found), found.expires)
         return None
 
@@ -338,20 +340,20 @@ class SecretsManager:
         return errors.proxy(url)
 
     def endpoint(self, place: Place) -> str | Failure:
-        """The URL that is asked for secrets of that origin."""
+        """The URL that is asked for secrets of that place."""
         try:
             return str(self._client(place).meta.endpoint_url)
         except Exception as error:
             return Failure("invalid", errors.no_client(error, place))
 
     def caller(self, place: Place) -> Caller | Failure:
-        """Who we are, by STS in the region of that origin. It needs no permission, but a route to STS."""
+        """Who we are, according to STS in the region of that place. It needs no permission, but a route to STS."""
         try:
             with self._making:
                 client = self._create("sts", place.region)
             answer = client.get_caller_identity()
-            told = answer["ResponseMetadata"]["HTTPHeaders"].get("date")
-            return Caller(_word(answer["Arn"]), time.time() - parsedate_to_datetime(told).timestamp() if told else 0.0)
+            date = answer["ResponseMetadata"]["HTTPHeaders"].get("date")
+            return Caller(_word(answer["Arn"]), time.time() - parsedate_to_datetime(date).timestamp() if date else 0.0)
         except NoCredentials as trouble:
             return Failure("credentials", f"no credentials: {trouble}")
         except Exception as error:
@@ -359,7 +361,7 @@ class SecretsManager:
 
 
 def _observation(secret: Secret, answer: Any) -> Observation | Failure:
-    """Raises ValueError, or whatever else comes of it, for what is no answer of AWS Secrets Manager."""
+    """Raises ValueError, or another exception, for what is not an answer of AWS Secrets Manager."""
     if deleted := answer.get("DeletedDate"):
         return Failure(
             "deleted",
