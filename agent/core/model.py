@@ -71,7 +71,7 @@ class Secret(Record):
 
     @property
     def fingerprint(self) -> str:
-        """Changes exactly when the same version would have to be fetched or projected anew.
+        """Changes exactly when the same version would have to be fetched or projected again.
 
         The endpoint is left out: another way to reach the same secret publishes nothing new.
         """
@@ -421,15 +421,15 @@ class Delivery(Record):
 class PassResult(Record):
     """What one pass found and did. Times are epoch seconds.
 
-    `published` is what stands after it. `changed` and `dropped` name the secrets that the new generation changed or
-    left out, if there is one; `recorded` holds the version of those that moved to one with the same files. `succeeded`
-    and `failures` speak of the secrets that were asked about. `waiting`: a first generation is not complete yet;
-    `hopeless`: trying again will not complete it, since what it lacks cannot be published as it is. `trouble` is why
-    the volume could not be read or written; `unread`: it could not be read, so `published` says nothing. `complete`:
-    every file that the config asks for is there, optional secrets aside; `as_asked` names the secrets whose files are
-    those that their spec asks for. `interrupted`: a stop was asked for. `pending` holds per pending target the
-    generation that it has not accepted, `next_polls` and `next_tries` when secrets are asked about and pending targets
-    notified next.
+    `published` is what is published after it. `changed` and `dropped` name the secrets that the new generation changed
+    or left out, if there is one; `recorded` holds the version of those that moved to one with the same files.
+    `succeeded` and `failures` speak of the secrets that were asked about. `waiting`: a first generation is not complete
+    yet; `hopeless`: trying again will not complete it, since what it lacks cannot be published as it is. `trouble` is
+    why the volume could not be read or written; `unread`: it could not be read, so `published` says nothing.
+    `complete`: every file that the config asks for is there, optional secrets aside; `as_asked` names the secrets whose
+    files are those that their spec asks for. `interrupted`: a stop was asked for. `pending` holds per pending target
+    the generation that it has not accepted, `next_polls` and `next_tries` when secrets are asked about and pending
+    targets notified next.
     """
 
     started_at: float

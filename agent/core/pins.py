@@ -1,4 +1,4 @@
-"""Secrets that a person holds at a version for a while, as values and as JSON."""
+"""Secrets that are pinned to a version for a while, as values and as JSON."""
 
 from __future__ import annotations
 

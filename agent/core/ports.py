@@ -87,7 +87,7 @@ class Sink(Protocol):
         """Remove what is superseded; returns the seconds until more is due, or None. Never raises."""
 
     def pins(self) -> Pins:
-        """The secrets that a person holds at a version."""
+        """The pinned secrets, each with its version."""
 
 
 class Target(Protocol):
