@@ -43,13 +43,17 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
         code, said = 1, f"freshmount: internal error, please report it:\n{log.describe(error)}"
         reason = f"internal error: {type(error).__name__}"
     _complain(said)
-    if args.command not in (_status, _pin, _unpin):  # those run beside an agent, whose last words these are not
+    if args.command not in (
+        _status,
+        _pin,
+        _unpin,
+    ):  # those run beside an agent, and this is not its termination message
         _terminate(environ, reason)
     return code
 
 
 def _printable(text: str) -> str:
-    """Its lines without what a terminal takes for a command: words of AWS or of a neighbour may be in them."""
+    """The text without anything that a terminal takes for a command: it may quote AWS or a neighbouring process."""
     from agent.observe import report
 
     return "\n".join(map(report.printable, text.split("\n")))
@@ -58,7 +62,7 @@ def _printable(text: str) -> str:
 def entry() -> None:
     """The console script. Ends the process at once: interpreter teardown costs 100 ms and waits for calls in flight.
 
-    Output that nobody takes is no bug: a reader that has gone, such as `head`, is left in peace.
+    Output that nobody reads is not a bug: a reader that has gone, such as `head`, is not reported.
     """
     terminal.prepare()
     try:
@@ -97,7 +101,8 @@ def _config_of(environ: Mapping[str, str]) -> str:
 
 
 def _without_options(argv: Sequence[str], environ: Mapping[str, str]) -> SimpleNamespace | None:
-    """What `init` and `run` come to when nothing is to be parsed, as in a pod; argparse costs such a start 6 ms."""
+    """The arguments of `init` and `run` when there is nothing to parse, as in a pod; argparse would cost such a start 6
+    ms."""
     command = {"init": _init, "run": _run}.get(argv[0]) if len(argv) == 1 else None
     args = SimpleNamespace(command=command, **_defaults(environ))
     return args if command and not _wrong_environment(args) else None
@@ -119,7 +124,7 @@ def _parsed(argv: Sequence[str], environ: Mapping[str, str]) -> argparse.Namespa
 
 
 def _wrong_environment(args: argparse.Namespace | SimpleNamespace) -> str | None:
-    """argparse holds options against their choices, but not the defaults that came from the environment."""
+    """argparse checks options against their choices, but not the defaults that come from the environment."""
     for name, known in (("log_format", (None, *_FORMATS)), ("log_level", _LEVELS)):
         given = getattr(args, name, known[0])
         if given not in known:
@@ -135,7 +140,7 @@ def _parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"freshmount {__version__}")
     common = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    # Before the command or after it. What is not given after it must not undo what was given before.
+    # Options may come before the command or after it. One that is missing after it must not undo one given before it.
     for place, absent in ((parser, None), (common, argparse.SUPPRESS)):
         place.add_argument(
             "--config",
@@ -156,9 +161,9 @@ def _parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
         ("init", _init, "fill the volume once, then exit"),
         ("run", _run, "fill the volume, then keep it fresh until SIGTERM"),
         ("check", _check, "validate a config, offline"),
-        ("status", _status, "say how the running agent is, or else what its volume holds"),
+        ("status", _status, "show the state of the running agent, or else what its volume holds"),
         ("doctor", _doctor, "check credentials, permissions, network, volume and targets, and say what to do"),
-        ("plan", _plan, "say what a config means: files, who is told, IAM policy, calls and price; offline"),
+        ("plan", _plan, "say what a config means: files, who is notified, IAM policy, calls and price; offline"),
     ):
         made = commands.add_parser(name, parents=[common], help=text, description=text, allow_abbrev=False)
         made.set_defaults(command=command)
@@ -172,7 +177,7 @@ def _parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
                 "--before-app", action="store_true", help="as in an init container: a target may not be there yet"
             )
         if command is _status:
-            made.add_argument("--watch", action="store_true", help="look again each two seconds, until Ctrl-C")
+            made.add_argument("--watch", action="store_true", help="look again every two seconds, until Ctrl-C")
     text = "hold a secret at a version for a while, such as the one before a bad rotation"
     pin = commands.add_parser("pin", parents=[common], help=text, description=text, allow_abbrev=False)
     pin.add_argument("name", help="the secret's name in the config")
@@ -207,7 +212,8 @@ def _parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
 
 @contextlib.contextmanager
 def _importing() -> Iterator[None]:
-    """For the imports of an agent. The garbage collector finds nothing, since what they make stays: 30 of 400 ms."""
+    """Import an agent's modules with the garbage collector off: everything they make stays, and collecting costs 30 of
+    400 ms."""
     gc.disable()
     yield
     gc.freeze()
@@ -263,7 +269,7 @@ def _seconds(text: str) -> float:
         raise argparse.ArgumentTypeError(f"{text!r} is not a duration such as 30m, 1h30m or 7d{hint}")
     if found > pins.LONGEST:
         raise argparse.ArgumentTypeError(
-            f"{text!r} is longer than 30 days; what is to stay belongs in the config, as versionId"
+            f"{text!r} is longer than 30 days; a version that must stay longer belongs in the config, as versionId"
         )
     return found
 
@@ -271,7 +277,7 @@ def _seconds(text: str) -> float:
 def _version_id(text: str) -> str:
     import argparse
 
-    if not 32 <= len(text) <= 64:  # so GetSecretValue's API reference
+    if not 32 <= len(text) <= 64:  # according to GetSecretValue's API reference
         raise argparse.ArgumentTypeError(f"{text!r} is not a version id: those have 32 to 64 characters")
     return text
 
@@ -329,7 +335,8 @@ def _demo(args: argparse.Namespace) -> int:
 
 
 def _terminate(environ: Mapping[str, str], reason: str) -> None:
-    """Leave the reason where `kubectl describe` shows it. Kubelet makes the file; elsewhere there is none to write."""
+    """Write the reason where `kubectl describe` shows it. Kubelet creates the file; elsewhere there is none to
+    write."""
     path = environ.get("FRESHMOUNT_TERMINATION_LOG", DEFAULT_TERMINATION_LOG)
     line = " ".join(reason.split()).encode()[:_TERMINATION_LIMIT]
     try:

@@ -1,7 +1,7 @@
-"""What a command beside the agent has to go by: the config file, if it can be read, and the agent itself.
+"""What a command beside the agent can use: the config file, if it can be read, and the agent itself.
 
-In an incident the file may be broken while the agent runs well by the one that it read before. So what is needed of
-the file is little, and is read leniently: where the agent listens, and where its volume is.
+In an incident the file may be broken while the agent runs well with the one that it read before. So a command needs
+little of the file, and reads it leniently: where the agent listens, and where its volume is.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ def attach(path: str) -> Attached:
     """Find the agent of the config at `path`. Raises nothing for a file that is broken or not there.
 
     1. The file says where to look, else the default does.
-    2. The agent is asked. Where its volume is, it knows best: an edit of that is refused until a restart. A volume that
-       is not here is another container's.
+    2. The agent is asked. It knows best where its volume is: an edit of that is refused until a restart. A volume that
+       is not here belongs to another container.
     """
     # 1.
     found, refused = None, None
@@ -57,9 +57,9 @@ def attach(path: str) -> Attached:
     site = found.site if found else native.salvage(_text(path))
     # 2.
     answer = ask(site.listen)
-    told = answer["agent"].get("volume") if answer else None
-    if isinstance(told, str) and os.path.isabs(told) and os.path.isdir(told):
-        site = replace(site, volume_path=told)
+    volume = answer["agent"].get("volume") if answer else None
+    if isinstance(volume, str) and os.path.isabs(volume) and os.path.isdir(volume):
+        site = replace(site, volume_path=volume)
     return Attached(path, site, found, refused, answer)
 
 
@@ -78,7 +78,7 @@ def ask(listen: Listen) -> Report | None:
     try:
         report.text(found)
     except (KeyError, TypeError, ValueError, AttributeError):
-        return None  # not the words of an agent
+        return None  # not an agent's answer
     return found if found["from"] == "agent" else None
 
 

@@ -8,7 +8,8 @@ from agent.triggers import config_file
 
 
 def check(path: str) -> int:
-    """Validate the config at `path`, offline; what looks like a slip is warned of. Returns 0. Raises ConfigError."""
+    """Validate the config at `path`, offline; prints a warning for what looks like a slip. Returns 0. Raises
+    ConfigError."""
     _, found = load(path)
     print(f"{path}: ok: {found.contents}")
     for doubt in native.doubts(found):

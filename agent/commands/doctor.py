@@ -1,7 +1,7 @@
 """`freshmount doctor`: is everything as the agent needs it? In the pod, as an init container, or on a laptop.
 
-Everything is looked at for real, as far as it can be without telling a target or publishing a file; values are thrown
-away.
+Everything is checked for real, as far as that is possible without notifying a target or publishing a file; values are
+discarded.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _CHECK = 24  # columns of a check's name
 
 
 class Finding(NamedTuple):
-    """One check: what was looked at, how it is, and the sentence that says what was found and what to do."""
+    """One check: its name, its outcome, and a sentence that says what was found and what to do."""
 
     check: str
     outcome: Outcome
@@ -53,7 +53,7 @@ class Finding(NamedTuple):
 def examine(path: str, *, as_json: bool, before_app: bool) -> int:
     """Check everything for the config at `path`, and print each finding. Returns 0 if nothing is bad, else 1.
 
-    With `before_app`, as in an init container, a target that would not be told now is only something to look at.
+    With `before_app`, as in an init container, a target that could not be notified now is only a warning.
     """
     findings = []
     screen = terminal.screen(sys.stdout, os.environ)
@@ -74,11 +74,11 @@ def examine(path: str, *, as_json: bool, before_app: bool) -> int:
 
 
 def _lines(finding: Finding, screen: Screen) -> list[str]:
-    """A mark, the check, and the sentence: beside them, or beneath them where a terminal has no room for that."""
+    """A mark, the check, and the sentence: beside them, or below them where a terminal is too narrow for that."""
     mark = layout.painted(_MARKS[finding.outcome], _MOODS[finding.outcome], screen)
     message = report.printable(finding.message)
-    room = screen.width - _CHECK - 3
-    beneath = screen.terminal and (len(finding.check) > _CHECK or max(map(len, message.split()), default=0) > room)
+    left = screen.width - _CHECK - 3
+    beneath = screen.terminal and (len(finding.check) > _CHECK or max(map(len, message.split()), default=0) > left)
     column = " " * (4 if beneath else _CHECK + 3)
     lines = layout.wrapped(message, replace(screen, width=screen.width - len(column)), 0)
     if beneath:
@@ -106,10 +106,10 @@ def _findings(path: str) -> Iterator[Finding]:
 
 
 def _in_force(made: Report | None) -> Iterator[Finding]:
-    """What the agent says of the config that it goes on with. The file says nothing that could be looked at here."""
+    """What the agent says about the config that it continues with. The file itself cannot be checked further."""
     if made is None:
         yield Finding(
-            "agent", "warning", "none answers; secrets and targets are not looked at before the config is mended"
+            "agent", "warning", "none answers; secrets and targets are not checked before the config is corrected"
         )
         return
     agent = made["agent"]
@@ -138,7 +138,7 @@ def _config(path: str, config: Config) -> Finding:
 
 
 def _bounded(asks: dict[str, Callable[[], Finding]]) -> Iterator[Finding]:
-    """Each finding as it comes; what takes longer than LIMIT is told as that."""
+    """Each finding as it comes; a check that takes longer than LIMIT is reported as such."""
     pool = Pool("doctor")
     for check, answer in pool.ask(asks, each=LIMIT, total=LIMIT * (1 + len(asks)), stopped=lambda: False):
         if isinstance(answer, Unanswered):
@@ -196,12 +196,12 @@ def _caller(source: SecretsManager, place: Place) -> Finding:
     if isinstance(caller, Failure):
         # The agent itself needs STS only to get a role's credentials.
         outcome: Outcome = "bad" if caller.reason == "credentials" else "warning"
-        return Finding("caller", outcome, f"STS does not tell who calls: {caller.message}")
+        return Finding("caller", outcome, f"STS does not say who the caller is: {caller.message}")
     if abs(caller.skew) < _SKEW_WARNS:
         return Finding("caller", "ok", f"{caller.arn}; the clock agrees with AWS's")
     outcome = "bad" if abs(caller.skew) >= _SKEW_FAILS else "warning"
     return Finding(
-        "caller", outcome, f"{caller.arn}; this node's clock is {caller.skew:+.0f} s off AWS's: mend its time service"
+        "caller", outcome, f"{caller.arn}; this node's clock is {caller.skew:+.0f} s off AWS's: check its time service"
     )
 
 
@@ -252,7 +252,7 @@ def _volume(path: str) -> Iterator[Finding]:
     if not there:
         path = os.path.dirname(path.rstrip("/"))
     try:
-        room = preflight.try_out(path)
+        space = preflight.try_out(path)
         strangers = preflight.foreign(path) if there else []
     except preflight.CheckFailed as unfit:
         yield Finding("volume", "bad", str(unfit))
@@ -269,7 +269,7 @@ def _volume(path: str) -> Iterator[Finding]:
         )
     else:
         yield Finding(
-            "volume", "ok", f"{path} can be written: {room}" + ("" if there else "; the volume is made at start")
+            "volume", "ok", f"{path} can be written: {space}" + ("" if there else "; the volume is made at start")
         )
 
 

@@ -1,4 +1,4 @@
-"""`freshmount pin` and `unpin`: hold a secret at a version while a bad rotation is mended."""
+"""`freshmount pin` and `unpin`: hold a secret at a version while a bad rotation is repaired."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PATIENCE = 10.0  # seconds for the agent to publish the version, or to say why n
 
 _LOOK_AGAIN = 0.1  # seconds
 
-# What a later try would not mend; a pin for it would only keep the secret from being polled.
+# What a later attempt would not solve; a pin for it would only keep the secret from being polled.
 _FINAL = frozenset({"not_found", "deleted", "invalid", "projection"})
 
 
@@ -77,7 +77,7 @@ def unpin(path: str, name: str) -> int:
     volume.write_pins(pins)
     print(f"{name} is no longer held at version {held.version_id}" if held else f"{name} was not held")
     if not _tell(volume):
-        print("no agent was told; one that runs notices with its next pass")
+        print("no agent was signalled; a running one notices in its next pass")
     return 0
 
 
@@ -100,7 +100,7 @@ def _open(path: str, name: str, command: str) -> tuple[Attached, Volume]:
 
 
 def _known(found: Attached, volume: Volume | None) -> tuple[list[str], str]:
-    """The names of the secrets in force, and where they stand; none where nobody tells."""
+    """The names of the secrets in force, and where they were found; none where that is unknown."""
     if found.report:
         return [secret["name"] for secret in found.report["secrets"]], "the config that the agent has in force"
     if found.config:
@@ -121,10 +121,10 @@ def _moment(epoch: float) -> str:
 
 
 def _tell(volume: Volume) -> bool:
-    """Let the agent that holds the volume pass now. False without one, or where it cannot be told: then its next pass
-    finds the pin."""
+    """Let the agent that holds the volume pass now. False without one, or where it cannot be signalled: then its next
+    pass finds the pin."""
     holder = volume.holder()
-    # Anybody may lock a directory; who does not wait for this signal would be ended by it.
+    # Anybody may lock a directory; a process that does not wait for this signal would be ended by it.
     if holder and process.awaits(holder, "SIGUSR1"):
         try:
             os.kill(holder, signal.SIGUSR1)
@@ -135,7 +135,7 @@ def _tell(volume: Volume) -> bool:
 
 
 def _await(found: Attached, volume: Volume, name: str, version_id: str) -> _Result:
-    """What became of the pin, as the agent tells it. One without an endpoint is known by what it publishes."""
+    """What became of the pin, as the agent reports it. Without its endpoint, what it publishes decides."""
     end = time.monotonic() + PATIENCE
     while True:
         report = ask(found.site.listen)

@@ -1,4 +1,4 @@
-"""What a config means before anything runs: files, who is told, the IAM policy, calls and their price.
+"""What a config means before anything runs: files, who is notified, the IAM policy, calls and their price.
 
 Offline: nothing is called and nothing but the config is read. Prices and quotas are AWS's, per account and region:
 https://aws.amazon.com/secrets-manager/pricing/ and
@@ -70,7 +70,7 @@ def policy(config: Config) -> dict[str, Any]:
 
 
 def render(made: dict[str, Any], width: int | None = None) -> str:
-    """The plan for a person. Its sentences are wrapped at `width` columns, if given; names and JSON are not broken."""
+    """The plan as text. Its sentences are wrapped at `width` columns, if given; names and JSON are not broken."""
     lines = ["SECRETS"]
     for secret in made["secrets"]:
         version = f"version {secret['versionId']}" if secret["versionId"] else f"stage {secret['versionStage']}"
@@ -82,7 +82,7 @@ def render(made: dict[str, Any], width: int | None = None) -> str:
             *(f"    requires {requirement}" for requirement in secret["require"]),
             *(f"    {file['mode']}  {file['path']}  {file['content']}" for file in secret["files"]),
         ]
-    lines += ["", "TOLD AFTER EACH CHANGE"]
+    lines += ["", "NOTIFIED AFTER EACH CHANGE"]
     for target in made["targets"]:
         of = "any secret" if target["secrets"] is None else ", ".join(target["secrets"])
         lines.append(f"  {target['name']}  {target['how']}, for {of}")
@@ -226,7 +226,7 @@ def _calls(config: Config, replicas: int) -> dict[str, Any]:
     }
 
 
-# -- what a person may want otherwise ------------------------------------------------------------------------------
+# -- what may need a second thought --------------------------------------------------------------------------------
 def _regions(config: Config) -> list[str]:
     names = [secret.name for secret in config.secrets if secret.place.region is None]
     if not names:
@@ -253,11 +253,11 @@ def _is_public(file: FileSpec, require: Require | None) -> bool:
 
 
 def _spread(config: Config) -> list[str]:
-    # Whom a target tells reads again after each change, and then finds files that belong together.
+    # An app that is notified reads again after each change, and then finds files that belong together.
     return [
         f"{secret.name}: it is spread over several files: an app that opens them by path can read one of before and "
         "one of after a rotation; take one file with format: json or dotenv, let the app open ..data once and read "
-        "beneath that handle, or have it told by notify and read again"
+        "beneath that handle, or have `notify` make it read again"
         for secret in config.secrets
         if (len(secret.files) > 1 or any(file.directory for file in secret.files))
         and not any(target.watches(secret.name) for target in config.targets)

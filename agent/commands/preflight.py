@@ -1,6 +1,6 @@
-"""What the machine gives the agent to stand on: mounts, memory, space, the endpoint's address. Looked at by `doctor`.
+"""What the machine provides: mounts, memory, space, the endpoint's address. Checked by `doctor`.
 
-Nothing is left behind: what is tried has a name of the sweep's pattern and is removed again.
+Nothing is left behind: files of the trial have names of the sweep's pattern and are removed again.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _SUB_PATH = re.compile(r"/volumes/kubernetes\.io~[^/]+/[^/]+/.")
 
 
 class CheckFailed(FreshmountError):
-    """Something is not as the agent needs it; a person mends it."""
+    """Something is not as the agent needs it; somebody must change it."""
 
 
 class Mount(Record):
@@ -43,12 +43,12 @@ class Mount(Record):
 
     @property
     def is_sub_path(self) -> bool:
-        """Whether it is a part of a volume, which never sees another part take its place."""
+        """Whether it is a part of a volume, which never sees that part replaced."""
         return bool(_SUB_PATH.search(self.root)) or (self.in_memory and self.root != "/")
 
 
 def mounts(table: str = "/proc/self/mountinfo") -> list[Mount]:
-    """All mounts that a process sees; none where the kernel does not tell. See proc(5)."""
+    """All mounts that a process sees; none where the kernel does not say. See proc(5)."""
     found = []
     try:
         with open(table, encoding="utf-8", errors="surrogateescape") as handle:
@@ -62,7 +62,7 @@ def mounts(table: str = "/proc/self/mountinfo") -> list[Mount]:
 
 
 def mount_of(path: str, table: str = "/proc/self/mountinfo") -> Mount | None:
-    """The mount that the path lies on, or None where the kernel does not tell."""
+    """The mount that the path lies on, or None where the kernel does not say."""
     real = os.path.realpath(path)
     over = [m for m in mounts(table) if real == m.point or real.startswith(m.point.rstrip("/") + "/")]
     return max(over, key=lambda mount: len(mount.point), default=None)
@@ -92,7 +92,7 @@ def _unescaped(word: str) -> str:
 
 
 def try_out(path: str) -> str:
-    """Do once in the directory what a publish does: write, link, rename. Returns what it has room for.
+    """Do once in the directory what a publish does: write, link, rename. Returns its free space as text.
 
     Raises Unfit with the reason.
     """

@@ -1,4 +1,4 @@
-"""`freshmount init` and `run`: the adapters are made and handed to the engine."""
+"""`freshmount init` and `run`: the adapters are made and passed to the engine."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def imports() -> None:
-    """Import what a start needs, and nothing that it does not: the first files wait for it."""
+    """Import what a start needs and nothing else: the first files wait for it."""
     import agent.observe.events
     import agent.observe.log
     import agent.render.files
@@ -58,7 +58,9 @@ class _Agent:
         text = config_file.read(path)
         self._config = native.parse(text, path)
         self._volume = Volume(self._config.volume_path)
-        adapters = Adapters(SecretsManager(), self._volume, render, Notified, self._signals.stop_pending)
+        source = SecretsManager()
+        source.prepare(self._config.secrets)
+        adapters = Adapters(source, self._volume, render, Notified, self._signals.stop_pending)
         self._keeper = Keeper(
             path,
             Loaded(self._config, text, time.monotonic()),
@@ -107,7 +109,7 @@ class _Agent:
             server.close()
 
     def _begun(self) -> None:
-        """Say who we are, once the volume is ours."""
+        """Log version and identity, once the volume is ours."""
         identity = self._keeper.find_identity()
         self._log.info("started", version=__version__, config=self._keeper.path, identity=identity.source)
         if identity.warning:

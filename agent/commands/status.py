@@ -18,7 +18,8 @@ EVERY = 2.0  # seconds between two looks of --watch
 
 
 def show(path: str, *, as_json: bool, watch: bool) -> int:
-    """Print the status of the agent that runs with the config at `path`. Returns 0, also when only the volume told.
+    """Print the status of the agent that runs with the config at `path`. Returns 0, also when only the volume could be
+    read.
 
     A config that is refused at the moment comes first; when there is neither agent nor volume either, 2 is returned.
     Raises StartError when there is neither with a good config, VolumeError when the volume cannot be read.
@@ -43,7 +44,7 @@ def show(path: str, *, as_json: bool, watch: bool) -> int:
 
 
 def _print(text: str, *, over: bool) -> None:
-    """On a terminal over what stood there, if asked for; elsewhere one after the other."""
+    """With --watch on a terminal each report replaces the one before; elsewhere they follow each other."""
     if over and sys.stdout.isatty():
         text = "\033[H" + text.replace("\n", "\033[K\n") + "\033[J"
     sys.stdout.write(text)

@@ -1,4 +1,4 @@
-"""The streams of a command: what they can show, and what becomes of output that nobody takes."""
+"""The streams of a command: what they can show, and what happens to output that nobody reads."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from typing import Any, TextIO, cast
 
 from agent.observe.layout import Screen
 
-_WIDTH = 80  # columns where nobody tells
+_WIDTH = 80  # columns where the width is unknown
 
-_LEAST = 20  # columns; less is a mistake of who told
+_LEAST = 20  # columns; a smaller width is a mistake
 
 _ASCII = {"✓": "+", "✗": "x", "…": "...", "→": "->", "–": "-", "’": "'"}  # for streams that cannot carry these
 
 
 def screen(stream: TextIO, environ: Mapping[str, str]) -> Screen:
-    """What the reader of the stream has. COLUMNS wins; NO_COLOR and TERM=dumb are kept to."""
+    """What the reader of the stream has. COLUMNS wins; NO_COLOR and TERM=dumb are honoured."""
     terminal = stream.isatty()
-    told = environ.get("COLUMNS", "")
-    width = int(told) if told.isascii() and told.isdigit() else 0
+    columns = environ.get("COLUMNS", "")
+    width = int(columns) if columns.isascii() and columns.isdigit() else 0
     if not width and terminal:
         with contextlib.suppress(OSError):  # one without a size
             width = os.get_terminal_size(stream.fileno()).columns
@@ -44,7 +44,7 @@ class OutputFailed(Exception):
 
 
 class _Guarded:
-    """Standard output whose failures are told from those of everything else."""
+    """Standard output whose failures can be distinguished from all others."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream

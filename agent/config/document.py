@@ -1,8 +1,8 @@
 """YAML text → nodes with line and column. Knows nothing of our config.
 
-YAML 1.1 reads `0400` as 256, `NO` as false, `1:30` as 90, and takes the last of two equal keys without a word. So
-nothing is resolved here: a plain scalar stays the text that a person wrote, and who asks for a type says what it must
-look like.
+YAML 1.1 reads `0400` as 256, `NO` as false, `1:30` as 90, and silently takes the last of two equal keys. So nothing
+is resolved here: a plain scalar stays the text as written, and the caller that wants a type says what it must look
+like.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def compose(text: str) -> tuple[Node | None, tuple[Problem, ...]]:
 
 
 def _explained(text: str, error: yaml.MarkedYAMLError) -> Problem:
-    from agent.config import slips  # good configs do without
+    from agent.config import slips  # not needed for good configs
 
     at = error.problem_mark or error.context_mark
     began = error.context_mark
@@ -119,7 +119,7 @@ class _Reader:
     def read(self, node: yaml.Node, depth: int) -> Node:
         line, column = node.start_mark.line + 1, node.start_mark.column + 1
         self._left -= 1
-        if self._left < 0 or depth > _DEPTH:  # also what an alias to itself comes to
+        if self._left < 0 or depth > _DEPTH:  # also the result of an alias to itself
             raise _Unreadable(Problem(line, column, "is nested too deeply, or its aliases expand without end"))
         if isinstance(node, yaml.MappingNode):
             return Mapping(line, column, tuple(self._entries(node, depth)))

@@ -36,8 +36,8 @@ from agent.core.model import (
 
 def least_stale_after(settle: float, secrets: tuple[Secret, ...]) -> float:
     """The shortest `staleAfter` (seconds) with which a healthy agent stays ready: one attempt may fail, so two of the
-    longest periods pass between two confirmations, each with its jitter, and what moved settles before it is published.
-    0 when nothing is polled.
+    longest periods pass between two confirmations, each with its jitter, and a moved version settles before it is
+    published. 0 when nothing is polled.
     """
     longest = _longest_period(secrets)
     return round(2 * (1 + JITTER) * longest + settle, 6) if longest else 0.0
@@ -76,10 +76,10 @@ _MODE = re.compile(r"0?[0-7]{3}")
 
 _LISTEN = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([^\s\[\]:]*)):(\d{1,5})")
 
-_STAGE = re.compile(r".{1,256}")  # so GetSecretValue's API reference
+_STAGE = re.compile(r".{1,256}")  # according to GetSecretValue's API reference
 
-# Directories that a machine lives by. Below the first ones no volume can be either; of the last ones only they
-# themselves are meant, since an app may well have a volume of its own mounted at /etc/app.
+# System directories. No volume can be below the first ones either; the last ones are refused only themselves, since
+# an app may well mount a volume at /etc/app.
 _SYSTEM = re.compile(
     r"/|(/usr)?/(bin|sbin|lib|lib32|lib64)(/.*)?|/(boot|proc|sys)(/.*)?|/dev(?!/shm/.)(/.*)?"
     r"|(/var)?/run/secrets/kubernetes\.io(/.*)?"
@@ -121,7 +121,8 @@ def parse(text: str, source: str) -> Config:
 
 
 def _other_document(node: Node | None) -> Problem | None:
-    """What is wrong with a document that holds a config, instead of being one. Everything in it would be a problem."""
+    """What is wrong with a document that contains a config instead of being one. Otherwise every key of it would be a
+    problem."""
     if isinstance(node, Scalar) and "\n" in node.text and "apiVersion" in node.text:
         return Problem(node.line, node.column, "is a config in quotes; write it without them (with yq: yq -r)")
     entries = {key.text: value for key, value in node.entries} if isinstance(node, Mapping) else {}
@@ -136,9 +137,9 @@ _TOP_LEVEL = re.compile(r"^(?=[^\s#])", re.MULTILINE)  # where a key of the top 
 
 
 def salvage(text: str) -> Site:
-    """Where the agent of a config is, as far as a text that `parse` refuses tells; else the default.
+    """Where the agent of a config is, as far as a text that `parse` refuses says so; else the default.
 
-    A text that is no YAML is read key by key, so that what is broken in one key hides no other.
+    A text that is not YAML is read key by key, so that an error in one key hides no other.
     """
     node, _ = document.compose(text)
     nodes = [node] if node else [document.compose(part)[0] for part in _TOP_LEVEL.split(text[: document.LIMIT])]
@@ -149,7 +150,7 @@ def salvage(text: str) -> Site:
                 found.setdefault(key.text, value)
     reader = _Reader([], KEYS)
     volume = reader.section(found.get("volume"), "volume")
-    reader.problems.clear()  # a neighbour of the path is no matter
+    reader.problems.clear()  # the other keys do not matter here
     path = reader.absolute(volume, "path")
     if reader.problems:
         path = None
@@ -157,7 +158,7 @@ def salvage(text: str) -> Site:
 
 
 class _Reader(Reader):
-    """Reads nodes into the words of a config."""
+    """Reads nodes into the values of a config."""
 
     def config(self, node: Node) -> Config | None:
         top = self.section(node, "config", required=("apiVersion", "kind", "secrets"))
@@ -319,7 +320,7 @@ class _Reader(Reader):
         return tuple(found)
 
     def apart(self, node: Node, path: str, volume: str, secrets: tuple[Secret, ...]) -> None:
-        """A touched file is none of ours: touching a published one would make it a damaged one."""
+        """A touched file must not be one of ours: touching a published file would damage it."""
         if not (path + "/").startswith(volume.rstrip("/") + "/"):
             return
         first = path[len(volume.rstrip("/")) :].strip("/").split("/")[0]

@@ -1,4 +1,4 @@
-"""Values from the nodes of a document: every problem is collected with its place, and nothing of it stops the reading.
+"""Values from the nodes of a document: every problem is collected with its position, and none stops the reading.
 
 Knows durations, paths, URLs and sections, and nothing of what the config means by them.
 """
@@ -25,7 +25,7 @@ SHORTEST = 0.1  # seconds of a period; a mistyped unit must not become a busy lo
 
 
 class Section(Record):
-    """A mapping whose keys are known; looks like empty where there was none."""
+    """A mapping whose keys are known; empty where there was none."""
 
     node: Mapping | None
     entries: dict[str, Node]
@@ -41,7 +41,7 @@ class Section(Record):
 
 class Reader:
     """Reads nodes into values and collects what is wrong in `problems`. A wrong value is replaced by a harmless one, so
-    that the rest is still looked at; who asked throws the whole away then.
+    that the rest is still checked; the caller then discards the whole.
 
     `known` names the keys of each kind of section.
     """
@@ -106,7 +106,7 @@ class Reader:
         return text
 
     def constant(self, section: Section, key: str, value: str) -> None:
-        """A key that has one right value."""
+        """A key that has only one valid value."""
         text = self.text(section, key, repr(value))
         if text is not None and text != value:
             self.wrong(section.entries[key], f"{key} is {text!r}; this agent reads {value!r}")

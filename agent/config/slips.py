@@ -1,7 +1,7 @@
-"""What a person most probably did wrong where a YAML parser stopped.
+"""What is most probably wrong where a YAML parser stopped.
 
-A parser names the token that it did not expect, often lines below the slip. This looks at the text around for the slips
-that are made every day. Pure, and imported only when a config cannot be read.
+A parser names the token that it did not expect, often lines below the slip. This module searches the text around it for
+common slips. Pure, and imported only when a config cannot be read.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Place(Record):
 
 
 def explain(text: str, said: str, at: Place, began: Place | None) -> Problem:
-    """The problem for a person, at the line where the slip is. `said` is the parser's sentence, `at` where it stopped,
+    """The problem as a sentence, at the line where the slip is. `said` is the parser's sentence, `at` where it stopped,
     `began` where what it was reading began."""
     lines = _BREAK.split(text)
     line = lines[at.line]

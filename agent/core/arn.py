@@ -1,6 +1,6 @@
 """How AWS names secrets, regions and partitions, and what an IAM policy calls them.
 
-Pure and without botocore, whose own data a test holds this against: a config is checked in milliseconds.
+Pure and without botocore, so that a config is checked in milliseconds; a test compares this with botocore's data.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ SECRET_NAME = re.compile(rf"{_CHARACTERS}{{1,512}}")
 
 REGION = re.compile(r"[a-z]{2,}(-[a-z]+)+-\d+")
 
-VERSION_ID = re.compile(r"\S{32,64}")  # so GetSecretValue's API reference
+VERSION_ID = re.compile(r"\S{32,64}")  # according to GetSecretValue's API reference
 
 _SUFFIX = re.compile(r"-([A-Za-z0-9]{6})$")
 
@@ -37,7 +37,7 @@ PARTITIONS = frozenset({"aws", *(name for name, _ in _PARTITIONS.values())})
 
 
 def partition(region: str) -> str:
-    """The partition of a region: `aws-cn` for `cn-north-1`, `aws` for a region that nothing is known of."""
+    """The partition of a region: `aws-cn` for `cn-north-1`, `aws` for a region that is not known."""
     return _of(region)[0]
 
 
@@ -51,14 +51,14 @@ def _of(region: str) -> tuple[str, str]:
 
 
 def contradicts(arn: str) -> bool:
-    """Whether the partition and the region of a secret's ARN cannot belong together. Of a partition that is not known
-    here, nothing is."""
+    """Whether the partition and the region of a secret's ARN cannot belong together. False for a partition that is
+    not known here."""
     found = SECRET_ARN.fullmatch(arn)
     return found is not None and found[1] in PARTITIONS and found[1] != partition(found[2])
 
 
 def looks_complete(secret_id: str) -> bool:
-    """Whether the ARN ends as a complete one does, but in what may as well be the last word of a secret's name.
+    """Whether the ARN ends as a complete one does, but with what may just as well be the last word of a secret's name.
 
     AWS draws its six characters from letters of both cases and digits, so most suffixes mix upper and lower case, and
     hardly a word does. `…:secret:prod/db-master` can be either.
@@ -68,7 +68,7 @@ def looks_complete(secret_id: str) -> bool:
 
 
 def resources(secret_id: str, region: str | None) -> tuple[str, ...]:
-    """What an IAM policy calls the secret: one ARN, or two where it cannot be told whether an ARN is complete.
+    """What an IAM policy calls the secret: one ARN, or two where it is unclear whether an ARN is complete.
 
     What is not known is a wildcard: the account of a name, the region where None is given, AWS's six characters.
     """

@@ -1,7 +1,8 @@
-"""What to do about each secret and each target, given what is wanted, published and observed.
+"""What to do about each secret and each target, given what is desired, published and observed.
 
 Pure: values in, values out. One pass asks four questions, in this order: which secrets to describe (`to_describe`),
-what to do about each (`decide`), what the next generation holds (`compose`), and whom to tell (`owed`).
+what to do about each (`decide`), what the next generation holds (`compose`), and which targets
+are pending (`pending_deliveries`).
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ class Desired(Record):
     """What the config asks for, and what only this process knows about it.
 
     `refused` holds what could not be projected: fetching that again would bring the same error. `settling`: a move
-    was seen so lately that others may belong to it.
+    was seen so recently that others may belong to it.
     """
 
     secrets: tuple[Secret, ...]
@@ -73,7 +74,7 @@ class Plan(Record):
 
     @property
     def refused(self) -> frozenset[str]:
-        """The secrets whose wanted version is known to be of no use."""
+        """The secrets whose wanted version is known to be unusable."""
         return frozenset(step.secret for step in self.steps if step.because == "unprojectable")
 
 
@@ -159,7 +160,7 @@ def _moved(secret: Secret, wanted: Desired, published: Published, answer: Answer
     return Step(secret.name, "fetch", "moved", _version(secret, answer))
 
 
-# The specification, read from the top: the first check that has an opinion decides.
+# The specification, read from the top: the first check that returns a step decides.
 _CHECKS: tuple[_Check, ...] = (
     _not_due,
     _failed,
@@ -196,14 +197,14 @@ def compose(
     """What the next generation holds, or None when there is nothing to publish.
 
     `alike` names the fresh secrets whose published files are exactly those of the new version. They are carried over,
-    and what is written of them is the version.
+    and only the new version is recorded.
 
     The first generation is all or nothing, optional secrets aside. Later ones keep the last good value of whatever
     is not in `fresh`, even of a damaged secret, whose remaining files are better than none.
 
-    The first generation tells no target: nobody can have read an earlier one, and SIGHUP ends a process that has not
-    installed its handler yet. `quiet` says the same of this one (`init` runs before the app), but who is owed an
-    earlier generation stays owed.
+    The first generation notifies no target: nobody can have read an earlier one, and SIGHUP ends a process that has not
+    installed its handler yet. With `quiet` this one notifies nobody either (`init` runs before the app), but a target
+    that is pending for an earlier generation stays pending.
     """
     first = published.generation == 0
     if first and any(not secret.optional and secret.name not in fresh for secret in wanted.secrets):
@@ -247,7 +248,7 @@ def _divide(
 
     1. What is wanted and not fresh keeps its last good value.
     2. What left the config stays while a secret that claims its path has no value yet: a renamed secret must not take
-       the file away because AWS is out of reach at that moment.
+       the file away because AWS cannot be reached at that moment.
     3. A fresh secret waits, with what it had, while a kept one still holds one of its paths.
     """
     names = {secret.name for secret in wanted.secrets}
@@ -278,7 +279,7 @@ def _ancestors(path: str) -> set[str]:
 def pending_deliveries(targets: Iterable[Target], published: Published) -> tuple[Pending, ...]:
     """The targets that watch a secret which changed in a later generation than they have accepted.
 
-    Each is owed the latest such generation only: whoever reads after that has all the changes before it.
+    Each is pending for the latest such generation only: a reader of that one has all earlier changes, too.
     """
     pending = []
     for target in targets:

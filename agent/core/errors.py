@@ -2,15 +2,15 @@
 
 ::
 
-    FreshmountError          a sentence for a person: what failed, where, what to do next
-    ├── ConfigError          the person edits the config; the agent keeps the one it has (exit 2 at start)
+    FreshmountError          a sentence for people: what failed, where, and what to do next
+    ├── ConfigError          somebody must edit the config; the agent keeps the one it has (exit 2 at start)
     ├── SecretError          of one secret: keep its last good value, try again when its backoff is due
-    │   └── ProjectionError  of its content: nothing changes until its version or its spec moves
-    ├── VolumeError          nothing was published, what was there stands; try again with the next pass
+    │   └── ProjectionError  its content is at fault: nothing changes until its version or its spec changes
+    ├── VolumeError          nothing was published, what was there remains; try again in the next pass
     │   └── VolumeBusy       another agent holds the volume: wait, then exit 1
     └── StartError           the agent cannot do its work at all here: exit 1
 
-A hand that calls AWS returns a `Failure` instead of raising, because one secret's failure is an ordinary
+An adapter that calls AWS returns a `Failure` instead of raising, because one secret's failure is an ordinary
 value of a pass. No message here ever carries the value of a secret.
 """
 
@@ -35,7 +35,7 @@ Reason = Literal[
 
 REASONS: tuple[Reason, ...] = get_args(Reason)
 
-_PROBLEMS_SHOWN = 20  # of one version: enough to mend it in one go, and still a sentence
+_PROBLEMS_SHOWN = 20  # of one version: enough to fix it in one go, and still a sentence
 
 
 class Failure(Record):
@@ -54,7 +54,7 @@ class Problem(Record):
 
 
 def cause(error: OSError) -> str:
-    """Why the operating system refused something, in its own words."""
+    """Why the operating system refused something, as it words it."""
     return error.strerror or str(error) or "the system gives no reason"
 
 
@@ -101,7 +101,7 @@ class VolumeBusy(VolumeError):
 
 
 class StartError(FreshmountError):
-    """Something that the agent needs before its first pass is not to be had."""
+    """Something that the agent needs before its first pass is not available."""
 
 
 def shown(key: str) -> str:
@@ -114,4 +114,4 @@ class Refused(FreshmountError):
 
 
 class ProcessRefused(FreshmountError):
-    """No process can be meant or signalled; the target stays pending."""
+    """No process can be identified or signalled; the target stays pending."""

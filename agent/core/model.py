@@ -71,9 +71,9 @@ class Secret(Record):
 
     @property
     def fingerprint(self) -> str:
-        """Changes exactly when the same version would have to be fetched or projected anew.
+        """Changes exactly when the same version would have to be fetched or projected again.
 
-        The endpoint is left out: another road to the same secret publishes nothing new.
+        The endpoint is left out: another way to reach the same secret publishes nothing new.
         """
         spec: list[object] = [
             self.secret_id,
@@ -110,7 +110,7 @@ class Touch(Record):
 
 
 class Signal(Record):
-    """Send `signal` (a name such as SIGHUP) to one process. `handled`: a person says that the program handles it,
+    """Send `signal` (a name such as SIGHUP) to one process. `handled`: the user states that the program handles it,
     which cannot be seen from outside where a runtime catches the signal for itself.
     """
 
@@ -126,7 +126,7 @@ class Url(Record):
 
 
 class Target(Record):
-    """Who is told of a change, and how. `secrets` None: of any secret. `splay` is seconds."""
+    """Who is notified of a change, and how. `secrets` None: of a change of any secret. `splay` is seconds."""
 
     name: str
     action: Touch | Signal | Url
@@ -169,7 +169,7 @@ class Config(Record):
     listen: Listen
     secrets: tuple[Secret, ...]
     targets: tuple[Target, ...]
-    exit_with: ProcessName | PidFile | None = None  # whose end is the agent's
+    exit_with: ProcessName | PidFile | None = None  # the agent ends when this process does
 
     @property
     def site(self) -> Site:
@@ -178,14 +178,14 @@ class Config(Record):
 
     @property
     def contents(self) -> str:
-        """What there is in it, for a person."""
+        """What it holds, as people read it: `2 secrets, 3 files, 1 target`."""
         files = sum(len(secret.files) for secret in self.secrets)
         counts = (len(self.secrets), "secret"), (files, "file"), (len(self.targets), "target")
         return ", ".join(counted(number, noun) for number, noun in counts)
 
 
 def counted(number: int, noun: str) -> str:
-    """So many of something, as a person says it."""
+    """A number and a noun: `1 file`, `2 files`."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
@@ -195,7 +195,8 @@ FAST_AT_MOST = 3600.0  # seconds of polling at rotationPeriod per rotation
 
 
 class Now(NamedTuple):
-    """One moment on two clocks: `monotonic` counts waits, `wall` (epoch seconds) meets AWS's dates. Both seconds."""
+    """One moment on two clocks: `monotonic` measures waits, `wall` (epoch seconds) is compared with AWS's dates. Both
+    in seconds."""
 
     monotonic: float
     wall: float
@@ -223,12 +224,12 @@ class Rotation(Record):
 
     @property
     def key(self) -> str:
-        """What tells this rotation from the next: its date moves when it succeeds."""
+        """What distinguishes this rotation from the next: its date moves when it succeeds."""
         return str(self.next_at if self.next_at is not None else self.pending)
 
 
 class Refusal(Record):
-    """A version that could not be projected under a spec, and why. It is not fetched again until either moves."""
+    """A version that could not be projected under a spec, and why. It is not fetched again until either changes."""
 
     version_id: str
     fingerprint: str
@@ -244,7 +245,7 @@ class Observation(Record):
 
 
 class PublishedSecret(Record):
-    """One secret as the manifest of the published generation tells it.
+    """One secret as the record of the published generation describes it.
 
     `changed` is the generation that last changed it, `changed_at` that generation's time (epoch seconds),
     `visible_since` the moment from which every reader finds it, in seconds since boot; a process that started
@@ -264,8 +265,8 @@ class PublishedSecret(Record):
 class Published(Record):
     """What the volume says is published, read back. `generation` 0: nothing is.
 
-    `accepted` holds per target the highest generation it accepted; with `record_lost` it could not be read and
-    everyone is owed. `damage` tells by path what was found missing, altered or foreign; `damaged` names the secrets
+    `accepted` holds per target the highest generation it accepted; with `record_lost` it could not be read and every
+    target is pending. `damage` says by path what was found missing, altered or foreign; `damaged` names the secrets
     whose files are among it.
     """
 
@@ -308,7 +309,7 @@ class Published(Record):
         )
 
     def accepted_by(self, target: Target) -> int:
-        """The generation up to which the target has been told. A target not known yet starts at this one."""
+        """The latest generation that the target accepted. A target that is not known yet starts at the current one."""
         return 0 if self.record_lost else self.accepted.get(target.name, self.generation)
 
 
@@ -325,7 +326,7 @@ class Pending(Record):
 
 
 class Unasked(Record):
-    """A due secret that needed no DescribeSecret: its value is to be fetched anyway, or it is pinned."""
+    """A due secret that needed no DescribeSecret: its value must be fetched anyway, or it is pinned."""
 
 
 Answer = Observation | Unasked | Failure
@@ -334,8 +335,8 @@ Answer = Observation | Unasked | Failure
 class Entry(Record):
     """One secret of the next generation. `files` None: those that are published are carried over unread.
 
-    `changed` tells whether readers find something else than before; a repair brings back what they had, and a version
-    with the same content is what they have.
+    `changed`: readers find something else than before. A repair restores what they had, and a version with the same
+    content is what they have.
     """
 
     version_id: str
@@ -347,7 +348,8 @@ class Entry(Record):
 
 
 class Publication(Record):
-    """The next generation, whole. `accepted` is the highest generation each target has been told of; None: this one."""
+    """The next generation, whole. `accepted` is the highest generation that each target has accepted; None: this
+    one."""
 
     entries: Mapping[str, Entry]
     accepted: Mapping[str, int | None]
@@ -361,8 +363,7 @@ class Publication(Record):
         )
 
     def changes_no_file(self, published: Published) -> bool:
-        """Whether readers find exactly what is published already, whole, so that there is nothing to write but which
-        versions it is of."""
+        """Whether readers already find exactly this, undamaged, so that only the version ids have to be written."""
         whole = published.generation > 0 and not published.damage
         carried = all(entry.files is None for entry in self.entries.values())
         return whole and carried and self.entries.keys() == published.secrets.keys()
@@ -370,7 +371,7 @@ class Publication(Record):
 
 Operation = Literal["DescribeSecret", "GetSecretValue"]
 
-OPERATIONS: tuple[Operation, ...] = ("DescribeSecret", "GetSecretValue")
+OPERATIONS: Mapping[str, tuple[Operation, ...]] = {"secretsmanager": ("DescribeSecret", "GetSecretValue")}  # by source
 
 Outcome = Literal["success", "noop", "error"]
 
@@ -380,30 +381,32 @@ OK = "OK"  # the code of a call that AWS answered well
 
 
 class Request(Record):
-    """What a source is asked for: a secret, and a version of it; None: whichever holds the wanted stage."""
+    """What a source is asked for: a secret, and one of its versions; None: whichever holds the wanted stage."""
 
     secret: Secret
     version_id: str | None = None
 
 
 class Call(Record):
-    """One call to AWS: its operation, the code that it ended with (OK or AWS's error code), its seconds."""
+    """One call to a source: the source's name, the operation, the code that the call ended with (OK or the source's
+    error code), and how many seconds it took."""
 
+    source: str
     operation: Operation
     code: str
     seconds: float
 
 
 class Answers(Record, Generic[R]):
-    """What a source says to a batch of requests: an answer or a failure by each secret's name, and the calls that it
-    took, for the books."""
+    """What a source answers to a batch of requests: by secret's name an answer or a failure, and the calls that were
+    made, to be counted."""
 
     results: Mapping[str, R | Failure]
     calls: tuple[Call, ...] = ()
 
 
 class Delivery(Record):
-    """One attempt to tell a target of `generation`; `message` says what was done or why it was refused.
+    """One attempt to notify a target of `generation`; `message` says what was done or why it was refused.
 
     `seconds` is the time from publish to acceptance, None while refused.
     """
@@ -418,14 +421,15 @@ class Delivery(Record):
 class PassResult(Record):
     """What one pass found and did. Times are epoch seconds.
 
-    `published` is what stands after it. `changed` and `dropped` name the secrets that the new generation changed or
-    left out, if there is one; `recorded` holds the version of those that moved to one with the same files. `succeeded`
-    and `failures` speak of the secrets that were asked about. `withheld`: a first generation could not be made whole;
-    `hopeless`: nor will it by trying again, since what it lacks cannot be published as it is. `trouble` is why the
-    volume could not be read or written; `unread`: it could not be read, so `published` says nothing. `complete`: every
-    file that the config asks for is there, optional secrets aside; `as_asked` names the secrets whose files are those
-    that their spec asks for. `interrupted`: a stop was asked for. `pending` holds per owed target the generation that
-    it has not accepted, `next_polls` and `next_tries` when secrets are asked about and owed targets told next.
+    `published` is what is published after it. `changed` and `dropped` name the secrets that the new generation changed
+    or left out, if there is one; `recorded` holds the version of those that moved to one with the same files.
+    `succeeded` and `failures` speak of the secrets that were asked about. `waiting`: a first generation is not complete
+    yet; `hopeless`: trying again will not complete it, since what it lacks cannot be published as it is. `trouble` is
+    why the volume could not be read or written; `unread`: it could not be read, so `published` says nothing.
+    `complete`: every file that the config asks for is there, optional secrets aside; `as_asked` names the secrets whose
+    files are those that their spec asks for. `interrupted`: a stop was asked for. `pending` holds per pending target
+    the generation that it has not accepted, `next_polls` and `next_tries` when secrets are asked about and pending
+    targets notified next.
     """
 
     started_at: float
@@ -456,7 +460,7 @@ class PassResult(Record):
 
     @property
     def outcome(self) -> Outcome:
-        """A refused delivery is no error of the pass: it has counters of its own."""
+        """A refused delivery is not an error of the pass: it has counters of its own."""
         if self.failures or self.trouble:
             return "error"
         done = self.generation_made or self.repaired or any(delivery.accepted for delivery in self.deliveries)
@@ -464,8 +468,8 @@ class PassResult(Record):
 
 
 class Identity(Record):
-    """Which source of credentials boto3's chain found; `warning` if a person should look at it."""
+    """Which source of credentials boto3's chain found; `warning` if somebody should look at it."""
 
     source: str
     warning: str | None = None
-    expires: float | None = None  # epoch seconds; None: never, or the source does not tell
+    expires: float | None = None  # epoch seconds; None: never, or the source does not say

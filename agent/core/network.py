@@ -1,6 +1,6 @@
-"""What a failed connection means, in words: which step failed, and what to look at.
+"""What a failed connection means, as a sentence: which step failed, and what to look at.
 
-Pure: exceptions of ssl, socket, http, urllib3 and botocore are told apart by what they carry, and none is imported.
+Pure: exceptions of ssl, socket, http, urllib3 and botocore are distinguished by their attributes, and none is imported.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _NO_BUNDLE = ("NO_CERTIFICATE_OR_CRL_FOUND", "NO_START_LINE", "X509_LIB", "PEM_L
 
 
 def causes(error: BaseException) -> list[BaseException]:
-    """The exception and whatever it was made of, outermost first."""
+    """The exception and every exception that caused it, outermost first."""
     found: list[BaseException] = []
     waiting = [error]
     while waiting:
@@ -48,25 +48,25 @@ def causes(error: BaseException) -> list[BaseException]:
 
 
 def unreachable(error: BaseException, otherwise: str = "the connection failed") -> str:
-    """Why there was no answer: name, refusal, reset, time, or the operating system's word for it."""
+    """Why there was no answer: DNS, refusal, reset, timeout, or what the operating system says."""
     found = causes(error)
     names = {type(cause).__name__ for cause in found}
     for cause in found:
         if tunnel := re.search(_TUNNEL, str(cause)):
             return "it wants authentication (407)" if tunnel[1] == "407" else f"it refuses the connection ({tunnel[1]})"
-    for name, words in _BY_NAME.items():
+    for name, sentence in _BY_NAME.items():
         if name in names:
-            return words
+            return sentence
     said = (getattr(cause, "strerror", None) for cause in found if isinstance(cause, OSError))
-    return next((str(words).lower() for words in said if words), otherwise)
+    return next((str(each).lower() for each in said if each), otherwise)
 
 
 def tls(error: BaseException, bundle: str, uid: int) -> str:
-    """Why TLS failed, and what to do. `bundle` names the file of trusted certificates, `uid` who
+    """Why TLS failed, and what to do. `bundle` names the file of trusted certificates, `uid` the user that
     reads it."""
     for cause in causes(error):
         code, reason = getattr(cause, "verify_code", None), str(getattr(cause, "reason", None) or "")
-        if type(cause).__name__ == "CertificateError":  # urllib3's own look at the name
+        if type(cause).__name__ == "CertificateError":  # urllib3's own check of the name
             return _certificate(_WRONG_NAME[0], str(cause), bundle)
         if code:
             return _certificate(int(code), str(getattr(cause, "verify_message", "")), bundle)
@@ -82,7 +82,7 @@ def tls(error: BaseException, bundle: str, uid: int) -> str:
 
 
 def network_or_file(error: OSError, what: str, uid: int) -> str:
-    """Why a file could not be read or, when the error is none of a file, why the network failed."""
+    """Why a file could not be read or, when the error is not about a file, why the network failed."""
     if isinstance(error, FileNotFoundError):
         return f"{what} does not exist"
     if isinstance(error, PermissionError):

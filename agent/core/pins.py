@@ -1,4 +1,4 @@
-"""Secrets that a person holds at a version for a while, as values and as JSON."""
+"""Secrets that are pinned to a version for a while, as values and as JSON."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from agent.core.record import Record, replace
 
 _NEVER = 1e11  # epoch seconds that no clock reaches
 
-LONGEST = 30 * 86400.0  # seconds; what is to stay belongs into the config, as versionId
+LONGEST = 30 * 86400.0  # seconds; a version that must stay longer belongs in the config, as versionId
 
 
 class Pin(Record):
@@ -40,7 +40,7 @@ def apply(config: Config, pins: Pins, now: float) -> Config:
 
 
 def dump(pins: Pins) -> bytes:
-    """As they are written to the volume."""
+    """The pins as JSON, as they are written to the volume."""
     return json.dumps({name: {"versionId": pin.version_id, "until": pin.until} for name, pin in pins.items()}).encode()
 
 

@@ -1,7 +1,7 @@
-"""The seams: what a pass needs of the world outside, as Protocols.
+"""The seams: what a pass needs from the world outside, as Protocols.
 
-Each is here because it has two real implementations, or is to have them: a second source, a second sink, targets of
-three kinds. `engine` knows these and no adapter; `commands` puts the two together.
+Each is here because it has two real implementations, or will have them: a second source, a second sink, targets of
+three kinds. `engine` knows these and no adapter; `commands` connects the two.
 """
 
 from __future__ import annotations
@@ -28,17 +28,18 @@ from agent.core.value import Fetched, ProjectedFile
 class Source(Protocol):
     """Where versions and values come from. `observe` and `fetch` block, and are called by several threads at once.
 
-    An error of one secret is its `Failure`. What is raised all the same is taken for one, too.
+    An error of one secret is returned as its `Failure`. An exception that is raised all the same counts as one, too.
     """
 
     limit: float  # seconds that one call takes at most, a second attempt included
-    operations: tuple[Operation, Operation]  # how the calls of `observe` and of `fetch` are called in the books
+    name: str  # of the source, in metrics
+    operations: tuple[Operation, Operation]  # names of the calls of `observe` and of `fetch`, in metrics
 
     def batches(self, requests: Sequence[Request]) -> list[tuple[Request, ...]]:
-        """The requests in the groups in which they are best asked: one call each."""
+        """The requests in the groups in which they are best sent: one call each."""
 
     def observe(self, batch: tuple[Request, ...]) -> Answers[Observation]:
-        """For each secret which version is wanted now; no value passes."""
+        """For each secret which version is wanted now; no value is transferred."""
 
     def fetch(self, batch: tuple[Request, ...]) -> Answers[Fetched]:
         """The value of each version asked for; without one, of whichever is wanted now."""
@@ -47,45 +48,46 @@ class Source(Protocol):
         """Where the credentials come from, if that is known within so many seconds. Raises nothing."""
 
     def present_identity(self) -> Identity | None:
-        """The same by what the calls have found since, without a call. None: nothing is known."""
+        """The same from what earlier calls found, without a call. None: nothing is known."""
 
 
 class Sink(Protocol):
     """Where generations are published; the only place that remembers.
 
-    Everything raises VolumeError when it cannot be done; then what was published stands.
+    Each method raises VolumeError when it cannot do its work; then what was published remains.
     """
 
     def read(self) -> Published:
         """What is published now."""
 
     def blocked(self, published: Published, paths: Mapping[str, Iterable[str]]) -> Mapping[str, str]:
-        """The secrets (name to paths) not to be published, since a name is somebody else's, each with a sentence."""
+        """The secrets (name to paths) not to be published, since a name is taken by somebody else, each with a
+        sentence."""
 
     def holds(self, published: Published, name: str, wanted: Mapping[str, ProjectedFile]) -> bool:
-        """Whether a published secret's files are exactly these. False where that cannot be told."""
+        """Whether a published secret's files are exactly these. False where that cannot be determined."""
 
     def publish(self, publication: Publication, published: Published) -> Published:
-        """Replace what is published, as one step for every reader; what is published then."""
+        """Replace what is published, in one step for every reader; returns what is published then."""
 
     def mend(self, published: Published) -> None:
-        """Put right what leads to the published generation."""
+        """Repair the links that lead to the published generation."""
 
     def set_aside(self) -> Mapping[str, str]:
-        """What stood in place of ours and was moved since the last call: its name, and the one that it has now."""
+        """What stood in the place of our files and was moved since the last call: old name to new name."""
 
     def record_deliveries(self, accepted: Mapping[str, int]) -> None:
-        """Write down the highest generation that each target has accepted. Held until that can be done."""
+        """Record the highest generation that each target has accepted; kept in memory until that can be done."""
 
     @property
     def unrecorded(self) -> Mapping[str, int]:
-        """Acceptances that could not be written down yet."""
+        """Acceptances that could not be recorded yet."""
 
     def tidy(self) -> float | None:
-        """Remove what is superseded; the seconds until more is due, or None. Never raises."""
+        """Remove what is superseded; returns the seconds until more is due, or None. Never raises."""
 
     def pins(self) -> Pins:
-        """The secrets that a person holds at a version."""
+        """The pinned secrets, each with its version."""
 
 
 class Target(Protocol):
@@ -95,7 +97,7 @@ class Target(Protocol):
         """Notify once; the outcome is a value, whatever goes wrong. Blocks."""
 
     def examine(self) -> tuple[bool, str]:
-        """Whether `deliver` would reach it now, and what was found; it is told nothing. Blocks."""
+        """Whether `deliver` would reach it now, and what was found; it is not notified. Blocks."""
 
 
 class Renderer(Protocol):
@@ -104,24 +106,24 @@ class Renderer(Protocol):
     def __call__(self, secret: Secret, fetched: Fetched) -> Mapping[str, ProjectedFile]:
         """The files that one version of a secret becomes, path to content and mode, once it meets what is required.
 
-        All of them or none. Raises ProjectionError with every problem of the version, or SecretError when it cannot be
-        told now; no value is in either.
+        All of them or none. Raises ProjectionError with every problem of the version, or SecretError when that
+        cannot be determined now; neither holds a value.
         """
 
 
 class Trigger(Protocol):
-    """What tells that something may have changed before its time has come."""
+    """What reports that something may have changed before the next pass is due."""
 
     @property
     def active(self) -> bool:
-        """False: it tells nothing, and `reason` says why."""
+        """False: it reports nothing, and `reason` says why."""
 
     @property
     def reason(self) -> str | None:
         """Why it is not active."""
 
     def close(self) -> None:
-        """Tell nothing any more."""
+        """Report nothing any more."""
 
 
 class Frontend(Protocol):
@@ -132,7 +134,7 @@ class Frontend(Protocol):
 
 
 class Log(Protocol):
-    """Where events are told: a sentence and facts by name."""
+    """Where events are logged: a sentence and facts by name."""
 
     info: Callable[..., None]
     warning: Callable[..., None]

@@ -1,6 +1,6 @@
 """When each secret and each target is due: period, jitter, backoff, rotation window.
 
-Pure: the clock and the dice are parameters, an `Agenda` in and the next one out.
+Pure: the time and the random number generator are parameters; a `Schedule` goes in and the next one comes out.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ NOTIFY_BACKOFF_AT_MOST = 60.0  # seconds between attempts at a target that refus
 
 
 class NextPoll(Record):
-    """When one secret is due (monotonic). From `along` on it comes along with a pass that is made for others.
+    """When one secret is due (monotonic). From `along` on it joins a pass that is made for others.
 
     `fast_since` (wall) is when quick polling for rotation `fast_key` began.
     """
@@ -33,7 +33,7 @@ class NextPoll(Record):
 
 
 class NextTry(Record):
-    """When one owed target is due (monotonic), and for which generation."""
+    """When the next attempt at a pending target is due (monotonic), and for which generation."""
 
     generation: int
     due: float
@@ -41,7 +41,7 @@ class NextTry(Record):
 
 
 class PassOutcome(Record):
-    """What one pass learnt that bears on the next. `moved`: a moved version was seen and left to settle."""
+    """What one pass learned that matters to the next. `moved`: a moved version was seen and left to settle."""
 
     asked: frozenset[str]
     failed: frozenset[str]
@@ -52,18 +52,19 @@ class PassOutcome(Record):
 
 
 class Schedule(Record):
-    """All that the agent remembers between passes about when to do what, because it cannot be read back."""
+    """What the agent remembers between passes about when to do what, because it cannot be read back."""
 
     secrets: Mapping[str, NextPoll]
     targets: Mapping[str, NextTry] = field(default_factory=dict)
     refused: Mapping[str, Refusal] = field(default_factory=dict)
     settle_at: float | None = None  # monotonic; a move was seen, and others may belong to it until then
-    started: bool = False  # there was once what the app can work with: from then on nobody waits for a retry
+    started: bool = False  # the app once had everything it needs: from then on nobody waits for a retry
 
     def due(self, now: Now) -> frozenset[str]:
-        """The secrets to ask about now: at the end of settling all, so that one pass sees what came together.
+        """The secrets to ask about now; all of them when settling ends, so that one pass sees what rotated together.
 
-        Those that are due soon come along: what drifted apart, since one failed or was edited, finds together.
+        Those that are due soon are included: secrets that drifted apart, since one failed or was edited, are asked
+        about together again.
         """
         if self.settle_at is not None and self.settle_at <= now.monotonic:
             return frozenset(self.secrets)
@@ -72,7 +73,7 @@ class Schedule(Record):
         return frozenset(name for name, timing in self.secrets.items() if timing.along <= now.monotonic)
 
     def settling(self, config: Config, now: Now) -> bool:
-        """Whether a moved version is to wait for others that may belong to it."""
+        """Whether a moved version must wait for others that may belong to it."""
         return config.settle > 0 and (self.settle_at is None or now.monotonic < self.settle_at)
 
     @property
@@ -84,12 +85,12 @@ class Schedule(Record):
 
 
 def begin(config: Config, now: Now) -> Schedule:
-    """The agenda of an agent that has just started: everything is due."""
+    """The schedule of an agent that has just started: everything is due."""
     return Schedule({secret.name: NextPoll(now.monotonic, now.monotonic) for secret in config.secrets})
 
 
 def reload(upcoming: Schedule, before: Config, after: Config, now: Now) -> Schedule:
-    """The agenda under a new config: what is new or was edited is due, the rest keeps its time."""
+    """The schedule under a new config: what is new or was edited is due now, the rest keeps its time."""
     unchanged = set(before.secrets) if before.period == after.period else set()
     secrets = {
         secret.name: upcoming.secrets[secret.name] if secret in unchanged else NextPoll(now.monotonic, now.monotonic)
@@ -105,7 +106,7 @@ def reload(upcoming: Schedule, before: Config, after: Config, now: Now) -> Sched
 
 
 def expedite(upcoming: Schedule, now: Now) -> Schedule:
-    """The agenda with everything due now, whatever its period or backoff."""
+    """The schedule with everything due now, whatever its period or backoff."""
     return replace(
         upcoming,
         secrets={
@@ -117,9 +118,9 @@ def expedite(upcoming: Schedule, now: Now) -> Schedule:
 
 
 def after_secrets(upcoming: Schedule, config: Config, outcome: PassOutcome, now: Now, rng: random.Random) -> Schedule:
-    """The agenda after a pass that asked about some secrets."""
-    # One throw for the whole pass: secrets of one period, or that fail together, stay in one pass. So what rotates
-    # together is seen together, and an outage does not leave a pass of its own for each of them.
+    """The schedule after a pass that asked about some secrets."""
+    # One random number for the whole pass: secrets of one period, or that fail together, stay in one pass. So secrets
+    # that rotate together are seen together, and an outage does not leave each of them with a pass of its own.
     jitter = rng.random()
     factor = 1 - JITTER + 2 * JITTER * jitter
     secrets = dict(upcoming.secrets)
@@ -145,7 +146,7 @@ def after_secrets(upcoming: Schedule, config: Config, outcome: PassOutcome, now:
 
 
 def _observed(timing: NextPoll, rotation: Rotation | None, now: Now) -> NextPoll:
-    """The timing with what was learnt about the rotation; a fetch alone teaches nothing about it."""
+    """The timing with what was learned about the rotation; a fetch alone says nothing about it."""
     rotation = rotation or timing.rotation
     if rotation is None or not _under_way(rotation, now) or timing.fast_key == rotation.key:
         return replace(timing, rotation=rotation)
@@ -159,7 +160,7 @@ def _under_way(rotation: Rotation, now: Now) -> bool:
 
 
 def _interval(secret: Secret, config: Config, timing: NextPoll, now: Now, jitter: float) -> float:
-    """Seconds until a secret that gives no trouble is due again."""
+    """Seconds until a secret that does not fail is due again."""
     rotation = timing.rotation
     if rotation is None:
         return secret.period
@@ -174,7 +175,7 @@ def _interval(secret: Secret, config: Config, timing: NextPoll, now: Now, jitter
 def _backoff(interval: float | None, failures: int, jitter: float) -> float:
     """Seconds until a failing secret is due again; `interval` None while a pod waits for its first generation.
 
-    Otherwise full jitter comes on top of the interval: never more than one call per period, and no herd when AWS is
+    Otherwise full jitter comes on top of the interval: never more than one call per period, and no stampede when AWS is
     back.
     """
     doubled = 2.0 ** min(failures, 10)
@@ -186,9 +187,9 @@ def _backoff(interval: float | None, failures: int, jitter: float) -> float:
 def with_pending(
     upcoming: Schedule, pending: Mapping[str, int], targets: Iterable[Target], now: Now, rng: random.Random
 ) -> Schedule:
-    """The agenda with an attempt for every owed target (name to generation) and none for others.
+    """The schedule with an attempt for every pending target (name to generation) and none for others.
 
-    A later generation starts its splay and backoff anew; the earlier one is not told on its own any more.
+    A later generation starts splay and backoff again; the earlier one is no longer notified by itself.
     """
     attempts = {}
     for target in targets:
@@ -201,7 +202,7 @@ def with_pending(
 
 
 def after_delivery(upcoming: Schedule, target: str, now: Now, rng: random.Random, *, accepted: bool) -> Schedule:
-    """The agenda after one attempt at a target: done with, or due again after a backoff."""
+    """The schedule after one attempt at a target: removed, or due again after a backoff."""
     attempts = dict(upcoming.targets)
     attempt = attempts.pop(target)
     if not accepted:

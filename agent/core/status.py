@@ -1,6 +1,6 @@
 """Results folded into one `Status`, of which metrics, health pages and logs are views.
 
-Pure: each pass's `SyncResult` makes the next `Status` from the one before.
+Pure: each pass's `PassResult` makes the next `Status` from the one before.
 """
 
 from __future__ import annotations
@@ -62,7 +62,8 @@ class SecretStatus(Record):
 
 
 class TargetStatus(Record):
-    """One target of the config. `generation` is the highest that it accepted, `owed` what it has not accepted yet."""
+    """One target of the config. `generation` is the highest that it accepted, `pending` the one that it has not
+    accepted yet."""
 
     name: str
     generation: int | None = None
@@ -75,10 +76,10 @@ class TargetStatus(Record):
 
 
 class Status(Record):
-    """All that the agent tells about itself. Times are epoch seconds, but for `turns_by`.
+    """Everything that the agent reports about itself. Times are epoch seconds, except `turns_by`.
 
-    `turns_by` is on the monotonic clock: the moment by which the loop is to turn again. Later than that the agent
-    is not live. `started` stays true once a complete generation was published.
+    `turns_by` is on the monotonic clock: the moment by which the loop must turn again. After that the agent is
+    not live. `started` stays true once a complete generation was published.
     """
 
     version: str
@@ -96,14 +97,17 @@ class Status(Record):
     repairs: int = 0
     secrets: Mapping[str, SecretStatus] = field(default_factory=dict)
     targets: Mapping[str, TargetStatus] = field(default_factory=dict)
-    aws_requests: Mapping[tuple[Operation, str], int] = field(
-        default_factory=lambda: {(operation, OK): 0 for operation in OPERATIONS}
+    source_requests: Mapping[tuple[str, Operation, str], int] = field(
+        default_factory=lambda: {
+            (source, each, OK): 0 for source, operations in OPERATIONS.items() for each in operations
+        }
     )
     pass_seconds: Histogram = Histogram.empty(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
-    aws_seconds: Mapping[Operation, Histogram] = field(
+    source_seconds: Mapping[tuple[str, Operation], Histogram] = field(
         default_factory=lambda: {
-            operation: Histogram.empty(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
-            for operation in OPERATIONS
+            (source, operation): Histogram.empty(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+            for source, operations in OPERATIONS.items()
+            for operation in operations
         }
     )
     publish_to_notify: Histogram = Histogram.empty(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5, 15, 60, 300)
@@ -119,7 +123,7 @@ def begin(config: Config, version: str, turns_by: float, *, up_since: float = 0.
 
 
 def configured(status: Status, config: Config, pinned: Mapping[str, Pin] | None = None) -> Status:
-    """The status under a config: what is new starts empty, what left is gone. `pinned`: the secrets that are held."""
+    """The status under a config: what is new starts empty, what left is gone. `pinned`: the secrets that are pinned."""
     return replace(
         status,
         stale_after=config.stale_after,
@@ -140,7 +144,7 @@ def configured(status: Status, config: Config, pinned: Mapping[str, Pin] | None 
 
 
 def _held(secret: SecretStatus, pin: Pin | None) -> SecretStatus:
-    """The secret under a pin, or under none. What failed for another version says nothing about this one."""
+    """The secret with its pin, or without one. A failure of another version says nothing about this one."""
     version = pin.version_id if pin else None
     return replace(
         secret,
@@ -151,7 +155,7 @@ def _held(secret: SecretStatus, pin: Pin | None) -> SecretStatus:
 
 
 def reloaded(status: Status, now: float, *, success: bool, problems: tuple[str, ...] = ()) -> Status:
-    """The status after a config was read anew; `now` is epoch seconds. A refused one, with its `problems`, moves no
+    """The status after a config was read again; `now` is epoch seconds. A refused one, with its `problems`, changes no
     timestamp."""
     return replace(
         status,
@@ -179,11 +183,12 @@ def after(status: Status, result: PassResult) -> Status:
     lacking = rightly_absent(status, result)
     failures = {name: failure for name, failure in result.failures.items() if name not in lacking}
     outcome = replace(result, failures=failures).outcome
-    seconds = dict(status.aws_seconds)
-    requests = dict(status.aws_requests)
+    seconds = dict(status.source_seconds)
+    requests = dict(status.source_requests)
     for call in result.calls:
-        seconds[call.operation] = seconds[call.operation].observe(call.seconds)
-        requests[call.operation, call.code] = requests.get((call.operation, call.code), 0) + 1
+        operation, request = (call.source, call.operation), (call.source, call.operation, call.code)
+        seconds[operation] = seconds[operation].observe(call.seconds)
+        requests[request] = requests.get(request, 0) + 1
     notified = status.publish_to_notify
     for delivery in result.deliveries:
         if delivery.seconds is not None:
@@ -204,8 +209,8 @@ def after(status: Status, result: PassResult) -> Status:
             for name, secret in status.secrets.items()
         },
         targets={name: _target_after(target, result, ended) for name, target in status.targets.items()},
-        aws_requests=requests,
-        aws_seconds=seconds,
+        source_requests=requests,
+        source_seconds=seconds,
         pass_seconds=status.pass_seconds.observe(result.seconds),
         publish_to_notify=notified,
         rotation_to_file=rotated,
@@ -213,8 +218,8 @@ def after(status: Status, result: PassResult) -> Status:
 
 
 def rightly_absent(status: Status, result: PassResult) -> frozenset[str]:
-    """The optional secrets that the pass found AWS not to have, and of which nothing is published: they need not be
-    there, so nobody is to be woken for them."""
+    """The optional secrets that AWS does not have and of which nothing is published: they need not exist, so nobody
+    must be woken for them."""
     return frozenset(
         name
         for name, failure in result.failures.items()
@@ -236,9 +241,9 @@ def absent(status: Status) -> frozenset[str]:
 
 
 def _rotated(histogram: Histogram, before: SecretStatus | None, now: PublishedSecret) -> Histogram:
-    """The histogram with the time from a version's creation to its files, if it took the place of another one.
+    """The histogram with the time from a version's creation to its files, if it replaced another version.
 
-    A version that is older than what it takes the place of comes back, by a pin or by hand: that is no rotation.
+    A version that is older than the one it replaces was restored, by a pin or manually: that is not a rotation.
     """
     if before is None or before.version_id in (None, now.version_id) or now.created_at is None:
         return histogram
@@ -248,7 +253,7 @@ def _rotated(histogram: Histogram, before: SecretStatus | None, now: PublishedSe
 
 
 def _secret_after(secret: SecretStatus, result: PassResult, ended: float, *, absent: bool) -> SecretStatus:
-    """First what is published, then what AWS was heard to say, then what became of this attempt."""
+    """First what is published, then what AWS said, then how this attempt ended."""
     return _attempted(_observed(_published(secret, result), result, ended), result, ended, absent=absent)
 
 
@@ -264,7 +269,7 @@ def _published(secret: SecretStatus, result: PassResult) -> SecretStatus:
 
 
 def _observed(secret: SecretStatus, result: PassResult, ended: float) -> SecretStatus:
-    """What is published was seen too, by an earlier pass or agent."""
+    """A published version counts as seen: an earlier pass or agent saw it."""
     observed = result.observations.get(secret.name)
     version = observed.version_id if observed else secret.version_id
     if version and version != secret.seen_version:

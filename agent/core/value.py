@@ -15,7 +15,7 @@ class SecretValue:
         self.text = text  # True: a SecretString (UTF-8); False: a SecretBinary
 
     def reveal(self) -> bytes:
-        """The bytes themselves, for the one who writes them to the volume."""
+        """The bytes themselves, for the code that writes them to the volume."""
         return self._value
 
     def __len__(self) -> int:
@@ -40,7 +40,7 @@ class Fetched(Record):
 
 
 class ProjectedFile(Record):
-    """What one file in the volume shall hold, and its mode."""
+    """What one file in the volume must hold, and its mode."""
 
     content: SecretValue
     mode: int

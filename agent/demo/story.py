@@ -82,7 +82,7 @@ from agent import demo
 demo.put_password(*sys.argv[1:])' {url} {arn} "${{1:?give a password}}"
 """
 
-_SHOWN_METRICS = ("passes_total", "aws_requests_total", "secret_errors_total", "notifications_total")
+_SHOWN_METRICS = ("passes_total", "source_requests_total", "secret_errors_total", "notifications_total")
 
 
 class DemoFailed(FreshmountError):

@@ -1,7 +1,7 @@
-"""The life of one bundle: its config, when what is due, what waits, who is pending, and its status.
+"""The life of one bundle: its config, its schedule, the values that wait, the targets that are pending, its status.
 
-No signal, no server and no file stands here, so that a process can keep many. Only `status` is read by other threads,
-as one immutable value.
+Signals, servers and files are elsewhere, so that one process can keep many bundles. Only `status` is read by other
+threads, as one immutable value.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from agent.engine.one_pass import NOTIFY_LIMIT, Adapters, Fresh, one_pass, pass_
 LIVE_GRACE = 60.0  # seconds beyond the expected turn of the loop before the agent counts as stuck
 IDENTITY_LIMIT = 1.0  # seconds for which a start waits to say where its credentials come from
 
-# What is taken only at start, by its key.
+# What is read only at start, by its key.
 _FIXED: Mapping[str, Callable[[Config], object]] = {
     "volume.path": lambda config: config.volume_path,
     "listen": lambda config: config.listen,
@@ -41,8 +41,8 @@ class Loaded(Record):
 class Keeper:
     """Keeps one bundle: `one_pass` when something is due, `reload` when the config may have changed.
 
-    `read` returns the text at `path` and `parse` what it means; both raise ConfigError. `passed` is told of each pass,
-    with the status before it. With `quiet` nobody is notified, and there is no later pass to wait for (`init`).
+    `read` returns the text at `path` and `parse` what it means; both raise ConfigError. `passed` is called after each
+    pass, with the status before it. With `quiet` nobody is notified, and there is no later pass to wait for (`init`).
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class Keeper:
         self.path = path
         self._quiet = quiet
         self.loaded = replace(loaded, config=self._adapted(loaded.config))
-        self._acting = self.loaded.config  # the same, but for secrets that are pinned
+        self._acting = self.loaded.config  # the same, except for pinned secrets
         self._adapters = adapters
         self._log = log
         self._read, self._parse, self._passed = read, parse, passed
@@ -78,14 +78,14 @@ class Keeper:
         self.status: Status = status.reloaded(begun, time.time(), success=True)
 
     def _adapted(self, parsed: Config) -> Config:
-        # `init` makes one pass and goes: it has no later one to wait for.
+        # `init` makes one pass and exits: there is no later one to wait for.
         return replace(parsed, settle=0.0) if self._quiet else parsed
 
     # -- passes
 
     def one_pass(self) -> PassResult:
-        """Do one pass. Raises StartError when there is no complete generation and the time for one is over, or no
-        waiting can bring one."""
+        """Do one pass. Raises StartError when there is no complete generation and the time for one is over, or
+        waiting cannot bring one."""
         self.turn(0.0)
         self._take_pins()
         done = one_pass(
@@ -99,7 +99,7 @@ class Keeper:
         result = done.result
         self._upcoming, self._waiting = done.upcoming, done.waiting
         if not result.interrupted:
-            self._passed(self.status, result)  # first: what a page tells has its line in the log
+            self._passed(self.status, result)  # first: what a page shows is already in the log
             self.status = status.after(self.status, result)
             self._say_complete(result)
             self._follow_identity()
@@ -109,15 +109,15 @@ class Keeper:
         return result
 
     def expedite(self) -> None:
-        """Let everything be due now."""
+        """Make everything due now."""
         self._upcoming = schedule.expedite(self._upcoming, self._adapters.now())
 
     def until_next(self) -> float:
         """Seconds until a pass, or a look at the config, is due."""
         due = self._upcoming.next_due
         if not self._quiet:
-            # The net beneath the watch. A little later than the secrets' jitter reaches, so that it mostly comes along
-            # with their pass and wakes nobody of its own.
+            # In case the watch misses an edit. A little later than the secrets' jitter reaches, so that it usually
+            # shares their pass and needs no wake-up of its own.
             due = min(due, self.loaded.read_at + 1.2 * self.loaded.config.period)
         if not self.status.started:
             due = min(due, self.deadline)
@@ -126,7 +126,7 @@ class Keeper:
         return max(0.0, due - time.monotonic())
 
     def turn(self, seconds: float) -> None:
-        """Say that the loop turns next in so many seconds; a probe that finds it much later finds the agent stuck."""
+        """Note that the loop turns next in so many seconds; when it is much later, the liveness probe fails."""
         self.status = replace(self.status, turns_by=self._turns_by(time.monotonic() + seconds))
 
     def _turns_by(self, moment: float) -> float:
@@ -134,7 +134,7 @@ class Keeper:
         return moment + 2 * limit + NOTIFY_LIMIT + LIVE_GRACE
 
     def _say_complete(self, result: PassResult) -> None:
-        """Once, where no other line says it: there was nothing to do at the start."""
+        """Log once that everything is published, where no other line says so: there was nothing to do at the start."""
         if self._complete or not result.complete:
             return
         self._complete = True
@@ -152,13 +152,13 @@ class Keeper:
         reasons = [result.trouble] if result.trouble else reasons
         what = f"no complete generation within startup.timeout of {self.loaded.config.startup_timeout:g} s"
         if result.hopeless:
-            what = "no complete generation can be made as things stand, and waiting does not mend it"
+            what = "no complete generation can be made as things stand, and waiting does not help"
         return "; ".join([what, *reasons])
 
     # -- identity
 
     def find_identity(self) -> Identity:
-        """Where the credentials come from, if that is known soon; the first calls go on to wait for them."""
+        """Where the credentials come from, if that is known soon; otherwise the first calls wait for them."""
         asks = {"identity": lambda: self._adapters.source.identity(IDENTITY_LIMIT)}
         limit = IDENTITY_LIMIT + 1
         found = Identity("none", "it is not known yet where the credentials come from")
@@ -169,7 +169,7 @@ class Keeper:
         return found
 
     def _follow_identity(self) -> None:
-        """Say that credentials came, come from elsewhere, or cannot be renewed."""
+        """Log that credentials were found, come from another source, or cannot be renewed."""
         before, after = self._identity, self._adapters.source.present_identity()
         if after is None or (after.source, after.warning) == (before.source, before.warning):
             return
@@ -183,11 +183,11 @@ class Keeper:
     # -- config and pins
 
     def look_at_config(self) -> bool:
-        """Whether it is time to read the config again, as a net beneath the watch."""
+        """Whether it is time to read the config again, in case the watch missed an edit."""
         return time.monotonic() >= self.loaded.read_at + 0.8 * self.loaded.config.period
 
     def reload(self) -> None:
-        """Take a changed config over whole, or keep the one in force and say why."""
+        """Take over a changed config as a whole, or keep the one in force and say why."""
         self.loaded = replace(self.loaded, read_at=time.monotonic())
         before, text, rejected = self.loaded.config, None, None
         try:
@@ -198,9 +198,12 @@ class Keeper:
             _refuse_fixed(self.path, before, after)
         except ConfigError as error:
             if text is None and self.loaded.text is None:
-                return  # said when it went
+                return  # logged when it disappeared
             rejected = error
-        except (ImportError, OSError) as error:  # what a new kind of entry needs cannot be imported now: not tried yet
+        except (
+            ImportError,
+            OSError,
+        ) as error:  # a module that a new kind of entry needs cannot be imported now: try again
             text, rejected = self.loaded.text, _unreadable(self.path, error)
         self.loaded = replace(self.loaded, text=text)
         if rejected:
@@ -214,8 +217,9 @@ class Keeper:
         self._log.info("config reloaded", secrets=len(after.secrets), targets=len(after.targets))
 
     def _take_pins(self) -> None:
-        """Act on what `freshmount pin` left in the sink, and end what has run out. Those in force stay when the record
-        cannot be read: a secret must not jump to the version that it is kept from because no descriptor was left."""
+        """Apply what `freshmount pin` left in the sink, and end pins that have expired. Those in force stay when the
+        file cannot be read: a secret must not jump to the version that it is kept from because no descriptor was
+        left."""
         trouble = None
         try:
             found = self._adapters.sink.pins()
@@ -237,7 +241,7 @@ class Keeper:
         self._act()
 
     def _act(self) -> None:
-        """Let config and pins be what the next pass acts on; what is another secret by that is due."""
+        """Let the next pass act on config and pins; a secret that these change is due."""
         before, self._acting = self._acting, pins.apply(self.loaded.config, self._pins, time.time())
         self._upcoming = schedule.reload(self._upcoming, before, self._acting, self._adapters.now())
         self._waiting = {}
@@ -249,7 +253,7 @@ def _unreadable(path: str, error: ImportError | OSError) -> ConfigError:
 
 
 def _refuse_fixed(path: str, before: Config, after: Config) -> None:
-    """Raise ConfigError for an edit of what is taken only at start."""
+    """Raise ConfigError for an edit of what is read only at start."""
     problems = tuple(
         Problem(1, 1, f"{key} cannot change while the agent runs; change it back, or restart the pod")
         for key, value in _FIXED.items()

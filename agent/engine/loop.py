@@ -1,7 +1,7 @@
-"""The sidecar's loop: pass at the start, when something is due and on a signal; and when to stop.
+"""The sidecar's loop: a pass at the start, when something is due and on a signal, until a stop.
 
 Signals are blocked and waited for, so that each arrives between two steps of one thread: there is no handler, lock or
-event. The watch on the config speaks by SIGHUP to its own process.
+event. The watch on the config sends SIGHUP to its own process.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from agent.engine.keeper import Keeper
 STOP = frozenset({signal.SIGTERM, signal.SIGINT})
 RELOAD, PASS = signal.SIGHUP, signal.SIGUSR1
 _ASKS: dict[int, str] = {RELOAD: "asked to read the config", PASS: "asked to pass"}
-LOCK_RETRY = 0.25  # seconds between two tries at a volume that another agent holds
+LOCK_RETRY = 0.25  # seconds between two attempts to lock a volume that another agent holds
 
 
 class Signals:
-    """The signals that steer the agent, blocked from now on in this thread and all that it starts.
+    """The signals that control the agent, blocked from now on in this thread and all that it starts.
 
-    A command has blocked them long before, in `launch`: one that came while the libraries were imported is found here.
+    `launch` has blocked them before: a signal that came while the libraries were imported is found here.
     """
 
     def __init__(self) -> None:
@@ -41,8 +41,8 @@ class Signals:
 
 
 class Loop:
-    """The loop of one process around one keeper. `lock` takes the sink for this process: it raises VolumeBusy while
-    another agent has it."""
+    """The loop of one process around one keeper. `lock` locks the sink for this process; it raises VolumeBusy while
+    another agent holds it."""
 
     def __init__(self, signals: Signals, keeper: Keeper, log: Log, lock: Callable[[], None]) -> None:
         self._signals, self._keeper, self._log, self._lock = signals, keeper, log, lock
@@ -50,7 +50,8 @@ class Loop:
         self._unwatched: str | None = None  # why the config is not watched
 
     def fill(self, begun: Callable[[], None]) -> int:
-        """`init`: pass until a complete generation is there; 0 then, 1 when a stop came before. Raises as passes do."""
+        """`init`: pass until there is a complete generation; returns 0 then, 1 when a stop came first. Raises as passes
+        do."""
         if self._take_volume():
             begun()
             while True:
@@ -70,7 +71,7 @@ class Loop:
     def keep_fresh(self, begun: Callable[[], None], watch: Callable[[Callable[[], None]], Trigger]) -> int:
         """`run`: pass whenever something is due, until a stop; returns 0.
 
-        `watch` begins to watch the config, after the first pass: what it takes to import would keep the app waiting.
+        `watch` begins to watch the config, after the first pass: importing it would keep the app waiting.
         """
         watching: Trigger | None = None
         if not self._take_volume():
@@ -93,7 +94,7 @@ class Loop:
                 watching.close()
 
     def app_has_ended(self, app: str) -> None:
-        """Stop because the app has; called by the thread that waits for that."""
+        """Stop because the app has ended; called by the thread that waits for that."""
         self._log.info("the app has ended", app=app)
         self._app_ended = True
         os.kill(os.getpid(), signal.SIGTERM)
@@ -115,7 +116,7 @@ class Loop:
         return watching
 
     def _take_volume(self) -> bool:
-        """Lock the volume; False when a stop came first. Raises VolumeBusy when it stays taken."""
+        """Lock the volume; False when a stop came first. Raises VolumeBusy when it stays locked."""
         waiting = False
         while not self._signals.stop_pending():
             try:
@@ -136,12 +137,12 @@ class Loop:
         heard = self._signals.wait(seconds)
         if heard is None:
             return None
-        if heard.si_signo in _ASKS and heard.si_pid != os.getpid():  # our own are the watch's
+        if heard.si_signo in _ASKS and heard.si_pid != os.getpid():  # our own come from the watch
             self._log.info(_ASKS[heard.si_signo], signal=signal.Signals(heard.si_signo).name)
         return heard.si_signo
 
     def _stopped(self, got: int | None = None) -> int:
-        """Say so; the exit code."""
+        """Log the stop; returns the exit code."""
         if self._app_ended:
             self._log.info("stopped", because="the app has ended")
         else:

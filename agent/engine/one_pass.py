@@ -1,4 +1,4 @@
-"""One pass: from what the source and the sink say to files, notifications and a `PassResult`.
+"""One pass: from the answers of source and sink to files, notifications and a `PassResult`.
 
 Errors of sources, sinks and targets are values of the result, and so is whatever a call raises; what is raised here is
 a bug.
@@ -51,15 +51,15 @@ Fresh = Mapping[str, tuple[Fetched, Mapping[str, ProjectedFile]]]
 
 
 def pass_limit(source: Source, calls: int) -> float:
-    """Seconds for all calls of one step of a pass: twice what the slowest allowed call can take, and a turn for each of
-    many. One call alone is given up after the source's limit."""
+    """Seconds for all calls of one step of a pass: twice what the slowest allowed call can take, and half a second for
+    each call. A single call is given up after the source's limit."""
     return 2 * source.limit + calls * 0.5
 
 
 class Adapters(Record):
-    """What a pass acts with. `stopped` tells whether a stop was asked for; `now` and `rng` are clock and chance.
+    """What a pass works with. `stopped` says whether a stop was asked for; `now` and `rng` are clock and randomness.
 
-    Calls to the source and deliveries have threads of their own: a URL that hangs takes none from AWS.
+    Calls to the source and deliveries have separate threads: a URL that hangs takes none from the source.
     """
 
     source: Source
@@ -75,7 +75,7 @@ class Adapters(Record):
 
 class Pass(Record):
     """What one pass leaves for the next: the result to report, when to do what, and the values fetched for a first
-    generation that could not be made whole yet."""
+    generation that is not complete yet."""
 
     result: PassResult
     upcoming: Schedule
@@ -83,14 +83,14 @@ class Pass(Record):
 
 
 class Trouble(Record):
-    """What went wrong with secrets in a pass, and the calls that it took: each step adds to it."""
+    """What went wrong with secrets in a pass, and the calls that were made: each step adds to it."""
 
     failures: Mapping[str, Failure] = field(default_factory=dict)
     refused: Mapping[str, Refusal] = field(default_factory=dict)
     calls: tuple[Call, ...] = ()
 
     def failed(self, failures: Mapping[str, Failure]) -> Trouble:
-        """With failures of secrets; a later one says more than an earlier one."""
+        """With failures of secrets; a later one replaces an earlier one, since it says more."""
         return replace(self, failures={**self.failures, **failures})
 
     def refusing(self, refused: Mapping[str, Refusal]) -> Trouble:
@@ -99,7 +99,7 @@ class Trouble(Record):
         return replace(self.failed(failures), refused={**self.refused, **refused})
 
     def called(self, calls: tuple[Call, ...]) -> Trouble:
-        """With calls for the books."""
+        """With more calls, to be counted."""
         return replace(self, calls=self.calls + calls)
 
 
@@ -113,14 +113,15 @@ def one_pass(
     unpinned: Config | None = None,
 ) -> Pass:
     """Do one pass. With `quiet` what it publishes notifies no target (`init` runs before the app). `unpinned` is the
-    config without the pins that are in force: a pin that cannot be had leaves complete what was.
+    config without the pins that are in force: a pin whose version cannot be published does not make a complete
+    generation incomplete.
 
     1. Read back what is published.
     2. Observe the secrets that are due; what will be fetched anyway is not observed first.
     3. Decide.
     4. Acquire the versions decided on: fetch them and render their files.
     5. Commit: publish one generation.
-    6. Notify: nobody is told before the files are there.
+    6. Notify: nobody is notified before the files are there.
     """
     began = adapters.now()
     # 1.
@@ -193,16 +194,17 @@ def one_pass(
     return Pass(result, upcoming, fresh if first_waits else {})
 
 
-# -- what comes of a pass ----------------------------------------------------------------------------------------------
+# -- the result of a pass ----------------------------------------------------------------------------------------------
 
 
 def _unread(
     config: Config, upcoming: Schedule, waiting: Fresh, adapters: Adapters, *, began: Now, problem: str
 ) -> Pass:
-    """A pass in which the sink could not even be read: what was due failed, and who is pending is not known."""
+    """A pass in which the sink could not even be read: what was due failed, and it is not known which targets are
+    pending."""
     ended, due = adapters.now(), upcoming.due(began)
     outcome = PassOutcome(due, due, {}, upcoming.refused, moved=False, started=False)
-    # No call to AWS is made with it, so it need not wait as long as a failing one.
+    # It makes no call to the source, so it need not wait as long as one that fails.
     soon = schedule.after_secrets(replace(upcoming, started=False), config, outcome, ended, adapters.rng)
     soon = replace(schedule.with_pending(soon, {}, (), ended, adapters.rng), started=upcoming.started)
     result = PassResult(
@@ -217,25 +219,27 @@ def _unread(
 
 
 def _moved(name: str, before: Published, after: Published) -> bool:
-    """Whether a published secret is of another version than before."""
+    """Whether a published secret has another version than before."""
     was, now = before.secrets.get(name), after.secrets.get(name)
     return was is not None and now is not None and was.version_id != now.version_id
 
 
 def _hopeless(desired: Desired, fresh: Fresh, unfit: Collection[str]) -> bool:
-    """Whether trying again brings no first generation: all that it lacks was had, and cannot be published as it is."""
+    """Whether trying again brings no first generation: all that it lacks was fetched, and cannot be published as it
+    is."""
     lacking = {secret.name for secret in desired.secrets if not secret.optional and secret.name not in fresh}
     return bool(lacking) and lacking <= set(unfit)
 
 
 def _lenient(config: Config, unpinned: Config, published: Published) -> list[Secret]:
-    """The secrets as they are asked for; one whose pin has brought nothing, as it is asked for without."""
+    """The secrets as the config asks for them; one whose pin published nothing, as the config asks for it without the
+    pin."""
     plain = {secret.name: secret for secret in unpinned.secrets}
     return [s if published.as_asked(s) else plain.get(s.name, s) for s in config.secrets]
 
 
 def _repaired(before: Published, published: Published, sink: Sink) -> dict[str, str]:
-    """What was found altered and is right again, by path, with what was found."""
+    """What was found altered and has been repaired, by path, with what was found."""
     repaired = {path: finding for path, finding in before.damage.items() if path not in published.damage}
     for name, kept in sink.set_aside().items():
         repaired[name] = f"{before.damage.get(name, 'replaced')}; what stood there is kept as {kept}"
@@ -243,12 +247,12 @@ def _repaired(before: Published, published: Published, sink: Sink) -> dict[str, 
 
 
 def _epoch(due: float, now: Now) -> float:
-    """A due time as people read it."""
+    """A due time (monotonic) in epoch seconds."""
     return now.wall + due - now.monotonic
 
 
 def _not_in_backoff(upcoming: Schedule, name: str) -> bool:
-    """Damage is mended at once, but not by hammering AWS."""
+    """Damage is repaired at once, but not by hammering the source."""
     return upcoming.secrets[name].failures == 0
 
 
@@ -273,7 +277,7 @@ def _observe(
     observed: dict[str, Answer] = dict.fromkeys(due, Unasked())
     trouble = Trouble()
     for batch, answer in _ask(requests, adapters.source.observe, adapters):
-        answers, calls = _answers(batch, answer, adapters.source.operations[0], adapters.source.limit)
+        answers, calls = _answers(batch, answer, adapters.source, adapters.source.operations[0])
         observed |= answers
         trouble = trouble.called(calls)
     return observed, trouble.failed({name: a for name, a in observed.items() if isinstance(a, Failure)})
@@ -292,18 +296,18 @@ def _ask(
 
 
 def _answers(
-    batch: tuple[Request, ...], answer: Answers[R] | Unanswered | Raised, operation: Operation, limit: float
+    batch: tuple[Request, ...], answer: Answers[R] | Unanswered | Raised, source: Source, operation: Operation
 ) -> tuple[Mapping[str, R | Failure], tuple[Call, ...]]:
-    """The answer for each secret of a batch, and the calls for the books: that none came in time, or none that could
-    be read, is the failure of each of them."""
+    """The answer for each secret of a batch, and the calls to be counted. No answer in time, or none that could be
+    read, is the failure of each of them."""
     if isinstance(answer, Answers):
         return answer.results, answer.calls
     failure, calls = _NOT_ASKED, tuple[Call, ...]()
     if isinstance(answer, Raised):
         _log.debug("a call failed", exc_info=answer.error)
-        failure, calls = _NOT_READ, (Call(operation, "unknown", 0.0),)
+        failure, calls = _NOT_READ, (Call(source.name, operation, "unknown", 0.0),)
     elif answer.asked:
-        failure, calls = _LATE, (Call(operation, "timeout", limit),)
+        failure, calls = _LATE, (Call(source.name, operation, "timeout", source.limit),)
     return dict.fromkeys((request.secret.name for request in batch), failure), calls
 
 
@@ -319,15 +323,15 @@ def _acquire(
     *,
     trouble: Trouble,
 ) -> tuple[Fresh, Trouble]:
-    """The values of the versions decided on with their files, those that wait for a first generation among them; and
+    """The values of the versions decided on with their files, including those that wait for a first generation; and
     what went wrong.
 
-    A version that was refused before, and is still the one that is wanted, is a failure of this pass, too.
+    A version that was refused before, and is still the wanted one, is a failure of this pass, too.
     """
     requests = [Request(s, s.version_id or steps[s.name].version_id) for s in config.secrets if s.name in steps]
     values: dict[str, Fetched | Failure] = {}
     for batch, answer in _ask(requests, partial(_fetch, adapters.source), adapters):
-        answers, calls = _answers(batch, answer, adapters.source.operations[1], adapters.source.limit)
+        answers, calls = _answers(batch, answer, adapters.source, adapters.source.operations[1])
         values |= answers
         trouble = trouble.called(calls)
     trouble = trouble.failed({name: value for name, value in values.items() if isinstance(value, Failure)})
@@ -374,12 +378,12 @@ def _has_gone(request: Request, answer: Fetched | Failure) -> bool:
 
 
 def _unblocked(fresh: Fresh, before: Published, sink: Sink, trouble: Trouble) -> tuple[Fresh, Trouble, frozenset[str]]:
-    """The secrets whose names in the sink are free or ours; and which are not, as failures of theirs. So what is in the
-    way of one holds up no other."""
+    """The secrets whose names in the sink are free or ours; the others become failures. So what is in the way of one
+    secret delays no other."""
     try:
         blocked = sink.blocked(before, {name: files.keys() for name, (_, files) in fresh.items()})
     except VolumeError:
-        return fresh, trouble, frozenset()  # publishing says it, of all
+        return fresh, trouble, frozenset()  # publishing will report it, for all of them
     free = {name: value for name, value in fresh.items() if name not in blocked}
     failures = {name: Failure("publish", why) for name, why in blocked.items()}
     return free, trouble.failed(failures), frozenset(blocked)
@@ -389,7 +393,7 @@ def _unblocked(fresh: Fresh, before: Published, sink: Sink, trouble: Trouble) ->
 
 
 def _commit(publication: Publication | None, before: Published, sink: Sink) -> tuple[Published, str | None]:
-    """What stands afterwards, and what went wrong. Links alone are mended without a new generation."""
+    """What is published afterwards, and what went wrong. Links alone are repaired without a new generation."""
     try:
         if publication:
             return sink.publish(publication, before), None
@@ -407,7 +411,7 @@ def _commit(publication: Publication | None, before: Published, sink: Sink) -> t
 def _notify(
     config: Config, upcoming: Schedule, published: Published, adapters: Adapters
 ) -> tuple[Schedule, tuple[Delivery, ...], str | None]:
-    """Notify the pending targets that are due. Each acceptance is written down before the next is waited for."""
+    """Notify the pending targets that are due. Each acceptance is recorded before the next is waited for."""
     pending = {each.target.name: each for each in pending_deliveries(config.targets, published)}
     now = adapters.now()
     generations = {name: each.generation for name, each in pending.items()}
@@ -426,13 +430,13 @@ def _notify(
             accepted[name] = delivery.generation
             problem = _record(adapters.sink, accepted) or problem
         if delivery.accepted and delivery.generation < due[name].generation:
-            continue  # a late answer about an earlier generation: the latest is pending still, and due now
+            continue  # a late answer about an earlier generation: the latest is still pending, and due now
         upcoming = schedule.after_delivery(upcoming, name, adapters.now(), adapters.rng, accepted=delivery.accepted)
     return upcoming, tuple(deliveries), problem
 
 
 def _undelivered(pending: Pending, why: Unanswered | Raised) -> Delivery:
-    """That there is no answer, or none that could be read, is a refusal."""
+    """A missing or unreadable answer counts as a refusal."""
     message = f"no answer within {NOTIFY_LIMIT:g} s; tried again later"
     if isinstance(why, Raised):
         _log.debug("a delivery failed", exc_info=why.error)

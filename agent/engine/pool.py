@@ -1,8 +1,8 @@
-"""Asking many at once, each for a bounded time.
+"""Many blocking calls at once, each for a bounded time.
 
-Calls of boto3 and urllib3 block, and a thread cannot be ended from outside. So a call that outlives its limit is given
-up by the one who waits, while its thread goes on; until it ends, the same is not asked again. Otherwise each pass would
-lose one more thread to a server that drips its answer byte by byte, and a target could be told twice.
+Calls of boto3 and urllib3 block, and a thread cannot be ended from outside. So the caller gives up on a call that
+exceeds its limit, while its thread goes on; until that ends, the same call is not made again. Otherwise each pass would
+lose one more thread to a server that sends its answer byte by byte, and a target could be notified twice.
 """
 
 from __future__ import annotations
@@ -19,23 +19,24 @@ IN_FLIGHT = 8  # calls that are waited for at once, at most
 
 _IN_TURN = 4  # calls that may take turns before another thread joins in: with its TLS connection it costs 0.5 MiB
 
-_SLOW = 0.25  # seconds after which nobody waits for a call's turn to end
+_SLOW = 0.25  # seconds after which others no longer wait for a call to end
 
-_OUTLIVED = 24  # threads beyond those, for calls that outlived their limit; when all are taken, nothing more is asked
+_OUTLIVED = 24  # more threads, for calls that exceeded their limit; when all are taken, no further call is made
 
-_TICK = 0.1  # seconds until a stop is noticed
+_TICK = 0.1  # seconds until a stop is noticed, at most
 
 R = TypeVar("R")
 
 
 class Unanswered(Record):
-    """No answer in time. `asked` False: not even asked, since an earlier call is on its way, or no time was left."""
+    """No answer in time. `asked` False: the call was not made, since an earlier one is in flight or no time was
+    left."""
 
     asked: bool
 
 
 class Raised(Record):
-    """The call raised this. What other programs answer is of any kind, and so may raise anything."""
+    """The call raised this. Other programs may answer anything, so a call may raise anything."""
 
     error: Exception
 
@@ -43,8 +44,8 @@ class Raised(Record):
 class Pool:
     """Threads for calls that block, used by one thread.
 
-    With `keeps_late` an answer that came after its limit is the answer to the next ask of the same name: who was told
-    is not told again. Without, it is thrown away: what AWS said minutes ago is no news.
+    With `keeps_late` an answer that came after its limit is the answer to the next call of the same name: a target that
+    was notified is not notified again. Without it, a late answer is dropped: what AWS said minutes ago is outdated.
     """
 
     def __init__(self, name: str, *, keeps_late: bool = False) -> None:
@@ -55,10 +56,10 @@ class Pool:
     def ask(
         self, asks: Mapping[str, Callable[[], R]], *, each: float, total: float, stopped: Callable[[], bool]
     ) -> Iterator[tuple[str, R | Unanswered | Raised]]:
-        """Each name with its answer, in the order in which they come.
+        """Each name with its answer, in the order of arrival.
 
         `each` is the limit of one call and `total` that of all, in seconds. When a stop is asked for, the rest is late
-        at once. An exception of a call is its answer: no server, proxy or process ends who asks.
+        at once. An exception of a call is its answer: no server, proxy or process ends the caller.
         """
         end = time.monotonic() + total
         answered, waiting = self._from_before(asks)
@@ -89,7 +90,7 @@ class Pool:
     def _from_before(
         self, asks: Mapping[str, Callable[[], R]]
     ) -> tuple[list[tuple[str, R | Unanswered | Raised]], deque[str]]:
-        """What earlier calls have to say of these names, and the names that are to be asked now."""
+        """The answers of earlier calls for these names, and the names that must be asked now."""
         answered: list[tuple[str, R | Unanswered | Raised]] = []
         for name, future in list(self._outlived.items()):
             if not future.done():
@@ -104,7 +105,7 @@ class Pool:
         return answered, deque(name for name in asks if name not in known)
 
     def _taken(self) -> int:
-        """Threads that hang in calls which were given up."""
+        """The number of threads that hang in calls that were given up."""
         return sum(not future.done() for future in self._outlived.values())
 
     def _give_up(self, name: str, future: Future[Any]) -> tuple[str, Unanswered]:
@@ -113,7 +114,7 @@ class Pool:
 
 
 def _answer(future: Future[Any]) -> Any:
-    """What a call that has ended came to. An exit or an interrupt is no answer, and is raised."""
+    """The result of a call that has ended. An exit or an interrupt is not an answer, and is raised."""
     error = future.exception()
     if error is None:
         return future.result()

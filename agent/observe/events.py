@@ -1,4 +1,4 @@
-"""What a pass did, told to the log."""
+"""What a pass did, as events in the log."""
 
 from __future__ import annotations
 
@@ -20,7 +20,9 @@ def passed(log: Log, before: Status, result: PassResult) -> None:
             seconds=round(result.seconds, 4),
         )
     for name, version in sorted(result.recorded.items()):
-        log.info("same content", secret=name, version=version, message="nobody is told; this version is now published")
+        log.info(
+            "same content", secret=name, version=version, message="nobody is notified; this version is now published"
+        )
     if result.repaired:
         log.warning("repaired", generation=published.generation, found=dict(result.repaired))
     _failures(log, before, result)
@@ -53,8 +55,8 @@ def _failures(log: Log, before: Status, result: PassResult) -> None:
     for name, secret in before.secrets.items():
         failure = result.failures.get(name)
         if failure is None or (failure.reason == "projection" and secret.failure == failure):
-            continue  # of this version it is said
+            continue  # already logged for this version
         if name not in absent:
             log.warning("secret failed", secret=name, reason=failure.reason, message=failure.message)
-        elif name not in status.absent(before):  # once: it is no trouble
+        elif name not in status.absent(before):  # once: it is not a problem
             log.info("optional secret is absent", secret=name, message=failure.message)

@@ -1,4 +1,4 @@
-"""What the endpoint serves: what a status means to a kubelet, to a scraper and to a person."""
+"""What the endpoint serves: what a status means to a kubelet, to a scraper and to people."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def pages(read: Callable[[], Status]) -> dict[str, Callable[[], Page]]:
 
 def for_strangers(read: Callable[[], Status]) -> dict[str, Callable[[], Page]]:
     """What is served instead where the request's Host is not the pod's own: no name, no ARN. Probes and scrapes, which
-    may use any Host, lose nothing that they look at."""
+    may use any Host, lose nothing that they need."""
     refused = Page(
         421, "text/plain", b"the Host of this request is not known here; ask by an IP address or localhost\n"
     )
@@ -54,7 +54,7 @@ def _html(made: report.Report) -> bytes:
 
 
 def live(status: Status, monotonic: float) -> Page:
-    """200 while the loop turns. AWS being down does not matter here: a restart would mend nothing."""
+    """200 while the loop turns. AWS being down does not matter here: a restart would not help."""
     late = monotonic - status.turns_by
     return _page(late <= 0, {"live": late <= 0, **({"lateBySeconds": round(late, 1)} if late > 0 else {})})
 
@@ -67,18 +67,18 @@ def started(status: Status) -> Page:
 def ready(status: Status, now: float) -> Page:
     """200 when started and, if `staleAfter` is set, no published secret was confirmed longer ago; JSON per secret.
 
-    Decided by what is served: a secret that an edit of the config asks for and that cannot be had is not ready, but
-    takes the pod out of no Service. The same edit is read by all pods at once.
+    Decided by what is served: a secret that an edit of the config asks for and that cannot be fetched is not ready,
+    but does not take the pod out of a Service. The same edit is read by all pods at once.
     """
     secrets = status.secrets.values()
     good = status.started and status.generation > 0 and not any(_stale(s, status.stale_after, now) for s in secrets)
-    told = [_readiness(secret, status.stale_after, now) for secret in secrets]
-    return _page(good, {"ready": good, "generation": status.generation, "secrets": told})
+    shown = [_readiness(secret, status.stale_after, now) for secret in secrets]
+    return _page(good, {"ready": good, "generation": status.generation, "secrets": shown})
 
 
 def _stale(secret: SecretStatus, stale_after: float, now: float) -> bool:
-    """Whether what is served was confirmed too long ago. A version that is asked for by its id never changes; and of
-    files that an edit has just asked otherwise for, nobody asks any more."""
+    """Whether what is served was confirmed too long ago. A version that is asked for by its id never changes; and
+    files that an edit has just changed are no longer asked for."""
     if not stale_after or secret.version_id is None or secret.version_stage is None or not secret.as_asked:
         return False
     return now - max(secret.last_success or 0.0, secret.published_at or 0.0) > stale_after

@@ -21,7 +21,7 @@ from agent.core.errors import StartError
 
 CONNECTION_TIMEOUT = 5.0  # seconds from a connection's start, or its last request, to the next whole one
 
-AT_ONCE = 256  # connections; for a further one the oldest makes room, so that a crowd of idle ones keeps nobody out
+AT_ONCE = 256  # connections; for one more the oldest is dropped, so that many idle ones keep nobody out
 
 _HEAD_LIMIT = 16 << 10  # bytes of a request's head
 
@@ -144,7 +144,7 @@ class _Loop:
         self._selector.register(self._ended, EVENT_READ)
 
     def end(self) -> None:
-        """Let `run` come to its end; for another thread to call."""
+        """Let `run` come to its end; called by another thread."""
         self._going_on.close()
 
     def run(self) -> None:
@@ -161,7 +161,7 @@ class _Loop:
             now = time.monotonic()
             for connection in [each for each in self._connections if each.deadline <= now]:
                 self._drop(connection)
-            # 4. Accept last: there may be room now, and who makes room is not among those that were ready.
+            # 4. Accept last: a place may be free now, and the connection that is dropped is none that was ready.
             if self._accept_again is not None and self._accept_again <= now:
                 self._listen_again(now)
             if self.listening in ready:
@@ -186,7 +186,7 @@ class _Loop:
             except (BlockingIOError, ConnectionAbortedError):
                 return
             except OSError:
-                # No descriptor or no memory. Who wants in still waits, and the selector would tell of it without pause.
+                # No descriptor or no memory. The client still waits, and the selector would report it without pause.
                 self._selector.unregister(self.listening)
                 self._accept_again = time.monotonic() + _ACCEPT_PAUSE
                 return

@@ -20,7 +20,7 @@ HIDDEN = "<secret>"
 
 
 def logger() -> Log:
-    """Where events are told, once `configure` was called."""
+    """Where events are logged, once `configure` was called."""
     made: Log = structlog.get_logger()
     return made
 
@@ -58,7 +58,7 @@ def configure(form: Format = "auto", level: str = "info", stream: TextIO | None 
     )
     debug = number == logging.DEBUG
     logging.basicConfig(handlers=[bridge], level=number if debug else max(number, logging.WARNING), force=True)
-    logging.raiseExceptions = False  # a log that nobody reads any more ends nothing
+    logging.raiseExceptions = False  # a log that nobody reads any more must not end the agent
     for name in ("botocore", "boto3", "urllib3"):
         logging.getLogger(name).setLevel(logging.INFO if debug else logging.NOTSET)
 
@@ -101,8 +101,8 @@ def _hidden(value: Any) -> Any:
 
 
 def _tame(_logger: Any, _method: str, event: Any) -> Any:
-    """A processor for terminals: words of others, such as AWS's or a process's name, print and command nothing. What is
-    no text is printed by `repr`, which does that itself."""
+    """A processor for terminals: foreign text, such as AWS's or a process's name, is printed and commands nothing. What
+    is not text is printed by `repr`, which escapes it anyway."""
     from agent.observe.report import printable  # only where a person looks
 
     lines = event.pop("exception", None)  # has lines of its own

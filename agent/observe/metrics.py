@@ -1,6 +1,6 @@
 """The metrics of a status, for a scraper. Views of one immutable `Status`: nothing is counted here.
 
-Imported at the first scrape: prometheus_client, with the HTTP server of its own that it brings, takes 15 ms of a start.
+Imported at the first scrape: prometheus_client, which brings its own HTTP server, takes 15 ms of a start.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from agent.core.status import Histogram, SecretStatus, Status
 
 
 class StatusCollector(Collector):
-    """The metrics of whatever status is in force when a scraper asks."""
+    """The metrics of the status at the time of a scrape."""
 
     def __init__(self, read: Callable[[], Status]) -> None:
         self._read = read
 
     def describe(self) -> list[Metric]:
-        """Nothing is promised beforehand: which series there are depends on the config."""
+        """Nothing is declared in advance: which series exist depends on the config."""
         return []
 
     def collect(self) -> Iterator[Metric]:
         status = self._read()
         yield from _agent(status)
         yield from _secrets(status)
-        yield from _aws(status)
+        yield from _sources(status)
         yield from _targets(status)
 
 
@@ -40,12 +40,14 @@ def _agent(status: Status) -> Iterator[Metric]:
     yield _histogram("pass_duration_seconds", "How long passes took.", [], {(): status.pass_seconds})
     yield _gauge("last_pass_timestamp_seconds", "When the last pass ended.", [], {(): status.last_pass})
     yield _gauge(
-        "generation_timestamp_seconds", "When what is published was published.", [], {(): status.generation_at}
+        "generation_timestamp_seconds", "When the current generation was published.", [], {(): status.generation_at}
     )
-    yield _counter("repairs", "Files and links found missing or altered, and mended.", [], {(): status.repairs})
+    yield _counter(
+        "repairs", "Files and links that were found missing or altered, and repaired.", [], {(): status.repairs}
+    )
     yield _gauge(
         "config_reload_success",
-        "Whether the config file is the config in force.",
+        "Whether the config file on disk is the config in force.",
         [],
         {(): int(status.config_reload_success)},
     )
@@ -67,7 +69,9 @@ def _secrets(status: Status) -> Iterator[Metric]:
         ["secret"],
         each(lambda s: s.last_success),
     )
-    yield _gauge("secret_period_seconds", "How often it is polled.", ["secret"], each(lambda s: s.period))
+    yield _gauge(
+        "secret_period_seconds", "Seconds between two polls of the secret.", ["secret"], each(lambda s: s.period)
+    )
     yield _gauge(
         "secret_version_info",
         "The version that is published.",
@@ -76,19 +80,19 @@ def _secrets(status: Status) -> Iterator[Metric]:
     )
     yield _gauge(
         "secret_published_timestamp_seconds",
-        "When its published version was published.",
+        "When the files of the published version last changed.",
         ["secret"],
         each(lambda s: s.published_at),
     )
     yield _gauge(
         "secret_next_rotation_timestamp_seconds",
-        "On or before when AWS rotates it next.",
+        "The time on or before which AWS rotates the secret next.",
         ["secret"],
         each(lambda s: s.next_rotation),
     )
     yield _gauge(
         "secret_pinned_until_timestamp_seconds",
-        "Until when it is held at a version by `freshmount pin`.",
+        "Until when `freshmount pin` holds the secret at a version.",
         ["secret"],
         each(lambda s: s.pinned_until),
     )
@@ -106,25 +110,25 @@ def _secrets(status: Status) -> Iterator[Metric]:
     )
 
 
-def _aws(status: Status) -> Iterator[Metric]:
+def _sources(status: Status) -> Iterator[Metric]:
     yield _counter(
-        "aws_requests",
-        "Calls to AWS by the code that they ended with.",
-        ["operation", "code"],
-        dict(status.aws_requests),
+        "source_requests",
+        "Calls to a source by the code that they ended with.",
+        ["source", "operation", "code"],
+        dict(status.source_requests),
     )
     yield _histogram(
-        "aws_request_duration_seconds",
-        "How long calls to AWS took.",
-        ["operation"],
-        {(operation,): histogram for operation, histogram in status.aws_seconds.items()},
+        "source_request_duration_seconds",
+        "How long calls to a source took.",
+        ["source", "operation"],
+        dict(status.source_seconds),
     )
 
 
 def _targets(status: Status) -> Iterator[Metric]:
     yield _counter(
         "notifications",
-        "Attempts to tell a target of a change.",
+        "Attempts to notify a target of a change.",
         ["target", "result"],
         {
             (name, result): count
@@ -140,13 +144,13 @@ def _targets(status: Status) -> Iterator[Metric]:
     )
     yield _histogram(
         "publish_to_notify_seconds",
-        "Time from a publish until a target accepted it.",
+        "Time from publishing a change until a target accepted it.",
         [],
         {(): status.publish_to_notify},
     )
     yield _histogram(
         "rotation_to_file_seconds",
-        "Time from the creation of a version, as AWS tells it, until its files took the place of another's.",
+        "Time from the creation of a version, according to AWS, until its files replaced those of an earlier version.",
         [],
         {(): status.rotation_to_file},
     )
@@ -179,7 +183,7 @@ def _histogram(name: str, text: str, labels: list[str], values: Mapping[Any, His
 
 
 def exposition(read: Callable[[], Status]) -> Callable[[], tuple[str, bytes]]:
-    """What answers a scrape: a content type and the metrics of the status that `read` returns then."""
+    """What a scrape is answered with: a content type and the metrics of the status that `read` returns then."""
     registry = CollectorRegistry()
     registry.register(StatusCollector(read))
     ProcessCollector(registry=registry)

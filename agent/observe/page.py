@@ -1,7 +1,7 @@
-"""The status page for `kubectl port-forward`: one self-contained document, which renews itself.
+"""The status page for `kubectl port-forward`: one self-contained document, which refreshes itself.
 
-Rendered whole by the agent, so it reads the same without JavaScript; with it, the page asks for itself each two seconds
-and puts the new part in place of the old. Imported when first asked for.
+Rendered whole by the agent, so it reads the same without JavaScript; with it, the page fetches itself every two seconds
+and replaces the old part by the new one. Imported when first asked for.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def html(made: Report) -> str:
 <meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline';
  script-src 'unsafe-inline'; connect-src 'self'"><title>Freshmount</title><style>{_STYLE}</style></head>
 <body><h1>Freshmount</h1>
-<p id="late" class="bad" hidden>The agent does not answer; what stands here is old.</p>
+<p id="late" class="bad" hidden>The agent does not answer; this page is out of date.</p>
 <main>{agent}
 <h2>Secrets</h2><div class="wide">{secrets}</div>
 {f'<h2>Notified of changes</h2><div class="wide">{targets}</div>' if made["targets"] else ""}

@@ -1,4 +1,4 @@
-"""What the agent tells a person about itself: a `Status` as JSON, and that as text.
+"""What the agent reports about itself: a `Status` as JSON, and that as text for people.
 
 The JSON is what `GET /status` serves and `freshmount status --json` prints; the text and the page are views of it. It
 holds names, versions, times and reasons, never a value.
@@ -17,7 +17,7 @@ from agent.observe.layout import PLAIN, Mood, Screen
 
 _NEVER = 1e11  # epoch seconds that no clock reaches
 
-_SHORT = 8  # characters of a version id that tell it from its neighbours
+_SHORT = 8  # characters of a version id that distinguish it from others
 
 Report = dict[str, Any]
 
@@ -77,7 +77,7 @@ def of_volume(published: Published, now: float, path: str) -> Report:
 
 
 def with_problems(report: Report, problems: Iterable[str]) -> Report:
-    """The report with what is wrong with the config file at this moment, whether its agent has seen that or not."""
+    """The report with the problems of the config file at this moment, whether or not its agent has seen them."""
     agent = report["agent"]
     return {**report, "agent": {**agent, "config": {**agent.get("config", {}), "problems": list(problems)}}}
 
@@ -154,7 +154,7 @@ def short(version: str | None) -> str:
 
 
 def headline(report: Report) -> list[str]:
-    """What is to be known about the agent as a whole, in sentences; first what is wrong with its config file."""
+    """What is worth knowing about the agent as a whole, in sentences; the problems of its config file come first."""
     agent, at = report["agent"], report["at"]
     config = agent.get("config", {})
     lines = ["The config file is REFUSED:", *config["problems"]] if config.get("problems") else []
@@ -172,8 +172,8 @@ def headline(report: Report) -> list[str]:
         f"freshmount {agent['version']}, started {ago(agent['upSince'], at)}, {passed}.",
         f"Published: {generation}." + ("" if agent["started"] else " No complete one yet: the app waits."),
         f"Config: {config['path']}, read {ago(config['inForceSince'], at)}"
-        + ("." if config["isTheFile"] and not config["problems"] else "; that one stays in force."),
-        f"Identity: {agent['identity'] or 'not looked for yet'}.",
+        + ("." if config["isTheFile"] and not config["problems"] else "; that version stays in force."),
+        f"Identity: {agent['identity'] or 'not known yet'}.",
     ]
     if agent["errors"]:
         counts = ", ".join(f"{reason} {count}" for reason, count in agent["errors"].items())
@@ -187,7 +187,7 @@ TARGET_COLUMNS = ("TARGET", "STATE", "GENERATION", "ACCEPTED", "NEXT TRY")
 
 _FUTURE = ("POLL", "ROTATION", "NEXT TRY")
 
-_SPARE = ("CREATED", "SEEN", "STAGE", "ROTATION")  # what a narrow terminal does without, the first first
+_SPARE = ("CREATED", "SEEN", "STAGE", "ROTATION")  # what a narrow terminal leaves out, in this order
 
 _MOODS: dict[str, Mood] = {
     "fresh": "good",
@@ -201,7 +201,7 @@ _MOODS: dict[str, Mood] = {
 
 
 def mood(state: str) -> Mood:
-    """How much a state matters to a person."""
+    """How a state is coloured."""
     return _MOODS.get(state.partition(" ")[0], "")
 
 
@@ -222,7 +222,7 @@ def secret_row(secret: Mapping[str, Any], at: str) -> tuple[str, ...]:
 
 def secret_state(secret: Mapping[str, Any]) -> str:
     """`fresh`, `stale`, `missing`, `absent` (which an optional one may be); `pinned`, or `pin pending` while another
-    version is published; or `-`: nobody knows."""
+    version is published; or `-`: not known."""
     if "upToDate" not in secret:
         return "-"
     if pinned := secret.get("pinnedVersionId"):
@@ -233,7 +233,7 @@ def secret_state(secret: Mapping[str, Any]) -> str:
 
 
 def target_state(target: Mapping[str, Any]) -> str:
-    """`accepted`, `pending N` (the generation), or `-`: nothing was delivered since the agent's start, or nobody knows.
+    """`accepted`, `pending N` (the generation), or `-`: nothing was delivered since the agent's start, or not known.
     The first files notify nobody."""
     if pending := target.get("pendingGeneration"):
         return f"pending {pending}"
@@ -252,7 +252,7 @@ def target_row(target: Mapping[str, Any], at: str) -> tuple[str, ...]:
 
 
 def notes(report: Report) -> list[tuple[str, str]]:
-    """Each secret and target of which there is more to say, with the sentence that says it."""
+    """Each secret and target that needs a sentence, with that sentence."""
     found = [(s["name"], _of_pin(s, report["at"])) for s in report["secrets"] if s.get("pinnedVersionId")]
     found += [(s["name"], _of_error(s)) for s in report["secrets"] if s.get("error")]
     return found + [(t["name"], t["message"] or "") for t in report["targets"] if t.get("pendingGeneration")]
@@ -262,7 +262,7 @@ def _of_pin(secret: Mapping[str, Any], at: str) -> str:
     ends = f"by `freshmount pin`, which ends {ago(secret['pinnedUntil'], at)}"
     if secret["pinnedVersionId"] == secret["versionId"]:
         return f"held at this version {ends}"
-    return f"to be held at version {secret['pinnedVersionId']} {ends}; that one is not published yet"
+    return f"waits for version {secret['pinnedVersionId']}, asked for {ends}; it is not published yet"
 
 
 def _of_error(secret: Mapping[str, Any]) -> str:
@@ -271,7 +271,7 @@ def _of_error(secret: Mapping[str, Any]) -> str:
 
 
 def text(report: Report, screen: Screen = PLAIN) -> str:
-    """The report for a person, in lines that fit the screen but for words that cannot be broken."""
+    """The report for people, in lines that fit the screen except for words that cannot be broken."""
     at = report["at"]
     lines = [line for sentence in headline(report) for line in layout.wrapped(printable(sentence), screen)]
     lines += ["", *_table(SECRET_COLUMNS, [secret_row(s, at) for s in report["secrets"]], screen)]
@@ -299,5 +299,5 @@ def _table(columns: tuple[str, ...], rows: list[tuple[str, ...]], screen: Screen
 
 
 def _shorter(column: str, cell: str) -> str:
-    """A time without the word that its column implies; that it lies on the other side is still said."""
+    """A time without the word that its column implies: `ago` in a column of past times, `in` in one of future times."""
     return cell.removeprefix("in ") if column in _FUTURE else cell.removesuffix(" ago")

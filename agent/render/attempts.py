@@ -1,4 +1,4 @@
-"""Making something of each of many things, and collecting why it cannot be made of some."""
+"""Apply a function to each of many things, and collect why it fails for some."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _Made = TypeVar("_Made")
 
 
 def every(make: Callable[[_T], _Made], things: Iterable[_T]) -> list[_Made]:
-    """What is made of each thing. Raises ProjectionError with the problems of all of them, not of the first alone."""
+    """The result for each thing. Raises ProjectionError with the problems of all of them, not only of the first."""
     problems: list[str] = []
     made = attempts(make, things, problems)
     if problems:
@@ -22,7 +22,7 @@ def every(make: Callable[[_T], _Made], things: Iterable[_T]) -> list[_Made]:
 
 
 def attempts(make: Callable[[_T], _Made], things: Iterable[_T], problems: list[str]) -> list[_Made]:
-    """What can be made of the things; why the others cannot is added to the problems."""
+    """The results for the things that succeed; why the others fail is added to the problems."""
     made = []
     for thing in things:
         try:

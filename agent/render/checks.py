@@ -1,4 +1,4 @@
-"""What a version must hold, but for its certificate. Pure."""
+"""What a version must hold, except for its certificate. Pure."""
 
 from __future__ import annotations
 
@@ -26,10 +26,11 @@ def searched(pattern: str, text: str) -> bool | None:
 def meets(
     value: SecretValue, require: Require, search: Search = searched
 ) -> tuple[tuple[str, ...], tuple[SecretValue, SecretValue] | None]:
-    """Hold a value against what is required of it, but for the certificate, which is returned with its key, both PEM.
+    """Check a value against what is required of it, except for the certificate, which is returned with its key, both
+    PEM.
 
     The result is every problem found, and the pair: None if none is required, or one of the two is not there. `search`
-    tells whether a pattern is found in a text, or None if that takes too long. Problems name the key and the check,
+    says whether a pattern is found in a text, or None if that takes too long. Problems name the key and the check,
     never a value. Raises ProjectionError for a value that has no keys at all.
     """
     tree = as_object(parse(value), "require")

@@ -1,4 +1,4 @@
-"""Files of assignments: for POSIX sh, and for those who read .env files."""
+"""Files of assignments: for POSIX sh, and for readers of .env files."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def sh_line(where: str, entry: tuple[str, Any]) -> str:
 def dotenv_line(where: str, entry: tuple[str, Any]) -> str:
     """One assignment that python-dotenv, docker, podman, Node's and Go's dotenv read alike.
 
-    Docker takes all behind the `=` as it stands, quotes too, so there is no quoting that all know. What each of them
-    takes as it stands is written without any; of the rest each makes something else, so it is refused.
+    Docker takes everything after the `=` literally, quotes too, so no quoting works for all. What each of them takes
+    literally is written without quotes; the rest they read differently, so it is refused.
     """
     key, text = _variable(entry[0], where), plain(entry[1], where, entry[0])
     line = f"{key}={text}\n"

@@ -1,4 +1,4 @@
-"""A secret's value, which does not print, and its projection into files."""
+"""From a secret's value to its files."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def project(value: SecretValue, files: Iterable[FileSpec]) -> dict[str, Projecte
     """The files that one version of a secret becomes: path, relative to the volume, to content and mode.
 
     All of them or none. Raises ProjectionError, which names path, key and what to do, never a value; the version is
-    then of no use until it or the spec moves.
+    then unusable until it or the spec changes.
     """
     if not len(value):
         raise ProjectionError("the secret is empty; put a value into it")
@@ -85,7 +85,7 @@ def _contents(spec: FileSpec, value: SecretValue, read: Callable[[], Any]) -> li
 
 
 def _line(spec: FileSpec) -> Callable[[str, tuple[str, Any]], str] | None:
-    """What makes one line of a file of lines; None for other formats. Imported for who asks for such a file."""
+    """What makes one line of a file of lines; None for other formats. Imported only for configs with such a file."""
     match spec.format, spec.quoting:
         case "dotenv", "sh":
             from agent.render.dotenv import sh_line

@@ -28,10 +28,10 @@ _UTC_TIME, _VERSION = 0x17, 0xA0  # tags of X.690 and RFC 5280
 
 
 def check(value: SecretValue, require: Require | None) -> None:
-    """Hold a value against what is required of it. Only the main thread may, since it can be interrupted.
+    """Check a value against what is required of it. Only the main thread may, since it can be interrupted.
 
     Raises ProjectionError, which names every check that fails and no content, or SecretError when the machine does not
-    let it be checked now: then the version is as good as before, and is tried again.
+    let it be checked now: then the version is not refused, and is tried again.
     """
     if require is None:
         return
@@ -61,7 +61,7 @@ def _bounded() -> Iterator[Search]:
 
     `re` backtracks, so a pattern may take longer than the pod lives, and holds every thread meanwhile. But it looks for
     signals now and then, and ends with what their handler raises. The timer counts the time that this process spends,
-    so a pod that was put to sleep refuses no good version.
+    so a pod that was suspended does not refuse a good version.
     """
     armed = False
 
@@ -96,7 +96,7 @@ def _problem_with(certificate: SecretValue, key: SecretValue) -> str | None:
     """What is wrong with the pair, both PEM, the certificate first in its chain; None if nothing is.
 
     They must belong together, and the certificate be valid now. For whom it is good (servers, clients, mail) and how
-    strong its key is are the affair of those who use it. Text around the blocks is left out, as other readers do.
+    strong its key is are for its users to judge. Text around the blocks is left out, as other readers do.
     """
     # Only the key must not print, but the two are handled alike.
     blocks = _blocks(certificate, b"CERTIFICATE")
@@ -136,7 +136,7 @@ def _blocks(pem: SecretValue, *kinds: bytes) -> list[SecretValue]:
 def _validity(certificate: SecretValue) -> str | None:
     """What is wrong with the dates of one PEM block, which OpenSSL has read already.
 
-    The standard library tells them only of certificates that it verified as a server's or a client's, so they are read
+    The standard library gives them only for certificates that it verified as a server's or a client's, so they are read
     here: Certificate, TBSCertificate, and in it behind version, serial number, algorithm and issuer; RFC 5280, 4.1.
     """
     der = base64.b64decode(b"".join(certificate.reveal().splitlines()[1:-1]))

@@ -42,7 +42,7 @@ def pick(tree: Any, expression: str | None, where: str) -> Any:
 
 
 def keys_of(tree: Any, expression: str, *, in_jmespath: bool = False) -> str:
-    """What a person needs to mend an expression, or the name of a key: the keys that exist."""
+    """What helps to correct an expression, or the name of a key: the keys that exist."""
     if not isinstance(tree, dict):
         return f"the secret's JSON is {kind(tree)}, not an object"
     if not tree:

@@ -1,4 +1,4 @@
-"""Telling a target that what it watches has changed: touch a file, signal a process, call a URL."""
+"""Notifying a target that what it watches has changed: touch a file, signal a process, call a URL."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from agent.targets.url import CallUrl
 
 
 class Notifier(Protocol):
-    """One way of telling."""
+    """One way to notify."""
 
     def tell(self, pending: Pending) -> str:
-        """Tell the target; return what was done. Raises Refused, ProcessRefused or OSError when it did not accept."""
+        """Notify the target; return what was done. Raises Refused, ProcessRefused or OSError when it did not accept."""
 
     def examine(self) -> str:
-        """Look whether `tell` would reach it, and tell it nothing; return what was found. Raises as `tell` does."""
+        """Check whether `tell` would reach it, without notifying it; return what was found. Raises as `tell` does."""
 
 
 class Notified(Record):
@@ -33,33 +33,37 @@ class Notified(Record):
     def deliver(self, pending: Pending) -> Delivery:
         """Notify the target once; the outcome is a value, whatever goes wrong.
 
-        Blocks for as long as the target's own limits allow (a URL that drips its headers: longer), so the caller bounds
-        it.
+        Blocks for as long as the target's own limits allow (longer for a URL that sends its headers byte by byte), so
+        the caller bounds it.
         """
         accepted, message = _outcome(self.spec, lambda: _notifier(self.spec).tell(pending))
         seconds = max(0.0, time.time() - pending.changed_at) if accepted else None
         return Delivery(self.spec.name, pending.generation, accepted, message, seconds)
 
     def examine(self) -> tuple[bool, str]:
-        """Whether `deliver` would reach the target now, and what was found; it is told nothing. Blocks alike."""
+        """Whether `deliver` would reach the target now, and what was found; it is not notified. Blocks as `deliver`
+        does."""
         return _outcome(self.spec, lambda: _notifier(self.spec).examine())
 
 
 def _outcome(target: Target, ask: Callable[[], str]) -> tuple[bool, str]:
-    """Whether it went well, and the sentence. What one target is like must not end the agent for all the others."""
+    """Whether it worked, and a sentence. Whatever one target does must not end the agent for all the others."""
     try:
         return True, ask()
     except (Refused, ProcessRefused) as refusal:
         return False, str(refusal)
     except OSError as error:
-        return False, f"it cannot be told: {cause(error)}" + (f": {error.filename}" if error.filename else "")
+        return False, f"it cannot be notified: {cause(error)}" + (f": {error.filename}" if error.filename else "")
     except Exception:
         logging.getLogger(__name__).debug("target %s", target.name, exc_info=True)
-        return False, "it cannot be told, and nobody foresaw why; with log level debug the log says where: report that"
+        return (
+            False,
+            "it cannot be notified, for a reason that nobody foresaw; log level debug says where: please report it",
+        )
 
 
 def _notifier(target: Target) -> Notifier:
-    """What tells this target."""
+    """What notifies this target."""
     match target.action:
         case Touch():
             return TouchFile(target.action)

@@ -32,11 +32,11 @@ _PID_FILE_LIMIT = 64  # bytes
 
 _LOOK_AGAIN = 0.5  # seconds between two looks for a process that is not there, or has no pidfd
 
-_LONG_REFUSED = 30.0  # seconds after which it is said why `when_ended` still waits for a process to hold
+_LONG_REFUSED = 30.0  # seconds after which `when_ended` reports why it still waits for a process to hold
 
 _PID_FILE_SLACK = 2.0  # seconds between two clocks; a pid is not used again that soon
 
-_HARMLESS = frozenset({"SIGCONT", "SIGWINCH", "SIGURG", "SIGCHLD"})  # their default action ends nobody
+_HARMLESS = frozenset({"SIGCONT", "SIGWINCH", "SIGURG", "SIGCHLD"})  # their default action ends no process
 
 _REFUSED = frozenset({errno.ENOSYS, errno.EPERM, errno.EINVAL})
 
@@ -49,7 +49,8 @@ def _mask(*names: str) -> int:
 
 
 class Runtime(Record):
-    """A runtime that catches signals before the program does, so that a handler in /proc says nothing of the program.
+    """A runtime that catches signals before the program does, so that a handler in /proc says nothing about the
+    program.
 
     It is known by the signals that it `catches` and `ignores`. Unless the program handles them, `own` end it, or are
     thrown away. All are masks as in /proc/PID/status.
@@ -111,7 +112,7 @@ class Dispositions(Record):
 class Process(Record):
     """What /proc says of one process. `started` is in seconds since boot, rounded down to a tick of 10 ms.
 
-    `uid` and `signals` are None where the kernel does not tell.
+    `uid` and `signals` are None where the kernel does not say.
     """
 
     pid: int
@@ -124,7 +125,7 @@ class Process(Record):
     def objection(self, name: str, *, handled: bool) -> str | None:
         """Why the signal must not be sent, as it follows "process 7 (app)": it may end the process. None if it may.
 
-        `handled`: somebody says that the program handles it. It counts where the kernel cannot tell, and only there.
+        `handled`: somebody says that the program handles it. It counts only where the kernel cannot say.
         """
         if name in _HARMLESS:
             return None
@@ -132,7 +133,7 @@ class Process(Record):
             if handled:
                 return None
             return (
-                f"is not sent {name}, which may end it: this kernel does not tell which signals it handles (no SigCgt "
+                f"is not sent {name}, which may end it: this kernel does not say which signals it handles (no SigCgt "
                 "in /proc); if it handles this one, set `handled: true`, else use touch or url"
             )
         bit = 1 << (signal.Signals[name] - 1)
@@ -189,7 +190,7 @@ def _uid(fields: dict[str, str]) -> int | None:
 
 
 def _dispositions(fields: dict[str, str]) -> Dispositions | None:
-    """None where the kernel does not tell them all, as gVisor's."""
+    """None where the kernel does not say them all, such as gVisor's."""
     try:
         return Dispositions(*(int(fields[name], 16) for name in ("SigCgt", "SigIgn", "SigBlk")))
     except (KeyError, ValueError):
@@ -217,7 +218,7 @@ def hold(spec: ProcessName | PidFile) -> Iterator[Held]:
 
     1. Match.
     2. Hold that pid by a pidfd: from here on it names this process or nothing.
-    3. Look again: if it is still the process that matched, the pidfd is its.
+    3. Look again: if it is still the process that matched, the pidfd belongs to it.
     """
     # 1.
     matched = _by_pid_file(spec.path) if isinstance(spec, PidFile) else _by_name(spec.name)
@@ -292,14 +293,14 @@ def when_ended(
 ) -> None:
     """Call `ended`, on a thread of its own, with who it was, when the process that is meant has ended.
 
-    One that is not there yet is waited for; one that cannot be told from others, too. A pid file that was written since
-    this call and names no process any more tells of an app that was quicker than we looked. While no process can be
-    held, `trouble` is called with the reason, once for each reason that lasts for 30 s.
+    One that is not there yet is waited for; so is one that cannot be distinguished from others. A pid file that was
+    written since this call and names no process any more means that the app ended before it was found. While no process
+    can be held, `trouble` is called with the reason, once for each reason that lasts for 30 s.
     """
     since = time.time()
 
     def wait() -> None:
-        refused, told, at = "", "", 0.0
+        refused, reported, at = "", "", 0.0
         while True:
             try:
                 with hold(spec) as held:
@@ -313,8 +314,8 @@ def when_ended(
                 return
             if why != refused:
                 refused, at = why, time.monotonic()
-            if refused != told and time.monotonic() >= at + _LONG_REFUSED:
-                told = refused
+            if refused != reported and time.monotonic() >= at + _LONG_REFUSED:
+                reported = refused
                 trouble(refused)
             time.sleep(_LOOK_AGAIN)
 
@@ -394,7 +395,7 @@ def _by_pid_file(path: str) -> Process:
 
 def _in_pid_file(path: str) -> tuple[int, float]:
     """The pid that a file holds, and when it was written (epoch seconds). No link, FIFO or device is followed or waited
-    for. Raises ProcessRefused for anything that is no pid file."""
+    for. Raises ProcessRefused for anything that is not a pid file."""
     try:
         handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:

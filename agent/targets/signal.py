@@ -1,4 +1,4 @@
-"""Telling a target by a signal."""
+"""Notifying a target by a signal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Telling a target by touching a file."""
+"""Notifying a target by touching a file."""
 
 from __future__ import annotations
 

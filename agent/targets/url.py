@@ -1,4 +1,4 @@
-"""Telling a target by a request."""
+"""Notifying a target by a request."""
 
 from __future__ import annotations
 
@@ -56,14 +56,14 @@ class CallUrl(Record):
             with urllib3.PoolManager(retries=False, timeout=timeout, cert_reqs=ssl.CERT_REQUIRED) as pool:
                 yield pool, shown
         except (urllib3.exceptions.HTTPError, http.client.HTTPException, ValueError) as error:
-            refused = Refused(f"{shown} cannot be called: {_words(error)}")
+            refused = Refused(f"{shown} cannot be called: {_sentence(error)}")
         else:
             return
         raise refused
 
 
-def _words(error: BaseException) -> str:
-    """Why a URL cannot be called; nothing of what the other side said."""
+def _sentence(error: BaseException) -> str:
+    """Why a URL cannot be called; nothing that the other side sent."""
     first = error
     while earlier := first.__cause__ or first.__context__:
         first = earlier

@@ -1,4 +1,4 @@
-"""The config as a file: reading it. What it means is `config`'s, when it changes is `watch`'s."""
+"""The config as a file: reading it. `config` says what it means, `watch` when it changes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def read(path: str) -> str:
             content = _content(handle)
         finally:
             os.close(handle)
-        # A character that the limit cuts in two is none that is wrong.
+        # A character that the limit cuts in two is not an error.
         text = codecs.getincrementaldecoder("utf-8")().decode(content, final=len(content) < _LIMIT)
         return text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
     except OSError as error:

@@ -36,7 +36,7 @@ class Watch:
 
     @property
     def active(self) -> bool:
-        """Whether changes will be noticed; if not, the caller's periodic re-read is the net."""
+        """Whether changes will be noticed; if not, the caller still reads the config periodically."""
         return self._observer is not None
 
     def close(self) -> None:
@@ -47,10 +47,10 @@ class Watch:
 
 
 def watch(path: str, changed: Callable[[], None]) -> Watch:
-    """Call `changed`, on a thread of the watch, whenever the file at `path` may have become another.
+    """Call `changed`, on a thread of the watch, whenever the file at `path` may have changed.
 
-    It may be called more often than the file changes; the caller compares. Never raises: where inotify is not to be had
-    (a limit reached, gVisor), the Watch that comes back is not active.
+    It may be called more often than the file changes; the caller compares. Never raises: where inotify is not available
+    (a limit reached, gVisor), the returned Watch is not active.
     """
     directory, name = os.path.split(os.path.abspath(path))
     try:  # which of the three asks for inotify depends on watchdog's version
@@ -60,7 +60,7 @@ def watch(path: str, changed: Callable[[], None]) -> Watch:
         observer.start()
     except OSError as error:
         return Watch(None, f"{directory} cannot be watched: {cause(error)}")
-    except RuntimeError:  # so Python says it
+    except RuntimeError:  # Python's word for it
         return Watch(None, f"{directory} cannot be watched: there is no thread left for it")
     return Watch(observer)
 

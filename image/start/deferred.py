@@ -50,9 +50,9 @@ BY_NAME: Taken = {
     },
     "watchdog.utils.patterns": {"watchdog.events": ("match_any_paths",)},
 }
-# What is taken from these is used at once, to no end: botocore writes documentation that nobody reads here,
-# prometheus_client makes servers for which we have our own, structlog a configuration that ours replaces, and urllib
-# files of answers that nobody asks it for.
+# What is taken from these is used at once, but its result is never needed: botocore writes documentation that nobody
+# reads here, prometheus_client makes servers for which we have our own, structlog a configuration that ours replaces,
+# and urllib files of answers that nobody asks it for.
 SILENT: Taken = {
     "botocore.docs.docstring": {"botocore.client": ("ClientMethodDocstring", "PaginatorDocstring")},
     "botocore.docs.utils": {

@@ -175,7 +175,7 @@ def test_a_record_that_cannot_be_read_changes_nothing(pod: Pod, first: str) -> N
         agent.pass_now()
         assert pod.read("db") == "pw-1"
         trouble = [event for event in agent.seen if event["event"].startswith("pins cannot be read")]
-        assert len(trouble) == 1 and "is damaged; `freshmount unpin` writes it anew" in trouble[0]["message"]
+        assert len(trouble) == 1 and "is damaged; `freshmount unpin` rewrites it" in trouble[0]["message"]
         assert command(pod, "unpin", "db").returncode == 0
         agent.event("published", changed={"db": second})
         assert not (pod.volume / "..pins.json").exists()

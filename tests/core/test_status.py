@@ -36,7 +36,7 @@ BEGIN = status.begin(CONFIG, "1.2.3", 0.0)
 
 def test_at_the_beginning_counters_are_zero_and_nothing_has_happened() -> None:
     """A counter that appears with its first event cannot be alerted on."""
-    assert set(BEGIN.passes.values()) == {0} and set(BEGIN.aws_requests.values()) == {0}
+    assert set(BEGIN.passes.values()) == {0} and set(BEGIN.source_requests.values()) == {0}
     assert set(BEGIN.secrets["db"].errors.values()) == {0} and len(BEGIN.secrets["db"].errors) == 10
     assert (BEGIN.last_pass, BEGIN.generation_at, BEGIN.secrets["db"].last_success) == (None, None, None)
     assert not BEGIN.started
@@ -45,6 +45,7 @@ def test_at_the_beginning_counters_are_zero_and_nothing_has_happened() -> None:
 def test_a_success_is_told() -> None:
     """What is published, when, and that it is current."""
     observation = Observation("v1", ("AWSCURRENT",), Rotation(900.0, None, None))
+    describe = ("secretsmanager", "DescribeSecret")
     after = status.after(
         BEGIN,
         result(
@@ -52,7 +53,7 @@ def test_a_success_is_told() -> None:
             generation_made=True,
             observations={"db": observation},
             succeeded=frozenset({"db"}),
-            calls=(Call("DescribeSecret", OK, 0.02), Call("DescribeSecret", "Throttling", 0.2)),
+            calls=(Call(*describe, OK, 0.02), Call(*describe, "Throttling", 0.2)),
             repaired={"db": "missing"},
         ),
     )
@@ -61,8 +62,8 @@ def test_a_success_is_told() -> None:
     assert (db.last_success, db.next_rotation, db.up_to_date, db.failure) == (100.5, 900.0, True, None)
     assert (after.started, after.generation, after.generation_at, after.last_pass) == (True, 1, 50.0, 100.5)
     assert after.passes == {"success": 1, "noop": 0, "error": 0} and after.repairs == 1
-    assert after.aws_requests["DescribeSecret", OK] == after.aws_requests["DescribeSecret", "Throttling"] == 1
-    assert after.aws_seconds["DescribeSecret"].counts[2] == 1
+    assert after.source_requests[(*describe, OK)] == after.source_requests[(*describe, "Throttling")] == 1
+    assert after.source_seconds[describe].counts[2] == 1
     assert not after.secrets["api"].up_to_date
 
 

@@ -42,8 +42,9 @@ def test_every_counter_is_there_at_zero_from_the_start() -> None:
     for outcome in ("accepted", "refused"):
         assert found[f'freshmount_notifications_total{{result="{outcome}",target="app"}}'] == 0
     for operation in ("DescribeSecret", "GetSecretValue"):
-        assert found[f'freshmount_aws_requests_total{{code="OK",operation="{operation}"}}'] == 0
-        assert found[f'freshmount_aws_request_duration_seconds_count{{operation="{operation}"}}'] == 0
+        labels = f'operation="{operation}",source="secretsmanager"'
+        assert found[f'freshmount_source_requests_total{{code="OK",{labels}}}'] == 0
+        assert found[f"freshmount_source_request_duration_seconds_count{{{labels}}}"] == 0
     assert found["freshmount_repairs_total{}"] == found['freshmount_notification_pending{target="app"}'] == 0
     assert found['freshmount_build_info{version="1.2.3"}'] == 1
     assert found["freshmount_config_reload_success{}"] == 1
@@ -78,7 +79,7 @@ def test_all_names_are_those_of_the_contract() -> None:
             "build_info", "passes", "pass_duration_seconds", "last_pass_timestamp_seconds",
             "generation_timestamp_seconds", "secret_last_success_timestamp_seconds", "secret_period_seconds",
             "secret_version_info", "secret_published_timestamp_seconds", "secret_next_rotation_timestamp_seconds",
-            "secret_errors", "secret_up_to_date", "repairs", "aws_requests", "aws_request_duration_seconds",
+            "secret_errors", "secret_up_to_date", "repairs", "source_requests", "source_request_duration_seconds",
             "notifications", "notification_pending", "publish_to_notify_seconds", "rotation_to_file_seconds",
             "secret_pinned_until_timestamp_seconds",
             "config_reload_success", "config_last_reload_timestamp_seconds",

@@ -63,7 +63,7 @@ def test_an_agent_that_has_only_begun() -> None:
     """It waits for another one that holds the volume, perhaps."""
     text = report.text(report.of_agent(replace(BEGIN, up_since=999.0), NOW))
     assert text.startswith("freshmount 1.2.3, started 1s ago, no pass yet.\nPublished: nothing. No complete one yet")
-    assert "Identity: not looked for yet." in text and "db      missing  -" in text
+    assert "Identity: not known yet." in text and "db      missing  -" in text
 
 
 def test_what_is_wrong_has_its_sentence() -> None:

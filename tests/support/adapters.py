@@ -67,6 +67,7 @@ class Asked:
     """What every fake source has in common: one secret a call, named as Secrets Manager names its calls."""
 
     limit = 15.0
+    name: str = "secretsmanager"
     operations: tuple[Operation, Operation] = "DescribeSecret", "GetSecretValue"
 
     def batches(self, requests: Iterable[Request]) -> list[tuple[Request, ...]]:
@@ -116,7 +117,7 @@ class TableSource(Asked):
             self.asked[wanted].append(self.clock.seconds)
             reason = self.failing.get(wanted) or (None if self.versions[wanted] else "not_found")
             results[request.secret.name] = Failure(reason, "as the test wants it") if reason else made(request)
-            calls.append(Call(operation, reason or OK, 0.0))
+            calls.append(Call(self.name, operation, reason or OK, 0.0))
         return Answers(results, tuple(calls))
 
 

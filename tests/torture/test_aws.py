@@ -192,7 +192,12 @@ def test_one_bad_secret_of_twenty_delays_the_others_by_one_call_at_most(
         agent.ready()
         outage = Outage(pod, agent, names[1:])
         pod.proxy.fail(getattr(Fault, kind)(), secret=f"s0-{pod.suffix}")
-        until(lambda: agent.metrics()['aws_requests_total{code="OK",operation="DescribeSecret"}'] > 40)
+        until(
+            lambda: (
+                agent.metrics()['source_requests_total{code="OK",operation="DescribeSecret",source="secretsmanager"}']
+                > 40
+            )
+        )
         for _ in range(turns):
             outage.rotate()
             began = time.monotonic()

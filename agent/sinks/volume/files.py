@@ -24,17 +24,17 @@ _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 _NAME_LIMIT = 200  # bytes that a name keeps when something is put behind it
 
-_CHUNK = 64 << 10  # bytes of one read; os.read makes room for all that it is asked for
+_CHUNK = 64 << 10  # bytes of one read; os.read allocates as much as it is asked for
 
-TEMPORARY = "..new-"  # what a crash leaves behind under this prefix is ours to sweep
+TEMPORARY = "..new-"  # what a crash leaves behind under this prefix is removed by the sweep
 
 _EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO})
 
 
 def unless_exhausted(error: OSError) -> None:
-    """Raise the error again if it is the machine's and says nothing about what stands under the name.
+    """Raise the error again if it is the machine's and says nothing about what has the name.
 
-    Out of file descriptors is no damage: what was published must not be taken for missing then.
+    Running out of file descriptors is not damage: what was published must not count as missing then.
     """
     if error.errno in _EXHAUSTED:
         raise error
@@ -63,7 +63,7 @@ def share(directory: int) -> None:
 
 
 def identity(parent: int, name: str) -> Identity | None:
-    """Who the regular file of that name is, or None if there is none."""
+    """The identity of the regular file of that name, or None if there is none."""
     try:
         found = os.stat(name, dir_fd=parent, follow_symlinks=False)
     except FileNotFoundError:
@@ -72,7 +72,7 @@ def identity(parent: int, name: str) -> Identity | None:
 
 
 def identity_of(found: os.stat_result) -> Identity:
-    """The part of a stat result that tells one file from another."""
+    """The part of a stat result that distinguishes one file from another."""
     return Identity(found.st_ino, found.st_size, found.st_mtime_ns, stat.S_IMODE(found.st_mode), found.st_uid)
 
 
@@ -134,7 +134,7 @@ def read_file(parent: int, name: str, limit: int) -> bytes:
 
 
 def replace_file(parent: int, name: str, content: bytes, mode: int) -> None:
-    """Put the content under the name, in one step for every reader.
+    """Write the content to that name, in one step for every reader.
 
     The file is locked while it has no name of its own yet, so that the sweep of another process does not take it for
     what a crash left; the lock goes with this process.
@@ -183,10 +183,10 @@ def read_link(parent: int, name: str) -> str | None:
 
 
 def replace_link(parent: int, name: str, target: str) -> str | None:
-    """Let the name be a link to the target, in one step for every reader if a link or nothing stands there.
+    """Make the name a link to the target, in one step for every reader if a link or nothing has that name.
 
-    What else stands there is somebody's, with content that may be nowhere else: it is moved to a name of its own, which
-    is returned.
+    Anything else belongs to somebody, with content that may exist nowhere else: it is moved to a new name, which is
+    returned.
     """
     aside, kept = temporary_name(), None
     os.symlink(target, aside, dir_fd=parent)
@@ -208,7 +208,7 @@ def _name_beside(name: str) -> str:
 
 
 def kind(parent: int, name: str) -> str | None:
-    """What stands under the name, in a word: file, directory, link, or other; None for nothing."""
+    """What has the name, in a word: file, directory, link, or other; None for nothing."""
     try:
         mode = os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode
     except FileNotFoundError:
@@ -218,7 +218,7 @@ def kind(parent: int, name: str) -> str | None:
 
 
 def remove(parent: int, name: str) -> None:
-    """Remove whatever stands under that name, with all beneath it, following no link. Nothing there is fine.
+    """Remove whatever stands under that name, with all beneath it, following no link. A missing one is fine.
 
     However deep it is nested: a directory found inside is moved up beside it under a name of the sweep, and is the next
     to go. So two handles and no recursion do, and a crash leaves only names of ours.
@@ -261,7 +261,7 @@ def _is_directory(parent: int, name: str) -> bool:
 class Descent:
     """The way down from one directory to the parents of many paths, each handle opened once.
 
-    Paths are to come in `order`, so that those of one directory follow each other; then at most one handle per level
+    Paths must come in `order`, so that those of one directory follow each other; then at most one handle per level
     is open. With `create` missing directories are made, and each is shared and made durable when it is left.
     """
 

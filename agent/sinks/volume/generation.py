@@ -1,7 +1,7 @@
-"""The manifest of a generation and the record of acceptances, as frozen values and as JSON text.
+"""The record of a generation and the record of acceptances, as frozen values and as JSON text.
 
-Pure. The manifest lies inside its generation, so what it says is published in the same instant as the files. It is only
-replaced there when the same files are of other versions now.
+Pure. The record lies inside its generation, so what it says is published in the same instant as the files. It is only
+replaced there when the same files belong to other versions now.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from agent.core.record import Record, field, replace
 
 FORMAT = 1
 
-HIGHEST = 10**14  # generation that is believed; a planted larger number must not exhaust the numbering
+HIGHEST = 10**14  # the highest number that is accepted; a planted larger one must not exhaust the numbering
 
 
 class Identity(NamedTuple):
-    """What tells one file from another without reading it. A hard link has its file's identity."""
+    """What distinguishes one file from another without reading it. A hard link has its file's identity."""
 
     inode: int
     size: int
@@ -36,7 +36,7 @@ class FileRecord(Record):
 
 
 class Clock(Record):
-    """One moment on two clocks: epoch seconds, and seconds since the boot of that id (None where not to be had)."""
+    """One moment on two clocks: epoch seconds, and seconds since the boot of that id (None where not available)."""
 
     wall: float
     boot_id: str | None
@@ -53,11 +53,11 @@ class GenerationRecord(Record):
     accepted: Mapping[str, int] = field(default_factory=dict)
 
     def seen_from(self, now: Clock, linked_at: float) -> GenerationRecord:
-        """The manifest with `visible_since` of each secret as this boot's clock tells it.
+        """The record with `visible_since` of each secret by this boot's clock.
 
-        A generation becomes visible with the rename of `..data`, a moment after its manifest was written; the kernel
-        notes the rename as the link's ctime (`linked_at`, epoch seconds). The two are compared as wall-clock
-        readings only with each other, so a clock set right later moves nothing.
+        A generation becomes visible with the rename of `..data`, a moment after its record was written; the kernel
+        stores the rename's time as the link's ctime (`linked_at`, epoch seconds). The two are compared as wall-clock
+        readings only with each other, so a clock that is corrected later changes nothing.
         """
         if now.boot_id is None or self.written.boot_id is None or self.written.booted is None:
             resolved: dict[str, float | None] = dict.fromkeys(self.secrets)
@@ -74,18 +74,18 @@ class GenerationRecord(Record):
         return replace(self, secrets=secrets)
 
 
-def dump(manifest: GenerationRecord) -> bytes:
-    """The manifest as JSON text."""
+def dump(record: GenerationRecord) -> bytes:
+    """The record of a generation as JSON text."""
     return _json(
         {
             "format": FORMAT,
-            "generation": manifest.generation,
+            "generation": record.generation,
             "written": {
-                "wall": manifest.written.wall,
-                "bootId": manifest.written.boot_id,
-                "booted": manifest.written.booted,
+                "wall": record.written.wall,
+                "bootId": record.written.boot_id,
+                "booted": record.written.booted,
             },
-            "accepted": dict(manifest.accepted),
+            "accepted": dict(record.accepted),
             "secrets": {
                 name: {
                     "versionId": secret.version_id,
@@ -96,28 +96,28 @@ def dump(manifest: GenerationRecord) -> bytes:
                     "createdAt": secret.created_at,
                     "visibleSince": secret.visible_since,
                 }
-                for name, secret in manifest.secrets.items()
+                for name, secret in record.secrets.items()
             },
             "files": {
                 path: {
-                    "secrets": list(record.secrets),
-                    "mode": f"{record.identity.mode & 0o7777:04o}",
-                    "identity": list(record.identity),
+                    "secrets": list(file.secrets),
+                    "mode": f"{file.identity.mode & 0o7777:04o}",
+                    "identity": list(file.identity),
                 }
-                for path, record in manifest.files.items()
+                for path, file in record.files.items()
             },
         }
     )
 
 
 def load(text: bytes) -> GenerationRecord | None:
-    """The manifest that the text holds, or None if it is not one: damaged, foreign, or of another format."""
+    """The record that the text holds, or None if it is not one: damaged, foreign, or of another format."""
     try:
         tree = json.loads(text)
         if tree["format"] != FORMAT:
             return None
         written = tree["written"]
-        manifest = GenerationRecord(
+        record = GenerationRecord(
             generation=_generation(tree["generation"]),
             written=Clock(float(written["wall"]), written["bootId"], _number(written["booted"])),
             accepted=_accepted(tree["accepted"]),
@@ -129,7 +129,7 @@ def load(text: bytes) -> GenerationRecord | None:
         )
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
-    return manifest if all(_beneath(path) for path in manifest.files) else None
+    return record if all(_beneath(path) for path in record.files) else None
 
 
 def dump_accepted(accepted: Mapping[str, int]) -> bytes:
@@ -183,5 +183,5 @@ def _number(value: Any) -> float | None:
 
 
 def _beneath(path: str) -> bool:
-    """Whether a path of a manifest stays inside its generation; one that does not was not written by us."""
+    """Whether a path of a record stays inside its generation; one that does not was not written by us."""
     return all(part not in ("", ".") and not part.startswith("..") for part in path.split("/"))

@@ -37,7 +37,7 @@ PINS = "..pins.json"
 
 GRACE = 60.0  # seconds that a superseded generation stays, for readers that have it open
 
-KEPT_AT_MOST = 16  # superseded generations, however quickly they follow each other
+KEPT_AT_MOST = 16  # superseded generations that are kept, however quickly they follow each other
 
 _GENERATION = re.compile(r"\.\.([1-9][0-9]{0,14})")
 
@@ -53,7 +53,7 @@ _BOOT_ID = "/proc/sys/kernel/random/boot_id"
 
 
 def clock() -> Clock:
-    """This moment on the wall and, where the kernel tells it, since boot."""
+    """This moment in epoch seconds and, where the kernel says it, in seconds since boot."""
     try:
         with open(_BOOT_ID, encoding="ascii") as handle:
             return Clock(time.time(), handle.read().strip(), time.clock_gettime(time.CLOCK_BOOTTIME))
@@ -65,16 +65,16 @@ class Volume:
     """The directory that the pod's containers share, held by one agent at a time.
 
     Constructing it opens the directory, or makes it (not its parents: they are the mount). Raises VolumeError when it
-    is not there, not a directory, or not ours to write; the caller reports the sentence and gives up.
+    is not there, not a directory, or not ours to write; the caller reports the sentence and stops.
     """
 
     def __init__(self, path: str, *, now: Callable[[], Clock] = clock) -> None:
         self.path = path
         self._now = now
         self._root = _open_root(path)
-        self._known: tuple[Identity, GenerationRecord] | None = None  # saves parsing, and stands in for a lost manifest
-        self._held_back: Mapping[str, int] = {}  # acceptances that could not be written
-        self._set_aside: dict[str, str] = {}  # what stood in place of links of ours, and where it is now
+        self._known: tuple[Identity, GenerationRecord] | None = None  # saves parsing, and replaces a lost record
+        self._held_back: Mapping[str, int] = {}  # acceptances that could not be recorded
+        self._set_aside: dict[str, str] = {}  # what stood in the place of our links, and where it is now
 
     def close(self) -> None:
         """Let go of the directory and, with it, of the lock."""
@@ -95,7 +95,7 @@ class Volume:
 
     @property
     def warning(self) -> str | None:
-        """What a person should change about this directory although it works, or None."""
+        """What should be changed about this directory although it works, or None."""
         found = os.fstat(self._root)
         if found.st_mode & stat.S_ISVTX and found.st_uid != os.geteuid():
             return (
@@ -110,7 +110,7 @@ class Volume:
     def read(self) -> Published:
         """What is published, found without reading any file but our own records.
 
-        A manifest that cannot be read is nothing published, unless this process knows what it said.
+        Without a readable record nothing counts as published, unless this process knows what the record said.
         """
         try:
             return self._published()
@@ -155,7 +155,7 @@ class Volume:
         )
 
     def _current(self, damage: dict[str, str]) -> GenerationRecord | None:
-        """The manifest behind `..data`, else of the latest whole generation, else the one that we remember."""
+        """The record behind `..data`, else of the latest whole generation, else the one that this process remembers."""
         target = files.read_link(self._root, DATA)
         name = target if target and _GENERATION.fullmatch(target) else None
         if name and (found := self._manifest(name)):
@@ -246,7 +246,7 @@ class Volume:
         else:
             lost = record is None
         if self._held_back:
-            # What this process delivered and could not write down is not delivered twice.
+            # What this process delivered and could not record is not delivered twice.
             return {**(record or {}), **self._held_back}, False
         return record or {}, lost
 
@@ -257,14 +257,14 @@ class Volume:
 
         Raises VolumeError when that cannot be done; then nothing has changed for any reader.
 
-        A publication that changes no file makes no generation: the manifest of the one that stands is replaced.
+        A publication that changes no file makes no generation: the record of the current one is replaced.
 
         Until step 5 no reader can see anything of it, and with step 5 every reader sees all of it. A crash before
         leaves names of our own patterns, which `sweep` removes.
 
-        0. Nobody else has a name that this one takes.
+        0. Check that nobody else has a name that this one takes.
         1. A new directory that only we can enter. Its number was never used, so no acceptance can refer to it.
-        2. Unchanged files are linked into it, changed ones are written and made durable; the manifest comes last.
+        2. Unchanged files are linked into it, changed ones are written and made durable; the record comes last.
         3. The directory is opened to readers and made durable.
         4. Links for new first components; until step 5 they point to nothing.
         5. `..data` is renamed over, and the rename is made durable.
@@ -317,11 +317,11 @@ class Volume:
             # 6.
             self._unlink_stale(records)
         except OSError:
-            pass  # the next pass finds and mends it
+            pass  # the next pass finds and repairs it
         return self.read()
 
     def _note(self, publication: Publication, published: Published) -> Published:
-        """Write down in the generation that stands which versions its files are now, in one step."""
+        """Record in the current generation which versions its files belong to now, in one step."""
         known = self._known[1] if self._known else None
         handle = self._open_generation(published.generation)
         try:
@@ -348,7 +348,8 @@ class Volume:
     def holds(self, published: Published, name: str, wanted: Mapping[str, ProjectedFile]) -> bool:
         """Whether a published secret's files are exactly these: paths, modes, and content byte for byte.
 
-        The files are read, ours and at most as large as what they are compared with. False where that cannot be told.
+        The files are read, ours and at most as large as what they are compared with. False where that cannot be
+        determined.
         """
         secret, known = published.secrets.get(name), self._known
         if secret is None or known is None or name in published.damaged or wanted.keys() != set(secret.paths):
@@ -369,8 +370,8 @@ class Volume:
             os.close(generation)
 
     def blocked(self, published: Published, paths: Mapping[str, Iterable[str]]) -> dict[str, str]:
-        """The secrets (name to paths) that cannot be published since a name that they need is somebody else's, each
-        with a sentence that names it. Raises VolumeError when the volume cannot be looked into."""
+        """The secrets (name to paths) that cannot be published since a name that they need is taken by somebody else,
+        each with a sentence that names it. Raises VolumeError when the volume cannot be looked into."""
         wanted = {name: _first_components(of) for name, of in paths.items()}
         try:
             found = self._in_the_way(set().union(*wanted.values()) - _first_components(published.paths), None)
@@ -399,7 +400,7 @@ class Volume:
     def _somebody_elses(self, name: str, kind: str) -> str:
         uid = os.stat(name, dir_fd=self._root, follow_symlinks=False).st_uid
         return (
-            f"{self.path}/{name} is in the way: a {kind} of uid {uid} that is not of this agent's making and so stays; "
+            f"{self.path}/{name} is in the way: a {kind} of uid {uid} that this agent did not make, so it stays; "
             "move it away, or publish under another path"
         )
 
@@ -440,7 +441,7 @@ class Volume:
             return None
 
     def _make_link(self, component: str) -> None:
-        """Let a name that is nobody's be a link into `..data`. Nothing is replaced, whatever appeared meanwhile."""
+        """Make a free name a link into `..data`. Nothing is replaced, whatever appeared meanwhile."""
         target = f"{DATA}/{component}"
         try:
             os.symlink(target, component, dir_fd=self._root)
@@ -452,7 +453,7 @@ class Volume:
             raise VolumeError(f"volume {self.path}: {self._somebody_elses(component, kind)}")
 
     def _mend_link(self, component: str) -> None:
-        """Let a name that we have published be a link into `..data` again, if it is none any more."""
+        """Make a name that we have published a link into `..data` again, if it no longer is one."""
         target = f"{DATA}/{component}"
         if files.read_link(self._root, component) != target:
             self._replace_link(component, target)
@@ -462,7 +463,7 @@ class Volume:
             self._set_aside[name] = kept
 
     def set_aside(self) -> dict[str, str]:
-        """What stood in place of links of ours and was moved since the last call: its name, and the one it has now."""
+        """What stood in the place of our links and was moved since the last call: old name to new name."""
         found, self._set_aside = self._set_aside, {}
         return found
 
@@ -485,7 +486,7 @@ class Volume:
             pass  # the sweep of a later pass tries again
 
     def mend(self, published: Published) -> None:
-        """Mend `..data` and the links of the published generation. Raises VolumeError when that cannot be done."""
+        """Repair `..data` and the links of the published generation. Raises VolumeError when that cannot be done."""
         try:
             for component in sorted(_first_components(published.paths)):
                 self._mend_link(component)
@@ -493,14 +494,14 @@ class Volume:
                 self._replace_link(DATA, f"..{published.generation}")
             os.fsync(self._root)
         except OSError as error:
-            raise self._error("cannot be mended", error) from error
+            raise self._error("cannot be repaired", error) from error
 
     # -- acceptances ----------------------------------------------------------------------------------------------
 
     def record_deliveries(self, accepted: Mapping[str, int]) -> None:
-        """Write down the highest generation that each target has accepted, whole.
+        """Record the highest generation that each target has accepted.
 
-        Raises VolumeError when that cannot be done; it is held in memory until it can, so nothing is delivered twice
+        Raises VolumeError when that cannot be done; it is kept in memory until it can, so nothing is delivered twice
         while this process lives.
         """
         self._held_back = dict(accepted)
@@ -512,13 +513,13 @@ class Volume:
 
     @property
     def unrecorded(self) -> Mapping[str, int]:
-        """Acceptances that could not be written yet."""
+        """Acceptances that could not be recorded yet."""
         return self._held_back
 
     # -- pins -----------------------------------------------------------------------------------------------------
 
     def pins(self) -> dict[str, Pin]:
-        """The secrets that a person holds at a version. Raises VolumeError when there are some that cannot be read."""
+        """The pinned secrets. Raises VolumeError when there are some that cannot be read."""
         try:
             found = pins.load(files.read_file(self._root, PINS, _MANIFEST_LIMIT))
         except FileNotFoundError:
@@ -526,11 +527,11 @@ class Volume:
         except OSError as error:
             raise self._error(f"holds {PINS}, which cannot be read", error) from error
         if found is None:
-            raise VolumeError(f"volume {self.path} holds {PINS}, which is damaged; `freshmount unpin` writes it anew")
+            raise VolumeError(f"volume {self.path} holds {PINS}, which is damaged; `freshmount unpin` rewrites it")
         return found
 
     def write_pins(self, held: Pins) -> None:
-        """Let these be all pins. Raises VolumeError when they cannot be written."""
+        """Replace all pins by these. Raises VolumeError when they cannot be written."""
         text = pins.dump(held)
         try:
             if not held:
@@ -545,7 +546,7 @@ class Volume:
             raise self._error("cannot hold pins", error) from error
 
     def holder(self) -> int | None:
-        """The pid of the agent that has locked the volume, where the kernel tells. See proc_locks(5)."""
+        """The pid of the agent that has locked the volume, where the kernel says it. See proc_locks(5)."""
         found = os.fstat(self._root)
         here = f"{os.major(found.st_dev):02x}:{os.minor(found.st_dev):02x}:{found.st_ino}"
         try:
@@ -607,7 +608,7 @@ def _first_components(paths: Iterable[str]) -> set[str]:
 def _carry_over(out: files.Descent, path: str, expected: Identity, parent: int, base: str) -> None:
     """Link the published file into the new generation without reading it.
 
-    A damaged one is carried as it is found, if at all: its repair is a matter of its own secret.
+    A damaged one is carried over as it is found, if at all: repairing it is the work of a pass that fetches its secret.
     """
     found = None
     try:
@@ -697,7 +698,7 @@ def _cause(root: int, error: OSError) -> str:
             "raise the emptyDir's sizeLimit"
         )
     if number == errno.EFBIG:
-        return f"the manifest{name} would be too large; publish fewer files"
+        return f"the record of the generation{name} would be too large; publish fewer files"
     if number == errno.EROFS:
         return _READ_ONLY
     return f"{os.strerror(number)}{name}"

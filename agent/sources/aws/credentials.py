@@ -1,8 +1,8 @@
-"""Credentials of AWS: found by botocore's chain, at each attempt anew until there are some, and renewed in time.
+"""AWS credentials: found by botocore's chain, looked for at each attempt until there are some, and renewed in time.
 
-botocore itself looks once, keeps what that came to for the life of the process, and renews beneath a lock that one
-hanging call holds for ever. Here each look-up has a thread and a session of its own: who waits for it gives up after a
-limit, and the next attempt begins another.
+botocore itself looks once, keeps the result for the life of the process, and renews under a lock that one hanging call
+holds for ever. Here each look-up has its own thread and session: the caller gives up after a limit, and the next
+attempt begins another.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ _EARLY = 900.0  # seconds before their end at which credentials are renewed; of 
 
 _LAST = 30.0  # seconds before their end from which on they are no longer used
 
-_PAUSE = 30.0  # seconds between two tries to renew what can be used still
+_PAUSE = 30.0  # seconds between two attempts to renew credentials that can still be used
 
-_SHARED = 0.5  # seconds for which a failure is the answer to all who ask: the secrets of one pass
+_SHARED = 0.5  # seconds for which a failure answers all callers: the secrets of one pass
 
 _HANGING = 4  # look-ups that hang, at most
 
@@ -61,7 +61,7 @@ _log = logging.getLogger(__name__)
 
 
 class NoCredentials(FreshmountError):
-    """No credentials can be had now; says which source was asked, and why it gave none."""
+    """There are no credentials now; says which source was asked, and why it gave none."""
 
 
 class Found(Record):
@@ -73,7 +73,7 @@ class Found(Record):
 
 
 class _Keys(Record):
-    """Credentials in hand. `since` is monotonic, `renew_at` and `found.expires` are epoch seconds."""
+    """Credentials that were found. `since` is monotonic, `renew_at` and `found.expires` are epoch seconds."""
 
     frozen: Any
     found: Found
@@ -89,7 +89,7 @@ class _LookUp:
 
     def __init__(self) -> None:
         self.began = time.monotonic()
-        self.method = ""  # whose turn it is
+        self.method = ""  # the provider that is asked now
         self.known = threading.Event()  # the source, or the end
         self.ended = threading.Event()
         self.ended_at = 0.0
@@ -127,7 +127,7 @@ class Credentials:
         return self._await(look_up, whole=True, seconds=self._limit).keys.frozen
 
     def get_deferred_property(self, name: str) -> Callable[[], Any]:
-        """As botocore asks for the account when an endpoint depends on it."""
+        """What botocore calls for the account when an endpoint depends on it."""
         return lambda: getattr(self.get_frozen_credentials(), name, None)
 
     def find(self, *, whole: bool = False, seconds: float | None = None) -> Found:
@@ -140,7 +140,7 @@ class Credentials:
         return self._await(look_up, whole=whole, seconds=self._limit if seconds is None else seconds).found
 
     def present(self) -> tuple[Found, str | None] | None:
-        """The source of the credentials in hand and why they cannot be renewed, if that fails; None without any."""
+        """The source of the current credentials and why they cannot be renewed, if that fails; None without any."""
         with self._lock:
             if not self._keys:
                 return None
@@ -149,7 +149,7 @@ class Credentials:
             return self._keys.found, failing or None
 
     def refused(self, began: float) -> None:
-        """AWS did not accept what a request was signed with that began then (monotonic): look for others."""
+        """AWS did not accept the credentials of a request that began then (monotonic): look for others."""
         with self._lock:
             if self._keys and self._keys.since < began:
                 self._keys = None
@@ -227,7 +227,7 @@ class Credentials:
             _check(look_up.method, what, value)
         if frozen.token is not None:
             _check(look_up.method, "session token", frozen.token)
-        now, expiry = time.time(), getattr(loaded, "_expiry_time", None)  # botocore keeps it to itself
+        now, expiry = time.time(), getattr(loaded, "_expiry_time", None)  # botocore does not expose it
         expires = expiry.timestamp() if expiry else None
         if expires is not None and expires <= now:
             raise NoCredentials(f"{_source(look_up.method)}: {_EXPIRED}")
@@ -243,7 +243,7 @@ class Credentials:
 
 
 def _process(command: list[str], seconds: float, **pipes: Any) -> Any:
-    """A process whose output is waited for so long and no longer."""
+    """A process whose output is waited for only so long."""
     import subprocess
 
     class Bounded(subprocess.Popen[bytes]):
@@ -260,7 +260,7 @@ def _process(command: list[str], seconds: float, **pipes: Any) -> Any:
 
 
 # -- sentences --------------------------------------------------------------------------------------------------------
-_HANGS = "earlier look-ups hang still, so none is begun; tried again when they end"
+_HANGS = "earlier look-ups still hang, so none is begun; tried again when they end"
 
 _EXPIRED = "what it gives has expired already; is it renewed, and is this node's clock right?"
 
@@ -268,16 +268,16 @@ _ADVICE = "annotate the service account for IRSA or associate it with a role for
 
 
 def _none_found() -> str:
-    """What it means that no source has any."""
+    """What it means that no source has credentials."""
     if "KUBERNETES_SERVICE_HOST" in os.environ:
         return f"none were found; {_ADVICE}"
     return "none were found: not in the environment or a config file, nor from the instance's metadata"
 
 
 def warning(found: Found) -> str | None:
-    """What a person should look at in where the credentials come from.
+    """What should be checked about the source of the credentials.
 
-    botocore falls back to the instance's role without a word when neither IRSA nor Pod Identity was injected.
+    botocore silently falls back to the instance's role when neither IRSA nor Pod Identity was injected.
     """
     if found.method == "iam-role" and "KUBERNETES_SERVICE_HOST" in os.environ:
         return f"this pod uses the node's role, which every pod here shares; {_ADVICE}"
@@ -350,7 +350,7 @@ def _of_file(method: str, error: Exception) -> str | None:
 
 
 def _of_network(where: str, error: Exception) -> str | None:
-    """No answer from who was asked. botocore wraps what happened into errors that do not say it."""
+    """Why a source did not answer. botocore wraps the cause into errors that do not show it."""
     for cause in network.causes(error):
         if isinstance(cause, (aws.HTTPClientError, aws.ConnectionError)):
             url = str(cause.kwargs.get("endpoint_url") or "")
@@ -366,28 +366,28 @@ _REFUSES = r"non 200 response (\d{3}) from container metadata: ([^{}<>]{0,300})"
 
 
 def _of_answer(method: str, error: Exception) -> str:
-    """An answer that holds no credentials. Told by its kind: it may hold a part of them."""
-    words = str(error)
-    if refuses := re.search(_REFUSES, words):
+    """An answer that holds no credentials, described by its kind: it may hold a part of them."""
+    sent = str(error)
+    if refuses := re.search(_REFUSES, sent):
         said = errors.line(refuses[2])
         return f"answers {refuses[1]}" + (f": {said}" if said else "")
-    if "Unable to parse JSON" in words or isinstance(error, json.JSONDecodeError):
+    if "Unable to parse JSON" in sent or isinstance(error, json.JSONDecodeError):
         return "its answer is not JSON"
-    if isinstance(error, ValueError) and words.startswith("Unsupported host"):
+    if isinstance(error, ValueError) and sent.startswith("Unsupported host"):
         return "AWS_CONTAINER_CREDENTIALS_FULL_URI must be https, or on loopback or an address of ECS or EKS"
-    if isinstance(error, ValueError) and words.startswith("Auth token value"):
+    if isinstance(error, ValueError) and sent.startswith("Auth token value"):
         path = os.environ.get("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE")
         return f"the token in {path or 'AWS_CONTAINER_AUTHORIZATION_TOKEN'} holds a line break"
     if isinstance(error, KeyError) and error.args and error.args[0] in _FIELDS:
         return f"its answer has no {error.args[0]}"
-    if isinstance(error, RuntimeError) and "expired" in words:
+    if isinstance(error, RuntimeError) and "expired" in sent:
         return _EXPIRED
     if isinstance(error, aws.PartialCredentialsError):
         return f"{error.kwargs.get('cred_var')} is missing"
     if isinstance(error, aws.CredentialRetrievalError):
         return errors.line(str(error.kwargs.get("error_msg")))
     if isinstance(error, aws.BotoCoreError):
-        return errors.line(words)
+        return errors.line(sent)
     of_sts = " of STS" if method in _ROLES else ""
     between = "; does a proxy or a firewall answer in its place?" if method != "custom-process" else ""
     return f"the answer{of_sts} cannot be understood: {errors.kind(error)}{between}"
@@ -395,9 +395,9 @@ def _of_answer(method: str, error: Exception) -> str:
 
 def _of_sts(where: str, error: aws.ClientError) -> str:
     """STS, or what stands in its place, refuses."""
-    code, words = errors.told(error)
+    code, sent = errors.code_and_message(error)
     call = f"sts:{error.operation_name}"
-    said = f". AWS: {errors.line(words)}" if words else ""
+    said = f". AWS: {errors.line(sent)}" if sent else ""
     role, token = os.environ.get("AWS_ROLE_ARN"), os.environ.get("AWS_WEB_IDENTITY_TOKEN_FILE")
     of_web = error.operation_name == "AssumeRoleWithWebIdentity" and role and token
     for_role = f" for {role}" if of_web else ""
@@ -425,7 +425,7 @@ def _of_sts(where: str, error: aws.ClientError) -> str:
 
 
 def _subject(path: str) -> str | None:
-    """Whom a service account's token speaks of, such as system:serviceaccount:shop:web; it is no secret."""
+    """The subject of a service account's token, such as system:serviceaccount:shop:web; it is no secret."""
     try:
         with open(path, encoding="ascii") as handle:
             claims = handle.read(16384).split(".")[1]

@@ -1,7 +1,7 @@
 """What an answer of AWS, or of what stands in its place, means: a reason and a sentence.
 
-AWS's own words carry no value of a secret. They are bounded, and quoted only where the answer is one of AWS's: what a
-proxy or a foreign endpoint sends is told by its kind, never by its text.
+AWS's own message carry no value of a secret. They are bounded, and quoted only where the answer is one of AWS's: what a
+proxy or a foreign endpoint sends is described by its kind, never by its text.
 """
 
 from __future__ import annotations
@@ -72,31 +72,31 @@ _EXPLICIT = r"(?s)\bwith an explicit deny\b.*"
 _CANNOT_BE_UNDERSTOOD = "is {endpoint} AWS Secrets Manager, or does a proxy or a firewall answer in its place?"
 
 
-def line(words: str) -> str:
-    """AWS's words in one line of at most 300 characters."""
-    return " ".join("".join(c if c.isprintable() else " " for c in words).split())[:300]
+def line(message: str) -> str:
+    """AWS's message in one line of at most 300 characters."""
+    return " ".join("".join(c if c.isprintable() else " " for c in message).split())[:300]
 
 
 def code_of(error: Exception) -> str:
-    """AWS's code for an error, or a word for what has none; from a closed form, since it becomes a label."""
+    """AWS's code for an error, or a word for an error without one; bounded in form, since it becomes a label."""
     if isinstance(error, aws.ClientError):
-        return told(error)[0]
+        return code_and_message(error)[0]
     if isinstance(error, (aws.ConnectTimeoutError, aws.ReadTimeoutError)):
         return "timeout"
     return type(error).__name__ if isinstance(error, (aws.BotoCoreError, OSError)) else "unknown"
 
 
-def told(error: aws.ClientError) -> tuple[str, str]:
-    """Code and message of an answer with an error: a name of AWS's, else a status in digits, or "unknown"."""
+def code_and_message(error: aws.ClientError) -> tuple[str, str]:
+    """Code and message of an answer with an error: a name of AWS's, else the status in digits, or "unknown"."""
     found: Any = error.response.get("Error")
     found = found if isinstance(found, dict) else {}
-    code, words = found.get("Code"), found.get("Message")
+    code, message = found.get("Code"), found.get("Message")
     known = isinstance(code, str) and re.fullmatch(_CODE, code)
-    return code if known else "unknown", words if isinstance(words, str) else ""
+    return code if known else "unknown", message if isinstance(message, str) else ""
 
 
 def is_foreign(code: str) -> bool:
-    """Whether it is no code of AWS's, whose errors have names: something answered in its place."""
+    """Whether the code is not one of AWS's, whose errors have names: something answered in its place."""
     return code.isdigit() or code == "unknown"
 
 
@@ -131,7 +131,7 @@ def _host(url: str) -> str:
 
 
 def connection(error: Exception, url: str, bundle: str) -> tuple[Reason, str] | None:
-    """Why there was no answer from the URL, if that is what the error says."""
+    """Why there was no answer from the URL; None if the error is of another kind."""
     between = proxy(url)
     by = f" by way of {between.shown}" if between else ""
     otherwise = f"the connection failed; is {between.variable} a URL?" if between else "the connection failed"
@@ -149,7 +149,7 @@ def connection(error: Exception, url: str, bundle: str) -> tuple[Reason, str] | 
 
 
 def no_client(error: Exception, place: Place) -> str:
-    """Why no client could be made."""
+    """Why a client could not be made."""
     if isinstance(error, aws.NoRegionError):
         return (
             "no region is known; set `region:` in the config, AWS_REGION or AWS_DEFAULT_REGION, or give the secret's "
@@ -163,7 +163,7 @@ def no_client(error: Exception, place: Place) -> str:
 
 
 def kind(error: Exception) -> str:
-    """In which way an answer is none. Never its text: it may hold what was asked for."""
+    """What is wrong with an unreadable answer. Never its text, which may hold the secret."""
     if isinstance(error, UnicodeError):
         return "it is not UTF-8 text"
     if isinstance(error, json.JSONDecodeError):
@@ -189,12 +189,12 @@ def classify(
 
 
 def of_caller(error: Exception, bundle: str) -> Failure:
-    """What it means that STS does not tell who calls."""
+    """Why STS does not say who the caller is."""
     if isinstance(error, aws.ClientError):
-        code, words = told(error)
+        code, message = code_and_message(error)
         if is_foreign(code):
             return Failure("other", f"something answers in STS's place ({code}); look for a proxy or a firewall")
-        return Failure(REASONS.get(code, "other"), f"{code}. AWS: {line(words) or 'no reason given'}")
+        return Failure(REASONS.get(code, "other"), f"{code}. AWS: {line(message) or 'no reason given'}")
     url = getattr(error, "kwargs", {}).get("endpoint_url")
     if found := connection(error, server(str(url)) if url else "STS", bundle):
         return Failure(*found)
@@ -203,23 +203,23 @@ def of_caller(error: Exception, bundle: str) -> Failure:
 
 def _refusal(error: aws.ClientError, secret: Secret, operation: Operation, what: str, endpoint: str) -> Failure:
     """An answer with an error."""
-    (code, words), status = told(error), status_of(error)
-    said = f"AWS: {line(words)}" if words else "AWS gives no reason"
+    (code, message), status = code_and_message(error), status_of(error)
+    said = f"AWS: {line(message)}" if message else "AWS gives no reason"
     reason = REASONS.get(code, "other")
     if is_foreign(code):
-        message = f"{what}: {foreign(status, endpoint)}"
+        sentence = f"{what}: {foreign(status, endpoint)}"
         if reason == "access_denied":
-            message += f"; or else this agent's role may not secretsmanager:{operation} on {secret.secret_id}"
-        return Failure(reason, message)
-    if (reason == "invalid" and "deletion" in words.lower()) or "marked deleted" in words.lower():
+            sentence += f"; or else this agent's role may not secretsmanager:{operation} on {secret.secret_id}"
+        return Failure(reason, sentence)
+    if (reason == "invalid" and "deletion" in message.lower()) or "marked deleted" in message.lower():
         return Failure("deleted", f"{what}: scheduled for deletion; restore-secret brings it back. {said}")
     if reason == "access_denied":
-        return Failure(reason, denied(secret, operation, words))
-    if reason == "not_found" or (reason == "invalid" and "not associated" in words):
-        return Failure("not_found", f"{what}: {_absent(secret, words)}. {said}")
+        return Failure(reason, denied(secret, operation, message))
+    if reason == "not_found" or (reason == "invalid" and "not associated" in message):
+        return Failure("not_found", f"{what}: {_absent(secret, message)}. {said}")
     if reason == "credentials":
         advice = (
-            "the clock of this node is off; mend its time service"
+            "the clock of this node is off; check its time service"
             if of_clock(error)
             else "the credentials are not accepted; they are looked for again at the next attempt"
         )
@@ -240,23 +240,23 @@ def _refusal(error: aws.ClientError, secret: Secret, operation: Operation, what:
 
 def of_clock(error: Exception) -> bool:
     """Whether a signature was refused for its time: then it is this node's clock that is wrong, and not the keys."""
-    code, words = told(error) if isinstance(error, aws.ClientError) else ("", "")
-    expired = "expired" in words.lower() and "signature" in words.lower()
+    code, message = code_and_message(error) if isinstance(error, aws.ClientError) else ("", "")
+    expired = "expired" in message.lower() and "signature" in message.lower()
     return expired or code in ("RequestTimeTooSkewed", "RequestExpired")
 
 
 def status_of(error: aws.ClientError) -> int:
-    """The HTTP status of an answer with an error; 0 if it is not known."""
+    """The HTTP status of an answer with an error; 0 if it is unknown."""
     found: Any = error.response.get("ResponseMetadata")
     status = found.get("HTTPStatusCode") if isinstance(found, dict) else None
     return status if isinstance(status, int) else 0
 
 
-def _absent(secret: Secret, words: str) -> str:
+def _absent(secret: Secret, message: str) -> str:
     """What was not found: the secret, its version, or one with the stage."""
     if secret.version_id:
         return f"not found version {secret.version_id}; check `versionId`, name, region and account"
-    if "staging label" in words or "not associated" in words:
+    if "staging label" in message or "not associated" in message:
         return f"no version has the stage {secret.version_stage}, or it has just moved; check `versionStage`"
     stage = "" if secret.version_stage == "AWSCURRENT" else f", and `versionStage` {secret.version_stage}"
     return f"not found; check name, region and account{stage}"
@@ -266,7 +266,7 @@ def foreign(status: int, url: str) -> str:
     """An answer with an error that has none of AWS's codes."""
     between = proxy(url)
     by = f" by way of {between.shown}" if between else ""
-    answered = f"{url}{by} answers {status}, without a word of AWS"
+    answered = f"{url}{by} answers {status}, with nothing in it that AWS would send"
     if 300 <= status < 400:
         return f"{answered}: a redirect, as of a login page; AWS sends none, so let {url} through unchanged"
     if status == 407:
@@ -276,19 +276,19 @@ def foreign(status: int, url: str) -> str:
     return f"{answered}: look for a proxy, a firewall or another server that answers in its place"
 
 
-def denied(secret: Secret, operation: Operation, words: str) -> str:
-    """Who was denied what, by which kind of policy, and what would allow it. `words` are AWS's, whole."""
-    caller, asked, why = re.search(_CALLER, words), re.search(_ACTION, words), re.search(_WHY, words)
+def denied(secret: Secret, operation: Operation, message: str) -> str:
+    """Who was denied what, by which kind of policy, and what would allow it. `message` is AWS's, in full."""
+    caller, asked, why = re.search(_CALLER, message), re.search(_ACTION, message), re.search(_WHY, message)
     who = caller[1] if caller else "this agent's role"
-    action = asked[1] if asked else "kms:Decrypt" if re.search(_KMS, words) else f"secretsmanager:{operation}"
+    action = asked[1] if asked else "kms:Decrypt" if re.search(_KMS, message) else f"secretsmanager:{operation}"
     of_kms = action.startswith("kms:")
-    key = re.search(_KEY, words)
+    key = re.search(_KEY, message)
     resources = (key[0].rstrip(".,") if key else "the key's ARN",) if of_kms else secret.resources
     resource = resources[0] if len(resources) == 1 else resources
     statement = json.dumps({"Effect": "Allow", "Action": action, "Resource": resource})
-    explicit = re.search(_EXPLICIT, words)
+    explicit = re.search(_EXPLICIT, message)
     reason = why or explicit
-    said = f"AWS: {line(reason[0] if reason else words)}" if words else "AWS gives no reason"
+    said = f"AWS: {line(reason[0] if reason else message)}" if message else "AWS gives no reason"
     may_not = f"{who} may not {action} on {secret.secret_id}"
     policy = why[1].lower() if why else "policy"
     if explicit:

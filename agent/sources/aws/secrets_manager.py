@@ -1,9 +1,9 @@
 """AWS Secrets Manager: observe a version, fetch a value.
 
-Of boto3 its core, botocore, is used: `import boto3` brings what transfers files to S3, 60 modules that cost every pod
-2.5 MiB and 30 ms.
+It uses botocore, the core of boto3: `import boto3` brings S3's file transfer, 60 modules that cost every pod 2.5 MiB
+and 30 ms.
 
-Errors of AWS, and whatever else comes of a call, are values here: one secret's failure is an ordinary part of a pass.
+Errors of AWS, and whatever else a call may end in, are values here: one secret's failure is an ordinary part of a pass.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ R = TypeVar("R", Observation, Fetched)
 
 
 def _quiet(record: logging.LogRecord) -> bool:
-    """Whether a line of a library is to be logged. What fails is told by us, once, and without a stack."""
+    """Whether a library's line must be logged. We log what fails ourselves, once, and without a stack."""
     return not record.exc_info and (record.levelno < logging.WARNING or record.name == "urllib3.connectionpool")
 
 
@@ -54,7 +54,7 @@ _log = logging.getLogger(__name__)
 
 
 class _Providers:
-    """In place of what botocore asks when it makes a client: our credentials, without a look for them; and no bearer
+    """Replaces what botocore asks when it makes a client: our credentials, without looking for them; and no bearer
     tokens, which Secrets Manager does not take."""
 
     def __init__(self, credentials: Credentials) -> None:
@@ -81,24 +81,23 @@ def _timestamp(found: Any) -> Any:
 
 
 class Answer(Record, Generic[R]):
-    """What one call came to, and the call itself, for the books."""
+    """The result of one call, and the call itself, to be counted."""
 
     result: R | Failure
     call: Call
 
 
 class Caller(Record):
-    """Who AWS takes us for, and how many seconds this node's clock is ahead of AWS's."""
+    """Who we are to AWS, and how many seconds this node's clock is ahead of AWS's."""
 
     arn: str
     skew: float
 
 
 class SecretsManager:
-    """AWS Secrets Manager, with one client per origin and one set of credentials. Any thread may call it.
+    """AWS Secrets Manager, with one client per place and one set of credentials. Any thread may call it.
 
-    What a call needs is made by the call: a client, or credentials, that could not be had are asked for again by the
-    next one.
+    A call makes what it needs: a client or credentials that were not available are tried again by the next one.
     """
 
     def __init__(
@@ -109,7 +108,7 @@ class SecretsManager:
         attempts: int = ATTEMPTS,
         credentials_limit: float = credentials.LIMIT,
     ) -> None:
-        """Time-outs and limits are seconds: of a connection, of an answer, of a look for credentials."""
+        """Time-outs and limits are seconds: for a connection, for an answer, for finding credentials."""
         self._credentials = Credentials(self._new_session, attempts=attempts, limit=credentials_limit)
         self._session = _session()
         self._first: tuning.Context | None = None
@@ -135,7 +134,7 @@ class SecretsManager:
         return session
 
     def prepare(self, secrets: Iterable[Secret]) -> None:
-        """Begin to make the clients that these secrets need, beside what else there is to do."""
+        """Begin to make the clients that these secrets need, in parallel with the rest of the start."""
         wanted = dict.fromkeys(secret.place for secret in secrets)
         origins = [place for place in wanted if place not in self._clients]
         if origins:
@@ -148,7 +147,7 @@ class SecretsManager:
                 self._client(place)
 
     def _client(self, place: Place) -> SecretsManagerClient:
-        """The client of that origin, made if there is none. Raises what botocore raises."""
+        """The client of that place, made if there is none. Raises what botocore raises."""
         if client := self._clients.get(place):
             return client
         with self._making:
@@ -175,10 +174,11 @@ class SecretsManager:
         )
 
     limit = CALL_LIMIT
+    name = "secretsmanager"
     operations: tuple[Operation, Operation] = "DescribeSecret", "GetSecretValue"
 
     def batches(self, requests: Sequence[Request]) -> list[tuple[Request, ...]]:
-        """Each by itself: AWS describes one secret a call, and its BatchGetSecretValue knows AWSCURRENT alone."""
+        """One request a batch: AWS describes one secret a call, and its BatchGetSecretValue knows AWSCURRENT alone."""
         return [(request,) for request in requests]
 
     def observe(self, batch: tuple[Request, ...]) -> Answers[Observation]:
@@ -205,8 +205,8 @@ class SecretsManager:
     def value(self, secret: Secret, version_id: str | None) -> Answer[Fetched]:
         """The value of that version, or with None of the version that holds the wanted stage: a `Fetched`.
 
-        The stage is sent along with the version, since a policy may allow access by its stage alone. That a version no
-        longer holds it comes back as not found.
+        The stage is sent with the version, since a policy may allow access by stage alone. A version that no longer
+        holds it is reported as not found.
         """
         which = {"VersionId": version_id} if version_id is not None else {}
         if secret.version_stage:
@@ -222,12 +222,12 @@ class SecretsManager:
     ) -> Answer[R]:
         began = time.monotonic()
         result, code = self._answer(operation, secret, ask, began)
-        return Answer(result, Call(operation, code, time.monotonic() - began))
+        return Answer(result, Call(self.name, operation, code, time.monotonic() - began))
 
     def _answer(
         self, operation: Operation, secret: Secret, ask: Callable[[SecretsManagerClient], R | Failure], began: float
     ) -> tuple[R | Failure, str]:
-        """What the call came to, and the code for the books. Nothing that is answered is raised."""
+        """The result of the call, and the code to be counted. No answer is raised."""
         try:
             client = self._client(secret.place)
         except Exception as error:
@@ -258,10 +258,12 @@ class SecretsManager:
         return Identity(found.source, credentials.warning(found), found.expires)
 
     def present_identity(self) -> Identity | None:
-        """Which source gave the credentials in hand, without a look for others; None without any."""
+        """Which source gave the current credentials, without looking for others; None without any."""
         if present := self._credentials.present():
             found, trouble = present
-            failing = f"the credentials cannot be renewed, and those in hand end soon: {trouble}" if trouble else None
+            failing = (
+                f"the credentials cannot be renewed, and the current ones expire soon: {trouble}" if trouble else None
+            )
             return Identity(found.source, failing or credentials.warning(found), found.expires)
         return None
 
@@ -276,20 +278,20 @@ class SecretsManager:
         return errors.proxy(url)
 
     def endpoint(self, place: Place) -> str | Failure:
-        """The URL that is asked for secrets of that origin."""
+        """The URL that is asked for secrets of that place."""
         try:
             return str(self._client(place).meta.endpoint_url)
         except Exception as error:
             return Failure("invalid", errors.no_client(error, place))
 
     def caller(self, place: Place) -> Caller | Failure:
-        """Who we are, by STS in the region of that origin. It needs no permission, but a route to STS."""
+        """Who we are, according to STS in the region of that place. It needs no permission, but a route to STS."""
         try:
             with self._making:
                 client = self._create("sts", place.region)
             answer = client.get_caller_identity()
-            told = answer["ResponseMetadata"]["HTTPHeaders"].get("date")
-            return Caller(_word(answer["Arn"]), time.time() - parsedate_to_datetime(told).timestamp() if told else 0.0)
+            date = answer["ResponseMetadata"]["HTTPHeaders"].get("date")
+            return Caller(_word(answer["Arn"]), time.time() - parsedate_to_datetime(date).timestamp() if date else 0.0)
         except NoCredentials as trouble:
             return Failure("credentials", f"no credentials: {trouble}")
         except Exception as error:
@@ -297,7 +299,7 @@ class SecretsManager:
 
 
 def _observation(secret: Secret, answer: Any) -> Observation | Failure:
-    """Raises ValueError, or whatever else comes of it, for what is no answer of AWS Secrets Manager."""
+    """Raises ValueError, or another exception, for what is not an answer of AWS Secrets Manager."""
     if deleted := answer.get("DeletedDate"):
         return Failure(
             "deleted",

@@ -240,7 +240,7 @@ panels:
   (list "stat" "none" "Agents that refuse their config"
     (printf "count(freshmount_config_reload_success{%s} == 0) or vector(0)" $series) "")
   (list "stat" "currencyUSD" "Calls to AWS, a month at this pace"
-    (printf "sum(rate(freshmount_aws_requests_total{%s}[$__rate_interval])) * 730 * 3600 * 0.05 / 10000" $series) "")
+    (printf "sum(rate(freshmount_source_requests_total{%s,source=\"secretsmanager\"}[$__rate_interval])) * 730 * 3600 * 0.05 / 10000" $series) "")
   (list "timeseries" "s" "From a new version to its files, median and 95th percentile"
     (printf "histogram_quantile(0.5, sum by (le) (increase(freshmount_rotation_to_file_seconds_bucket{%s}[$__range])))" $series) "p50"
     (printf "histogram_quantile(0.95, sum by (le) (increase(freshmount_rotation_to_file_seconds_bucket{%s}[$__range])))" $series) "p95")
@@ -251,7 +251,7 @@ panels:
   (list "timeseries" "none" "Notifications"
     (printf "sum by (target, result) (increase(freshmount_notifications_total{%s}[$__rate_interval]))" $series) "{{target}}: {{result}}")
   (list "timeseries" "reqps" "Calls to AWS by their code"
-    (printf "sum by (operation, code) (rate(freshmount_aws_requests_total{%s}[$__rate_interval]))" $series) "{{operation}} {{code}}")
+    (printf "sum by (operation, code) (rate(freshmount_source_requests_total{%s}[$__rate_interval]))" $series) "{{operation}} {{code}}")
   (list "timeseries" "none" "Errors by reason"
     (printf "sum by (secret, reason) (increase(freshmount_secret_errors_total{%s}[$__rate_interval])) > 0" $series) "{{secret}}: {{reason}}")
 -}}

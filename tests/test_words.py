@@ -1,0 +1,87 @@
+"""Words that must not come back, each with the one to write instead: docs/glossary.md has one word for one thing."""
+
+from __future__ import annotations
+
+import io
+import re
+import tokenize
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+# Wrong anywhere, as a word of ours or as English.
+EVERYWHERE = {
+    r"agenda": "schedule",
+    r"owed|owes|owing": "pending",
+    r"withheld": "waiting",
+    r"dice": "rng, or random number generator",
+    r"SyncResult": "PassResult",
+    r"(?:is|are) to be": "must be, or will be",
+    r"for want of": "without, or because there is no",
+    r"to no end": "without effect",
+    r"into the config": "in the config",
+    r"the books": "the metrics, or to be counted",
+}
+# Wrong in the package: a document may use them in another sense.
+IN_CODE = EVERYWHERE | {
+    r"debts?": "pending",
+    r"each (?:two|three|five|ten|\d+) (?:s|seconds|minutes)": "every two seconds",
+    r"told": "accepted, notified or reported",
+    r"lessons?": "outcome",
+    r"hands?": "adapter; or: current, by a person, pass",
+    r"spine": "engine",
+    r"telemetry": "metrics",
+    r"(?<!\.\.)manifests?": "record of a generation",
+}
+IN_TEXT = {"COMMENT", "STRING", "FSTRING_MIDDLE"}  # kinds of tokens; from 3.12 on f-strings have their own
+
+# The demo tells a story, in words of its own.
+MODULES = [path for path in sorted((ROOT / "agent").rglob("*.py")) if "demo" not in path.parts]
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def texts(source: str) -> Iterator[tuple[int, str]]:
+    """Each comment, docstring and string of a module, with its line."""
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if tokenize.tok_name[token.type] in IN_TEXT:
+            yield token.start[0], token.string
+
+
+def found(banned: dict[str, str], text: str, line: int = 1) -> list[str]:
+    """Each banned word of a text, as `line: word (write …)`. Words may be apart by a line's end."""
+    hits = []
+    for words, instead in banned.items():
+        pattern = r"\b(?:" + words.replace(" ", r"\s+") + r")\b"
+        for hit in re.finditer(pattern, text, re.IGNORECASE):
+            at = line + text.count("\n", 0, hit.start())
+            hits.append(f"{at}: {' '.join(hit[0].split())} (write {instead})")
+    return hits
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_the_package_has_one_vocabulary(path: Path) -> None:
+    hits = [hit for line, text in texts(path.read_text()) for hit in found(IN_CODE, text, line)]
+    assert hits == [], path
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_documents_have_it_too(path: Path) -> None:
+    assert found(EVERYWHERE, path.read_text()) == [], path
+
+
+def test_what_is_banned_is_found() -> None:
+    """In a comment, a docstring, a string and an f-string, and across lines; not in a name or in part of a word."""
+    source = (
+        '"""What is\n    to be done."""\n'
+        'x = f"{y} owed"\n'
+        'owed = "..manifest.json"  # the agenda\n'
+        'z = "followed, toldo"\n'
+    )
+    assert [hit for line, text in texts(source) for hit in found(IN_CODE, text, line)] == [
+        "1: is to be (write must be, or will be)",
+        "3: owed (write pending)",
+        "4: agenda (write schedule)",
+    ]
