@@ -87,7 +87,7 @@ def cpu(place: Place, aside: Path, effort: Effort) -> Iterator[Row]:
                 spent, after = measured.cpu() - before, stand_in.counts()
         made = {name: after[name] - calls[name] for name in ("DescribeSecret", "GetSecretValue", "connections")}
         yield Row(
-            f"CPU an hour, 5 secrets each 60 s, scrapes each 15 s, connections {what}",
+            f"CPU an hour, 5 secrets every 60 s, scrapes every 15 s, connections {what}",
             f"{spent * 60 / effort.minutes:.2f} s ({made} in {effort.minutes:g} periods)",
         )
     with standing_in(aside) as stand_in:
