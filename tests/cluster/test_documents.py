@@ -7,7 +7,7 @@ import json
 import yaml
 
 from tests.cluster.world import World
-from tests.test_docs import MANIFESTS, NOT_KUBERNETES
+from tests.whole.test_docs import MANIFESTS, NOT_KUBERNETES
 
 DOCUMENTS = [
     (path, document)

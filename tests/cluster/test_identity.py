@@ -229,7 +229,7 @@ def test_an_app_of_another_uid_reads_by_group_what_the_group_may(world: World) -
     with world.k.log(pod, AGENT) as agent:
         agent.until(lambda line: line.get("event") == "notification refused", "a refusal")
     (target,) = world.k.status(pod)["targets"]
-    assert target["owedGeneration"] and "1001" in target["message"]
+    assert target["pendingGeneration"] and "1001" in target["message"]
     assert json.loads(world.k.page(pod, 8080, "/")) == {"shared": "shared-2", "private": None}
     assert {line["event"] for line in world.k.said(pod, APP)} == {"start"}
     write = "import os\ntry: open('/freshmount/x', 'w')\nexcept OSError as error: print(os.strerror(error.errno))"

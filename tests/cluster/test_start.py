@@ -181,6 +181,6 @@ def test_without_a_shared_process_namespace_the_target_is_pending_and_says_so(wo
         refused = agent.until(lambda line: line.get("event") == "notification refused", "a refusal")
     assert refused["target"] == "web"
     (target,) = world.k.status(pod)["targets"]
-    assert target["owedGeneration"] and "shareProcessNamespace" in target["message"]
+    assert target["pendingGeneration"] and "shareProcessNamespace" in target["message"]
     assert json.loads(world.k.page(pod, 8080, "/")) == {"db/password": "pw-2"}
     assert "signal" not in {line["event"] for line in world.k.said(pod, APP)}

@@ -120,7 +120,8 @@ def test_the_base_that_is_built_on(tmp_path: Path, asked: list[str], here: str, 
     engine = tmp_path / "podman"
     engine.write_text(
         "#!/bin/sh\n"
-        f'case "$1 $2 $3" in "image inspect {here or "-"}") exit 0 ;; "pull --quiet {remote or "-"}") exit 0 ;; esac\n'
+        f'[ "$1" != tag ] || echo "$3" >>{tmp_path}/tagged\n'
+        f'case "$1 $2 $3" in tag* | "image inspect {here or "-"}" | "pull --quiet {remote or "-"}") exit 0 ;; esac\n'
         "exit 1\n"
     )
     engine.chmod(0o755)
@@ -128,4 +129,6 @@ def test_the_base_that_is_built_on(tmp_path: Path, asked: list[str], here: str, 
     done = subprocess.run([HOME / "image/base.sh", *asked], env=env, capture_output=True, text=True, check=False)
     assert done.stdout == (f"{name}\n" if name else ""), done.stderr
     assert done.returncode == (0 if name else 1)
+    tagged = tmp_path / "tagged"
+    assert not tagged.exists() or tagged.read_text() == f"{asked[0].partition('@')[0]}\n"
     assert ("cannot be pulled" in done.stderr) == (name is None or (asked == [PINNED] and remote == ""))

@@ -9,6 +9,7 @@ from pathlib import Path
 from prometheus_client.parser import text_string_to_metric_families
 
 from agent.sinks.volume.volume import KEPT_AT_MOST
+from tests.support.aws import Fault
 from tests.support.pod import Pod
 from tests.support.running import Agent, Usage, running, until
 from tests.torture.canary import CANARY, sealed
@@ -101,6 +102,12 @@ def _config(pod: Pod) -> Path:
 
 def _held(agent: Agent, pod: Pod) -> Held:
     """What the agent and its volume hold between two passes."""
+    # Both secrets are asked for at once: otherwise it is chance when the second call gets a thread and a connection.
+    calls = len(pod.proxy.calls)
+    pod.proxy.fail(Fault.hold())
+    agent.process.send_signal(signal.SIGUSR1)
+    until(lambda: len(set(pod.proxy.calls[calls:])) == 2)
+    pod.proxy.heal()
     agent.pass_now()
     series = _series(agent)
     until(lambda: not _asked(agent))
