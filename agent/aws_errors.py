@@ -90,7 +90,7 @@ def told(error: aws.ClientError) -> tuple[str, str]:
 
 def is_foreign(code: str) -> bool:
     """Whether it is no code of AWS's, whose errors have names: something answered in its place."""
-    return code.isdigit() or code == "unknown"
+    return code.isdigit() or code.lower() == "unknown"
 
 
 def server(url: str) -> str:

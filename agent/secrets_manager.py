@@ -201,17 +201,12 @@ class SecretsManager:
         return context
 
     def prepare(self, secrets: Iterable[Secret]) -> None:
-        """Begin to make the clients that these secrets need, beside what else there is to do."""
-        wanted = dict.fromkeys(secret.origin for secret in secrets)
-        origins = [origin for origin in wanted if origin not in self._clients]
-        if origins:
-            self._credentials.region = self._credentials.region or origins[0].region
-            threading.Thread(target=self._make_ahead, args=(origins,), name="clients", daemon=True).start()
+        """Say which secrets will be asked for. Where the environment names no region, STS is asked in theirs.
 
-    def _make_ahead(self, origins: Iterable[Origin]) -> None:
-        for origin in origins:
-            with contextlib.suppress(Exception):  # the call that needs it says so
-                self._client(origin)
+        Nothing is made yet: a client is made by its first call, while credentials are looked for in another thread.
+        """
+        regions = (secret.origin.region for secret in secrets)
+        self._credentials.region = self._credentials.region or next(filter(None, regions), None)
 
     def _client(self, origin: Origin) -> SecretsManagerClient:
         """The client of that origin, made if there is none. Raises what botocore raises."""

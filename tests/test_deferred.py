@@ -104,7 +104,7 @@ def test_credentials_of_a_process_use_one(pod: Pod) -> None:
     (pod.home / "aws.ini").write_text(f"[default]\ncredential_process = echo '{json.dumps(keys)}'\n")
     env = {"AWS_CONFIG_FILE": str(pod.home / "aws.ini"), "AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""}
     said, log = agent("init", pod, **env).communicate(timeout=60)
-    assert "custom-process" in log
+    assert "credential_process" in log
     assert "subprocess" in said
     assert "configparser" in said
     assert pod.read("db.env") == "password='pw'\n"
