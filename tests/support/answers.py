@@ -82,14 +82,14 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             self.connection.close()
             return
+        self.close_connection = True  # so that no thread waits for the next request
         self.send_response_only(answer.status)
+        self.send_header("Connection", "close")
         self.send_header("Content-Type", answer.content_type)
         for header in answer.headers:
             self.send_header(*header)
         if not any(name.lower() in ("content-length", "transfer-encoding") for name, _ in answer.headers):
             self.send_header("Content-Length", str(len(answer.body) + (1 << 20 if answer.drips else 0)))
-        else:
-            self.close_connection = True
         self.end_headers()
         self.wfile.write(answer.body)
         while answer.drips and not self.server.answers.closed.wait(0.05):

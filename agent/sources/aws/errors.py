@@ -97,7 +97,7 @@ def code_and_message(error: aws.ClientError) -> tuple[str, str]:
 
 def is_foreign(code: str) -> bool:
     """Whether the code is not one of AWS's, whose errors have names: something answered in its place."""
-    return code.isdigit() or code == "unknown"
+    return code.isdigit() or code.lower() == "unknown"
 
 
 def server(url: str) -> str:

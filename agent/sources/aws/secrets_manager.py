@@ -134,17 +134,12 @@ class SecretsManager:
         return session
 
     def prepare(self, secrets: Iterable[Secret]) -> None:
-        """Begin to make the clients that these secrets need, in parallel with the rest of the start."""
-        wanted = dict.fromkeys(secret.place for secret in secrets)
-        origins = [place for place in wanted if place not in self._clients]
-        if origins:
-            self._credentials.region = self._credentials.region or origins[0].region
-            threading.Thread(target=self._make_ahead, args=(origins,), name="clients", daemon=True).start()
+        """Say which secrets will be asked for. Where the environment names no region, STS is asked in theirs.
 
-    def _make_ahead(self, origins: Iterable[Place]) -> None:
-        for place in origins:
-            with contextlib.suppress(Exception):  # the call that needs it says so
-                self._client(place)
+        Nothing is made yet: a client is made by its first call, while another thread looks for credentials.
+        """
+        regions = (secret.place.region for secret in secrets)
+        self._credentials.region = self._credentials.region or next(filter(None, regions), None)
 
     def _client(self, place: Place) -> SecretsManagerClient:
         """The client of that place, made if there is none. Raises what botocore raises."""

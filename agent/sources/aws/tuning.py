@@ -67,11 +67,11 @@ def connecting_by(context: Context | None) -> Iterator[None]:
 
 def _context(protocol: int) -> ssl.SSLContext:
     context: ssl.SSLContext | None = getattr(_ahead, "context", None)
-    _ahead.context = None  # handed out once: who asks again sets up one of its own
+    _ahead.context = None  # used once: who asks again sets up one of its own
     return context or Context(protocol)
 
 
-# Buys: the contexts above, since botocore offers no way to hand in one of one's own.
+# Buys: the contexts above, since botocore offers no way to pass one of one's own.
 # When the name moves: botocore makes ordinary contexts, the bundle is read for each connection, and once in vain.
 botocore.httpsession.SSLContext = _context  # type: ignore[attr-defined]
 
