@@ -80,6 +80,7 @@ def test_a_version_that_is_seen_but_not_published(pod: Pod, agent: Agent) -> Non
     pod.proxy.fail(Fault.access_denied(), operation="GetSecretValue")
     version = pod.rotate("db", "value-2")
     agent.event("secret failed")
+    until(lambda: json.loads(status(pod, "--json").stdout)["secrets"][0]["error"])  # the log is told first
     (db,) = json.loads(status(pod, "--json").stdout)["secrets"]
     assert (db["versionId"], db["seenVersionId"], db["error"]["reason"]) == (before, version, "access_denied")
 
