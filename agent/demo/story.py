@@ -44,7 +44,7 @@ WIDTH = 80  # columns of the narrowest terminal that people use
 
 _INDENT = "   "
 
-_ROOT = Path(__file__).resolve().parent.parent  # so that `-m agent` is this one, whatever directory we were called in
+_ROOT = Path(__file__).resolve().parents[2]  # so that `-m agent` is this one, whatever directory we were called in
 
 # Becomes the program in its arguments, which the kernel kills (9) when its parent dies (PR_SET_PDEATHSIG, prctl(2)).
 # Not a preexec_fn: the stand-in's threads make it unsafe to run Python between fork and exec.
@@ -78,8 +78,8 @@ _ROTATE = """\
 #!/bin/sh
 # Usage: sh {path} PASSWORD
 cd {root} && exec {python} -c 'import sys
-from agent import demo
-demo.put_password(*sys.argv[1:])' {url} {arn} "${{1:?give a password}}"
+from agent.demo import story
+story.put_password(*sys.argv[1:])' {url} {arn} "${{1:?give a password}}"
 """
 
 _SHOWN_METRICS = ("passes_total", "source_requests_total", "secret_errors_total", "notifications_total")
@@ -324,11 +324,11 @@ def _until(what: str, condition: Callable[[], bool]) -> None:
 
 
 def _series(before: str, series: str) -> list[str]:
-    """The line of a series, or two where its labels do not fit beside its name."""
-    name, brace, labels = series.partition("{")
+    """The line of a series, or a line for each label where they do not fit beside its name."""
+    name, _, labels = series.partition("{")
     if len(before) + len(series) + len(_INDENT) <= WIDTH:
         return [before + series]
-    return [before + name, " " * (len(before) + 2) + brace + labels]
+    return [before + name, *(" " * (len(before) + 2) + label for label in labels.rstrip("}").split(","))]
 
 
 def _db(password: str, together: int) -> str:

@@ -15,7 +15,7 @@ from typing import TypeVar
 
 from agent.core import schedule
 from agent.core.decide import Desired, Step, compose, decide, pending_deliveries, to_describe
-from agent.core.errors import Failure, ProjectionError, SecretError, VolumeError
+from agent.core.errors import Failure, ProjectionError, SecretError, VolumeError, cause
 from agent.core.model import (
     Answer,
     Answers,
@@ -347,9 +347,16 @@ def _acquire(
                 trouble = trouble.refusing({secret.name: refusal})
             except SecretError as error:
                 trouble = trouble.failed({secret.name: error.failure})
+            except (ImportError, OSError) as error:  # some formats are imported when they are first asked for
+                trouble = trouble.failed({secret.name: Failure("other", _cannot_render(error))})
     remembered = {n: r for n, r in upcoming.refused.items() if n in trouble.failures and n not in trouble.refused}
     trouble = replace(trouble, refused={**trouble.refused, **remembered})
     return {**{n: value for n, value in waiting.items() if n not in trouble.refused}, **fresh}, trouble
+
+
+def _cannot_render(error: ImportError | OSError) -> str:
+    reason = cause(error) if isinstance(error, OSError) else "a module is missing"
+    return f"what its files need cannot be loaded now: {reason}; tried again when the backoff is due"
 
 
 def _fetch(source: Source, batch: tuple[Request, ...]) -> Answers[Fetched]:

@@ -190,7 +190,7 @@ def test_a_secret_whose_answer_drips_is_given_up_alone_and_not_asked_twice(
         agent.aws.put(agent.id(name), "1")
     agent.wants("a", "b")
     agent.do()
-    monkeypatch.setattr(agent.source, "limit", 0.3)  # from now on: the first calls make the client
+    monkeypatch.setattr(agent.source, "limit", 1.0)  # from now on: the first calls make the client
     agent.proxy.fail(Fault.drip(), secret=agent.id("a"))
     agent.calls()
     for turn in range(3):

@@ -214,13 +214,13 @@ def test_secrets_manager(length: Length, report: Report, heard: Heard) -> None:
 
         def describe(answer: Answer | None) -> None:
             server.answer = lambda _: answer
-            found = trial.outcome(lambda: manager.observe(wanted).result)
+            found = trial.outcome(lambda: manager.describe(wanted).result)
             if not trial.failure(found):
                 assert 0 < len(found.version_id) <= 256 and all(isinstance(stage, str) for stage in found.stages)
 
         def fetch(answer: Answer | None) -> None:
             server.answer = lambda _: answer
-            found = trial.outcome(lambda: manager.fetch(wanted, VERSION).result)
+            found = trial.outcome(lambda: manager.value(wanted, VERSION).result)
             if not trial.failure(found):
                 assert isinstance(found, Fetched) and 0 < len(found.version_id) <= 256
 
