@@ -47,6 +47,19 @@ def causes(error: BaseException) -> list[BaseException]:
     return found
 
 
+def innermost(error: BaseException) -> BaseException:
+    """The exception that the others were raised for. Some libraries chain it, some only have it as an argument."""
+    known = [error]
+    while True:
+        last = known[-1]
+        held = next((each for each in last.args if isinstance(each, BaseException)), None)
+        earlier = last.__cause__ or last.__context__ or held
+        # A TypeError is only how urllib3 1.26 finds out which Python it runs on.
+        if earlier is None or isinstance(earlier, TypeError) or any(earlier is each for each in known):
+            return last
+        known.append(earlier)
+
+
 def unreachable(error: BaseException, otherwise: str = "the connection failed") -> str:
     """Why there was no answer: DNS, refusal, reset, timeout, or what the operating system says."""
     found = causes(error)
@@ -66,7 +79,8 @@ def tls(error: BaseException, bundle: str, uid: int) -> str:
     reads it."""
     for cause in causes(error):
         code, reason = getattr(cause, "verify_code", None), str(getattr(cause, "reason", None) or "")
-        if type(cause).__name__ == "CertificateError":  # urllib3's own check of the name
+        if type(cause).__name__ == "CertificateError" or (not code and "doesn't match" in str(cause)):
+            # The check of the name by urllib3 itself, or by Python's own function for that before 3.12.
             return _certificate(_WRONG_NAME[0], str(cause), bundle)
         if code:
             return _certificate(int(code), str(getattr(cause, "verify_message", "")), bundle)

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import urllib3
 
 from agent import __version__
+from agent.core import network
 from agent.core.errors import Refused, cause
 from agent.core.model import Pending, Url
 from agent.core.record import Record
@@ -64,9 +65,7 @@ class CallUrl(Record):
 
 def _sentence(error: BaseException) -> str:
     """Why a URL cannot be called; nothing that the other side sent."""
-    first = error
-    while earlier := first.__cause__ or first.__context__:
-        first = earlier
+    first = network.innermost(error)
     match first:
         case socket.gaierror():
             return f"its name does not resolve ({cause(first)}); check DNS"

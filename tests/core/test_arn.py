@@ -25,8 +25,8 @@ PREFIX = "arn:aws:secretsmanager:eu-west-1:111122223333:secret:"
 
 
 def test_botocore_knows_no_other_partition() -> None:
-    """A new one is a row here, and a branch in the chart."""
-    assert {partition["id"] for partition in PARTITIONS} == arn.PARTITIONS
+    """A new one is a row here, and a branch in the chart. The oldest libraries know fewer."""
+    assert {partition["id"] for partition in PARTITIONS} <= arn.PARTITIONS
 
 
 @pytest.mark.parametrize("region", sorted(REGIONS))

@@ -51,7 +51,7 @@ if type(sessions.create_urllib3_context()) is tuning.Context:
 if not looked:
     effects.append("signatures")
 try:
-    tuning.session().get_component("event_emitter").emit("before-parse.s3.GetObject")
+    tuning.session().get_component("event_emitter").emit("after-call.s3.GetBucketLocation")
     effects.append("handlers")
 except TypeError:  # a handler of S3 was called, with nothing
     pass
