@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import NoReturn
@@ -232,6 +232,10 @@ def answering(answer: bytes | None, context: ssl.SSLContext | None = None) -> It
             while True:
                 try:
                     client, _ = server.accept()
+                except OSError:
+                    return
+                # Who was answered too much hangs up before the last byte; the next one is still to be answered.
+                with suppress(OSError):
                     client = context.wrap_socket(client, server_side=True) if context else client
                     client.recv(1 << 16)
                     kept.append(client)
@@ -239,10 +243,6 @@ def answering(answer: bytes | None, context: ssl.SSLContext | None = None) -> It
                         client.sendall(answer)
                         client.shutdown(socket.SHUT_RDWR)
                         client.close()
-                except ssl.SSLError:
-                    continue
-                except OSError:
-                    return
 
         threading.Thread(target=serve, daemon=True).start()
         yield f"127.0.0.1:{server.getsockname()[1]}"
