@@ -8,7 +8,7 @@ from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from agent.sinks.volume.volume import KEPT_AT_MOST
+from agent.sinks.volume.sweep import KEPT_AT_MOST
 from tests.support.aws import Fault
 from tests.support.pod import Pod
 from tests.support.running import Agent, Usage, running, until

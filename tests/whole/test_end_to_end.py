@@ -801,8 +801,8 @@ def test_no_value_appears_anywhere(pod: Pod) -> None:
         stdout = agent.process.stdout.read() if agent.process.stdout else ""
     for place in (*pages, stdout, agent.stderr):
         assert canary not in place
-    manifest = (pod.volume / "..data" / "..manifest.json").read_text()
-    assert canary not in manifest
+    record = (pod.volume / "..data" / "..generation.json").read_text()
+    assert canary not in record
 
 
 def test_a_swept_generation_lets_the_loop_sleep_again(pod: Pod) -> None:
