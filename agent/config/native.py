@@ -16,19 +16,24 @@ from agent.core.errors import ConfigError, Problem
 from agent.core.jmespath_keys import QUOTED_KEYS, mended_path
 from agent.core.model import (
     JITTER,
+    Bundle,
     Config,
-    FileSpec,
     Format,
     Listen,
+    Output,
     PidFile,
     Place,
     ProcessName,
+    Projection,
     Quoting,
+    Ref,
     Require,
     Secret,
+    Settings,
     Signal,
     Site,
     Target,
+    Timing,
     Touch,
     Url,
 )
@@ -45,17 +50,17 @@ def least_stale_after(settle: float, secrets: tuple[Secret, ...]) -> float:
 
 def _longest_period(secrets: tuple[Secret, ...]) -> float:
     """Of those that are polled; 0 when none is."""
-    return max((secret.period for secret in secrets if secret.version_id is None), default=0.0)
+    return max((secret.period for secret in secrets if secret.ref.version_id is None), default=0.0)
 
 
 def doubts(config: Config) -> list[str]:
     """What is allowed and yet looks like a slip, a sentence each."""
     return [
-        f"{secret.name}: {secret.secret_id} ends as a complete ARN does, but in what may be a part of the name: AWS "
+        f"{secret.name}: {secret.ref.id} ends as a complete ARN does, but in what may be a part of the name: AWS "
         "takes the last six characters for its own suffix and may not find the secret; give the ARN as "
         "`aws secretsmanager describe-secret` prints it (if this is it, all is well). The policy of `plan` covers both"
-        for secret in config.secrets
-        if arn.looks_complete(secret.secret_id)
+        for secret in config.bundle.secrets
+        if arn.looks_complete(secret.ref.id)
     ]
 
 
@@ -178,8 +183,8 @@ class _Reader(Reader):
             self.wrong(poll.entries["rotationPeriod"], "rotationPeriod is longer than period; it is the quicker one")
         settle = self.duration(poll, "settle", 0.0)
         startup = self.section(top.entries.get("startup"), "startup")
-        secrets = self.secrets(top, Place(region, endpoint), period, mode)
-        targets = self.targets(top, path, secrets)
+        secrets, outputs = self.secrets(top, Place(region, endpoint), period, mode)
+        targets = self.targets(top, path, secrets, outputs)
         stale_after = self.duration(top, "staleAfter", 0.0)
         if 0 < stale_after < (least := least_stale_after(settle, secrets)):
             self.wrong(
@@ -187,57 +192,59 @@ class _Reader(Reader):
                 f"staleAfter is too short for a period of {written(_longest_period(secrets))}: an agent that has one "
                 f"failed attempt could not meet it; give at least {written(least)}, or shorten the period",
             )
+        startup_timeout = self.duration(startup, "timeout", 120.0)
+        timing = Timing(period, rotation_period, settle, startup_timeout, stale_after)
         return Config(
-            volume_path=path,
-            period=period,
-            rotation_period=rotation_period,
-            settle=settle,
-            startup_timeout=self.duration(startup, "timeout", 120.0),
-            stale_after=stale_after,
-            listen=self.listen(top),
-            secrets=secrets,
-            targets=targets,
-            exit_with=self.exit_with(top),
+            Bundle(secrets, outputs, targets, timing),
+            Settings(path, self.listen(top), self.exit_with(top)),
         )
 
     def exit_with(self, top: Section) -> ProcessName | PidFile | None:
         section = self.section(top.entries.get("exitWith"), "exitWith", required=("process",))
         return self.process(section) if "process" in section else None
 
-    def secrets(self, top: Section, place: Place, period: float, mode: int) -> tuple[Secret, ...]:
-        found = []
+    def secrets(
+        self, top: Section, place: Place, period: float, mode: int
+    ) -> tuple[tuple[Secret, ...], tuple[Output, ...]]:
+        """The secrets and what each is published as."""
+        found, outputs = [], []
         names: dict[str, Node] = {}
-        paths: list[tuple[FileSpec, Node]] = []
+        paths: list[tuple[Output, Node]] = []
         for node in self.items(top, "secrets", "secrets"):
             section = self.section(node, "secret", required=("name", "secretId", "files"))
             if section.node is None:
                 continue
             name = self.unique_name(section, names)
-            secret_id = self.secret_id(section)
-            full = arn.SECRET_ARN.fullmatch(secret_id)
-            version_id = self.pattern(
-                section, "versionId", arn.VERSION_ID, "a version id: those have 32 to 64 characters, without spaces"
-            )
-            if version_id is not None and "versionStage" in section:
-                self.wrong(section.key("versionStage"), "versionId and versionStage contradict; give one of them")
-            stage = self.pattern(section, "versionStage", _STAGE, "a stage such as AWSPREVIOUS") or "AWSCURRENT"
             found.append(
                 Secret(
                     name=name,
-                    secret_id=secret_id,
-                    place=Place(full[2], place.endpoint_url) if full else place,
-                    version_stage=None if version_id is not None else stage,
-                    version_id=version_id,
+                    ref=self.ref(section, place),
                     period=self.duration(section, "period", period, least=SHORTEST),
                     optional=self.boolean(section, "optional"),
-                    files=self.files(section, mode, paths),
                     require=self.require(section),
                 )
             )
+            outputs += self.files(section, name, mode, paths)
         self.collisions(paths)
-        return tuple(found)
+        return tuple(found), tuple(outputs)
 
-    def files(self, secret: Section, mode: int, paths: list[tuple[FileSpec, Node]]) -> tuple[FileSpec, ...]:
+    def ref(self, section: Section, place: Place) -> Ref:
+        secret_id = self.secret_id(section)
+        full = arn.SECRET_ARN.fullmatch(secret_id)
+        version_id = self.pattern(
+            section, "versionId", arn.VERSION_ID, "a version id: those have 32 to 64 characters, without spaces"
+        )
+        if version_id is not None and "versionStage" in section:
+            self.wrong(section.key("versionStage"), "versionId and versionStage contradict; give one of them")
+        stage = self.pattern(section, "versionStage", _STAGE, "a stage such as AWSPREVIOUS") or "AWSCURRENT"
+        return Ref(
+            id=secret_id,
+            place=Place(full[2], place.endpoint_url) if full else place,
+            version_stage=None if version_id is not None else stage,
+            version_id=version_id,
+        )
+
+    def files(self, secret: Section, name: str, mode: int, paths: list[tuple[Output, Node]]) -> list[Output]:
         found = []
         for node in self.items(secret, "files", "files"):
             section = self.section(node, "file")
@@ -254,18 +261,12 @@ class _Reader(Reader):
             form = self.format(section)
             if "quoting" in section and form != "dotenv":
                 self.wrong(section.key("quoting"), "quoting belongs to format: dotenv; remove it, or give that format")
-            spec = FileSpec(
-                path=path or "",
-                directory=directory,
-                format=form,
-                jmes_path=self.expression(section),
-                mode=self.mode(section, mode),
-                quoting=self.quoting(section),
-            )
-            found.append(spec)
+            how = Projection(directory, form, self.expression(section), self.quoting(section))
+            output = Output(path or "", (name,), how, self.mode(section, mode))
+            found.append(output)
             if path:
-                paths.append((spec, section.entries[kinds[0]]))
-        return tuple(found)
+                paths.append((output, section.entries[kinds[0]]))
+        return found
 
     def require(self, secret: Section) -> Require | None:
         if "require" not in secret:
@@ -284,23 +285,25 @@ class _Reader(Reader):
             certificate = self.text(pair, "certificate") or "", self.text(pair, "privateKey") or ""
         return Require(tuple(key or "" for key in keys), tuple(matches), certificate)
 
-    def collisions(self, paths: list[tuple[FileSpec, Node]]) -> None:
+    def collisions(self, paths: list[tuple[Output, Node]]) -> None:
         """No two entries claim one path, and none lies under another's file or directory."""
-        taken: dict[str, tuple[FileSpec, Node]] = {}
-        for spec, node in paths:
-            if spec.path in taken:
-                self.wrong(node, f"path {spec.path!r} is taken already, in line {taken[spec.path][1].line}")
+        taken: dict[str, tuple[Output, Node]] = {}
+        for output, node in paths:
+            if output.path in taken:
+                self.wrong(node, f"path {output.path!r} is taken already, in line {taken[output.path][1].line}")
             else:
-                taken[spec.path] = spec, node
+                taken[output.path] = output, node
         for path, (_, node) in taken.items():
             parts = path.split("/")
             for end in range(1, len(parts)):
                 above = taken.get("/".join(parts[:end]))
                 if above:
-                    kind = "directory" if above[0].directory else "file"
+                    kind = "directory" if above[0].renderer.directory else "file"
                     self.wrong(node, f"path {path!r} lies under the {kind} {above[0].path!r} of line {above[1].line}")
 
-    def targets(self, top: Section, volume: str, secrets: tuple[Secret, ...]) -> tuple[Target, ...]:
+    def targets(
+        self, top: Section, volume: str, secrets: tuple[Secret, ...], outputs: tuple[Output, ...]
+    ) -> tuple[Target, ...]:
         found = []
         names: dict[str, Node] = {}
         if "notify" not in top:
@@ -312,19 +315,19 @@ class _Reader(Reader):
             name = self.unique_name(section, names)
             action = self.action(section, section.node)
             if isinstance(action, Touch):
-                self.apart(section.entries["touch"], action.path, volume, secrets)
+                self.apart(section.entries["touch"], action.path, volume, outputs)
             watched = self.watched(section, {secret.name for secret in secrets})
             splay = self.duration(section, "splay", 0.0)
             if action is not None:
                 found.append(Target(name, action, watched, splay))
         return tuple(found)
 
-    def apart(self, node: Node, path: str, volume: str, secrets: tuple[Secret, ...]) -> None:
+    def apart(self, node: Node, path: str, volume: str, outputs: tuple[Output, ...]) -> None:
         """A touched file must not be one of ours: touching a published file would damage it."""
         if not (path + "/").startswith(volume.rstrip("/") + "/"):
             return
         first = path[len(volume.rstrip("/")) :].strip("/").split("/")[0]
-        published = {spec.path.split("/")[0] for secret in secrets for spec in secret.files}
+        published = {output.path.split("/")[0] for output in outputs}
         if not first or first.startswith("..") or first in published:
             self.wrong(node, f"{path!r} is the agent's own; touch a file outside of what is published in {volume}")
 
