@@ -101,7 +101,7 @@ class _Agent:
             process.when_ended(
                 spec,
                 self._loop.app_has_ended,
-                lambda why: self._log.warning("the app's process is not found yet", reason=why),
+                lambda why: self._log.warning("the app's end is not seen yet", reason=why),
             )
         try:
             return self._loop.keep_fresh(self._begun, watch)

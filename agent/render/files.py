@@ -1,4 +1,4 @@
-"""From a secret's value to its files."""
+"""Render a secret's value into its files."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ _NAME_LIMIT = 255  # bytes of a file's name
 
 
 def render(secret: Secret, fetched: Fetched) -> dict[str, ProjectedFile]:
-    """The files that one version of a secret becomes, once it meets what is required of it.
+    """The files for one version of a secret, if the version meets the secret's `require`.
 
-    All of them or none. Raises ProjectionError with every problem of the version, or SecretError when the machine does
-    not let it be checked now.
+    All of them or none. Raises ProjectionError with every problem of the version, or SecretError if the machine
+    prevents the check for now.
     """
     problems: tuple[str, ...] = ()
     unchecked: SecretError | None = None
     files: dict[str, ProjectedFile] = {}
     try:
         if secret.require:
-            from agent.render import require  # which brings TLS; few configs require anything
+            from agent.render import require  # it loads TLS, which few configs need
 
             require.check(fetched.value, secret.require)
     except ProjectionError as error:
@@ -51,9 +51,9 @@ def render(secret: Secret, fetched: Fetched) -> dict[str, ProjectedFile]:
 
 
 def project(value: SecretValue, files: Iterable[FileSpec]) -> dict[str, ProjectedFile]:
-    """The files that one version of a secret becomes: path, relative to the volume, to content and mode.
+    """The files for one version of a secret: from each path, relative to the volume, to its content and mode.
 
-    All of them or none. Raises ProjectionError, which names path, key and what to do, never a value; the version is
+    All of them or none. Raises ProjectionError, which names path, key and what to do, never a value. The version is
     then unusable until it or the spec changes.
     """
     if not len(value):
@@ -69,7 +69,7 @@ def project(value: SecretValue, files: Iterable[FileSpec]) -> dict[str, Projecte
 
 
 def _contents(spec: FileSpec, value: SecretValue, read: Callable[[], Any]) -> list[tuple[str, bytes]]:
-    """Path and content of each file that one entry of `files` asks for."""
+    """Path and content of each file for one entry of `files`."""
     if not spec.directory and spec.format == "raw" and spec.jmes_path is None:
         return [(spec.path, value.reveal())]
     where = f"directory {spec.path}" if spec.directory else f"file {spec.path}"
@@ -85,7 +85,8 @@ def _contents(spec: FileSpec, value: SecretValue, read: Callable[[], Any]) -> li
 
 
 def _line(spec: FileSpec) -> Callable[[str, tuple[str, Any]], str] | None:
-    """What makes one line of a file of lines; None for other formats. Imported only for configs with such a file."""
+    """The function that renders one line, for formats that consist of lines; None for others. Imported only for configs
+    that need it."""
     match spec.format, spec.quoting:
         case "dotenv", "sh":
             from agent.render.dotenv import sh_line
@@ -103,13 +104,13 @@ def _line(spec: FileSpec) -> Callable[[str, tuple[str, Any]], str] | None:
 
 
 def _file_of(directory: str, where: str, entry: tuple[str, Any]) -> tuple[str, bytes]:
-    """The file that one key of the object becomes."""
+    """Path and content of the file for one key of the object."""
     key, item = entry
     return f"{directory}/{_file_name(key, where)}", filled(encode(plain(item, where, key), where), where, key)
 
 
 def _file_name(key: str, where: str) -> str:
-    """The key, if it can be a file's name."""
+    """The key, if it can be a file's name. Raises ProjectionError if not."""
     encoded = key.encode("utf-8", "surrogatepass")
     control = any(ord(char) < 0x20 or ord(char) == 0x7F for char in key)
     if not key or key == "." or key.startswith("..") or "/" in key or control or len(encoded) > _NAME_LIMIT:
