@@ -23,11 +23,11 @@ DEFAULT_CONFIG = "/etc/freshmount/config.yaml"
 DEFAULT_TERMINATION_LOG = "/dev/termination-log"
 _FORMATS = ("json", "console")
 _LEVELS = ("debug", "info", "warning", "error")
-_TERMINATION_LIMIT = 4096  # bytes that kubelet reads of it
+_TERMINATION_LIMIT = 4096  # bytes; kubelet reads no more
 
 
 def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
-    """Run one command; return the exit code. Usage errors leave through SystemExit(2), as argparse does."""
+    """Run one command and return the exit code. Raises SystemExit(2) for usage errors, like argparse."""
     args = _without_options(argv, environ) or _parsed(argv, environ)
     try:
         return int(args.command(args))
@@ -37,23 +37,20 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
         code, said, reason = 1, f"freshmount: {error}", str(error)
     except terminal.OutputFailed:
         raise
-    except Exception as error:  # a bug; Python's own traceback would print messages, which may hold a value
+    except Exception as error:  # a bug; Python's own traceback prints messages, which may contain a value
         from agent.observe import log
 
         code, said = 1, f"freshmount: internal error, please report it:\n{log.describe(error)}"
         reason = f"internal error: {type(error).__name__}"
     _complain(said)
-    if args.command not in (
-        _status,
-        _pin,
-        _unpin,
-    ):  # those run beside an agent, and this is not its termination message
+    # The others run beside an agent, whose termination message is not theirs to write.
+    if args.command not in (_status, _pin, _unpin):
         _terminate(environ, reason)
     return code
 
 
 def _printable(text: str) -> str:
-    """The text without anything that a terminal takes for a command: it may quote AWS or a neighbouring process."""
+    """The text without terminal control characters: it may quote AWS or another process."""
     from agent.observe import report
 
     return "\n".join(map(report.printable, text.split("\n")))
@@ -62,7 +59,7 @@ def _printable(text: str) -> str:
 def entry() -> None:
     """The console script. Ends the process at once: interpreter teardown costs 100 ms and waits for calls in flight.
 
-    Output that nobody reads is not a bug: a reader that has gone, such as `head`, is not reported.
+    A reader of the output that has ended, such as `head`, is not an error and is not reported.
     """
     terminal.prepare()
     try:
@@ -83,7 +80,7 @@ def entry() -> None:
 
 
 def _complain(text: str) -> None:
-    """To standard error, if anybody reads it."""
+    """Print to standard error. Does nothing if standard error is closed."""
     with contextlib.suppress(OSError, ValueError):
         print(text, file=sys.stderr)
 
@@ -101,8 +98,7 @@ def _config_of(environ: Mapping[str, str]) -> str:
 
 
 def _without_options(argv: Sequence[str], environ: Mapping[str, str]) -> SimpleNamespace | None:
-    """The arguments of `init` and `run` when there is nothing to parse, as in a pod; argparse would cost such a start 6
-    ms."""
+    """The arguments of `init` and `run` without options, as in a pod: skipping argparse saves 6 ms of the start."""
     command = {"init": _init, "run": _run}.get(argv[0]) if len(argv) == 1 else None
     args = SimpleNamespace(command=command, **_defaults(environ))
     return args if command and not _wrong_environment(args) else None
@@ -116,7 +112,7 @@ def _parsed(argv: Sequence[str], environ: Mapping[str, str]) -> argparse.Namespa
     args = parser.parse_args(argv)
     file = getattr(args, "file", None)
     if file is not None and args.config is not None:
-        parser.error(f"give the config once: {file}, or --config {args.config}")
+        parser.error(f"the config is given twice: {file} and --config {args.config}")
     args.config = next((given for given in (file, args.config) if given is not None), _config_of(environ))
     if wrong := _wrong_environment(args):
         parser.error(wrong)
@@ -124,11 +120,11 @@ def _parsed(argv: Sequence[str], environ: Mapping[str, str]) -> argparse.Namespa
 
 
 def _wrong_environment(args: argparse.Namespace | SimpleNamespace) -> str | None:
-    """argparse checks options against their choices, but not the defaults that come from the environment."""
+    """Check the defaults from the environment: argparse checks only the options against their choices."""
     for name, known in (("log_format", (None, *_FORMATS)), ("log_level", _LEVELS)):
         given = getattr(args, name, known[0])
         if given not in known:
-            return f"FRESHMOUNT_{name.upper()} is {given!r}; known are {', '.join(filter(None, known))}"
+            return f"FRESHMOUNT_{name.upper()} is {given!r}; it must be one of {', '.join(filter(None, known))}"
     return None
 
 
@@ -140,7 +136,7 @@ def _parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"freshmount {__version__}")
     common = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    # Options may come before the command or after it. One that is missing after it must not undo one given before it.
+    # Options may come before or after the command. A default after the command must not undo an option before it.
     for place, absent in ((parser, None), (common, argparse.SUPPRESS)):
         place.add_argument(
             "--config",
@@ -161,28 +157,30 @@ def _parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
         ("init", _init, "fill the volume once, then exit"),
         ("run", _run, "fill the volume, then keep it fresh until SIGTERM"),
         ("check", _check, "validate a config, offline"),
-        ("status", _status, "show the state of the running agent, or else what its volume holds"),
+        ("status", _status, "show the state of the running agent or, without one, what the volume holds"),
         ("doctor", _doctor, "check credentials, permissions, network, volume and targets, and say what to do"),
-        ("plan", _plan, "say what a config means: files, who is notified, IAM policy, calls and price; offline"),
+        ("plan", _plan, "show what a config means, offline: files, targets, IAM policy, calls and price"),
     ):
         made = commands.add_parser(name, parents=[common], help=text, description=text, allow_abbrev=False)
         made.set_defaults(command=command)
-        made.add_argument("file", nargs="?", metavar="FILE", help="the config file, as --config names it")
+        made.add_argument("file", nargs="?", metavar="FILE", help="the config file, instead of --config")
         if command in (_plan, _status, _doctor):
-            made.add_argument("--json", action="store_true", help="for programs")
+            made.add_argument("--json", action="store_true", help="print JSON, for programs")
         if command is _plan:
             made.add_argument("--replicas", type=_replicas, default=1, help="pods to count calls for (default: 1)")
         if command is _doctor:
             made.add_argument(
-                "--before-app", action="store_true", help="as in an init container: a target may not be there yet"
+                "--before-app",
+                action="store_true",
+                help="for an init container: a target that does not exist yet is only a warning",
             )
         if command is _status:
-            made.add_argument("--watch", action="store_true", help="look again every two seconds, until Ctrl-C")
+            made.add_argument("--watch", action="store_true", help="refresh every two seconds, until Ctrl-C")
     text = "hold a secret at a version for a while, such as the one before a bad rotation"
     pin = commands.add_parser("pin", parents=[common], help=text, description=text, allow_abbrev=False)
     pin.add_argument("name", help="the secret's name in the config")
     pin.add_argument(
-        "--version-id", type=_version_id, required=True, help="as `aws secretsmanager list-secret-version-ids` shows it"
+        "--version-id", type=_version_id, required=True, help="an id from `aws secretsmanager list-secret-version-ids`"
     )
     pin.add_argument(
         "--for",
@@ -200,20 +198,20 @@ def _parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
     text = "print the JSON Schema of the config, for editors and linters"
     schema = commands.add_parser("schema", help=text, description=text, allow_abbrev=False)
     schema.set_defaults(command=_schema)
-    text = "the whole story on an embedded stand-in for AWS, no account needed"
+    text = "show the whole story on an embedded stand-in for AWS, without an account"
     demo = commands.add_parser("demo", help=text, description=text, allow_abbrev=False)
     demo.add_argument("--keep-running", action="store_true", help="leave everything up at the end, until Ctrl-C")
     demo.set_defaults(command=_demo)
     return parser
 
 
-# The commands import what they need themselves: `check` starts no boto3, and the demo's stand-in is an extra.
+# Each command imports what it needs: `check` does not load boto3, and the demo's stand-in for AWS is an extra.
 
 
 @contextlib.contextmanager
 def _importing() -> Iterator[None]:
-    """Import an agent's modules with the garbage collector off: everything they make stays, and collecting costs 30 of
-    400 ms."""
+    """Import the agent's modules with the garbage collector off: everything they create stays, so collecting would
+    waste 30 of 400 ms."""
     gc.disable()
     yield
     gc.freeze()
@@ -278,7 +276,7 @@ def _version_id(text: str) -> str:
     import argparse
 
     if not 32 <= len(text) <= 64:  # according to GetSecretValue's API reference
-        raise argparse.ArgumentTypeError(f"{text!r} is not a version id: those have 32 to 64 characters")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a version id, which has 32 to 64 characters")
     return text
 
 
@@ -315,7 +313,7 @@ def _plan(args: argparse.Namespace) -> int:
 
 
 def _columns() -> int | None:
-    """The width of the terminal that is written to, if it is one."""
+    """The width of the terminal on standard output; None if it is not a terminal."""
     try:
         return os.get_terminal_size(sys.stdout.fileno()).columns or None
     except (OSError, ValueError):
@@ -335,8 +333,7 @@ def _demo(args: argparse.Namespace) -> int:
 
 
 def _terminate(environ: Mapping[str, str], reason: str) -> None:
-    """Write the reason where `kubectl describe` shows it. Kubelet creates the file; elsewhere there is none to
-    write."""
+    """Write the reason where `kubectl describe` shows it, if kubelet created that file. Elsewhere, do nothing."""
     path = environ.get("FRESHMOUNT_TERMINATION_LOG", DEFAULT_TERMINATION_LOG)
     line = " ".join(reason.split()).encode()[:_TERMINATION_LIMIT]
     try:

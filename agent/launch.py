@@ -1,30 +1,30 @@
-"""The first lines of every command, ahead of all that takes time to import.
+"""The first lines of every command, before anything that takes time to import.
 
 Until they have run, the kernel drops a SIGTERM to the first process of a container, and another process of the same uid
-may read the credentials in this one's environment. So nothing is imported here but what the interpreter has built in,
-or loads in a fraction of a millisecond.
+may read the credentials in this one's environment. So this imports only what is built into the interpreter, or loads in
+a fraction of a millisecond.
 """
 
 import os
 import sys
 
-TYPE_CHECKING = False  # `typing` is none of those
+TYPE_CHECKING = False  # importing `typing` would take too long
 if TYPE_CHECKING:
     import signal as _signal
     from typing import Any
 else:
-    import _signal  # without the enums that `signal` makes
+    import _signal  # without the enums that `signal` creates
 
 STEERING = (_signal.SIGTERM, _signal.SIGINT, _signal.SIGHUP, _signal.SIGUSR1)
 _PR_SET_DUMPABLE = 4
 
 
 def begin(argv: list[str]) -> None:
-    """Do what must not wait for the imports of the command that `argv` names. Changes this process, as a whole.
+    """Do what must not wait for the imports of the command that `argv` names. Changes the whole process.
 
-    1. `init` and `run` wait for their signals, so block them: one that comes now is there when they look. As the first
-       process of a container the others let SIGTERM end them, which the kernel does not do by itself.
-    2. Close the memory.
+    1. `init` and `run` wait for signals, so block these: a signal that arrives now is pending until they look. Any
+       other command, as the first process of a container, needs a handler for SIGTERM, or the kernel ignores it.
+    2. Make the memory private.
     """
     # 1.
     if argv[1:2] in (["init"], ["run"]):
@@ -36,18 +36,19 @@ def begin(argv: list[str]) -> None:
 
 
 def keep_private() -> None:
-    """Let nobody look into this process's memory, where values and credentials are: no core dump, and no ptrace or
-    /proc/PID/{mem,environ} for others of its uid, such as an app that shares the process namespace. See prctl(2).
+    """Keep others out of this process's memory, which holds values and credentials. Allows no core dump, and no ptrace
+    or /proc/PID/{mem,environ} to other processes of its uid, such as an app in the same process namespace. See
+    prctl(2).
     """
     import resource
 
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    try:  # what `ctypes` does, without its 3 ms
+    try:  # what `ctypes` does, 3 ms faster
         import _ctypes
 
         c: Any = _ctypes
         c.call_cdeclfunction(c.dlsym(c.dlopen(None, 0), "prctl"), (_PR_SET_DUMPABLE, 0, 0, 0, 0))
-    except (ImportError, AttributeError, TypeError):  # another Python, whose `_ctypes` is another
+    except (ImportError, AttributeError, TypeError):  # `_ctypes` differs in this Python
         import ctypes
 
         ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)

@@ -1,6 +1,6 @@
-"""What a config means before anything runs: files, who is notified, the IAM policy, calls and their price.
+"""What a config means before anything runs: files, targets, the IAM policy, calls and their price.
 
-Offline: nothing is called and nothing but the config is read. Prices and quotas are AWS's, per account and region:
+Offline: it reads the config and calls nothing. Prices and quotas are AWS's, for each account and region:
 https://aws.amazon.com/secrets-manager/pricing/ and
 https://docs.aws.amazon.com/secretsmanager/latest/userguide/reference_limits.html
 """
@@ -31,17 +31,17 @@ from agent.core.model import (
     Url,
 )
 
-PRICE = 0.05 / 10_000  # dollars a call
+PRICE = 0.05 / 10_000  # dollars per call
 
-QUOTAS = {"DescribeSecret": 40_000, "GetSecretValue": 10_000}  # calls a second
+QUOTAS = {"DescribeSecret": 40_000, "GetSecretValue": 10_000}  # calls per second
 
 HOURS = 730  # in a month
 
-_SHARE = 0.1  # of a quota, beyond which an account's other users are no longer left alone
+_SHARE = 0.1  # of a quota; using more may affect the account's other users
 
 
 def plan(config: Config, replicas: int) -> dict[str, Any]:
-    """The plan for that many pods, as it is printed with `--json`."""
+    """The plan for that many pods, in the form that `--json` prints."""
     return {
         "secrets": [_secret(secret, config) for secret in config.bundle.secrets],
         "targets": [
@@ -64,7 +64,7 @@ def plan(config: Config, replicas: int) -> dict[str, Any]:
 
 
 def policy(config: Config) -> dict[str, Any]:
-    """The least IAM policy: read each secret, and describe those that are polled (a pinned version is not)."""
+    """The least IAM policy: read each secret, and describe those that are polled, so none with a `versionId`."""
     read = _resources(config.bundle.secrets)
     described = _resources(_polled(config))
     if read == described:
@@ -82,7 +82,7 @@ def policy(config: Config) -> dict[str, Any]:
 
 
 def render(made: dict[str, Any], width: int | None = None) -> str:
-    """The plan as text. Its sentences are wrapped at `width` columns, if given; names and JSON are not broken."""
+    """The plan as text. Wraps sentences at `width` columns, if given, but never names or JSON."""
     lines = ["SECRETS"]
     for secret in made["secrets"]:
         version = f"version {secret['versionId']}" if secret["versionId"] else f"stage {secret['versionStage']}"
@@ -99,20 +99,20 @@ def render(made: dict[str, Any], width: int | None = None) -> str:
         of = "any secret" if target["secrets"] is None else ", ".join(target["secrets"])
         lines.append(f"  {target['name']}  {target['how']}, for {of}")
     if not made["targets"]:
-        lines.append("  nobody: the app has to notice by itself that its files changed")
+        lines.append("  no target: the app itself must notice that its files changed")
     calls = made["calls"]
     lines += [
         "",
         f"CALLS, {calls['replicas']} pods",
         f"  {calls['describePerHour']:,.0f} DescribeSecret an hour: ${calls['dollarsPerMonth']:,.2f} a month",
-        f"  {calls['getAtStart']:,} GetSecretValue when all start, then one for each pod and rotation",
+        f"  {calls['getAtStart']:,} GetSecretValue when all pods start, then one for each pod and rotation",
         f"  {calls['describeQuotaShare']:.2%} of the quota of DescribeSecret, in the region with the most",
-        "  A known rotation window is polled at poll.rotationPeriod, which adds to this.",
+        "  Polling at poll.rotationPeriod, during a known rotation window, adds to this.",
         "",
         "IAM POLICY",
         textwrap.indent(json.dumps(made["policy"], indent=2), "  "),
         "",
-        "ONLY IF A KMS KEY OF YOUR OWN ENCRYPTS A SECRET, with that key's ARN as Resource",
+        "ONLY IF YOUR OWN KMS KEY ENCRYPTS A SECRET, with that key's ARN as Resource",
         textwrap.indent(json.dumps(made["keyPolicyStatement"], indent=2), "  "),
     ]
     if made["warnings"]:
@@ -123,7 +123,7 @@ def render(made: dict[str, Any], width: int | None = None) -> str:
 
 
 def _wrapped(sentence: str, width: int | None) -> list[str]:
-    """One item of a list, with the lines that follow its first indented."""
+    """One item of a list, with a hanging indent."""
     if width is None:
         return [f"  - {sentence}"]
     return textwrap.wrap(
@@ -177,9 +177,9 @@ def _required(require: Require) -> list[str]:
     return [*keys, *matches, *([f"{pair[0]} and {pair[1]} to be a valid certificate and its key"] if pair else [])]
 
 
-_ASKED = {True: ", which handles it, you say", False: ", if the program itself handles it"}
+_ASKED = {True: ", which the config says handles it", False: ", if the program itself handles it"}
 
-# What runtimes catch for themselves that are known by the name of their process. Go programs have names of their own.
+# Signals that a runtime catches on its own account, by the name of its process. Go programs have names of their own.
 _CAUGHT = {
     "java": ("SIGHUP", "SIGINT", "SIGQUIT", "SIGTERM", "SIGUSR2"),
     "ruby": ("SIGHUP", "SIGINT", "SIGQUIT", "SIGTERM", "SIGUSR1", "SIGUSR2"),
@@ -202,14 +202,18 @@ def _how(target: Target) -> str:
 
 
 def _decrypt(config: Config) -> dict[str, Any]:
-    """Decrypt through Secrets Manager only, and only for these secrets: AWS passes their ARN as encryption context.
+    """Permission to decrypt through Secrets Manager only, and only these secrets: AWS passes their ARN as encryption
+    context.
     https://docs.aws.amazon.com/secretsmanager/latest/userguide/security-encryption.html
     """
     services = sorted(
         {
             f"secretsmanager.{region}.{suffix}"
             for region in {secret.ref.place.region or "*" for secret in config.bundle.secrets}
-            for suffix in ("amazonaws.com", arn.domain(region))  # KMS's documents name the first one for all regions
+            for suffix in (
+                "amazonaws.com",
+                arn.domain(region),
+            )  # KMS's documentation gives the first one for all regions
         }
     )
     return {
@@ -226,7 +230,7 @@ def _decrypt(config: Config) -> dict[str, Any]:
 
 
 def _describes_a_second(config: Config, replicas: int) -> float:
-    """In the region with the most; jitter evens out."""
+    """Calls per second in the region with the most. Jitter does not change the average."""
     rates: dict[str | None, float] = defaultdict(float)
     for secret in _polled(config):
         rates[secret.ref.place.region] += replicas / secret.period
@@ -250,15 +254,15 @@ def _regions(config: Config) -> list[str]:
     if not names:
         return []
     return [
-        f"{', '.join(names)}: the config names no region, so the policy allows every region of partition aws and none "
-        "of another partition; set region, or give the ARN"
+        f"{', '.join(names)}: the config names no region, so the policy allows every region of partition aws, but none "
+        "of other partitions; set region, or use the ARN"
     ]
 
 
 def _modes(config: Config) -> list[str]:
     return [
         f"{wanted.name}: {output.path} has mode {output.mode:04o}: every user in every container that mounts the "
-        'volume can read it; take fileMode "0440" and one group for app and agent'
+        'volume can read it; use fileMode "0440" and one group for app and agent'
         for wanted in config.bundle.wanted
         for output in wanted.outputs
         if output.mode & 0o004 and not _is_public(output, wanted.secret.require)
@@ -266,18 +270,18 @@ def _modes(config: Config) -> list[str]:
 
 
 def _is_public(output: Output, require: Require | None) -> bool:
-    """Whether the file is a certificate, which is shown to everybody who connects."""
+    """Whether the file is a certificate, which every client that connects can see anyway."""
     return (
         require is not None and require.certificate is not None and output.renderer.jmes_path == require.certificate[0]
     )
 
 
 def _spread(config: Config) -> list[str]:
-    # An app that is notified reads again after each change, and then finds files that belong together.
+    # An app that is notified reads again after each change, and then gets files that belong together.
     return [
-        f"{wanted.name}: it is spread over several files: an app that opens them by path can read one of before and "
-        "one of after a rotation; take one file with format: json or dotenv, let the app open ..data once and read "
-        "beneath that handle, or have `notify` make it read again"
+        f"{wanted.name}: an app that opens its files by path can read one from before a rotation and one from after "
+        "it; use one file with format: json or dotenv, let the app open ..data once and read beneath that handle, or "
+        "notify the app so that it reads again"
         for wanted in config.bundle.wanted
         if (len(wanted.outputs) > 1 or any(output.renderer.directory for output in wanted.outputs))
         and not any(target.watches(wanted.name) for target in config.bundle.targets)
@@ -286,8 +290,8 @@ def _spread(config: Config) -> list[str]:
 
 def _unhandled(config: Config) -> list[str]:
     return [
-        f"{target.name}: {action.signal} is not sent to {action.process.name}, which it may end: its runtime catches "
-        "that in every program; say handled: true if this one handles it, else take touch or url"
+        f"{target.name}: {action.signal} is not sent to {action.process.name}, because it may end it: this runtime "
+        "catches the signal in every program; set handled: true if this one handles it, otherwise use touch or url"
         for target in config.bundle.targets
         if isinstance(action := target.action, Signal)
         if isinstance(action.process, ProcessName) and not action.handled
@@ -298,7 +302,7 @@ def _unhandled(config: Config) -> list[str]:
 def _plain_http(config: Config) -> list[str]:
     urls = sorted({secret.ref.place.endpoint_url for secret in config.bundle.secrets if secret.ref.place.endpoint_url})
     return [
-        f"endpointUrl {url} is not TLS: values cross the network in the clear; take https"
+        f"endpointUrl {url} does not use TLS, so values cross the network unencrypted; use https"
         for url in urls
         if urlsplit(url).scheme == "http" and urlsplit(url).hostname not in ("localhost", "127.0.0.1", "::1")
     ]
@@ -318,7 +322,7 @@ def _quotas(config: Config, replicas: int) -> list[str]:
     seconds = max(per_region.values(), default=0) / (_SHARE * QUOTAS["GetSecretValue"])
     if seconds > 1:
         warnings.append(
-            f"a rollout of all {replicas} pods is best spread over {seconds:.0f} s or more: so long do their first "
-            f"GetSecretValue calls take at {_SHARE:.0%} of that quota"
+            f"spread a rollout of all {replicas} pods over {seconds:.0f} s or more: their first GetSecretValue calls "
+            f"take that long at {_SHARE:.0%} of the quota"
         )
     return warnings

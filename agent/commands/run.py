@@ -1,4 +1,4 @@
-"""`freshmount init` and `run`: the adapters are made and passed to the engine."""
+"""`freshmount init` and `run`: create the adapters and pass them to the engine."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def imports() -> None:
-    """Import what a start needs and nothing else: the first files wait for it."""
+    """Import what a start needs, and nothing else: the first files wait for it."""
     import agent.observe.events
     import agent.observe.log
     import agent.render.files
@@ -29,7 +29,7 @@ def imports() -> None:
 
 
 def init(path: str, log_format: Format, log_level: str) -> int:
-    """Fill the volume once. Returns 0 when a complete generation is there, 1 when a stop came before.
+    """Fill the volume once. Returns 0 when a complete generation is published, 1 if the agent is stopped before that.
 
     Raises ConfigError, VolumeError, or StartError with the last reason per secret.
     """
@@ -37,7 +37,7 @@ def init(path: str, log_format: Format, log_level: str) -> int:
 
 
 def run(path: str, log_format: Format, log_level: str) -> int:
-    """Fill the volume, then keep it fresh until a stop is asked for. Returns 0. Raises as `init` does."""
+    """Fill the volume, then keep it fresh until the agent is stopped. Returns 0. Raises what `init` raises."""
     return _Agent(path, log_format, log_level, quiet=False).keep_fresh()
 
 
@@ -79,7 +79,7 @@ class _Agent:
         return self._loop.fill(self._begun)
 
     def keep_fresh(self) -> int:
-        # Here, since `init` needs none of it.
+        # Imported here because `init` needs none of it.
         from agent.observe.health import for_strangers, pages
         from agent.observe.http import serve
         from agent.targets import process
@@ -110,7 +110,7 @@ class _Agent:
             server.close()
 
     def _begun(self) -> None:
-        """Log version and identity, once the volume is ours."""
+        """Log version and identity, once this agent holds the volume."""
         identity = self._keeper.find_identity()
         self._log.info("started", version=__version__, config=self._keeper.path, identity=identity.source)
         if identity.warning:

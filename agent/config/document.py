@@ -1,8 +1,7 @@
-"""YAML text → nodes with line and column. Knows nothing of our config.
+"""From YAML text to nodes with line and column. Knows nothing of the config.
 
-YAML 1.1 reads `0400` as 256, `NO` as false, `1:30` as 90, and silently takes the last of two equal keys. So nothing
-is resolved here: a plain scalar stays the text as written, and the caller that wants a type says what it must look
-like.
+YAML 1.1 reads `0400` as 256, `NO` as false and `1:30` as 90, and silently takes the last of two equal keys. So nothing
+is resolved here: a plain scalar stays as it is written, and a caller that needs a type checks the form itself.
 """
 
 from __future__ import annotations
@@ -17,15 +16,17 @@ from agent.core.record import Record
 
 LIMIT = 1 << 20  # characters of a document
 
-_NODES = 100_000  # of a document, aliases expanded
+_NODES = 100_000  # in a document, after aliases are expanded
 
 _DEPTH = 50
 
-_IMPLICIT = frozenset({"str", "int", "float", "bool", "null", "timestamp", "merge", "value"})  # tags nobody wrote
+_IMPLICIT = frozenset(
+    {"str", "int", "float", "bool", "null", "timestamp", "merge", "value"}
+)  # tags that YAML adds itself
 
 
 class Scalar(Record):
-    """One value as it is written. `plain`: without quotes, so YAML itself might take it for a number or a boolean."""
+    """One value as it is written. `plain` means without quotes: YAML might take it for a number or a boolean."""
 
     line: int
     column: int
@@ -47,7 +48,7 @@ class Sequence(Record):
 
 
 class Mapping(Record):
-    """Keys, each with its own position, and their nodes, in the order of the text."""
+    """Keys, each with its position, and their nodes, in the order of the text."""
 
     line: int
     column: int
@@ -58,15 +59,15 @@ Node = Scalar | Sequence | Mapping
 
 
 def compose(text: str) -> tuple[Node | None, tuple[Problem, ...]]:
-    """The document, with the problems of its form. Without a node the text could not be understood at all."""
+    """The document and the problems found in its form. The node is None when the text could not be parsed at all."""
     if len(text) > LIMIT:
-        return None, (Problem(1, 1, f"has more than {LIMIT} characters; nothing that large is read"),)
+        return None, (Problem(1, 1, f"has more than {LIMIT} characters, which is the limit; make it smaller"),)
     try:
         documents = list(yaml.compose_all(text, Loader=yaml.SafeLoader))
     except yaml.MarkedYAMLError as error:
         return None, (_explained(text, error),)
     except (yaml.YAMLError, ValueError) as error:
-        # A character that YAML does not allow; its error has no line.
+        # A character that YAML does not allow. This error has an offset, but no line.
         place = getattr(error, "position", 0) or 0
         line = text.count("\n", 0, place) + 1
         return None, (Problem(line, place - text.rfind("\n", 0, place), _not_allowed(text[place : place + 1])),)
@@ -76,7 +77,7 @@ def compose(text: str) -> tuple[Node | None, tuple[Problem, ...]]:
         return None, (Problem(1, 1, "is empty; start from an example such as config/minimal.yaml"),)
     if len(documents) > 1:
         mark = documents[1].start_mark
-        return None, (Problem(mark.line + 1, mark.column + 1, "is a second document; only one is read"),)
+        return None, (Problem(mark.line + 1, mark.column + 1, "starts a second document; a config must be only one"),)
     reader = _Reader()
     try:
         node = reader.read(documents[0], 0)
@@ -100,12 +101,12 @@ def _explained(text: str, error: yaml.MarkedYAMLError) -> Problem:
 
 def _not_allowed(char: str) -> str:
     if char == "\0":
-        return "has a character U+0000, as a text in UTF-16 or a binary file does; save it as UTF-8 text"
-    return f"a character is not allowed here{f', U+{ord(char):04X}' if char else ''}; remove it"
+        return "contains U+0000, so it is probably UTF-16 text or a binary file; save it as UTF-8 text"
+    return f"contains a character that YAML does not allow{f', U+{ord(char):04X}' if char else ''}; remove it"
 
 
 class _Unreadable(Exception):
-    """The document cannot be understood at all, for this one reason."""
+    """The document cannot be read at all, for this one reason."""
 
     def __init__(self, problem: Problem) -> None:
         self.problem = problem
@@ -119,14 +120,14 @@ class _Reader:
     def read(self, node: yaml.Node, depth: int) -> Node:
         line, column = node.start_mark.line + 1, node.start_mark.column + 1
         self._left -= 1
-        if self._left < 0 or depth > _DEPTH:  # also the result of an alias to itself
-            raise _Unreadable(Problem(line, column, "is nested too deeply, or its aliases expand without end"))
+        if self._left < 0 or depth > _DEPTH:  # an alias to itself ends here, too
+            raise _Unreadable(Problem(line, column, "is nested too deeply, or its aliases never stop expanding"))
         if isinstance(node, yaml.MappingNode):
             return Mapping(line, column, tuple(self._entries(node, depth)))
         if isinstance(node, yaml.SequenceNode):
             return Sequence(line, column, tuple(self.read(item, depth + 1) for item in node.value))
         if node.tag.removeprefix("tag:yaml.org,2002:") not in _IMPLICIT:
-            self.problems.append(Problem(line, column, f"tag {node.tag} is not known here; write the value without it"))
+            self.problems.append(Problem(line, column, f"tag {node.tag} is not supported; remove it"))
         return Scalar(line, column, node.value, plain=getattr(node, "style", None) is None)
 
     def _entries(self, node: yaml.MappingNode, depth: int) -> Iterable[tuple[Scalar, Node]]:
@@ -143,11 +144,13 @@ class _Reader:
             if not isinstance(key, Scalar):
                 self.problems.append(Problem(key.line, key.column, "a key must be a word"))
             elif key.plain and key.text == "<<":
-                self.problems.append(Problem(key.line, key.column, "merge keys (<<) are not read; write the keys out"))
+                self.problems.append(
+                    Problem(key.line, key.column, "merge keys (<<) are not supported; write the keys out")
+                )
             elif key.text in seen:
                 first = seen[key.text].line
                 self.problems.append(
-                    Problem(key.line, key.column, f"key {key.text!r} is there already, in line {first}; remove one")
+                    Problem(key.line, key.column, f"key {key.text!r} is already on line {first}; remove one of them")
                 )
             else:
                 seen[key.text] = key
@@ -155,7 +158,7 @@ class _Reader:
 
 
 def suggestion(word: str, known: Iterable[str]) -> str:
-    """`; did you mean 'X'?` for the closest known word, or nothing."""
+    """`; did you mean 'X'?` with the closest known word, or an empty string."""
     known = list(known)
     folded = {candidate.lower(): candidate for candidate in known}
     close = difflib.get_close_matches(word.lower(), folded, n=1)

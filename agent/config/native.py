@@ -1,6 +1,6 @@
-"""From a document to a frozen `Config`, or every problem at once, each with its position.
+"""From a document to a frozen `Config`, or to every problem at once, each with its position.
 
-Pure: text in, value out. Nothing is looked up in the environment, on disk or in AWS.
+Pure: text in, value out. Looks up nothing in the environment, on disk or in AWS.
 """
 
 from __future__ import annotations
@@ -40,25 +40,26 @@ from agent.core.model import (
 
 
 def least_stale_after(settle: float, secrets: tuple[Secret, ...]) -> float:
-    """The shortest `staleAfter` (seconds) with which a healthy agent stays ready: one attempt may fail, so two of the
-    longest periods pass between two confirmations, each with its jitter, and a moved version settles before it is
-    published. 0 when nothing is polled.
+    """The shortest `staleAfter` (seconds) with which a healthy agent stays ready. 0 when nothing is polled.
+
+    One attempt may fail, so two of the longest periods, each with jitter, can pass between two confirmations. A moved
+    version also settles before it is published.
     """
     longest = _longest_period(secrets)
     return round(2 * (1 + JITTER) * longest + settle, 6) if longest else 0.0
 
 
 def _longest_period(secrets: tuple[Secret, ...]) -> float:
-    """Of those that are polled; 0 when none is."""
+    """The longest period of the polled secrets, in seconds; 0 when none is polled."""
     return max((secret.period for secret in secrets if secret.ref.version_id is None), default=0.0)
 
 
 def doubts(config: Config) -> list[str]:
-    """What is allowed and yet looks like a slip, a sentence each."""
+    """One sentence for each thing that is allowed but looks like a mistake."""
     return [
-        f"{secret.name}: {secret.ref.id} ends as a complete ARN does, but in what may be a part of the name: AWS "
-        "takes the last six characters for its own suffix and may not find the secret; give the ARN as "
-        "`aws secretsmanager describe-secret` prints it (if this is it, all is well). The policy of `plan` covers both"
+        f"{secret.name}: {secret.ref.id} ends in a dash and six characters. If they are part of the name, AWS takes "
+        "them for the suffix of an ARN and may not find the secret: use the ARN that `aws secretsmanager "
+        "describe-secret` prints. If this is that ARN, ignore this warning. The policy of `plan` covers both cases"
         for secret in config.bundle.secrets
         if arn.looks_complete(secret.ref.id)
     ]
@@ -83,8 +84,8 @@ _LISTEN = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([^\s\[\]:]*)):(\d{1,5})")
 
 _STAGE = re.compile(r".{1,256}")  # according to GetSecretValue's API reference
 
-# System directories. No volume can be below the first ones either; the last ones are refused only themselves, since
-# an app may well mount a volume at /etc/app.
+# System directories. For those before the last line, every path below is refused, too. Those on the last line are
+# refused only themselves, because an app may well mount a volume at /etc/app.
 _SYSTEM = re.compile(
     r"/|(/usr)?/(bin|sbin|lib|lib32|lib64)(/.*)?|/(boot|proc|sys)(/.*)?|/dev(?!/shm/.)(/.*)?"
     r"|(/var)?/run/secrets/kubernetes\.io(/.*)?"
@@ -111,9 +112,9 @@ KEYS = {
 
 
 def parse(text: str, source: str) -> Config:
-    """The config that the text means. Raises ConfigError with every problem in it, in the order of the text.
+    """Parse the text into a config. Raises ConfigError with every problem in it, in the order of the text.
 
-    `source` is what the problems are reported against, such as the file's path.
+    `source` names the text in messages, such as the file's path.
     """
     node, problems = document.compose(text)
     if other := _other_document(node):
@@ -126,25 +127,25 @@ def parse(text: str, source: str) -> Config:
 
 
 def _other_document(node: Node | None) -> Problem | None:
-    """What is wrong with a document that contains a config instead of being one. Otherwise every key of it would be a
-    problem."""
+    """The one problem of a document that contains a config instead of being one. Without this check every key of it
+    would be reported."""
     if isinstance(node, Scalar) and "\n" in node.text and "apiVersion" in node.text:
-        return Problem(node.line, node.column, "is a config in quotes; write it without them (with yq: yq -r)")
+        return Problem(node.line, node.column, "is a config in quotes; remove the quotes (with yq: yq -r)")
     entries = {key.text: value for key, value in node.entries} if isinstance(node, Mapping) else {}
     kind = entries.get("kind")
     if isinstance(kind, Scalar) and kind.text in ("ConfigMap", "Secret") and entries.keys() & {"data", "stringData"}:
-        what = f"is a whole {kind.text} of Kubernetes; give the text that stands in it, under data, config.yaml"
+        what = f"is a whole {kind.text} of Kubernetes; use only the text under its key data, config.yaml"
         return Problem(kind.line, kind.column, what)
     return None
 
 
-_TOP_LEVEL = re.compile(r"^(?=[^\s#])", re.MULTILINE)  # where a key of the top level begins
+_TOP_LEVEL = re.compile(r"^(?=[^\s#])", re.MULTILINE)  # where a top-level key begins
 
 
 def salvage(text: str) -> Site:
-    """Where the agent of a config is, as far as a text that `parse` refuses says so; else the default.
+    """Where to find the agent, according to a text that `parse` refuses. Defaults replace what cannot be read.
 
-    A text that is not YAML is read key by key, so that an error in one key hides no other.
+    Text that is not YAML is read key by key, so that an error in one key does not hide the others.
     """
     node, _ = document.compose(text)
     nodes = [node] if node else [document.compose(part)[0] for part in _TOP_LEVEL.split(text[: document.LIMIT])]
@@ -180,7 +181,7 @@ class _Reader(Reader):
         period = self.duration(poll, "period", 60.0, least=SHORTEST)
         rotation_period = self.duration(poll, "rotationPeriod", min(10.0, period), least=SHORTEST)
         if "rotationPeriod" in poll and rotation_period > period:
-            self.wrong(poll.entries["rotationPeriod"], "rotationPeriod is longer than period; it is the quicker one")
+            self.wrong(poll.entries["rotationPeriod"], "rotationPeriod is longer than period; make it shorter")
         settle = self.duration(poll, "settle", 0.0)
         startup = self.section(top.entries.get("startup"), "startup")
         secrets, outputs = self.secrets(top, Place(region, endpoint), period, mode)
@@ -189,8 +190,8 @@ class _Reader(Reader):
         if 0 < stale_after < (least := least_stale_after(settle, secrets)):
             self.wrong(
                 top.entries["staleAfter"],
-                f"staleAfter is too short for a period of {written(_longest_period(secrets))}: an agent that has one "
-                f"failed attempt could not meet it; give at least {written(least)}, or shorten the period",
+                f"staleAfter is too short for a period of {written(_longest_period(secrets))}: one failed attempt "
+                f"would make the pod not ready; set at least {written(least)}, or shorten the period",
             )
         startup_timeout = self.duration(startup, "timeout", 120.0)
         timing = Timing(period, rotation_period, settle, startup_timeout, stale_after)
@@ -232,10 +233,10 @@ class _Reader(Reader):
         secret_id = self.secret_id(section)
         full = arn.SECRET_ARN.fullmatch(secret_id)
         version_id = self.pattern(
-            section, "versionId", arn.VERSION_ID, "a version id: those have 32 to 64 characters, without spaces"
+            section, "versionId", arn.VERSION_ID, "a version id, which has 32 to 64 characters and no spaces"
         )
         if version_id is not None and "versionStage" in section:
-            self.wrong(section.key("versionStage"), "versionId and versionStage contradict; give one of them")
+            self.wrong(section.key("versionStage"), "versionId and versionStage exclude each other; remove one")
         stage = self.pattern(section, "versionStage", _STAGE, "a stage such as AWSPREVIOUS") or "AWSCURRENT"
         return Ref(
             id=secret_id,
@@ -257,10 +258,12 @@ class _Reader(Reader):
             directory = kinds[0] == "directory"
             path = self.relative(section, kinds[0])
             if directory and "format" in section:
-                self.wrong(section.key("format"), "format and directory contradict: each key becomes a raw file")
+                self.wrong(
+                    section.key("format"), "format and directory exclude each other: each key becomes a raw file"
+                )
             form = self.format(section)
             if "quoting" in section and form != "dotenv":
-                self.wrong(section.key("quoting"), "quoting belongs to format: dotenv; remove it, or give that format")
+                self.wrong(section.key("quoting"), "quoting needs format: dotenv; set that format, or remove quoting")
             how = Projection(directory, form, self.expression(section), self.quoting(section))
             output = Output(path or "", (name,), how, self.mode(section, mode))
             found.append(output)
@@ -273,7 +276,7 @@ class _Reader(Reader):
             return None
         section = self.section(secret.entries["require"], "require")
         if section.node is not None and not section.entries:
-            self.wrong(section.node, "require is empty; name keys, match or certificate, or remove it")
+            self.wrong(section.node, "require is empty; add keys, match or certificate, or remove it")
         keys = [self.scalar(node, "a key of the secret's JSON") for node in self.items(section, "keys", "keys")]
         matches = []
         for node in self.items(section, "match", "mappings with key and pattern"):
@@ -286,11 +289,11 @@ class _Reader(Reader):
         return Require(tuple(key or "" for key in keys), tuple(matches), certificate)
 
     def collisions(self, paths: list[tuple[Output, Node]]) -> None:
-        """No two entries claim one path, and none lies under another's file or directory."""
+        """Report two entries with one path, and an entry whose path lies below another's file or directory."""
         taken: dict[str, tuple[Output, Node]] = {}
         for output, node in paths:
             if output.path in taken:
-                self.wrong(node, f"path {output.path!r} is taken already, in line {taken[output.path][1].line}")
+                self.wrong(node, f"path {output.path!r} is already used on line {taken[output.path][1].line}")
             else:
                 taken[output.path] = output, node
         for path, (_, node) in taken.items():
@@ -299,7 +302,7 @@ class _Reader(Reader):
                 above = taken.get("/".join(parts[:end]))
                 if above:
                     kind = "directory" if above[0].renderer.directory else "file"
-                    self.wrong(node, f"path {path!r} lies under the {kind} {above[0].path!r} of line {above[1].line}")
+                    self.wrong(node, f"path {path!r} lies below the {kind} {above[0].path!r} of line {above[1].line}")
 
     def targets(
         self, top: Section, volume: str, secrets: tuple[Secret, ...], outputs: tuple[Output, ...]
@@ -323,13 +326,13 @@ class _Reader(Reader):
         return tuple(found)
 
     def apart(self, node: Node, path: str, volume: str, outputs: tuple[Output, ...]) -> None:
-        """A touched file must not be one of ours: touching a published file would damage it."""
+        """A touched file must not be one of the agent's: touching a published file would damage it."""
         if not (path + "/").startswith(volume.rstrip("/") + "/"):
             return
         first = path[len(volume.rstrip("/")) :].strip("/").split("/")[0]
         published = {output.path.split("/")[0] for output in outputs}
         if not first or first.startswith("..") or first in published:
-            self.wrong(node, f"{path!r} is the agent's own; touch a file outside of what is published in {volume}")
+            self.wrong(node, f"{path!r} belongs to the agent; touch a file that is not published in {volume}")
 
     def action(self, section: Section, node: Node) -> Touch | Signal | Url | None:
         kinds = [key for key in ("touch", "signal", "url") if key in section]
@@ -338,7 +341,7 @@ class _Reader(Reader):
             return None
         for key in ("process", "handled"):
             if kinds != ["signal"] and key in section:
-                self.wrong(section.key(key), f"{key} belongs to a signal; remove it, or give a signal")
+                self.wrong(section.key(key), f"{key} needs a signal; set a signal, or remove {key}")
         if kinds == ["touch"]:
             return Touch(self.absolute(section, "touch") or "/")
         if kinds == ["url"]:
@@ -361,7 +364,7 @@ class _Reader(Reader):
             return PidFile(self.absolute(process, "pidFile") or "/")
         name = self.text(process, "name") or ""
         if "/" in name:
-            self.wrong(process.entries["name"], "is the name of a command, without its directory")
+            self.wrong(process.entries["name"], "must be the name of a command, without its directory")
         return ProcessName(name)
 
     def watched(self, section: Section, secrets: set[str]) -> frozenset[str] | None:
@@ -371,7 +374,7 @@ class _Reader(Reader):
         for node in self.items(section, "secrets", "names of secrets"):
             name = self.scalar(node, "the name of a secret")
             if name is not None and name in names:
-                self.wrong(node, f"{name!r} is there already; remove one")
+                self.wrong(node, f"{name!r} is listed twice; remove one")
             elif name is not None and name not in secrets:
                 self.wrong(node, f"no secret is named {name!r}{suggestion(name, secrets)}")
             elif name is not None:
@@ -394,11 +397,11 @@ class _Reader(Reader):
         if text is None:
             return default
         if isinstance(node, Scalar) and node.plain:
-            self.wrong(node, f'a mode is a quoted octal string: write "{text.rjust(4, "0")}"; YAML reads it otherwise')
+            self.wrong(node, f'a mode must be in quotes, or YAML reads another number: write "{text.rjust(4, "0")}"')
         elif not _MODE.fullmatch(text):
             self.wrong(node, f'{text!r} is not a mode such as "0440": three octal digits, with a leading 0')
         elif not int(text, 8) & 0o400:
-            self.wrong(node, f"mode {text!r} keeps the file from its owner; let the owner read it")
+            self.wrong(node, f"mode {text!r} does not let the owner read the file; add 0400")
         else:
             return int(text, 8)
         return default
@@ -410,7 +413,7 @@ class _Reader(Reader):
             return Listen(found[1] or found[2] or "::", int(found[3]))
         host, colon, port = text.rpartition(":")
         if found or (colon and port.isdigit() and len(port) > 5):
-            what = f"{port} is no port: those end at 65535"
+            what = f"{port} is not a port; the highest is 65535"
         elif text.isdigit():
             what = f'the colon before the port is missing; write ":{text}"'
         elif text.count(":") > 1 and "[" not in text:
@@ -418,9 +421,9 @@ class _Reader(Reader):
         elif not colon or not port:
             what = f'the port is missing; write "{host or text}:9105"'
         elif not port.isdigit():
-            what = f"{port!r} is no port: give a number up to 65535"
+            what = f"{port!r} is not a port; write a number up to 65535"
         else:
-            what = "a host is a name, an IPv4 address or an IPv6 address in brackets"
+            what = "the host must be a name, an IPv4 address, or an IPv6 address in brackets"
         self.wrong(top.entries["listen"], f'{text!r} is not an address such as "[::]:9105" or "127.0.0.1:9105": {what}')
         return Listen("::", 9105)
 
@@ -435,10 +438,10 @@ class _Reader(Reader):
             elif arn.contradicts(text):
                 _, partition, _, region, *_ = text.split(":")
                 self.wrong(
-                    node, f"region {region} is not in partition {partition}, but in {arn.partition(region)}; correct it"
+                    node, f"region {region} is in partition {arn.partition(region)}, not {partition}; correct the ARN"
                 )
         elif not arn.SECRET_NAME.fullmatch(text):
-            self.wrong(node, f"{text!r} is neither an ARN nor a name that a secret can have")
+            self.wrong(node, f"{text!r} is neither an ARN nor a valid name of a secret")
         return text
 
     def volume_path(self, volume: Section) -> str:
@@ -448,23 +451,23 @@ class _Reader(Reader):
         if _SYSTEM.fullmatch(path):
             self.wrong(
                 volume.entries["path"],
-                f"{path!r} is a directory of the system, where files that are not secrets lie; give a directory of its "
-                "own below a mount, such as /freshmount/secrets",
+                f"{path!r} is a system directory, which holds other files; set a directory of its own below a mount, "
+                "such as /freshmount/secrets",
             )
         return path
 
     def unique_name(self, section: Section, names: dict[str, Node]) -> str:
-        name = self.pattern(section, "name", _NAME, "a name of letters, digits, '.', '_' and '-', at most 63")
+        name = self.pattern(section, "name", _NAME, "a name of at most 63 letters, digits, '.', '_' and '-'")
         if name is not None:
             if name in names:
-                self.wrong(section.entries["name"], f"name {name!r} is taken already, in line {names[name].line}")
+                self.wrong(section.entries["name"], f"name {name!r} is already used on line {names[name].line}")
             names.setdefault(name, section.entries["name"])
         return name or ""
 
     def expression(self, section: Section) -> str | None:
         text = self.text(section, "jmesPath", "a JMESPath expression")
         if text is not None:
-            import jmespath  # few configs have such an expression
+            import jmespath  # few configs need it
 
             try:
                 jmespath.compile(text)

@@ -9,7 +9,7 @@ from agent.core.status import Status
 
 
 def passed(log: Log, before: Status, result: PassResult) -> None:
-    """One event per change or failure, none for a pass in which nothing happened."""
+    """Log one event per change or failure, and none for a pass in which nothing happened."""
     published = result.published
     if result.generation_made:
         log.info(
@@ -21,7 +21,10 @@ def passed(log: Log, before: Status, result: PassResult) -> None:
         )
     for name, version in sorted(result.recorded.items()):
         log.info(
-            "same content", secret=name, version=version, message="nobody is notified; this version is now published"
+            "same content",
+            secret=name,
+            version=version,
+            message="no target is notified; this version is now the published one",
         )
     if result.repaired:
         log.warning("repaired", generation=published.generation, found=dict(result.repaired))
@@ -58,5 +61,5 @@ def _failures(log: Log, before: Status, result: PassResult) -> None:
             continue  # already logged for this version
         if name not in absent:
             log.warning("secret failed", secret=name, reason=failure.reason, message=failure.message)
-        elif name not in status.absent(before):  # once: it is not a problem
+        elif name not in status.absent(before):  # logged once, as it is not a problem
             log.info("optional secret is absent", secret=name, message=failure.message)

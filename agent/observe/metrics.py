@@ -1,6 +1,6 @@
-"""The metrics of a status, for a scraper. Views of one immutable `Status`: nothing is counted here.
+"""The metrics for a scraper. They are views of one immutable `Status`; this module counts nothing.
 
-Imported at the first scrape: prometheus_client, which brings its own HTTP server, takes 15 ms of a start.
+Imported at the first scrape: prometheus_client, which includes an HTTP server, would add 15 ms to the start.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from agent.core.status import Histogram, SecretStatus, Status
 
 
 class StatusCollector(Collector):
-    """The metrics of the status at the time of a scrape."""
+    """Collects the metrics of the status at the time of a scrape."""
 
     def __init__(self, read: Callable[[], Status]) -> None:
         self._read = read
 
     def describe(self) -> list[Metric]:
-        """Nothing is declared in advance: which series exist depends on the config."""
+        """Declare nothing in advance: which series exist depends on the config."""
         return []
 
     def collect(self) -> Iterator[Metric]:
@@ -35,16 +35,14 @@ class StatusCollector(Collector):
 
 
 def _agent(status: Status) -> Iterator[Metric]:
-    yield _gauge("build_info", "The version that runs.", ["version"], {(status.version,): 1})
+    yield _gauge("build_info", "The running version.", ["version"], {(status.version,): 1})
     yield _counter("passes", "Passes by outcome.", ["outcome"], {(o,): n for o, n in status.passes.items()})
     yield _histogram("pass_duration_seconds", "How long passes took.", [], {(): status.pass_seconds})
     yield _gauge("last_pass_timestamp_seconds", "When the last pass ended.", [], {(): status.last_pass})
     yield _gauge(
         "generation_timestamp_seconds", "When the current generation was published.", [], {(): status.generation_at}
     )
-    yield _counter(
-        "repairs", "Files and links that were found missing or altered, and repaired.", [], {(): status.repairs}
-    )
+    yield _counter("repairs", "Files and links found missing or altered, and repaired.", [], {(): status.repairs})
     yield _gauge(
         "config_reload_success",
         "Whether the config file on disk is the config in force.",
@@ -86,13 +84,13 @@ def _secrets(status: Status) -> Iterator[Metric]:
     )
     yield _gauge(
         "secret_next_rotation_timestamp_seconds",
-        "The time on or before which AWS rotates the secret next.",
+        "The latest time at which AWS rotates the secret next.",
         ["secret"],
         each(lambda s: s.next_rotation),
     )
     yield _gauge(
         "secret_pinned_until_timestamp_seconds",
-        "Until when `freshmount pin` holds the secret at a version.",
+        "When the pin by `freshmount pin` ends.",
         ["secret"],
         each(lambda s: s.pinned_until),
     )
@@ -104,7 +102,7 @@ def _secrets(status: Status) -> Iterator[Metric]:
     )
     yield _gauge(
         "secret_up_to_date",
-        "Whether what is published is what AWS said was current when last asked.",
+        "Whether the published version is the one that AWS last reported as current.",
         ["secret"],
         each(lambda s: int(s.up_to_date)),
     )
@@ -113,7 +111,7 @@ def _secrets(status: Status) -> Iterator[Metric]:
 def _sources(status: Status) -> Iterator[Metric]:
     yield _counter(
         "source_requests",
-        "Calls to a source by the code that they ended with.",
+        "Calls to a source, by result code.",
         ["source", "operation", "code"],
         dict(status.source_requests),
     )
@@ -138,7 +136,7 @@ def _targets(status: Status) -> Iterator[Metric]:
     )
     yield _gauge(
         "notification_pending",
-        "Whether the target has not accepted the latest change yet.",
+        "Whether the target has yet to accept the latest change.",
         ["target"],
         {(name,): int(target.pending is not None) for name, target in status.targets.items()},
     )
@@ -183,7 +181,7 @@ def _histogram(name: str, text: str, labels: list[str], values: Mapping[Any, His
 
 
 def exposition(read: Callable[[], Status]) -> Callable[[], tuple[str, bytes]]:
-    """What a scrape is answered with: a content type and the metrics of the status that `read` returns then."""
+    """The answer to a scrape: a content type, and the metrics of the status that `read` returns at that time."""
     registry = CollectorRegistry()
     registry.register(StatusCollector(read))
     ProcessCollector(registry=registry)

@@ -1,4 +1,4 @@
-"""From the values of secrets to files."""
+"""Render a secret's value into its files."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ _NAME_LIMIT = 255  # bytes of a file's name
 def render(
     inputs: Iterable[tuple[Secret, Fetched]], outputs: Iterable[Output]
 ) -> dict[Output, dict[str, ProjectedFile]]:
-    """The files that these versions of secrets become, by output, once each meets what is required of it.
+    """The files for these versions of secrets, by output, if each version meets its secret's `require`.
 
-    All of them or none. Raises ProjectionError with every problem of the versions, or SecretError when the machine does
-    not let them be checked now.
+    All of them or none. Raises ProjectionError with every problem of the versions, or SecretError if the machine
+    prevents the check for now.
     """
     inputs = tuple(inputs)
     problems: tuple[str, ...] = ()
@@ -35,7 +35,7 @@ def render(
     for secret, fetched in inputs:
         try:
             if secret.require:
-                from agent.render import require  # which brings TLS; few configs require anything
+                from agent.render import require  # it loads TLS, which few configs need
 
                 require.check(fetched.value, secret.require)
         except ProjectionError as error:
@@ -54,10 +54,10 @@ def render(
 
 
 def project(values: Mapping[str, SecretValue], outputs: Iterable[Output]) -> dict[Output, dict[str, ProjectedFile]]:
-    """The files that these values, by secret's name, become: by output, path relative to the volume to content and
-    mode.
+    """The files for these values, by secret's name: for each output, from each path, relative to the volume, to its
+    content and mode.
 
-    All of them or none. Raises ProjectionError, which names path, key and what to do, never a value; the versions are
+    All of them or none. Raises ProjectionError, which names path, key and what to do, never a value. The versions are
     then unusable until one of them or the spec changes.
     """
     for value in values.values():
@@ -76,7 +76,7 @@ def project(values: Mapping[str, SecretValue], outputs: Iterable[Output]) -> dic
 
 
 def _contents(path: str, how: Projection, value: SecretValue, read: Callable[[], Any]) -> list[tuple[str, bytes]]:
-    """Path and content of each file that one secret becomes."""
+    """Path and content of each file that is made of one secret."""
     if not how.directory and how.format == "raw" and how.jmes_path is None:
         return [(path, value.reveal())]
     where = f"directory {path}" if how.directory else f"file {path}"
@@ -92,7 +92,8 @@ def _contents(path: str, how: Projection, value: SecretValue, read: Callable[[],
 
 
 def _line(how: Projection) -> Callable[[str, tuple[str, Any]], str] | None:
-    """What makes one line of a file of lines; None for other formats. Imported only for configs with such a file."""
+    """The function that renders one line, for formats that consist of lines; None for others. Imported only for configs
+    that need it."""
     match how.format, how.quoting:
         case "dotenv", "sh":
             from agent.render.dotenv import sh_line
@@ -110,13 +111,13 @@ def _line(how: Projection) -> Callable[[str, tuple[str, Any]], str] | None:
 
 
 def _file_of(directory: str, where: str, entry: tuple[str, Any]) -> tuple[str, bytes]:
-    """The file that one key of the object becomes."""
+    """Path and content of the file for one key of the object."""
     key, item = entry
     return f"{directory}/{_file_name(key, where)}", filled(encode(plain(item, where, key), where), where, key)
 
 
 def _file_name(key: str, where: str) -> str:
-    """The key, if it can be a file's name."""
+    """The key, if it can be a file's name. Raises ProjectionError if not."""
     encoded = key.encode("utf-8", "surrogatepass")
     control = any(ord(char) < 0x20 or ord(char) == 0x7F for char in key)
     if not key or key == "." or key.startswith("..") or "/" in key or control or len(encoded) > _NAME_LIMIT:

@@ -1,6 +1,7 @@
-"""What a version must hold before it is published; a certificate and its key by the standard library's TLS alone.
+"""Check what a version must contain before it is published. Uses only the standard library's TLS for certificates.
 
-OpenSSL reads both only from files. They are put into memory that has no name (memfd_create(2)), never on a disk.
+OpenSSL reads a certificate and its key only from files. So they go into anonymous memory (memfd_create(2)), never on a
+disk.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from agent.core.value import SecretValue
 from agent.render import checks
 from agent.render.checks import Search
 
-PATTERN_LIMIT = 0.2  # seconds of this process's own time for all patterns of a version; a good one takes a thousandth
+PATTERN_LIMIT = 0.2  # seconds of this process's CPU time for all patterns of a version; a good one takes a thousandth
 
 _BEGIN = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----")
 
@@ -28,10 +29,10 @@ _UTC_TIME, _VERSION = 0x17, 0xA0  # tags of X.690 and RFC 5280
 
 
 def check(value: SecretValue, require: Require | None) -> None:
-    """Check a value against what is required of it. Only the main thread may, since it can be interrupted.
+    """Check a value against its `require`. Call it only in the main thread, because only that can be interrupted.
 
-    Raises ProjectionError, which names every check that fails and no content, or SecretError when the machine does not
-    let it be checked now: then the version is not refused, and is tried again.
+    Raises ProjectionError, which names every check that fails, but no content. Raises SecretError if the machine
+    prevents the check for now: the version is then not refused, and the agent tries again.
     """
     if require is None:
         return
@@ -47,20 +48,22 @@ def check(value: SecretValue, require: Require | None) -> None:
     if problems:
         raise ProjectionError(*problems)
     if machine:
-        raise SecretError(Failure("other", f"require: the certificate cannot be checked: {machine}; tried again"))
+        raise SecretError(
+            Failure("other", f"require: the certificate cannot be checked now: {machine}; the agent tries again")
+        )
 
 
 # -- patterns ------------------------------------------------------------------------------------------------------
 class _TooLong(Exception):
-    """The time for the patterns is over."""
+    """The time for the patterns is used up."""
 
 
 @contextlib.contextmanager
 def _bounded() -> Iterator[Search]:
-    """A search that gives up, with None, when the time for all patterns of one version is over.
+    """A search that gives up, and returns None, when the time for all patterns of one version is used up.
 
-    `re` backtracks, so a pattern may take longer than the pod lives, and holds every thread meanwhile. But it looks for
-    signals now and then, and ends with what their handler raises. The timer counts the time that this process spends,
+    `re` backtracks, so a pattern may take longer than the pod lives, and blocks every thread meanwhile. But it checks
+    for signals now and then, and stops with what their handler raises. The timer counts only this process's CPU time,
     so a pod that was suspended does not refuse a good version.
     """
     armed = False
@@ -82,7 +85,7 @@ def _bounded() -> Iterator[Search]:
         except _TooLong:
             return None
 
-    # The handler stays: a signal on its way finds it still, and not the default, which is to end the process.
+    # The handler stays installed for a signal that is already on its way. The default would end the process.
     signal.signal(signal.SIGVTALRM, over)
     signal.setitimer(signal.ITIMER_VIRTUAL, PATTERN_LIMIT, 0.01)
     try:
@@ -95,10 +98,10 @@ def _bounded() -> Iterator[Search]:
 def _problem_with(certificate: SecretValue, key: SecretValue) -> str | None:
     """What is wrong with the pair, both PEM, the certificate first in its chain; None if nothing is.
 
-    They must belong together, and the certificate be valid now. For whom it is good (servers, clients, mail) and how
-    strong its key is are for its users to judge. Text around the blocks is left out, as other readers do.
+    The two must belong together, and the certificate must be valid now. Its purpose (servers, clients, mail) and the
+    strength of its key are not checked. Text around the blocks is ignored, as other readers do.
     """
-    # Only the key must not print, but the two are handled alike.
+    # Only the key is secret, but both are handled alike.
     blocks = _blocks(certificate, b"CERTIFICATE")
     pair = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     pair.set_ciphers("DEFAULT:@SECLEVEL=0")
@@ -119,7 +122,7 @@ def _no_password() -> str:
 
 
 def _blocks(pem: SecretValue, *kinds: bytes) -> list[SecretValue]:
-    """The blocks whose label ends with one of the kinds, in their order, without the text around them."""
+    """The blocks with a label that ends in one of the kinds, in order, without the text around them."""
     found: list[SecretValue] = []
     label, lines = b"", [b""]
     for line in map(bytes.rstrip, pem.reveal().splitlines()):
@@ -134,10 +137,10 @@ def _blocks(pem: SecretValue, *kinds: bytes) -> list[SecretValue]:
 
 
 def _validity(certificate: SecretValue) -> str | None:
-    """What is wrong with the dates of one PEM block, which OpenSSL has read already.
+    """What is wrong with the dates of one PEM block that OpenSSL has already accepted; None if nothing is.
 
-    The standard library gives them only for certificates that it verified as a server's or a client's, so they are read
-    here: Certificate, TBSCertificate, and in it behind version, serial number, algorithm and issuer; RFC 5280, 4.1.
+    The standard library gives the dates only for certificates that it verified as a server's or a client's, so this
+    reads them itself: in the TBSCertificate, after version, serial number, algorithm and issuer (RFC 5280, 4.1).
     """
     der = base64.b64decode(b"".join(certificate.reveal().splitlines()[1:-1]))
     _, at, _ = _element(der, 0)
@@ -164,17 +167,17 @@ def _element(der: bytes, at: int) -> tuple[int, int, int]:
 
 
 def _moment(der: bytes, at: int) -> tuple[str, int]:
-    """A time as YYYYMMDDhhmmss, in UTC, and where it ends."""
+    """A time as YYYYMMDDhhmmss in UTC, and where the element ends."""
     tag, begins, ends = _element(der, at)
     text = der[begins:ends].decode("ascii").rstrip("Z")
-    if tag == _UTC_TIME:  # of two digits for the year, which is one from 1950 to 2049
+    if tag == _UTC_TIME:  # its year has two digits and is from 1950 to 2049
         text = ("19" if text >= "50" else "20") + text
     return text, ends
 
 
 @contextlib.contextmanager
 def _unnamed(content: list[SecretValue]) -> Iterator[str]:
-    """A path to memory that holds the blocks until the end."""
+    """A path to anonymous memory that holds the blocks while the context is open."""
     handle = os.memfd_create("certificate", os.MFD_CLOEXEC)
     try:
         for block in content:

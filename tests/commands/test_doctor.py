@@ -170,7 +170,7 @@ def lose_key(pod: Pod) -> None:
         (lose_key, "secret db", "password"),
         (lambda pod: pod.proxy.fail(Fault.hang()), "secret db", "did not answer in time"),
         (lambda pod: pod.proxy.fail(Fault.drip()), "secret db", "no answer within 3 s"),
-        (lambda pod: pod.proxy.close(), "endpoint eu-west-1", "cannot be reached at port"),
+        (lambda pod: pod.proxy.close(), "endpoint eu-west-1", "Connection refused"),
         (lambda pod: pod.edit("secrets: 7"), "config", "secrets"),
     ],
 )
@@ -287,7 +287,7 @@ def test_a_clock_that_is_off(pod: Pod, aws: StandIn) -> None:
         code, findings, _ = doctor(pod, aws, AWS_ENDPOINT_URL_STS=f"http://127.0.0.1:{server.server_port}")
         server.shutdown()
     outcome, message = findings["caller"]
-    assert (code, outcome) == (1, "bad") and "assumed-role/web/pod; this node's clock is +60" in message
+    assert (code, outcome) == (1, "bad") and "assumed-role/web/pod; " in message and "+60" in message
 
 
 def test_targets_that_would_not_be_told(pod: Pod, aws: StandIn, tmp_path: Path) -> None:
@@ -342,7 +342,10 @@ def test_the_port_is_taken_or_ours(pod: Pod, aws: StandIn) -> None:
         assert doctor(pod, aws)[1]["listen"][0] == "bad"
     with running("run", pod.config) as agent:
         agent.ready()
-        assert doctor(pod, aws)[1]["listen"] == ("ok", f"127.0.0.1:{port} is the running agent's")
+        assert doctor(pod, aws)[1]["listen"] == (
+            "ok",
+            f"127.0.0.1:{port} is in use by the running agent",
+        )
         assert agent.stop(signal.SIGTERM) == 0
 
 

@@ -1,9 +1,9 @@
 """AWS Secrets Manager: observe a version, fetch a value.
 
-It uses botocore, the core of boto3: `import boto3` brings S3's file transfer, 60 modules that cost every pod 2.5 MiB
-and 30 ms.
+It uses botocore, the core of boto3: `import boto3` also loads S3's file transfer, 60 modules that cost every pod
+2.5 MiB and 30 ms.
 
-Errors of AWS, and whatever else a call may end in, are values here: one secret's failure is an ordinary part of a pass.
+Every failure of a call is returned as a value: one secret's failure is an ordinary part of a pass.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ if TYPE_CHECKING:
 
 CONNECT_TIMEOUT, READ_TIMEOUT, ATTEMPTS = 2.0, 5.0, 2
 
-CALL_LIMIT = ATTEMPTS * (CONNECT_TIMEOUT + READ_TIMEOUT) + 1.0  # seconds; the last one is botocore's own backoff
+CALL_LIMIT = ATTEMPTS * (CONNECT_TIMEOUT + READ_TIMEOUT) + 1.0  # seconds; the last second is botocore's own backoff
 
 R = TypeVar("R", Observation, Fetched)
 
 
 def _quiet(record: logging.LogRecord) -> bool:
-    """Whether a library's line must be logged. We log what fails ourselves, once, and without a stack."""
+    """Whether to log a library's message. The agent itself logs each failure, once and without a stack trace."""
     return not record.exc_info and (record.levelno < logging.WARNING or record.name == "urllib3.connectionpool")
 
 
@@ -54,8 +54,8 @@ _log = logging.getLogger(__name__)
 
 
 class _Providers:
-    """Replaces what botocore asks when it makes a client: our credentials, without looking for them; and no bearer
-    tokens, which Secrets Manager does not take."""
+    """Gives botocore these credentials when it makes a client, without searching for any, and no bearer tokens, which
+    Secrets Manager does not accept."""
 
     def __init__(self, credentials: Credentials) -> None:
         self._credentials = credentials
@@ -74,21 +74,21 @@ def _session() -> botocore.session.Session:
 
 
 def _timestamp(found: Any) -> Any:
-    """A point in time, as botocore reads it. It would take minutes over a text of megabytes. Raises ValueError."""
+    """A point in time, parsed by botocore, which would take minutes for text of megabytes. Raises ValueError."""
     if isinstance(found, str) and len(found) > 64:
         raise ValueError("no time")
     return botocore.utils.parse_timestamp(found)
 
 
 class Answer(Record, Generic[R]):
-    """The result of one call, and the call itself, to be counted."""
+    """The result of one call, and the call itself, for the metrics."""
 
     result: R | Failure
     call: Call
 
 
 class Caller(Record):
-    """Who we are to AWS, and how many seconds this node's clock is ahead of AWS's."""
+    """The identity that AWS sees, and how many seconds this node's clock is ahead of AWS's."""
 
     arn: str
     skew: float
@@ -97,7 +97,7 @@ class Caller(Record):
 class SecretsManager:
     """AWS Secrets Manager, with one client per place and one set of credentials. Any thread may call it.
 
-    A call makes what it needs: a client or credentials that were not available are tried again by the next one.
+    A call makes the client and credentials that it needs. If that fails, the next call tries again.
     """
 
     def __init__(
@@ -108,11 +108,11 @@ class SecretsManager:
         attempts: int = ATTEMPTS,
         credentials_limit: float = credentials.LIMIT,
     ) -> None:
-        """Time-outs and limits are seconds: for a connection, for an answer, for finding credentials."""
+        """Timeouts and limits are in seconds: for a connection, for an answer, for finding credentials."""
         self._credentials = Credentials(self._new_session, attempts=attempts, limit=credentials_limit)
         self._session = _session()
         self._first: tuning.Context | None = None
-        with contextlib.suppress(aws.BotoCoreError):  # a configuration that making the client will find wrong, too
+        with contextlib.suppress(aws.BotoCoreError):  # a wrong configuration; creating the client reports it
             self._first = tuning.read_ahead(self.bundle)
         self._making = threading.Lock()  # botocore makes one client at a time
         self._clients: dict[Place, SecretsManagerClient] = {}
@@ -121,28 +121,28 @@ class SecretsManager:
             read_timeout=read_timeout,
             retries={"mode": "standard", "total_max_attempts": attempts},
             tcp_keepalive=True,
-            max_pool_connections=32,  # not fewer than there are threads, or urllib3 warns and drops some
+            max_pool_connections=32,  # at least one for each thread, or urllib3 warns and drops some
             user_agent_extra=f"freshmount/{__version__}",
             defaults_mode=cast(Any, "legacy"),  # "auto" would ask the instance's metadata for a region
         )
 
     def _new_session(self) -> botocore.session.Session:
-        """A session that shares the models of services that were read, and nothing else."""
+        """A session that shares the service models read so far, and nothing else."""
         session = _session()
-        with contextlib.suppress(aws.BotoCoreError):  # a profile that is not there: the session itself will say so
+        with contextlib.suppress(aws.BotoCoreError):  # a missing profile; the session itself reports it
             session.register_component("data_loader", self._session.get_component("data_loader"))
         return session
 
     def prepare(self, secrets: Iterable[Secret]) -> None:
-        """Say which secrets will be asked for. Where the environment names no region, STS is asked in theirs.
+        """Announce the secrets to come. Where the environment names no region, STS is called in the secrets' region.
 
-        Nothing is made yet: a client is made by its first call, while another thread looks for credentials.
+        Creates nothing yet: the first call creates its client, while another thread searches for credentials.
         """
         regions = (secret.ref.place.region for secret in secrets)
         self._credentials.region = self._credentials.region or next(filter(None, regions), None)
 
     def _client(self, place: Place) -> SecretsManagerClient:
-        """The client of that place, made if there is none. Raises what botocore raises."""
+        """The client for that place, created on first use. Raises what botocore raises."""
         if client := self._clients.get(place):
             return client
         with self._making:
@@ -153,7 +153,7 @@ class SecretsManager:
                 with tuning.connecting_by(first):
                     made = self._create("secretsmanager", place.region, place.endpoint_url)
             except Exception:
-                self._session = self._new_session()  # the old one keeps what it read of config files
+                self._session = self._new_session()  # the old one has cached the config files
                 raise
             self._clients[place] = cast("SecretsManagerClient", made)
             return self._clients[place]
@@ -173,7 +173,8 @@ class SecretsManager:
     operations: tuple[Operation, Operation] = "DescribeSecret", "GetSecretValue"
 
     def batches(self, requests: Sequence[Request]) -> list[tuple[Request, ...]]:
-        """One request a batch: AWS describes one secret a call, and its BatchGetSecretValue knows AWSCURRENT alone."""
+        """One request for each batch: AWS describes one secret per call, and BatchGetSecretValue knows only
+        AWSCURRENT."""
         return [(request,) for request in requests]
 
     def observe(self, batch: tuple[Request, ...]) -> Answers[Observation]:
@@ -187,9 +188,9 @@ class SecretsManager:
         return Answers({name: answer.result for name, answer in found.items()}, tuple(a.call for a in found.values()))
 
     def describe(self, secret: Secret) -> Answer[Observation]:
-        """Which version holds the wanted stage now, and what is known about coming rotations: an `Observation`.
+        """Which version holds the wanted stage now, and when the next rotation is due: an `Observation`.
 
-        DescribeSecret carries no value and needs no KMS permission.
+        DescribeSecret returns no value and needs no KMS permission.
         """
         return self._ask(
             "DescribeSecret",
@@ -198,10 +199,10 @@ class SecretsManager:
         )
 
     def value(self, secret: Secret, version_id: str | None) -> Answer[Fetched]:
-        """The value of that version, or with None of the version that holds the wanted stage: a `Fetched`.
+        """The value of that version, or with None, of the version that holds the wanted stage: a `Fetched`.
 
-        The stage is sent with the version, since a policy may allow access by stage alone. A version that no longer
-        holds it is reported as not found.
+        The stage is sent along with the version, because a policy may allow access by stage alone. AWS reports a
+        version that no longer holds the stage as not found.
         """
         which = {"VersionId": version_id} if version_id is not None else {}
         if secret.ref.version_stage:
@@ -222,7 +223,7 @@ class SecretsManager:
     def _answer(
         self, operation: Operation, secret: Secret, ask: Callable[[SecretsManagerClient], R | Failure], began: float
     ) -> tuple[R | Failure, str]:
-        """The result of the call, and the code to be counted. No answer is raised."""
+        """The result of the call, and its code for the metrics. Never raises."""
         try:
             client = self._client(secret.ref.place)
         except Exception as error:
@@ -244,8 +245,8 @@ class SecretsManager:
             return failure, errors.code_of(error)
 
     def identity(self, seconds: float | None = None, *, whole: bool = False) -> Identity:
-        """Which source of credentials was found, after so many seconds at most; with `whole` when it has given some,
-        which for a role takes a call to STS."""
+        """Which source of credentials was found, after at most `seconds`. With `whole`, waits until it has given some,
+        which takes a call to STS for a role."""
         try:
             found = self._credentials.find(whole=whole, seconds=seconds)
         except NoCredentials as trouble:
@@ -253,7 +254,7 @@ class SecretsManager:
         return Identity(found.source, credentials.warning(found), found.expires)
 
     def present_identity(self) -> Identity | None:
-        """Which source gave the current credentials, without looking for others; None without any."""
+        """Which source gave the current credentials. Does not search for others; None if there are none."""
         if present := self._credentials.present():
             found, trouble = present
             failing = (
@@ -264,23 +265,23 @@ class SecretsManager:
 
     @property
     def bundle(self) -> str:
-        """The file of certificates that TLS to AWS is checked against."""
+        """The file of CA certificates that verifies TLS to AWS."""
         configured = self._session.get_config_variable("ca_bundle")
         return str(configured or botocore.httpsession.where())
 
     def proxy(self, url: str) -> errors.Proxy | None:
-        """The proxy on the way to that URL, by the environment."""
+        """The proxy that the environment sets for that URL, if any."""
         return errors.proxy(url)
 
     def endpoint(self, place: Place) -> str | Failure:
-        """The URL that is asked for secrets of that place."""
+        """The URL of Secrets Manager for that place."""
         try:
             return str(self._client(place).meta.endpoint_url)
         except Exception as error:
             return Failure("invalid", errors.no_client(error, place))
 
     def caller(self, place: Place) -> Caller | Failure:
-        """Who we are, according to STS in the region of that place. It needs no permission, but a route to STS."""
+        """Who the agent is, according to STS in that place's region. Needs no permission, but a route to STS."""
         try:
             with self._making:
                 client = self._create("sts", place.region)
@@ -294,12 +295,12 @@ class SecretsManager:
 
 
 def _observation(secret: Secret, answer: Any) -> Observation | Failure:
-    """Raises ValueError, or another exception, for what is not an answer of AWS Secrets Manager."""
+    """Read an answer to DescribeSecret. Raises ValueError, or another exception, if Secrets Manager did not send it."""
     if deleted := answer.get("DeletedDate"):
         return Failure(
             "deleted",
-            f"{secret.ref.id} is scheduled for deletion since {deleted:%Y-%m-%d %H:%M %Z}; "
-            "restore-secret brings it back",
+            f"{secret.ref.id} has been scheduled for deletion since {deleted:%Y-%m-%d %H:%M %Z}; "
+            "restore-secret cancels that",
         )
     if not answer.keys() & {"ARN", "Name", "VersionIdsToStages"}:
         raise ValueError("no description")
@@ -310,7 +311,7 @@ def _observation(secret: Secret, answer: Any) -> Observation | Failure:
         return Failure(
             "not_found",
             f"{secret.ref.id} has no version with stage {secret.ref.version_stage}; "
-            f"it has {errors.line(', '.join(sorted(holder))) or 'none'}",
+            f"its stages are {errors.line(', '.join(sorted(holder))) or 'none'}",
         )
     pending = holder.get("AWSPENDING")
     enabled = answer.get("RotationEnabled")
@@ -327,15 +328,16 @@ def _observation(secret: Secret, answer: Any) -> Observation | Failure:
 
 
 def _word(found: Any) -> str:
-    """A version's id or a stage, as AWS makes them. Raises ValueError."""
+    """A version id, stage or ARN, if it has a form that AWS uses. Raises ValueError."""
     if isinstance(found, str) and 0 < len(found) <= 256 and found.isprintable():
         return found
     raise ValueError("no word")
 
 
 def _window(rules: Any) -> float:
-    """Seconds of the rotation window. Without a Duration it closes after an hour for schedules in hours, else with the
-    UTC day. https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_RotationRulesType.html
+    """The length of the rotation window in seconds. Without a Duration, the window of a schedule in hours closes after
+    an hour, and any other at the end of the UTC day.
+    https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_RotationRulesType.html
     """
     if found := re.fullmatch(r"(\d{1,3})h", rules.get("Duration") or ""):
         return float(found[1]) * 3600
@@ -348,7 +350,8 @@ def _fetched(secret: Secret, answer: Any) -> Fetched | Failure:
     text, binary, version = answer.get("SecretString"), answer.get("SecretBinary"), answer.get("VersionId")
     if version is None or (text is None and binary is None):
         return Failure(
-            "invalid", f"the answer for {secret.ref.id} holds no value; is the endpoint AWS Secrets Manager?"
+            "invalid",
+            f"the answer for {secret.ref.id} contains no value; check that the endpoint is AWS Secrets Manager",
         )
     created = answer.get("CreatedDate")
     if isinstance(text, str):
