@@ -207,7 +207,7 @@ def _parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
     return parser
 
 
-# The commands import what they need themselves: `check` starts no boto3, and the demo's stand-in is an extra.
+# The commands import what they need themselves: `check` starts no boto3, and the demo has a server of its own.
 
 
 @contextlib.contextmanager
