@@ -77,15 +77,21 @@ class Closing:
 
 
 class Server(Closing):
-    """Serves HTTP/1.1 on a free port, one thread a connection, until it is closed. `respond` is its own.
+    """Serves HTTP/1.1, one thread a connection, until it is closed. `respond` is its own.
 
-    `context`: for HTTPS. `idle`: seconds without a request after which a connection is closed; by default never.
+    `port`: by default a free one. `context`: for HTTPS. `idle`: seconds without a request after which a connection is
+    closed; by default never.
     """
 
     def __init__(
-        self, address: str = "127.0.0.1", *, context: ssl.SSLContext | None = None, idle: float | None = None
+        self,
+        address: str = "127.0.0.1",
+        port: int = 0,
+        *,
+        context: ssl.SSLContext | None = None,
+        idle: float | None = None,
     ) -> None:
-        self._listener = _Listener((address, 0), Exchange)
+        self._listener = _Listener((address, port), Exchange)
         self._listener.respond, self._listener.idle = self.respond, idle
         if context:  # whose handshake is not for the thread that accepts
             self._listener.socket = context.wrap_socket(

@@ -12,7 +12,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from email.utils import formatdate
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -31,27 +30,11 @@ def aws() -> Iterator[MotoStandIn]:
         yield stand_in
 
 
-class Target(BaseHTTPRequestHandler):
-    asked: list[str]
-
-    def do_HEAD(self) -> None:
-        self.asked.append(self.command)
-        self.send_response(405)
-        self.end_headers()
-
-    do_POST = do_HEAD
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
 @pytest.fixture
-def url() -> Iterator[str]:
-    Target.asked = []
-    with ThreadingHTTPServer(("127.0.0.1", 0), Target) as server:
-        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}/-/reload"
-        server.shutdown()
+def reload() -> Iterator[Answers]:
+    """A target that takes a POST and nothing else."""
+    with Answers(lambda _: Answer(status=405)) as reload:
+        yield reload
 
 
 @pytest.fixture
@@ -80,7 +63,7 @@ def doctor(pod: Pod, aws: MotoStandIn, *options: str, **env: str) -> tuple[int, 
     return done.returncode, findings, done.stdout
 
 
-def test_a_pod_as_it_should_be(pod: Pod, aws: MotoStandIn, url: str, tmp_path: Path) -> None:
+def test_a_pod_as_it_should_be(pod: Pod, aws: MotoStandIn, reload: Answers, tmp_path: Path) -> None:
     """Every check is well, nobody is told anything, and nothing is left behind."""
     with running("init", pod.config) as agent:
         assert agent.wait() == 0
@@ -89,7 +72,7 @@ def test_a_pod_as_it_should_be(pod: Pod, aws: MotoStandIn, url: str, tmp_path: P
         pod.secret("db", "{path: db, jmesPath: password}"),
         notify=(
             f"{{name: app, signal: SIGHUP, process: {{pidFile: {tmp_path}/app.pid}}}}",
-            f"{{name: prom, url: '{url}'}}",
+            f"{{name: prom, url: '{reload.url}/-/reload'}}",
             f"{{name: marker, touch: {tmp_path}/marker}}",
         ),
     )
@@ -97,7 +80,7 @@ def test_a_pod_as_it_should_be(pod: Pod, aws: MotoStandIn, url: str, tmp_path: P
     code, findings, _ = doctor(pod, aws)
     told = app.drain()
     app.process.wait()
-    assert told == [] and Target.asked == ["HEAD"]
+    assert told == [] and [asked.method for asked in reload.asked] == ["HEAD"]
     assert (sorted(os.listdir(pod.volume)), sorted(os.listdir(tmp_path))) == before
     findings.pop("volume mount")  # this machine's temporary directory is on a disk, or not
     assert {outcome for outcome, _ in findings.values()} == {"ok"} and code == 0, findings

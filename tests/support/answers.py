@@ -1,9 +1,8 @@
-"""A server that answers what a test tells it to: as AWS, STS, the instance's metadata, Pod Identity's agent."""
+"""A server that answers what a test tells it to: as AWS, a source of credentials, a target."""
 
 from __future__ import annotations
 
 import json
-import ssl
 import threading
 import time
 from collections.abc import Callable
@@ -37,11 +36,11 @@ class Answer(NamedTuple):
 class Answers(Server):
     """The server. `answer` is called with each request; None closes the connection without a word."""
 
-    def __init__(self, answer: Callable[[Asked], Answer | None], context: ssl.SSLContext | None = None) -> None:
+    def __init__(self, answer: Callable[[Asked], Answer | None], **listening: Any) -> None:
         self.answer = answer
         self.asked: list[Asked] = []
         self.closed = threading.Event()
-        super().__init__(context=context)
+        super().__init__(**listening)
 
     def respond(self, exchange: Exchange) -> None:
         asked = Asked(exchange.command, exchange.path, dict(exchange.headers.items()), exchange.body)

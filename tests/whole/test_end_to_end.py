@@ -13,12 +13,11 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
-from tests.support.answers import KEYS, ROLE, Answers, Asked, assumed, refused, temporary
+from tests.support.answers import KEYS, ROLE, Answer, Answers, Asked, assumed, refused, temporary
 from tests.support.aws import Fault, MotoStandIn, Proxy
 from tests.support.pod import App, Pod
 from tests.support.running import PATIENCE, ended, running, until
@@ -328,21 +327,7 @@ def test_an_app_that_started_after_the_publish_is_left_alone(pod: Pod, app: App)
 
 def test_touch_and_url_are_told_of_their_secrets_only(pod: Pod) -> None:
     """A target with a secret filter hears of these secrets and of no others."""
-    posts: list[str] = []
-    heard = threading.Event()
-
-    class Hook(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            posts.append(self.path)
-            self.send_response(204)
-            self.end_headers()
-            heard.set()
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    hook = ThreadingHTTPServer(("127.0.0.1", 0), Hook)
-    threading.Thread(target=hook.serve_forever, daemon=True).start()
+    hook = Answers(lambda _: Answer(status=204))
     pod.put("db", "d1")
     pod.put("api", "a1")
     marker = pod.home / "marker"
@@ -351,21 +336,19 @@ def test_touch_and_url_are_told_of_their_secrets_only(pod: Pod) -> None:
         pod.secret("api", "{path: api}"),
         notify=(
             f"{{name: marker, touch: {marker}, secrets: [db]}}",
-            f"{{name: hook, url: 'http://127.0.0.1:{hook.server_port}/reload', secrets: [api]}}",
+            f"{{name: hook, url: '{hook.url}/reload', secrets: [api]}}",
         ),
     )
-    with running("run", config) as agent:
+    with hook, running("run", config) as agent:
         agent.ready()
-        assert not marker.exists() and not posts
+        assert not marker.exists() and not hook.asked
         pod.rotate("api", "a2")
         agent.event("notified", target="hook")
-        assert heard.is_set() and posts == ["/reload"] and not marker.exists()
+        assert [asked.path for asked in hook.asked] == ["/reload"] and not marker.exists()
         pod.rotate("db", "d2")
         agent.event("notified", target="marker")
-        assert marker.exists() and posts == ["/reload"]
+        assert marker.exists() and [asked.path for asked in hook.asked] == ["/reload"]
         assert agent.stop() == 0
-    hook.shutdown()
-    hook.server_close()
 
 
 def test_rotations_that_come_together_make_one_generation(pod: Pod) -> None:
