@@ -22,7 +22,7 @@ import yaml
 from agent import __version__
 from agent.commands.plan import policy
 from agent.config.native import parse
-from tests.support.aws import StandIn, environment
+from tests.support.aws import MotoStandIn, environment
 from tests.support.chart import (
     CHARTS,
     KUBERNETES,
@@ -1151,12 +1151,12 @@ def test_versions_agree() -> None:
 
 
 @pytest.fixture
-def aws() -> Iterator[StandIn]:
-    with StandIn() as stand_in:
+def aws() -> Iterator[MotoStandIn]:
+    with MotoStandIn() as stand_in:
         yield stand_in
 
 
-def test_the_demo_runs(demo: Chart, aws: StandIn, tmp_path: Path) -> None:
+def test_the_demo_runs(demo: Chart, aws: MotoStandIn, tmp_path: Path) -> None:
     """The agent on the rendered config and arguments, the app as rendered beside it: filled, rotated, told."""
     mount = tmp_path / "mount"
     mount.mkdir()
