@@ -192,7 +192,7 @@ class _Run:
         elif values.is_whole(value):
             if len(node.pipe.names) > 1:
                 self._fail(node.at, "range over a number has one variable")
-            of = type(value) if type(value) in (values.Int64, values.Rune, values.Byte) else int
+            of = type(value) if type(value) in (values.Int64, values.Byte) else int
             yield from ((number, of(number)) for number in range(value))
         elif value is not None:
             self._fail(node.at, f"range is for lists, objects and whole numbers, not for {values.article(value)}")
@@ -343,7 +343,7 @@ class _Run:
             return value
         if wants == "float64" and values.is_written(value):
             return float(value)
-        if wants == "int" and kind in ("int64", "int32", "uint8"):
+        if wants == "int" and kind in ("int64", "uint8"):
             self._fail(at, f"{function} needs an int here, not an {kind}; write (int …)")
         self._fail(at, f"{function} needs {_TYPES[wants]} here, not {values.article(value)}")
 

@@ -21,10 +21,6 @@ class Int64(int):
     """What arithmetic comes to."""
 
 
-class Rune(int):
-    """A character between quotes."""
-
-
 class Byte(int):
     """A text by index."""
 
@@ -58,7 +54,7 @@ class Real(float):
 
 
 _KINDS: dict[type, str] = {
-    bool: "bool", str: "string", Int64: "int64", Rune: "int32", Byte: "uint8", int: "int", float: "float64",
+    bool: "bool", str: "string", Int64: "int64", Byte: "uint8", int: "int", float: "float64",
     list: "slice", dict: "map",
 }  # fmt: skip
 _TYPES: dict[type, str] = {Strings: "[]string", Ints: "[]int", Lists: "[][]interface {}", Texts: "map[string]string"}

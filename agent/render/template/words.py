@@ -139,7 +139,7 @@ def pascal(text: str) -> str:
     """xstrings.ToPascalCase."""
     start = next((at for at, char in enumerate(text) if not _is_connector(char)), len(text))
     if start == len(text):
-        return text
+        return text + text[-1:]  # as there: the last connector comes twice
     out = [text[:start]]
     last = text[start]
     first_upper = unicodedata.category(last) == "Lu"
