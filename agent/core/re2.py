@@ -13,7 +13,8 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from agent.core.re2_syntax import BadPattern, Chars, Choice, Group, Look, Node, Range, Repeat, Sequence, parse
+from agent.core.re2_chars import Range
+from agent.core.re2_syntax import BadPattern, Chars, Choice, Group, Look, Node, Repeat, Sequence, parse
 
 __all__ = ["BadPattern", "Pattern", "TooMuchWork", "compile", "quote_meta"]
 
@@ -289,7 +290,7 @@ class Pattern:
                     if at < 0:
                         return None
             if found is None and not (self._anchored and at > 0):
-                steps = self._follow(self._start, nothing, codes, at, seen, threads)
+                steps = self._follow((self._start, nothing), codes, at, seen, threads)
             else:
                 steps = 0
             now = codes[at] if at < size else -1
@@ -303,19 +304,19 @@ class Pattern:
                         return found
                     break
                 if now == of if kind == _CHAR else now >= 0 and of.has(now):  # type: ignore[attr-defined]
-                    steps += self._follow(then, spans, codes, at + 1, seen, threads)
+                    steps += self._follow((then, spans), codes, at + 1, seen, threads)
             spend(steps)
             at += 1
             if at > size:
                 return found
 
     def _follow(
-        self, place: int, spans: Spans, codes: list[int], at: int, seen: list[int], threads: list[tuple[int, Spans]]
+        self, thread: tuple[int, Spans], codes: list[int], at: int, seen: list[int], threads: list[tuple[int, Spans]]
     ) -> int:
         """Add the threads that lead from a place to characters, without reading one, most preferred first. Returns the
         number of steps that it took.
         """
-        stack = [(place, spans)]
+        stack = [thread]
         steps = 0
         while stack:
             place, spans = stack.pop()
@@ -386,7 +387,7 @@ def _pieces(template: str) -> Iterator[tuple[str, str]]:
 
 
 @functools.lru_cache(maxsize=64)
-def compile(pattern: str) -> Pattern:  # noqa: A001 as `re.compile`: called by the module's name
+def compile(pattern: str) -> Pattern:
     """Raises BadPattern, with what is wrong and where."""
     return Pattern(pattern)
 

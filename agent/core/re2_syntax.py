@@ -5,17 +5,13 @@ What a backtracking engine alone could do is not in the language: no references 
 
 from __future__ import annotations
 
-import functools
-import unicodedata
-from collections.abc import Iterable
-from typing import NamedTuple, NoReturn
+from typing import NamedTuple
+
+from agent.core.re2_chars import CATEGORIES, LAST, PERL, POSIX, Range, category, folded, negated, united
 
 LONGEST = 1 << 14  # characters of a pattern
 DEEPEST = 100  # groups within each other; Go allows 1,000
 REPEATS = 1000  # copies that a repetition and those within it may ask for, as in Go
-LAST = 0x10FFFF
-
-Range = tuple[int, int]
 
 
 class BadPattern(ValueError):
@@ -39,7 +35,7 @@ class Look(NamedTuple):
 
 
 class Group(NamedTuple):
-    index: int
+    number: int
     of: Node
 
 
@@ -74,88 +70,6 @@ class Parsed(NamedTuple):
     names: tuple[str, ...]
 
 
-# -- sets of characters ------------------------------------------------------------------------------------------------
-
-
-def united(ranges: Iterable[Range]) -> tuple[Range, ...]:
-    """The same characters in as few ranges as possible, sorted."""
-    found: list[Range] = []
-    for low, high in sorted(ranges):
-        if found and low <= found[-1][1] + 1:
-            found[-1] = found[-1][0], max(found[-1][1], high)
-        else:
-            found.append((low, high))
-    return tuple(found)
-
-
-def negated(ranges: Iterable[Range]) -> tuple[Range, ...]:
-    found, at = [], 0
-    for low, high in united(ranges):
-        if at < low:
-            found.append((at, low - 1))
-        at = high + 1
-    if at <= LAST:
-        found.append((at, LAST))
-    return tuple(found)
-
-
-@functools.cache
-def _orbits() -> dict[int, tuple[int, ...]]:
-    """For each character those that differ from it in case alone, itself among them, as unicode.SimpleFold has them."""
-    groups: dict[str, list[int]] = {}
-    for code in range(0x1E944):  # beyond, no letter has a case
-        char = chr(code)
-        upper, lower = char.upper(), char.lower()
-        if code not in _OWN_CASE and (upper != char or lower != char):
-            whole = upper.lower() if len(upper) == 1 else lower
-            groups.setdefault(whole if len(whole) == 1 else char, []).append(code)
-    return {code: tuple(group) for group in groups.values() if len(group) > 1 for code in group}
-
-
-_OWN_CASE = (0x130, 0x131)  # the dotted I and the dotless i of Turkish, which fold to no other
-
-
-@functools.lru_cache(maxsize=256)
-def folded(ranges: tuple[Range, ...]) -> tuple[Range, ...]:
-    """These characters and those that differ from them in case alone."""
-    orbits = _orbits()
-    more: set[int] = set()
-    for low, high in ranges:
-        codes = range(low, high + 1) if high - low < len(orbits) else [code for code in orbits if low <= code <= high]
-        for code in codes:
-            more.update(orbits.get(code, ()))
-    return united([*ranges, *((code, code) for code in more)])
-
-
-@functools.cache
-def _category(name: str) -> tuple[Range, ...]:
-    """The characters of a general category, or of all that begin with its letter."""
-    found: list[Range] = []
-    for code in range(LAST + 1):
-        if unicodedata.category(chr(code)).startswith(name):
-            if found and found[-1][1] == code - 1:
-                found[-1] = found[-1][0], code
-            else:
-                found.append((code, code))
-    return tuple(found)
-
-
-_CATEGORIES = frozenset(
-    "C Cc Cf Co Cs L Ll Lm Lo Lt Lu M Mc Me Mn N Nd Nl No P Pc Pd Pe Pf Pi Po Ps S Sc Sk Sm So Z Zl Zp Zs".split()
-)
-
-
-def _spans(*pairs: str) -> tuple[Range, ...]:
-    return united((ord(pair[0]), ord(pair[-1])) for pair in pairs)
-
-
-_PERL = {"d": _spans("09"), "s": _spans("\t\n", "\f\r", " "), "w": _spans("09", "AZ", "__", "az")}
-_POSIX = {
-    "alnum": _spans("09", "AZ", "az"), "alpha": _spans("AZ", "az"), "ascii": ((0, 0x7F),), "blank": _spans("\t", " "),
-    "cntrl": ((0, 0x1F), (0x7F, 0x7F)), "digit": _spans("09"), "graph": _spans("!~"), "lower": _spans("az"),
-    "print": _spans(" ~"), "punct": _spans("!/", ":@", "[`", "{~"), "space": _spans("\t\r", " "),
-    "upper": _spans("AZ"), "word": _PERL["w"], "xdigit": _spans("09", "AF", "af"),
-}  # fmt: skip
 _ESCAPES = {"a": 7, "f": 12, "n": 10, "r": 13, "t": 9, "v": 11}
 _LOOKS = {"A": "text", "z": "endtext", "b": "word", "B": "inword"}
 
@@ -175,11 +89,11 @@ class _Parser:
     def parsed(self) -> Parsed:
         tree, _ = self._choice(_Flags())
         if self._at < len(self._text):
-            self._fail("unexpected )", self._at)
+            raise self._error("unexpected )", self._at)
         return Parsed(tree, tuple(self._names))
 
-    def _fail(self, message: str, at: int) -> NoReturn:
-        raise BadPattern(message, at)
+    def _error(self, message: str, at: int) -> BadPattern:
+        return BadPattern(message, at)
 
     def _takes(self, text: str) -> bool:
         if not self._text.startswith(text, self._at):
@@ -189,7 +103,7 @@ class _Parser:
 
     def _char(self, missing: str) -> str:
         if self._at == len(self._text):
-            self._fail(missing, self._at)
+            raise self._error(missing, self._at)
         self._at += 1
         return self._text[self._at - 1]
 
@@ -209,9 +123,9 @@ class _Parser:
             bounds = self._bounds()
             if bounds is not None:
                 if not parts:
-                    self._fail("missing argument to repetition operator", at)
+                    raise self._error("missing argument to repetition operator", at)
                 if repeated:
-                    self._fail("invalid nested repetition operator", at)
+                    raise self._error("invalid nested repetition operator", at)
                 parts[-1] = self._repeat(parts[-1], bounds, flags, at)
                 repeated = True
                 continue
@@ -246,7 +160,7 @@ class _Parser:
         least = int(low)
         most = least if not comma else int(high) if high else None
         if least > REPEATS or (most is not None and not least <= most <= REPEATS):
-            self._fail(f"invalid repeat count, which may be up to {REPEATS}", self._at)
+            raise self._error(f"invalid repeat count, which may be up to {REPEATS}", self._at)
         self._at += len(inside) + 2
         return least, most
 
@@ -254,7 +168,7 @@ class _Parser:
         greedy = not self._takes("?") ^ flags.lazy
         made = Repeat(of, *bounds, greedy)
         if self._text[at] == "{" and not _affordable(made, REPEATS):
-            self._fail(f"repetitions within each other come to more than {REPEATS}", at)
+            raise self._error(f"repetitions within each other come to more than {REPEATS}", at)
         return made
 
     def _group(self, flags: _Flags, at: int) -> tuple[Node | None, _Flags]:
@@ -263,9 +177,9 @@ class _Parser:
         if self._takes("?P<") or self._takes("?<"):
             name, closed, _ = self._text[self._at :].partition(">")
             if not closed or not name or not all(c == "_" or (c.isascii() and c.isalnum()) for c in name):
-                self._fail("invalid name of a group; (?= (?! (?<= and (?<! are not in RE2", at)
+                raise self._error("invalid name of a group; (?= (?! (?<= and (?<! are not in RE2", at)
             if name in self._names:
-                self._fail(f"two groups have the name {name}", at)
+                raise self._error(f"two groups have the name {name}", at)
             self._at += len(name) + 1
             self._names.append(name)
             index = len(self._names)
@@ -278,10 +192,10 @@ class _Parser:
             index = len(self._names)
         self._depth += 1
         if self._depth > DEEPEST:
-            self._fail(f"more than {DEEPEST} groups within each other", at)
+            raise self._error(f"more than {DEEPEST} groups within each other", at)
         node, _ = self._choice(inside)
         if not self._takes(")"):
-            self._fail("missing closing )", at)
+            raise self._error("missing closing )", at)
         self._depth -= 1
         return (Group(index, node) if index else node), flags
 
@@ -298,7 +212,7 @@ class _Parser:
             elif char in ":)" and (on or changed):
                 return flags, char == ")"
             else:
-                self._fail("invalid group; (?= (?! (?<= and (?<! are not in RE2", at)
+                raise self._error("invalid group; (?= (?! (?<= and (?<! are not in RE2", at)
 
     # -- one character
 
@@ -325,7 +239,7 @@ class _Parser:
         letter = self._text[self._at : self._at + 1]
         if letter and letter in "dswDSW":
             self._at += 1
-            ranges = _PERL[letter.lower()]
+            ranges = PERL[letter.lower()]
             ranges = folded(ranges) if flags.fold and letter in "wW" else ranges
             return ranges if letter.islower() else negated(ranges)
         if letter not in ("p", "P"):
@@ -336,26 +250,30 @@ class _Parser:
         if name == "{":
             name, closed, _ = self._text[self._at :].partition("}")
             if not closed:
-                self._fail("missing closing }", at)
+                raise self._error("missing closing }", at)
             self._at += len(name) + 1
         outside = (letter == "P") != name.startswith("^")
         name = name.removeprefix("^")
-        if name != "Any" and name not in _CATEGORIES:
-            self._fail(f"the class {name} is not known here; there are general categories, such as L, Lu and Nd", at)
-        ranges = ((0, LAST),) if name == "Any" else _category(name)
+        if name != "Any" and name not in CATEGORIES:
+            raise self._error(
+                f"the class {name} is not known here; there are general categories, such as L, Lu and Nd", at
+            )
+        ranges = ((0, LAST),) if name == "Any" else category(name)
         ranges = folded(ranges) if flags.fold else ranges
         return negated(ranges) if outside else ranges
 
     def _escape(self, at: int) -> int:
         r"""The character of an escape, whose backslash is taken."""
-        char = self._char("trailing backslash at the end")
+        if self._at == len(self._text):
+            raise self._error("trailing backslash at the end", at)
+        char = self._char("")
         if char in _ESCAPES:
             return _ESCAPES[char]
         if char == "x":
             if self._takes("{"):
                 digits, closed, _ = self._text[self._at :].partition("}")
                 self._at += len(digits) + 1
-                fits = closed and digits
+                fits = bool(closed and digits)
             else:
                 digits = self._text[self._at : self._at + 2]
                 self._at += len(digits)
@@ -370,7 +288,7 @@ class _Parser:
                 return int(char + more, 8)
         elif char.isascii() and not char.isalnum():
             return ord(char)
-        self._fail(f"invalid escape \\{char}", at)
+        raise self._error(f"invalid escape \\{char}", at)
 
     def _class(self, flags: _Flags, at: int) -> tuple[Range, ...]:
         """What stands between [ and ], which are taken, too."""
@@ -379,12 +297,12 @@ class _Parser:
         while first or not self._text.startswith("]", self._at):
             first = False
             if self._at == len(self._text):
-                self._fail("missing closing ]", at)
+                raise self._error("missing closing ]", at)
             name = self._text[self._at + 2 :].partition(":]")
             if self._text.startswith("[:", self._at) and name[1]:
-                posix = _POSIX.get(name[0].removeprefix("^"))
+                posix = POSIX.get(name[0].removeprefix("^"))
                 if posix is None:
-                    self._fail(f"invalid character class [:{name[0]}:]", self._at)
+                    raise self._error(f"invalid character class [:{name[0]}:]", self._at)
                 posix = folded(posix) if flags.fold else posix
                 found += negated(posix) if name[0].startswith("^") else posix
                 self._at += len(name[0]) + 4
@@ -396,12 +314,13 @@ class _Parser:
                     found += known
                     continue
                 self._at -= 1
+            here = self._at
             low = high = self._member(at)
             if self._text.startswith("-", self._at) and self._text[self._at + 1 : self._at + 2] not in ("", "]"):
                 self._at += 1
                 high = self._member(at)
                 if high < low:
-                    self._fail("invalid character class range: its end is before its start", at)
+                    raise self._error("invalid character class range: its end is before its start", here)
             found += folded(((low, high),)) if flags.fold else [(low, high)]
         self._at += 1
         return negated(found) if outside else united(found)

@@ -18,6 +18,7 @@ from agent.render.template import execute
 from agent.render.template import parse as parsing
 from agent.render.template import reads as reading
 from agent.render.template.errors import TemplateError
+from agent.render.template.functions import NEED_CRYPTOGRAPHY
 from agent.render.template.nodes import Tree
 from agent.render.template.reads import Read, Reads
 
@@ -30,11 +31,11 @@ class Template(Record):
     tree: Tree
 
     def render(self, value: Any) -> str:
-        """What it comes to over a value as JSON has them: str, int, float, bool, None, list, dict. The value stays as it
-        is. A number that has an attribute `literal` is printed as that.
+        """What it comes to over a value as JSON has them: str, int, float, bool, None, list, dict. The value stays as
+        it is. A number that has an attribute `literal` is printed as that.
 
-        A byte that is no UTF-8 (of b64dec, say) is in the result as `surrogateescape` has it: the content of the file is
-        ``result.encode("utf-8", "surrogateescape")``.
+        A byte that is no UTF-8 (of b64dec, say) is in the result as `surrogateescape` has it: the content of the file
+        is ``result.encode("utf-8", "surrogateescape")``.
 
         Raises TemplateError with line and column in the template. It holds no value.
         """
@@ -43,6 +44,10 @@ class Template(Record):
     def reads(self) -> Reads:
         """The keys of the value that it reads, so that they can be checked without one."""
         return reading.reads(self.tree)
+
+    def needs_cryptography(self) -> bool:
+        """Whether it calls a function for which the Python package `cryptography` must be installed."""
+        return bool(self.tree.functions & NEED_CRYPTOGRAPHY)
 
 
 def parse(text: str) -> Template:

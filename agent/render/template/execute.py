@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NoReturn
+from typing import Any
 
 from agent.render.template import functions, values
 from agent.render.template.budget import LONGEST, NODE, Budget, Exhausted, fits
@@ -70,15 +71,15 @@ class _Run:
     def _copied(self, value: Any, depth: int) -> Any:
         """The value, of which a function may change the copy."""
         if depth > DEEPEST:
-            self._fail(0, f"the value has more than {DEEPEST} lists and objects within each other")
+            raise self._error(0, f"the value has more than {DEEPEST} lists and objects within each other")
         if isinstance(value, dict):
             copy = {key: self._copied(item, depth + 1) for key, item in value.items()}
             self._keys[id(copy)] = copy, tuple(copy)
             return copy
         return [self._copied(item, depth + 1) for item in value] if isinstance(value, list) else value
 
-    def _fail(self, at: int, message: str) -> NoReturn:
-        raise TemplateError(message, *place(self._tree.text, at))
+    def _error(self, at: int, message: str) -> TemplateError:
+        return TemplateError(message, *place(self._tree.text, at))
 
     def _spend(self, at: int, units: int) -> None:
         try:
@@ -87,12 +88,12 @@ class _Run:
             wrong = exhausted.message
         else:
             return
-        self._fail(at, wrong)
+        raise self._error(at, wrong)
 
     def _write(self, at: int, text: str) -> None:
         self._length += len(text)
         if self._length > LONGEST:
-            self._fail(at, f"more than {LONGEST} characters come out")
+            raise self._error(at, f"more than {LONGEST} characters come out")
         self._out.append(text)
 
     # -- nodes
@@ -106,7 +107,7 @@ class _Run:
     def _body(self, nodes: tuple[Node, ...], dot: Any, at: int) -> None:
         self._depth += 1
         if self._depth > DEEPEST:
-            self._fail(at, f"more than {DEEPEST} blocks and templates run within each other")
+            raise self._error(at, f"more than {DEEPEST} blocks and templates run within each other")
         known = len(self._variables)
         try:
             for node in nodes:
@@ -138,7 +139,7 @@ class _Run:
                 body = self._tree.defined.get(node.name)
                 if body is None:
                     known_names = ", ".join(map(repr, sorted(self._tree.defined))) or "none"
-                    self._fail(node.at, f"the template {node.name!r} is not defined; defined are {known_names}")
+                    raise self._error(node.at, f"the template {node.name!r} is not defined; defined are {known_names}")
                 value = None if node.pipe is None else self._pipe(node.pipe, dot)
                 self._called(body, value, node.at)
             case Jump():
@@ -153,7 +154,7 @@ class _Run:
         else:
             self._write(at, text)
             return
-        self._fail(at, wrong)
+        raise self._error(at, wrong)
 
     def _range(self, node: Branch, dot: Any) -> None:
         known = len(self._variables)
@@ -165,10 +166,8 @@ class _Run:
                 turns += 1
                 self._spend(node.at, NODE)
                 self._give(node.pipe, (key, item) if len(node.pipe.names) == 2 else (item,), known)
-                try:
+                with contextlib.suppress(_Continue):
                     self._body(node.body, item, node.at)
-                except _Continue:
-                    pass
                 del self._variables[declared:]
         except _Break:
             pass
@@ -191,11 +190,13 @@ class _Run:
             yield from enumerate(value)
         elif values.is_whole(value):
             if len(node.pipe.names) > 1:
-                self._fail(node.at, "range over a number has one variable")
+                raise self._error(node.at, "range over a number has one variable")
             of = type(value) if type(value) in (values.Int64, values.Byte) else int
             yield from ((number, of(number)) for number in range(value))
         elif value is not None:
-            self._fail(node.at, f"range is for lists, objects and whole numbers, not for {values.article(value)}")
+            raise self._error(
+                node.at, f"range is for lists, objects and whole numbers, not for {values.article(value)}"
+            )
 
     def _assign(self, name: str, value: Any) -> None:
         for index in range(len(self._variables) - 1, -1, -1):
@@ -223,9 +224,9 @@ class _Run:
         if rest or final is not _NOTHING:
             if isinstance(first, Field | Variable | Chain):
                 self._operand(first, dot)
-            self._fail(first.at, f"{_shown(first)} is not a function, so it takes no argument")
+            raise self._error(first.at, f"{_shown(first)} is not a function, so it takes no argument")
         if isinstance(first, Nil):
-            self._fail(first.at, "nil is not a command")
+            raise self._error(first.at, "nil is not a command")
         return self._operand(first, dot)
 
     def _operand(self, operand: Operand, dot: Any) -> Any:
@@ -245,7 +246,7 @@ class _Run:
                 return self._fields(operand.at, found, operand.names)
             case Chain():
                 if isinstance(operand.of, Nil):
-                    self._fail(operand.at, "nil has no fields")
+                    raise self._error(operand.at, "nil has no fields")
                 return self._fields(operand.at, self._operand(operand.of, dot), operand.names)
             case Pipe():
                 return self._pipe(operand, dot)
@@ -257,17 +258,17 @@ class _Run:
         if number.fraction:
             return number.real
         if number.whole is None or not -(2**63) <= number.whole < 2**63:
-            self._fail(number.at, "the number is too large for an int")
+            raise self._error(number.at, "the number is too large for an int")
         return number.whole
 
     def _fields(self, at: int, value: Any, names: tuple[str, ...]) -> Any:
         for name in names:
             if value is None:
-                self._fail(at, f"null has no key {name!r}")
+                raise self._error(at, f"null has no key {name!r}")
             if not isinstance(value, dict):
-                self._fail(at, f"there is no key {name!r} in {values.article(value)}")
+                raise self._error(at, f"there is no key {name!r} in {values.article(value)}")
             if name not in value:
-                self._fail(at, f"there is no key {name!r}; {self._shown_keys(value)}")
+                raise self._error(at, f"there is no key {name!r}; {self._shown_keys(value)}")
             value = value[name]
         return value
 
@@ -285,8 +286,10 @@ class _Run:
         function = functions.find(name.name)
         count, fixed = len(rest) + (final is not _NOTHING), len(function.takes)
         if count < fixed or (count > fixed and function.more is None):
-            least = "at least " if function.more else ""
-            self._fail(name.at, f"{name.name} takes {least}{fixed} {'argument' if fixed == 1 else 'arguments'}, got {count}")
+            least = f"at least {fixed}" if function.more else str(fixed)
+            raise self._error(
+                name.at, f"{name.name} takes {least} {'argument' if fixed == 1 else 'arguments'}, got {count}"
+            )
         given = []
         for index, operand in enumerate(rest):
             given.append(self._argument(name.name, operand, dot, _wanted(function, index)))
@@ -307,12 +310,12 @@ class _Run:
         except (ValueError, TypeError, ArithmeticError, LookupError):
             # Python's own words may quote a value.
             wrong = "its arguments do not fit"
-        self._fail(name.at, f"{name.name}: {wrong}")
+        raise self._error(name.at, f"{name.name}: {wrong}")
 
     def _shortcut(self, name: Identifier, rest: list[Operand], dot: Any, final: Any) -> Any:
         """`and` and `or` evaluate no further than they must."""
         if not rest and final is _NOTHING:
-            self._fail(name.at, f"{name.name} takes at least 1 argument, got 0")
+            raise self._error(name.at, f"{name.name} takes at least 1 argument, got 0")
         value = None
         for operand in rest:
             value = self._argument(name.name, operand, dot, "any")
@@ -333,7 +336,7 @@ class _Run:
             return number.real
         if wants == "int" and number.whole is not None and -(2**63) <= number.whole < 2**63:
             return number.whole
-        self._fail(number.at, f"{function} needs {_TYPES[wants]} here, not this number")
+        raise self._error(number.at, f"{function} needs {_TYPES[wants]} here, not this number")
 
     def _fit(self, function: str, at: int, value: Any, wants: str) -> Any:
         if wants == "any":
@@ -344,8 +347,8 @@ class _Run:
         if wants == "float64" and values.is_written(value):
             return float(value)
         if wants == "int" and kind in ("int64", "uint8"):
-            self._fail(at, f"{function} needs an int here, not an {kind}; write (int …)")
-        self._fail(at, f"{function} needs {_TYPES[wants]} here, not {values.article(value)}")
+            raise self._error(at, f"{function} needs an int here, not an {kind}; write (int …)")
+        raise self._error(at, f"{function} needs {_TYPES[wants]} here, not {values.article(value)}")
 
 
 _TYPES: Mapping[str, str] = {

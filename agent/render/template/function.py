@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 class Function(NamedTuple):
     """`takes`: the types of its arguments, and `more` that of any further ones: any, string, int, float64, bool, map.
-    `cost`: what a call is charged with (Budget.spend_on). `metered`: it gets `Budget.spend` as its first argument, since
-    more can come out than went in.
+    `cost`: what a call is charged with (Budget.spend_on). `metered`: it gets `Budget.spend` as its first argument,
+    since more can come out than went in.
 
     `does` raises Unfit for what it cannot do. It may also raise ValueError, TypeError, ArithmeticError or LookupError,
     whose words are not shown, since they may quote a value.

@@ -7,6 +7,7 @@ is read follows Go.
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 from collections.abc import Callable, Iterator
@@ -31,7 +32,9 @@ _WHOLE = re.compile(r"[-+]?(?:0[xX][0-9a-fA-F]+|0[bB][01]+|0[oO][0-7]+|0[0-7]*|[
 _REAL = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
 _ENDLESS = re.compile(r"[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)")
 # What another reader takes for a number, a number of base 60, a date, a default or a merge.
-_ELSEWHERE = re.compile(r"[-+]?[0-9][0-9_]*(?::[0-5]?[0-9])+(?:\.[0-9_]*)?|\d{4}-\d\d?-\d\d?(?:[Tt\s].*)?|=|<<|[-+]?[\d_.]*\d[\d_.]*")
+_ELSEWHERE = re.compile(
+    r"[-+]?\d[\d_]*(?::[0-5]?\d)+(?:\.[\d_]*)?|\d{4}-\d\d?-\d\d?(?:[Tt\s].*)?|=|<<|[-+]?[\d_.]*\d[\d_.]*", re.ASCII
+)
 _JSON_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?")
 
 
@@ -43,7 +46,15 @@ def dumps(spend: Spend, value: Any) -> str:
     import yaml
 
     spend(_WRITING * _size(value))
-    made = str(yaml.emit(_events(value), allow_unicode=True, width=80))
+    if value == "":
+        return '""'  # PyYAML would write a document's start before it
+
+    class Dumper(yaml.SafeDumper):
+        def check_simple_key(self) -> bool:
+            """The empty text is one for Go."""
+            return super().check_simple_key() or (isinstance(self.event, yaml.ScalarEvent) and not self.event.value)
+
+    made = str(yaml.emit(_events(value), Dumper=Dumper, allow_unicode=True, width=80))
     return made.removesuffix("...\n").removesuffix("\n")
 
 
@@ -71,7 +82,7 @@ def _value(value: Any) -> Iterator[Event]:
 
     if isinstance(value, dict):
         yield events.MappingStartEvent(None, None, implicit=True, flow_style=False)
-        for key, item in values.ordered(value):
+        for key, item in sorted(value.items(), key=_natural):
             yield from _value(key)
             yield from _value(item)
         yield events.MappingEndEvent()
@@ -83,6 +94,32 @@ def _value(value: Any) -> Iterator[Event]:
     else:
         text, style = _scalar(value)
         yield events.ScalarEvent(None, None, (True, True), text, style=style)
+
+
+def _before(first: str, second: str) -> bool:
+    """Which of two keys comes first: by the numbers in them, and letters after what is none."""
+    for at, (a, b) in enumerate(zip(first, second, strict=False)):
+        if a == b:
+            continue
+        if a.isalpha() or b.isalpha():
+            return a < b if a.isalpha() and b.isalpha() else b.isalpha()
+        begun = "0" in (a, b) and bool(re.search(r"[1-9]\d*$", first[:at]))
+        numbers = [str(int(begun)) + _digits(text, at) for text in (first, second)]
+        if int(numbers[0]) != int(numbers[1]):
+            return int(numbers[0]) < int(numbers[1])
+        return len(numbers[0]) < len(numbers[1]) if len(numbers[0]) != len(numbers[1]) else a < b
+    return len(first) < len(second)
+
+
+def _digits(text: str, at: int) -> str:
+    """The first digits from there on; more are no number that Go could hold."""
+    found = re.compile(r"[0-9]{0,18}").match(text, at)
+    return found[0] if found else ""
+
+
+@functools.cmp_to_key
+def _natural(first: tuple[str, Any], second: tuple[str, Any]) -> int:
+    return -1 if _before(first[0], second[0]) else 1
 
 
 def _scalar(value: Any) -> tuple[str, str | None]:
@@ -97,6 +134,8 @@ def _scalar(value: Any) -> tuple[str, str | None]:
         return values.plain(value), None
     if any("\udc80" <= char <= "\udcff" for char in value):
         raise Unfit("YAML has no place for bytes that are no UTF-8; use b64enc")
+    if any(char in "\x85\u2028\u2029\ufeff" for char in value):
+        return value, '"'  # ends of lines to some, which only escapes keep
     if "\n" in value:
         return value, "|"
     return value, '"' if _means_more(value) else None

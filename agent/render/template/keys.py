@@ -6,6 +6,7 @@ random salts, so it would be published anew at each pass; those functions are no
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -140,9 +141,7 @@ def _names(text: str) -> values.Strings:
 def _private(key: Any) -> str:
     from cryptography.hazmat.primitives import serialization as to
 
-    return pem.written(
-        "PRIVATE KEY", key.private_bytes(to.Encoding.DER, to.PrivateFormat.PKCS8, to.NoEncryption())
-    )
+    return pem.written("PRIVATE KEY", key.private_bytes(to.Encoding.DER, to.PrivateFormat.PKCS8, to.NoEncryption()))
 
 
 def _pkcs12_key(password: str, text: str) -> str:
@@ -163,10 +162,8 @@ def _pkcs12_certificates(password: str, text: str) -> str:
         if certificate is None:
             raise Unfit("there is no certificate for a key in the PKCS#12")
         found = [certificate, *others]
-        try:
+        with contextlib.suppress(Unfit):  # more than one chain: as they are
             found = _ordered(found)
-        except Unfit:  # more than one chain: as they are
-            pass
         return "".join(map(_written, found))
 
 
@@ -198,10 +195,13 @@ def _jwk(text: str) -> tuple[Any, Any]:
         numbers = rsa.RSAPrivateNumbers(p, q, d, d % (p - 1), d % (q - 1), rsa.rsa_crt_iqmp(p, q), public)
         return public.public_key(), numbers.private_key()
     if kind == "EC":
-        curve = {"P-256": ec.SECP256R1, "P-384": ec.SECP384R1, "P-521": ec.SECP521R1}.get(str(key.get("crv")))
+        curves: dict[str, ec.EllipticCurve] = {
+            "P-256": ec.SECP256R1(), "P-384": ec.SECP384R1(), "P-521": ec.SECP521R1(),
+        }  # fmt: skip
+        curve = curves.get(str(key.get("crv")))
         if curve is None:
             raise Unfit("the key's curve is not known")
-        point = ec.EllipticCurvePublicNumbers(_number(key, "x"), _number(key, "y"), curve())
+        point = ec.EllipticCurvePublicNumbers(_number(key, "x"), _number(key, "y"), curve)
         private = ec.EllipticCurvePrivateNumbers(_number(key, "d"), point).private_key() if "d" in key else None
         return point.public_key(), private
     if kind == "OKP" and key.get("crv") == "Ed25519":

@@ -13,6 +13,8 @@ from agent.render.template.quoted import encoded
 
 Spend = Callable[[int], None]
 
+_COMPARING = 4  # units for two items that are compared
+
 FUNCTIONS = Functions()
 _add = FUNCTIONS.add
 
@@ -62,14 +64,14 @@ def _numbered(parts: values.Strings) -> values.Texts:
 def _unique(spend: Spend, value: Any) -> list[Any]:
     found: list[Any] = []
     for item in _list(value):
-        spend(len(found))
+        spend(_COMPARING * len(found))
         if not any(same(item, other) for other in found):
             found.append(item)
     return found
 
 
 def _without(spend: Spend, value: Any, *omitted: Any) -> list[Any]:
-    spend(len(_list(value)) * len(omitted))
+    spend(_COMPARING * len(_list(value)) * len(omitted))
     return [item for item in value if not any(same(item, other) for other in omitted)]
 
 

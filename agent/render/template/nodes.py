@@ -118,8 +118,11 @@ Node = Text | Action | Branch | Jump | Call
 
 
 class Tree(NamedTuple):
-    """A parsed template: its text, for places, its nodes, and the templates that it defines."""
+    """A parsed template: its text, for places, its nodes, the templates that it defines, and the names of the functions
+    that it may call.
+    """
 
     text: str
     nodes: tuple[Node, ...]
     defined: Mapping[str, tuple[Node, ...]]
+    functions: frozenset[str]

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from decimal import Decimal
 
 _MOST = 1 << 16  # numbers that one call makes
+_EXACT = 64  # units for one calculation with all digits
 _REAL = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?")
 
 FUNCTIONS = Functions()
@@ -134,18 +135,33 @@ def _round(value: Any, places: int, *up: float) -> float:
     return rounded / power
 
 
-def _calculated(does: Callable[[Decimal, Decimal], Decimal], first: Any, others: tuple[Any, ...]) -> float:
+def _calculated(
+    spend: Callable[[int], None], does: Callable[[Decimal, Decimal], Decimal], first: Any, others: tuple[Any, ...]
+) -> float:
     """shopspring/decimal: exact, but that a quotient has 16 places."""
     import decimal
 
-    with decimal.localcontext(decimal.Context(prec=2_000, Emax=9_999, Emin=-9_999)) as context:
+    spend(_EXACT * len(others))
+    with decimal.localcontext(decimal.Context(prec=1_400, Emax=9_999, Emin=-9_999)) as context:
         made = decimal.Decimal(values.decimal(to_float(first)))
         for other in others:
             context.clear_flags()
             made = does(made, decimal.Decimal(values.decimal(to_float(other))))
             if context.flags[decimal.Inexact] and does is not _quotient:
                 raise Unfit("the result has too many digits")
-        return float(made)
+        return float(made) + 0.0  # there is no negative 0
+
+
+def _plus(a: Decimal, b: Decimal) -> Decimal:
+    return a + b
+
+
+def _minus(a: Decimal, b: Decimal) -> Decimal:
+    return a - b
+
+
+def _times(a: Decimal, b: Decimal) -> Decimal:
+    return a * b
 
 
 def _quotient(a: Decimal, b: Decimal) -> Decimal:
@@ -159,11 +175,11 @@ def _quotient(a: Decimal, b: Decimal) -> Decimal:
 _add("floor", lambda value: _floor(to_float(value)), "any", cost="items")
 _add("ceil", lambda value: _ceil(to_float(value)), "any", cost="items")
 _add("round", _round, "any int", "float64", cost="items")
-_add("add1f", lambda value: _calculated(lambda a, b: a + b, value, (1,)), "any", cost="items")
-_add("addf", lambda *given: _calculated(lambda a, b: a + b, 0, given), "", "any", cost="items")
-_add("subf", lambda first, *given: _calculated(lambda a, b: a - b, first, given), "any", "any", cost="items")
-_add("mulf", lambda first, *given: _calculated(lambda a, b: a * b, first, given), "any", "any", cost="items")
-_add("divf", lambda first, *given: _calculated(_quotient, first, given), "any", "any", cost="items")
+_add("add1f", lambda spend, value: _calculated(spend, _plus, value, (1,)), "any", cost="items", metered=True)
+_add("addf", lambda spend, *given: _calculated(spend, _plus, 0, given), "", "any", cost="items", metered=True)
+_add("subf", lambda spend, a, *given: _calculated(spend, _minus, a, given), "any", "any", cost="items", metered=True)
+_add("mulf", lambda spend, a, *given: _calculated(spend, _times, a, given), "any", "any", cost="items", metered=True)
+_add("divf", lambda spend, a, *given: _calculated(spend, _quotient, a, given), "any", "any", cost="items", metered=True)
 
 # -- many of them ------------------------------------------------------------------------------------------------------
 

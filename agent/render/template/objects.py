@@ -82,13 +82,17 @@ def _omitted(found: dict[str, Any], *keys: str) -> dict[str, Any]:
     return {key: item for key, item in found.items() if key not in gone}
 
 
+def _keys(*found: dict[str, Any]) -> values.Strings:
+    return values.Strings(key for each in found for key, _ in values.ordered(each))
+
+
 _add("dict", _object, "", "any", cost="one")
 _add("get", lambda found, key: found.get(key, ""), "map string", cost="one")
 _add("set", _set, "map string any", cost="one")
 _add("unset", _unset, "map string", cost="one")
 _add("hasKey", lambda found, key: key in found, "map string", cost="one")
 _add("pluck", lambda key, *found: [each[key] for each in found if key in each], "string", "map", cost="one")
-_add("keys", lambda *found: values.Strings(k for each in found for k, _ in values.ordered(each)), "", "map", cost="items")
+_add("keys", _keys, "", "map", cost="items")
 _add("values", lambda found: [item for _, item in values.ordered(found)], "map", cost="items")
 _add("pick", _picked, "map", "string", cost="items")
 _add("omit", _omitted, "map", "string", cost="items")

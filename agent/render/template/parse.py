@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NoReturn
-
 from agent.render.template import functions, quoted
+from agent.render.template.errors import TemplateError
 from agent.render.template.nodes import (
     Action,
     Branch,
@@ -25,9 +24,9 @@ from agent.render.template.nodes import (
     Tree,
     Variable,
 )
-from agent.render.template.tokens import Token, refuse, tokens
+from agent.render.template.tokens import Token, tokens, wrong
 
-LONGEST = 1 << 20  # characters of a template; a ConfigMap holds no more
+LONGEST = 1 << 18  # characters of a template
 DEEPEST = 50  # parentheses and blocks within each other
 
 _KEYWORDS = frozenset({"break", "continue", "block", "define", "else", "end", "if", "range", "template", "with"})
@@ -36,7 +35,7 @@ _KEYWORDS = frozenset({"break", "continue", "block", "define", "else", "end", "i
 def parse(text: str) -> Tree:
     """The tree of a template. Raises TemplateError with the place of the first thing that is wrong."""
     if len(text) > LONGEST:
-        refuse(text, f"the template is longer than {LONGEST} characters", 0)
+        raise wrong(text, f"the template is longer than {LONGEST} characters", 0)
     return _Parser(text).tree()
 
 
@@ -49,6 +48,7 @@ class _Parser:
         self._loops = 0
         self._depth = 0
         self._defined: dict[str, tuple[Node, ...]] = {}
+        self._functions: set[str] = set()
 
     # -- tokens
 
@@ -67,23 +67,25 @@ class _Parser:
         token = self._peek()
         return token.kind == "mark" and token.text == text
 
-    def _fail(self, message: str, at: int | None = None) -> NoReturn:
-        refuse(self._text, message, self._peek().at if at is None else at)
+    def _error(self, message: str, at: int | None = None) -> TemplateError:
+        return wrong(self._text, message, self._peek().at if at is None else at)
 
-    def _unexpected(self, where: str) -> NoReturn:
+    def _unexpected(self, where: str) -> TemplateError:
         token = self._peek()
-        self._fail(f"unexpected {'end of the template' if token.kind == 'end' else repr(token.text)} in {where}")
+        return self._error(
+            f"unexpected {'end of the template' if token.kind == 'end' else repr(token.text)} in {where}"
+        )
 
     def _close(self, of: str) -> None:
         self._spaces()
         if self._peek().kind != "close":
-            self._unexpected(of)
+            raise self._unexpected(of)
         self._next += 1
 
     def _deeper(self, at: int) -> None:
         self._depth += 1
         if self._depth > DEEPEST:
-            self._fail(f"there are more than {DEEPEST} blocks and parentheses within each other", at)
+            raise self._error(f"there are more than {DEEPEST} blocks and parentheses within each other", at)
 
     # -- lists of nodes
 
@@ -93,10 +95,10 @@ class _Parser:
             at = self._peek().at
             node, ended = self._node(top=True)
             if ended:
-                self._fail(f"unexpected {{{{{ended}}}}}", at)
+                raise self._error(f"unexpected {{{{{ended}}}}}", at)
             if node is not None:
                 nodes.append(node)
-        return Tree(self._text, tuple(nodes), self._defined)
+        return Tree(self._text, tuple(nodes), self._defined, frozenset(self._functions))
 
     def _list(self, of: str, at: int) -> tuple[tuple[Node, ...], str]:
         """The nodes up to `end` or `else`, and which of the two it was."""
@@ -109,7 +111,7 @@ class _Parser:
                 return tuple(nodes), ended
             if node is not None:
                 nodes.append(node)
-        self._fail(f"{of} has no {{{{end}}}}", at)
+        raise self._error(f"{of} has no {{{{end}}}}", at)
 
     def _node(self, *, top: bool = False) -> tuple[Node | None, str]:
         """The next node, if it is one that stays, or the `end` or `else` that was found instead."""
@@ -139,11 +141,11 @@ class _Parser:
                 return self._block(at), ""
             case "define":
                 if not top:
-                    self._fail("define may stand at the top of a template only", word.at)
+                    raise self._error("define may stand at the top of a template only", word.at)
                 self._define()
                 return None, ""
         if not self._loops:
-            self._fail(f"{word.text} outside of range", word.at)
+            raise self._error(f"{word.text} outside of range", word.at)
         self._close(word.text)
         return Jump(at, word.text), ""
 
@@ -167,14 +169,14 @@ class _Parser:
                 self._close("{{else}}")
                 otherwise, ended = self._list(kind, at)
                 if ended != "end":
-                    self._fail(f"{kind} has a second {{{{else}}}}", at)
+                    raise self._error(f"{kind} has a second {{{{else}}}}", at)
         del self._names[known:]
         return Branch(at, kind, pipe, body, otherwise)
 
     def _name(self, of: str) -> str:
         self._spaces()
         if self._peek().kind not in ("string", "raw"):
-            self._unexpected(f"{of}, which needs a name in quotes")
+            raise self._unexpected(f"{of}, which needs a name in quotes")
         return self._unquoted(self._take())
 
     def _call(self, at: int) -> Call:
@@ -203,11 +205,11 @@ class _Parser:
         body, ended = self._list("define", at)
         self._names, self._loops = names, loops
         if ended != "end":
-            self._fail("unexpected {{else}} in define", at)
+            raise self._error("unexpected {{else}} in define", at)
         if _is_empty(self._defined.get(name, ())):
             self._defined[name] = body
         elif not _is_empty(body):
-            self._fail(f"the template {name!r} is defined twice", at)
+            raise self._error(f"the template {name!r} is defined twice", at)
 
     # -- pipelines
 
@@ -224,13 +226,13 @@ class _Parser:
                 self._next += 1
                 break
             if token.kind in ("close", "end", "open") or (token.kind == "mark" and token.text not in "(."):
-                self._unexpected(of)
+                raise self._unexpected(of)
             commands.append(self._command())
         if not commands:
-            self._fail(f"missing value for {of}", at)
+            raise self._error(f"missing value for {of}", at)
         for stage, command in enumerate(commands[1:], 2):
             if isinstance(command.operands[0], Literal | Dot | Nil | Number):
-                self._fail(f"stage {stage} of the pipeline is not a function", command.at)
+                raise self._error(f"stage {stage} of the pipeline is not a function", command.at)
         if not assigns:
             self._names += declared
         return Pipe(at, tuple(commands), declared, assigns)
@@ -245,7 +247,7 @@ class _Parser:
             if self._is_mark(":=") or self._is_mark("="):
                 token = self._take()
                 if len(names) > most:
-                    self._fail(f"too many declarations in {of}", token.at)
+                    raise self._error(f"too many declarations in {of}", token.at)
                 if token.text == "=":
                     for name in names:
                         self._known(name, token.at)
@@ -259,7 +261,7 @@ class _Parser:
 
     def _known(self, name: str, at: int) -> None:
         if name not in self._names:
-            self._fail(f"undefined variable {name!r}", at)
+            raise self._error(f"undefined variable {name!r}", at)
 
     def _command(self) -> Command:
         at = self._peek().at
@@ -276,9 +278,9 @@ class _Parser:
                 break
             if self._peek().kind == "close" or self._is_mark(")"):
                 break
-            self._unexpected("a command")
+            raise self._unexpected("a command")
         if not operands:
-            self._fail("empty command", at)
+            raise self._error("empty command", at)
         return Command(at, tuple(operands))
 
     def _operand(self) -> Operand | None:
@@ -292,7 +294,7 @@ class _Parser:
             case Variable():
                 return Variable(operand.at, operand.name, operand.names + names)
             case Literal() | Number() | Nil() | Dot():
-                self._fail("unexpected field of a constant", at)
+                raise self._error("unexpected field of a constant", at)
         return Chain(at, operand, names)
 
     def _fields(self) -> tuple[str, ...]:
@@ -336,26 +338,27 @@ class _Parser:
         if token.text == "nil":
             return Nil(token.at)
         if token.text in _KEYWORDS:
-            self._fail(f"unexpected {token.text!r} in a command", token.at)
+            raise self._error(f"unexpected {token.text!r} in a command", token.at)
         if token.text not in functions.KNOWN:
-            self._fail(functions.unknown(token.text), token.at)
+            raise self._error(functions.unknown(token.text), token.at)
+        self._functions.add(token.text)
         return Identifier(token.at, token.text)
 
     def _unquoted(self, token: Token) -> str:
         found = quoted.unquoted(token.text)
         if found is None:
-            self._fail("a text in quotes has an escape that Go does not know", token.at)
+            raise self._error("a text in quotes has an escape that Go does not know", token.at)
         return found
 
     def _number(self, token: Token) -> Number:
         if token.kind == "character":
             rune = quoted.character(token.text)
             if rune is None:
-                self._fail("a constant in single quotes must be one character", token.at)
+                raise self._error("a constant in single quotes must be one character", token.at)
             return Number(token.at, rune, float(rune), fraction=False)
         made = quoted.number(token.text)
         if made is None:
-            self._fail(f"bad number {token.text!r}", token.at)
+            raise self._error(f"bad number {token.text!r}", token.at)
         return Number(token.at, *made)
 
 

@@ -58,7 +58,8 @@ def _block(kind: str, lines: list[str]) -> Block | None:
 def written(kind: str, content: bytes, headers: tuple[str, ...] = ()) -> str:
     """One block, in lines of 64 characters."""
     body = base64.b64encode(content).decode()
-    lines = [*sorted(headers, key=lambda header: (not header.startswith("Proc-Type"), header)), *([""] if headers else [])]
+    lines = sorted(headers, key=lambda header: (not header.startswith("Proc-Type"), header))
+    lines += [""] if headers else []
     lines += [body[at : at + 64] for at in range(0, len(body), 64)]
     return "\n".join([f"{_BEGIN}{kind}{_DASHES}", *lines, f"{_END}{kind}{_DASHES}", ""])
 

@@ -136,8 +136,8 @@ def _whole(letter: str, verb: _Verb, value: int) -> str:
         return _padded(char if letter == "c" else quoted.quote(char, ascii_only="+" in verb.flags, mark="'"), verb)
     sign = "-" if value < 0 else "+" if "+" in verb.flags else " " if " " in verb.flags else ""
     if letter == "U":
-        if verb.flags.strip("-"):
-            raise Unfit("%U has no flags here")
+        if verb.flags.strip("-") or value < 0:
+            raise Unfit("%U has no flags here, and does not fit a negative number")
         return _padded(f"U+{value:0{max(4, verb.precision or 0)}X}", verb)
     digits = format(abs(int(value)), letter.lower() if letter == "O" else letter)
     if verb.precision is not None:

@@ -145,4 +145,3 @@ _add("dir osDir", _directory, "string")
 _add("clean osClean", _clean, "string")
 _add("ext osExt", _extension, "string")
 _add("isAbs osIsAbs", lambda path: path.startswith("/"), "string")
-

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import NamedTuple, NoReturn
+from typing import NamedTuple
 
 from agent.render.template.errors import TemplateError, place
 
@@ -33,9 +33,9 @@ class Token(NamedTuple):
     at: int
 
 
-def refuse(text: str, message: str, at: int) -> NoReturn:
-    """Raises TemplateError with the place of an offset."""
-    raise TemplateError(message, *place(text, at))
+def wrong(text: str, message: str, at: int) -> TemplateError:
+    """An error at an offset."""
+    return TemplateError(message, *place(text, at))
 
 
 def tokens(text: str) -> Iterator[Token]:
@@ -89,10 +89,10 @@ def _after_comment(text: str, at: int) -> Token:
     """The braces that close a comment."""
     end = text.find("*/", at + 2)
     if end < 0:
-        refuse(text, "the comment is not closed", at)
+        raise wrong(text, "the comment is not closed", at)
     closing = _closing(text, end + 2)
     if not closing:
-        refuse(text, "a comment must be closed by */}}, or by */ -}}", at)
+        raise wrong(text, "a comment must be closed by */}}, or by */ -}}", at)
     return Token("close", closing, end + 2)
 
 
@@ -102,18 +102,18 @@ def _action(text: str, at: int) -> Iterator[Token]:
     while not (closing := _closing(text, at)):
         found = _LEXEMES.match(text, at)
         if found is None:
-            refuse(text, "the action is not closed by }}", begin)
+            raise wrong(text, "the action is not closed by }}", begin)
         kind, lexeme = str(found.lastgroup), found[0]
         if kind == "space" and text.startswith("-}}", found.end()):
             lexeme = lexeme[:-1]  # the last one belongs to the trim marker
         if kind == "other":
             said = "a text in quotes is not closed" if lexeme in "\"'`" else f"unexpected {lexeme!r} in an action"
-            refuse(text, said, at)
+            raise wrong(text, said, at)
         end = at + len(lexeme)
         if kind in ("word", "field", "variable") and text[end : end + 1] not in _ENDS and not _closing(text, end):
             if end == len(text):
-                refuse(text, "the action is not closed by }}", begin)
-            refuse(text, f"unexpected {text[end]!r} after {lexeme}", end)
+                raise wrong(text, "the action is not closed by }}", begin)
+            raise wrong(text, f"unexpected {text[end]!r} after {lexeme}", end)
         yield Token(kind, lexeme, at)
         at = end
     yield Token("close", closing, at)

@@ -141,11 +141,11 @@ def scientific(value: float) -> str:
     return f"{sign}{held[0]}{tail}e{'-' if point < 1 else '+'}{abs(point - 1):02d}"
 
 
-def real(value: float, below: int = 6) -> str:
-    """A float64 by %v: the fewest digits, with an exponent for less than 1e-4 and from 1e6 on (`below`: the exponent from which on there is one)."""
+def real(value: float) -> str:
+    """A float64 by %v: the fewest digits, with an exponent for less than 1e-4 and from 1e6 on."""
     if not math.isfinite(value):
         return "NaN" if math.isnan(value) else "+Inf" if value > 0 else "-Inf"
-    return decimal(value) if not value or -4 <= digits(value)[2] - 1 < below else scientific(value)
+    return decimal(value) if not value or -4 <= digits(value)[2] - 1 < 6 else scientific(value)
 
 
 def plain(value: Any) -> str:

@@ -214,7 +214,7 @@ def kebab(text: str) -> str:
     return _separated(text, "-")
 
 
-def _separated(text: str, mark: str) -> str:
+def _separated(text: str, mark: str) -> str:  # noqa: PLR0912 the original has them all
     """xstrings.camelCaseToLowerCase, branch by branch."""
     words = _words(text)
     out: list[str] = []

@@ -6,9 +6,26 @@ import json
 import random
 from collections.abc import Callable
 
-_TEXTS = ["", "a", "app", "Hello World", "a,b,c", "x=1; y=2", "žluť ß", 'q"\'\\<&>', "  padded ", "line\nline\n", "HTTPServer2xx",
-          "a/b/../c.txt", "12", "-3", "snake_case-Kebab", "%d %s", "{{", "$1", "postgres://u:p%40w@h:5432/db?x=y", "\t\u00a0é"]  # fmt: skip
-_PATTERNS = ["a", "[a-z]+", "\\\\d+", "^a|b$", "(a)(b)?", "\\\\s*", "(?i)HELLO", "x*", "[^,]+", "\\\\bw", "(?P<n>l+)o", ".", "l{2}"]
+_TEXTS = [
+    *("", "a", "app", "Hello World", "a,b,c", "x=1; y=2", "žluť ß", "q\"'\\<&>", "  padded ", "line\nline\n"),
+    *("HTTPServer2xx", "a/b/../c.txt", "12", "-3", "snake_case-Kebab", "%d %s", "{{", "$1", "\t\u00a0é"),
+    "postgres://u:p%40w@h:5432/db?x=y",
+]
+_PATTERNS = [
+    "a",
+    "[a-z]+",
+    "\\\\d+",
+    "^a|b$",
+    "(a)(b)?",
+    "\\\\s*",
+    "(?i)HELLO",
+    "x*",
+    "[^,]+",
+    "\\\\bw",
+    "(?P<n>l+)o",
+    ".",
+    "l{2}",
+]
 _VERBS = ["%s", "%q", "%10s|", "%-6s|", "%.2s", "%x", "%v", "%+q", "%5v"]
 _INT_VERBS = ["%d", "%05d", "%+d", "%x", "%v", "%6d|", "%-4d|", "%o", "%b", "%X", "%c", "%q", "%U", "% d", "%.3d"]
 _REAL_VERBS = ["%f", "%.2f", "%8.3f|", "%g", "%e", "%v", "%+.1f", "%G", "%.3g", "%08.2f"]
@@ -83,7 +100,9 @@ class Templates:
         return self._range(depth)
 
     def _action(self, inside: str) -> str:
-        return f"{self._rng.choice(['{{ ', '{{ ', '{{- ', '{{'])}{inside}{self._rng.choice([' }}', ' }}', ' -}}', '}}'])}"
+        return (
+            f"{self._rng.choice(['{{ ', '{{ ', '{{- ', '{{'])}{inside}{self._rng.choice([' }}', ' }}', ' -}}', '}}'])}"
+        )
 
     def _else(self, kind: str, depth: int) -> str:
         roll = self._rng.random()
@@ -113,8 +132,9 @@ class Templates:
             head = f"$k, $v := {self._map(1)}"
             body = "{{ $k }}={{ $v }} "
         elif shape == 2:
+            head = f"$i, $e := {self._list(1)}"
             self._variables += [("$i", "int"), ("$e", "text")]
-            head, body = f"$i, $e := {self._list(1)}", self._in_range(depth)
+            body = self._in_range(depth)
         elif shape == 3:
             self._variables.append(("$n", "int"))
             head, body = f"$n := {self._rng.randint(0, 4)}", self._in_range(depth)
@@ -144,7 +164,8 @@ class Templates:
     def _any(self, depth: int) -> str:
         roll = self._rng.random()
         if roll < 0.02:  # of the wrong kind, most often
-            return f"{self._rng.choice(['upper', 'len', 'add', 'first', 'keys', 'not', 'join', 'index'])} {self._value(1)}"
+            name = self._rng.choice(["upper", "len", "add", "first", "initial", "not", "join", "index"])
+            return f"{name} {self._value(1)}"
         return self._one(
             lambda: self._text(depth), lambda: self._text(depth), lambda: self._int(depth), lambda: self._real(depth),
             lambda: self._bool(depth), lambda: self._list(depth), lambda: self._map(depth),
@@ -179,18 +200,57 @@ class Templates:
         t, d = self._text, depth - 1
         rng = self._rng
         if rng.random() < 0.15:
-            filters = ["upper", "lower", "trim", "quote", "b64enc", "title", "urlquery", "html", "js", "sha1sum", "toJson"]
+            filters = [
+                "upper",
+                "lower",
+                "trim",
+                "quote",
+                "b64enc",
+                "title",
+                "urlquery",
+                "html",
+                "js",
+                "sha1sum",
+                "toJson",
+            ]
             return self._wrap(" | ".join([t(d), *rng.choices(filters, k=rng.randint(1, 3))]))
-        unary = ["upper", "lower", "title", "untitle", "trim", "quote", "squote", "b64enc", "b32enc", "html", "js", "urlquery",
-                 "nospace", "initials", "swapcase", "snakecase", "camelcase", "kebabcase", "sha256sum", "sha512sum",
-                 "adler32sum", "base", "dir", "ext", "clean", "regexQuoteMeta", "toString", "print", "println", "toRawJson"]  # fmt: skip
+        unary = [
+            *(
+                "upper",
+                "lower",
+                "title",
+                "untitle",
+                "trim",
+                "quote",
+                "squote",
+                "b64enc",
+                "b32enc",
+                "html",
+                "js",
+                "urlquery",
+            ),
+            *(
+                "nospace",
+                "initials",
+                "swapcase",
+                "snakecase",
+                "camelcase",
+                "kebabcase",
+                "sha256sum",
+                "sha512sum",
+                "print",
+            ),
+            *("adler32sum", "base", "dir", "ext", "clean", "regexQuoteMeta", "toString", "println", "toRawJson"),
+        ]
         call = self._one(
             lambda: f"{rng.choice(unary)} {t(d)}",
             lambda: f"{rng.choice(unary)} {t(d)}",
             lambda: f"printf {json.dumps('a ' + rng.choice(_VERBS))} {t(d)}",
             lambda: f"printf {json.dumps(rng.choice(_INT_VERBS) + ' b')} {self._int(d)}",
             lambda: f"printf {json.dumps(rng.choice(_REAL_VERBS))} {self._real(d)}",
-            lambda: f"{rng.choice(['indent', 'nindent', 'repeat', 'abbrev', 'wrap', 'trunc'])} {rng.randint(0, 6)} {t(d)}",
+            lambda: (
+                f"{rng.choice(['indent', 'nindent', 'repeat', 'abbrev', 'wrap', 'trunc'])} {rng.randint(0, 6)} {t(d)}"
+            ),
             lambda: f"trunc {rng.randint(-5, 5)} {t(d)}",
             lambda: f"{rng.choice(['trimAll', 'trimPrefix', 'trimSuffix'])} {t(d)} {t(d)}",
             lambda: f"replace {t(0)} {t(0)} {t(d)}",
@@ -245,7 +305,8 @@ class Templates:
         return self._wrap(self._one(
             lambda: f"{rng.choice(['eq', 'ne', 'lt', 'le', 'gt', 'ge'])} {i(d)} {i(d)}",
             lambda: f"{rng.choice(['eq', 'ne', 'lt', 'le', 'gt', 'ge'])} {t(d)} {t(d)}",
-            lambda: f"eq {t(d)} {t(d)} {t(d)}", lambda: f"{rng.choice(['and', 'or'])} {b(d)} {b(d)}", lambda: f"not {b(d)}",
+            lambda: f"eq {t(d)} {t(d)} {t(d)}", lambda: f"{rng.choice(['and', 'or'])} {b(d)} {b(d)}",
+            lambda: f"not {b(d)}",
             lambda: f"{rng.choice(['contains', 'hasPrefix', 'hasSuffix'])} {t(d)} {t(d)}", lambda: f"empty {t(d)}",
             lambda: f'regexMatch "{rng.choice(_PATTERNS)}" {t(d)}', lambda: f"hasKey {self._map(d)} `a`",
             lambda: f"has {t(d)} {self._list(d)}", lambda: f"deepEqual {self._value(d)} {self._value(d)}",
@@ -258,12 +319,16 @@ class Templates:
         if known:
             return known
         if depth == 0 or self._rng.random() < 0.3:
-            return self._rng.choice(["$.list", "(list `a` `b` `a`)", "(list 1 `x` 2.5 true)", "(tuple)", "$.ints", "$.deep.a.c"])
+            return self._rng.choice(
+                ["$.list", "(list `a` `b` `a`)", "(list 1 `x` 2.5 true)", "(tuple)", "$.ints", "$.deep.a.c"]
+            )
         t, ls, d, rng = self._text, self._list, depth - 1, self._rng
         return self._wrap(self._one(
-            lambda: f"{rng.choice(['reverse', 'uniq', 'sortAlpha', 'compact', 'initial', 'rest', 'toStrings'])} {ls(d)}",
+            lambda: f"{rng.choice(['reverse', 'uniq', 'sortAlpha', 'compact', 'initial', 'rest'])} {ls(d)}",
+            lambda: f"toStrings {ls(d)}",
             lambda: f"{rng.choice(['append', 'prepend'])} {ls(d)} {self._value(d)}", lambda: f"concat {ls(d)} {ls(d)}",
-            lambda: f"without {ls(d)} {t(d)} 1", lambda: f"splitList {t(0)} {t(d)}", lambda: f"until {rng.randint(-2, 4)}",
+            lambda: f"without {ls(d)} {t(d)} 1", lambda: f"splitList {t(0)} {t(d)}",
+            lambda: f"until {rng.randint(-2, 4)}",
             lambda: f"untilStep {rng.randint(-3, 3)} {rng.randint(-3, 6)} {rng.randint(-2, 2)}",
             lambda: f'regexFindAll "{rng.choice(_PATTERNS)}" {t(d)} {rng.randint(-1, 3)}',
             lambda: f'regexSplit "{rng.choice(_PATTERNS)}" {t(d)} {rng.randint(-1, 3)}',
@@ -277,7 +342,8 @@ class Templates:
             return self._rng.choice(["$.map", "$.deep", "(dict `a` 1 `b` `x`)", "(dict)", "$.deep.a", "(dict `a` ``)"])
         t, m, d, rng = self._text, self._map, depth - 1, self._rng
         return self._wrap(self._one(
-            lambda: f"dict {t(d)} {self._value(d)} `a` {self._value(d)}", lambda: f"set (deepCopy {m(d)}) `s` {self._value(d)}",
+            lambda: f"dict {t(d)} {self._value(d)} `a` {self._value(d)}",
+            lambda: f"set (deepCopy {m(d)}) `s` {self._value(d)}",
             lambda: f"{rng.choice(['pick', 'omit'])} {m(d)} `a` `b` {t(0)}", lambda: f"unset (deepCopy {m(d)}) `a`",
             lambda: f"{rng.choice(['merge', 'mergeOverwrite'])} (dict) (deepCopy {m(d)}) (deepCopy {m(d)})",
             lambda: f"{rng.choice(['merge', 'mergeOverwrite'])} (deepCopy {m(d)}) (deepCopy {m(d)})",
