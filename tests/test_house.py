@@ -1,6 +1,6 @@
 """The one rule of imports, read from the source.
 
-`core` imports nothing of ours; `config` and `render` import `core`; an adapter imports `core` and its own folder, never
+`core` imports nothing of ours; `config` and `render` import `core`, and the language of templates; an adapter imports `core` and its own folder, never
 another adapter; `engine` imports `core`; only `commands` name concrete adapters, and a command is imported when it is
 asked for.
 """
@@ -19,8 +19,8 @@ HOME = Path(__file__).parent.parent / "agent"
 ADAPTERS = ("sources/aws", "sinks/volume", "targets", "triggers", "observe")
 MAY_IMPORT = {
     "core": (),
-    "config": ("core",),
-    "render": ("core",),
+    "config": ("core", "render/template"),
+    "render": ("core", "render/template"),
     "render/template": ("core",),
     **dict.fromkeys(ADAPTERS, ("core",)),
     "engine": ("core",),
@@ -44,7 +44,7 @@ ONLY_IN = {
 NOT_AT_START = (
     *("argparse", "prometheus_client", "boto3", "moto"),
     *("agent.observe.page", "agent.render.dotenv", "agent.render.properties", "agent.render.require"),
-    "agent.render.template",
+    *("agent.render.certificates", "agent.render.encodings", "agent.render.template", "agent.render.templated"),
     *("agent.commands.doctor", "agent.commands.plan", "agent.commands.pin", "agent.demo"),
 )
 

@@ -18,15 +18,19 @@ from agent.config.native import doubts
 from agent.config.reading import shown_url
 from agent.core import arn
 from agent.core.model import (
+    ByContent,
     Config,
     Output,
+    Pem,
     PidFile,
+    Pkcs12,
     ProcessName,
     Projection,
     Require,
     Secret,
     Signal,
     Target,
+    Template,
     Touch,
     Url,
 )
@@ -140,9 +144,33 @@ def _polled(config: Config) -> list[Secret]:
     return [secret for secret in config.bundle.secrets if secret.ref.version_id is None]
 
 
-def _content(how: Projection) -> str:
-    what = "one file per key" if how.directory else how.format
-    return f"{what} of {how.jmes_path}" if how.jmes_path else what
+def _content(output: Output) -> str:
+    match output.renderer:
+        case Projection(directory, form, jmes_path):
+            what = "one file per key" if directory else form
+            made = f"{what} of {jmes_path}" if jmes_path else what
+        case ByContent():
+            made = "one file per key of a JSON object, otherwise one file"
+        case Template():
+            made = "template"
+        case Pem():
+            made = "pem"
+        case Pkcs12():
+            made = "pkcs12"
+    return f"{made} of {', '.join(output.inputs)}" if len(output.inputs) > 1 else made
+
+
+def _file(output: Output, root: str) -> dict[str, Any]:
+    how = output.renderer
+    selected = how if isinstance(how, Projection) else Projection(directory=False)
+    return {
+        "path": f"{root}/{output.path}{'/' if selected.directory else ''}",
+        "mode": f"{output.mode:04o}",
+        "format": selected.format if how is selected and not selected.directory else None,
+        "jmesPath": selected.jmes_path,
+        "content": _content(output),
+        "secrets": list(output.inputs),
+    }
 
 
 def _secret(secret: Secret, config: Config) -> dict[str, Any]:
@@ -155,17 +183,7 @@ def _secret(secret: Secret, config: Config) -> dict[str, Any]:
         "versionId": secret.ref.version_id,
         "period": None if secret.ref.version_id else secret.period,
         "optional": secret.optional,
-        "files": [
-            {
-                "path": f"{root}/{output.path}{'/' if output.renderer.directory else ''}",
-                "mode": f"{output.mode:04o}",
-                "format": None if output.renderer.directory else output.renderer.format,
-                "jmesPath": output.renderer.jmes_path,
-                "content": _content(output.renderer),
-            }
-            for output in config.bundle.outputs
-            if secret.name in output.inputs
-        ],
+        "files": [_file(output, root) for output in config.bundle.outputs if secret.name in output.inputs],
         "require": _required(secret.require) if secret.require else [],
     }
 
@@ -271,9 +289,8 @@ def _modes(config: Config) -> list[str]:
 
 def _is_public(output: Output, require: Require | None) -> bool:
     """Whether the file is a certificate, which every client that connects can see anyway."""
-    return (
-        require is not None and require.certificate is not None and output.renderer.jmes_path == require.certificate[0]
-    )
+    pair, how = require.certificate if require else None, output.renderer
+    return pair is not None and isinstance(how, Projection) and how.jmes_path == pair[0]
 
 
 def _spread(config: Config) -> list[str]:
@@ -283,7 +300,7 @@ def _spread(config: Config) -> list[str]:
         "it; use one file with format: json or dotenv, let the app open ..data once and read beneath that handle, or "
         "notify the app so that it reads again"
         for wanted in config.bundle.wanted
-        if (len(wanted.outputs) > 1 or any(output.renderer.directory for output in wanted.outputs))
+        if (len(wanted.outputs) > 1 or any(output.may_be_several for output in wanted.outputs))
         and not any(target.watches(wanted.name) for target in config.bundle.targets)
     ]
 

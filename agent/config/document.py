@@ -26,12 +26,14 @@ _IMPLICIT = frozenset(
 
 
 class Scalar(Record):
-    """One value as it is written. `plain` means without quotes: YAML might take it for a number or a boolean."""
+    """One value as it is written. `plain` means without quotes: YAML might take it for a number or a boolean.
+    `indent`: the columns before each line of a block (`|`), which begins on the line below."""
 
     line: int
     column: int
     text: str
     plain: bool
+    indent: int | None = None
 
     @property
     def empty(self) -> bool:
@@ -128,7 +130,8 @@ class _Reader:
             return Sequence(line, column, tuple(self.read(item, depth + 1) for item in node.value))
         if node.tag.removeprefix("tag:yaml.org,2002:") not in _IMPLICIT:
             self.problems.append(Problem(line, column, f"tag {node.tag} is not supported; remove it"))
-        return Scalar(line, column, node.value, plain=getattr(node, "style", None) is None)
+        style = getattr(node, "style", None)
+        return Scalar(line, column, node.value, style is None, _indent(node) if style == "|" else None)
 
     def _entries(self, node: yaml.MappingNode, depth: int) -> Iterable[tuple[Scalar, Node]]:
         seen: dict[str, Scalar] = {}
@@ -155,6 +158,15 @@ class _Reader:
             else:
                 seen[key.text] = key
                 yield key, value
+
+
+def _indent(node: yaml.Node) -> int:
+    """The columns before each line of a block: as many as before its first line that is not empty."""
+    text: str = node.start_mark.buffer or ""
+    begins = text.find("\n", node.start_mark.pointer) + 1
+    lines = text[begins : text.find("\0", begins)].split("\n")
+    first = next((line for line in lines if line.strip()), "")
+    return len(first) - len(first.lstrip(" "))
 
 
 def suggestion(word: str, known: Iterable[str]) -> str:

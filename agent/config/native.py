@@ -6,26 +6,22 @@ Pure: text in, value out. Looks up nothing in the environment, on disk or in AWS
 from __future__ import annotations
 
 import re
-from typing import get_args
 
 from agent.config import document
 from agent.config.document import Mapping, Node, Scalar, suggestion
-from agent.config.reading import SHORTEST, Reader, Section, written
+from agent.config.outputs import OutputReader, Paths
+from agent.config.reading import SHORTEST, Section, written
 from agent.core import arn
 from agent.core.errors import ConfigError, Problem
-from agent.core.jmespath_keys import QUOTED_KEYS, mended_path
 from agent.core.model import (
     JITTER,
     Bundle,
     Config,
-    Format,
     Listen,
     Output,
     PidFile,
     Place,
     ProcessName,
-    Projection,
-    Quoting,
     Ref,
     Require,
     Secret,
@@ -70,15 +66,9 @@ API_VERSION, KIND = "freshmount.dev/v1", "Config"
 
 VOLUME_PATH = "/freshmount/secrets"
 
-FORMATS: tuple[Format, ...] = get_args(Format)
-
-QUOTINGS: tuple[Quoting, ...] = get_args(Quoting)
-
 SIGNALS = ("SIGHUP", "SIGINT", "SIGQUIT", "SIGUSR1", "SIGUSR2", "SIGTERM", "SIGCONT", "SIGWINCH")
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
-
-_MODE = re.compile(r"0?[0-7]{3}")
 
 _LISTEN = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([^\s\[\]:]*)):(\d{1,5})")
 
@@ -95,16 +85,25 @@ _SYSTEM = re.compile(
 KEYS = {
     "config": (
         "apiVersion", "kind", "region", "endpointUrl", "volume", "poll", "startup", "staleAfter", "listen", "secrets",
-        "notify", "exitWith",
+        "files", "notify", "exitWith",
     ),
     "volume": ("path", "fileMode"),
     "poll": ("period", "rotationPeriod", "settle"),
     "startup": ("timeout",),
-    "secret": ("name", "secretId", "versionStage", "versionId", "period", "optional", "files", "require"),
+    "secret": (
+        "name", "secretId", "versionStage", "versionId", "period", "optional", "files", "require",
+        "missing",
+    ),
     "require": ("keys", "match", "certificate"),
     "match": ("key", "pattern"),
     "certificate": ("certificate", "privateKey"),
-    "file": ("path", "directory", "jmesPath", "format", "quoting", "fileMode"),
+    "file": (
+        "path", "directory", "jmesPath", "format", "quoting", "encoding", "missing", "template", "fileMode",
+    ),
+    "sharedFile": ("path", "template", "secrets", "pem", "pkcs12", "fileMode"),
+    "pem": ("certificate", "privateKey"),
+    "pkcs12": ("certificate", "privateKey", "password", "legacy"),
+    "keyOf": ("secret", "key"),
     "target": ("name", "touch", "signal", "process", "handled", "url", "secrets", "splay"),
     "process": ("name", "pidFile"),
     "exitWith": ("process",),
@@ -163,7 +162,7 @@ def salvage(text: str) -> Site:
     return Site(path or VOLUME_PATH, reader.listen(Section(None, found)))
 
 
-class _Reader(Reader):
+class _Reader(OutputReader):
     """Reads nodes into the values of a config."""
 
     def config(self, node: Node) -> Config | None:
@@ -210,9 +209,10 @@ class _Reader(Reader):
         """The secrets and what each is published as."""
         found, outputs = [], []
         names: dict[str, Node] = {}
-        paths: list[tuple[Output, Node]] = []
+        paths: Paths = []
+        sections: list[tuple[str, Section]] = []
         for node in self.items(top, "secrets", "secrets"):
-            section = self.section(node, "secret", required=("name", "secretId", "files"))
+            section = self.section(node, "secret", required=("name", "secretId"))
             if section.node is None:
                 continue
             name = self.unique_name(section, names)
@@ -225,9 +225,16 @@ class _Reader(Reader):
                     require=self.require(section),
                 )
             )
-            outputs += self.files(section, name, mode, paths)
+            sections.append((name, section))
+        shared = self.shared(top, names, mode, paths)
+        used = {name for output in shared for name in output.inputs}
+        for name, section in sections:
+            if "files" in section:
+                outputs += self.of_secret(section, name, mode, paths)
+            elif name not in used and name:
+                outputs.append(self.by_content(section, name, mode, paths))
         self.collisions(paths)
-        return tuple(found), tuple(outputs)
+        return tuple(found), (*outputs, *shared)
 
     def ref(self, section: Section, place: Place) -> Ref:
         secret_id = self.secret_id(section)
@@ -245,32 +252,6 @@ class _Reader(Reader):
             version_id=version_id,
         )
 
-    def files(self, secret: Section, name: str, mode: int, paths: list[tuple[Output, Node]]) -> list[Output]:
-        found = []
-        for node in self.items(secret, "files", "files"):
-            section = self.section(node, "file")
-            if section.node is None:
-                continue
-            kinds = [key for key in ("path", "directory") if key in section]
-            if len(kinds) != 1:
-                self.wrong(node, "needs exactly one of path and directory")
-                continue
-            directory = kinds[0] == "directory"
-            path = self.relative(section, kinds[0])
-            if directory and "format" in section:
-                self.wrong(
-                    section.key("format"), "format and directory exclude each other: each key becomes a raw file"
-                )
-            form = self.format(section)
-            if "quoting" in section and form != "dotenv":
-                self.wrong(section.key("quoting"), "quoting needs format: dotenv; set that format, or remove quoting")
-            how = Projection(directory, form, self.expression(section), self.quoting(section))
-            output = Output(path or "", (name,), how, self.mode(section, mode))
-            found.append(output)
-            if path:
-                paths.append((output, section.entries[kinds[0]]))
-        return found
-
     def require(self, secret: Section) -> Require | None:
         if "require" not in secret:
             return None
@@ -287,22 +268,6 @@ class _Reader(Reader):
             pair = self.section(section.entries["certificate"], "certificate", required=("certificate", "privateKey"))
             certificate = self.text(pair, "certificate") or "", self.text(pair, "privateKey") or ""
         return Require(tuple(key or "" for key in keys), tuple(matches), certificate)
-
-    def collisions(self, paths: list[tuple[Output, Node]]) -> None:
-        """Report two entries with one path, and an entry whose path lies below another's file or directory."""
-        taken: dict[str, tuple[Output, Node]] = {}
-        for output, node in paths:
-            if output.path in taken:
-                self.wrong(node, f"path {output.path!r} is already used on line {taken[output.path][1].line}")
-            else:
-                taken[output.path] = output, node
-        for path, (_, node) in taken.items():
-            parts = path.split("/")
-            for end in range(1, len(parts)):
-                above = taken.get("/".join(parts[:end]))
-                if above:
-                    kind = "directory" if above[0].renderer.directory else "file"
-                    self.wrong(node, f"path {path!r} lies below the {kind} {above[0].path!r} of line {above[1].line}")
 
     def targets(
         self, top: Section, volume: str, secrets: tuple[Secret, ...], outputs: tuple[Output, ...]
@@ -381,31 +346,6 @@ class _Reader(Reader):
                 names.add(name)
         return frozenset(names)
 
-    def format(self, section: Section) -> Format:
-        chosen = self.choice(section, "format", FORMATS)
-        return next((form for form in FORMATS if form == chosen), "raw")
-
-    def quoting(self, section: Section) -> Quoting:
-        chosen = self.choice(section, "quoting", QUOTINGS)
-        return next((quoting for quoting in QUOTINGS if quoting == chosen), "sh")
-
-    def mode(self, section: Section, default: int) -> int:
-        node = section.entries.get("fileMode")
-        if node is None:
-            return default
-        text = self.scalar(node, 'a mode such as "0440"')
-        if text is None:
-            return default
-        if isinstance(node, Scalar) and node.plain:
-            self.wrong(node, f'a mode must be in quotes, or YAML reads another number: write "{text.rjust(4, "0")}"')
-        elif not _MODE.fullmatch(text):
-            self.wrong(node, f'{text!r} is not a mode such as "0440": three octal digits, with a leading 0')
-        elif not int(text, 8) & 0o400:
-            self.wrong(node, f"mode {text!r} does not let the owner read the file; add 0400")
-        else:
-            return int(text, 8)
-        return default
-
     def listen(self, top: Section) -> Listen:
         text = self.text(top, "listen", 'an address such as "[::]:9105"') or "[::]:9105"
         found = _LISTEN.fullmatch(text)
@@ -463,19 +403,3 @@ class _Reader(Reader):
                 self.wrong(section.entries["name"], f"name {name!r} is already used on line {names[name].line}")
             names.setdefault(name, section.entries["name"])
         return name or ""
-
-    def expression(self, section: Section) -> str | None:
-        text = self.text(section, "jmesPath", "a JMESPath expression")
-        if text is not None:
-            import jmespath  # few configs need it
-
-            try:
-                jmespath.compile(text)
-            except jmespath.exceptions.JMESPathError as error:
-                reason = " ".join(str(error).split("\n")[0].split())
-                mended = mended_path(text)
-                hint = f"; {QUOTED_KEYS}: write jmesPath: {mended}" if mended else ""
-                self.wrong(section.entries["jmesPath"], f"{text!r} is not a JMESPath expression: {reason}{hint}")
-            except (ValueError, RecursionError, TypeError):
-                self.wrong(section.entries["jmesPath"], f"{text!r} is not a JMESPath expression")
-        return text

@@ -18,6 +18,10 @@ Format = Literal["raw", "json", "dotenv", "properties"]
 
 Quoting = Literal["sh", "dotenv"]
 
+Encoding = Literal["none", "base64", "base64url", "hex"]
+
+Missing = Literal["error", "skip", "empty"]
+
 
 class Place(Record):
     """Where a secret is asked for. None means: what boto3's own chain finds."""
@@ -68,13 +72,80 @@ class Projection(Record):
     """How one secret becomes a file or, with `directory`, one file per top-level key of its JSON object.
 
     `quoting` says for whom `format: dotenv` quotes: a POSIX shell, or the libraries and tools that read .env files
-    themselves.
+    themselves. `encoding` is what a text is decoded from. `missing` says what becomes of a key that is null or not
+    there: an error, no file (or line), or an empty one.
     """
 
     directory: bool = False
     format: Format = "raw"
     jmes_path: str | None = None
     quoting: Quoting = "sh"
+    encoding: Encoding = "none"
+    missing: Missing = "error"
+
+
+class ByContent(Record):
+    """What a secret without `files` becomes: a directory with one file per key if it is a JSON object, otherwise a
+    file."""
+
+    missing: Missing = "error"
+
+
+class Written(Record):
+    """Where a text begins in the config's file. With `block` each of its lines begins at that column.
+
+    All are equal: a text is the same wherever it stands.
+    """
+
+    line: int
+    column: int
+    block: bool
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Written)
+
+    def __hash__(self) -> int:
+        return 0
+
+    def place(self, line: int, column: int) -> tuple[int, int]:
+        """Where in the config's file a place of the text is. Of a text that is no block only the beginning is known."""
+        if self.block:
+            return self.line + line - 1, self.column + column - 1
+        return self.line, self.column + column - 1 if line == 1 else self.column
+
+
+class Template(Record):
+    """A text in Go's template language. Its dot is the one input; with `by_name` an object of the inputs by name."""
+
+    text: str
+    by_name: bool
+    written: Written
+
+
+class KeyOf(Record):
+    """One key of a secret's JSON object; None: the whole value."""
+
+    secret: str
+    key: str | None
+
+
+class Pem(Record):
+    """A certificate with its chain in the order that TLS wants, and its key, if it is given."""
+
+    certificate: KeyOf
+    private_key: KeyOf | None = None
+
+
+class Pkcs12(Record):
+    """A keystore made of PEM. `legacy`: with the encryption that Java 8 before 8u301 and old Windows read."""
+
+    certificate: KeyOf
+    private_key: KeyOf
+    password: KeyOf | None = None
+    legacy: bool = False
+
+
+How = Projection | ByContent | Template | Pem | Pkcs12
 
 
 class Output(Record):
@@ -86,17 +157,40 @@ class Output(Record):
 
     path: str
     inputs: tuple[str, ...]
-    renderer: Projection
+    renderer: How
     mode: int
 
     @property
     def spec(self) -> list[object]:
         """What distinguishes it from another, in the form in which fingerprints hold it."""
-        how = self.renderer
-        # The default stays out: what an earlier agent published must not look edited.
-        quoting = [how.quoting] if how.quoting != "sh" else []
         shared = [list(self.inputs)] if len(self.inputs) > 1 else []
-        return [self.path, how.directory, how.format, how.jmes_path, self.mode, *quoting, *shared]
+        match self.renderer:
+            case Projection(directory, form, jmes_path, quoting, encoding, missing):
+                # Defaults stay out: what an earlier agent published must not look edited.
+                added: list[object] = [quoting] if quoting != "sh" else []
+                added += [{"encoding": encoding}] if encoding != "none" else []
+                added += [{"missing": missing}] if missing != "error" else []
+                return [self.path, directory, form, jmes_path, self.mode, *added, *shared]
+            case ByContent(missing):
+                how: list[object] = ["by content", missing]
+            case Template(text, by_name):
+                how = ["template", text, by_name]
+            case Pem(certificate, key):
+                how = ["pem", *_key(certificate), *_key(key)]
+            case Pkcs12(certificate, key, password, legacy):
+                how = ["pkcs12", *_key(certificate), *_key(key), *_key(password), legacy]
+        return [self.path, *how, self.mode, *shared]
+
+    @property
+    def may_be_several(self) -> bool:
+        """Whether it may become a directory with several files."""
+        return isinstance(self.renderer, ByContent) or (
+            isinstance(self.renderer, Projection) and self.renderer.directory
+        )
+
+
+def _key(key: KeyOf | None) -> list[str | None]:
+    return [key.secret, key.key] if key else [None, None]
 
 
 class Wanted(Record):

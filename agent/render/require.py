@@ -6,10 +6,8 @@ disk.
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import os
-import re
 import signal
 import ssl
 import time
@@ -20,10 +18,9 @@ from agent.core.model import Require
 from agent.core.value import SecretValue
 from agent.render import checks
 from agent.render.checks import Search
+from agent.render.pem import blocks, body, element
 
 PATTERN_LIMIT = 0.2  # seconds of this process's CPU time for all patterns of a version; a good one takes a thousandth
-
-_BEGIN = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----")
 
 _UTC_TIME, _VERSION = 0x17, 0xA0  # tags of X.690 and RFC 5280
 
@@ -102,38 +99,23 @@ def _problem_with(certificate: SecretValue, key: SecretValue) -> str | None:
     strength of its key are not checked. Text around the blocks is ignored, as other readers do.
     """
     # Only the key is secret, but both are handled alike.
-    blocks = _blocks(certificate, b"CERTIFICATE")
+    chain = blocks(certificate, b"CERTIFICATE")
     pair = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     pair.set_ciphers("DEFAULT:@SECLEVEL=0")
     try:
-        with _unnamed(blocks) as chain, _unnamed(_blocks(key, b"PRIVATE KEY", b"PARAMETERS")) as private:
-            pair.load_cert_chain(chain, private, password=_no_password)
+        with _unnamed(chain) as certificates, _unnamed(blocks(key, b"PRIVATE KEY", b"PARAMETERS")) as private:
+            pair.load_cert_chain(certificates, private, password=_no_password)
     except ssl.SSLError as error:
         if error.reason == "KEY_VALUES_MISMATCH":
             return "the private key is not the certificate's"
         return "certificate or private key is not PEM that TLS can use (or the key has a password)"
     except ValueError:
         return "the private key has a password"
-    return _validity(blocks[0])
+    return _validity(chain[0])
 
 
 def _no_password() -> str:
     return ""
-
-
-def _blocks(pem: SecretValue, *kinds: bytes) -> list[SecretValue]:
-    """The blocks with a label that ends in one of the kinds, in order, without the text around them."""
-    found: list[SecretValue] = []
-    label, lines = b"", [b""]
-    for line in map(bytes.rstrip, pem.reveal().splitlines()):
-        if begin := _BEGIN.fullmatch(line):
-            label, lines = begin[1], []
-        lines.append(line)
-        if label and line == b"-----END " + label + b"-----":
-            if label.endswith(kinds):
-                found.append(SecretValue(b"\n".join(lines) + b"\n", text=True))
-            label, lines = b"", []
-    return found
 
 
 def _validity(certificate: SecretValue) -> str | None:
@@ -142,13 +124,13 @@ def _validity(certificate: SecretValue) -> str | None:
     The standard library gives the dates only for certificates that it verified as a server's or a client's, so this
     reads them itself: in the TBSCertificate, after version, serial number, algorithm and issuer (RFC 5280, 4.1).
     """
-    der = base64.b64decode(b"".join(certificate.reveal().splitlines()[1:-1]))
-    _, at, _ = _element(der, 0)
-    _, at, _ = _element(der, at)
+    der = body(certificate)
+    _, at, _ = element(der, 0)
+    _, at, _ = element(der, at)
     skipped = 4 if der[at] == _VERSION else 3
     for _ in range(skipped):
-        _, _, at = _element(der, at)
-    _, at, _ = _element(der, at)
+        _, _, at = element(der, at)
+    _, at, _ = element(der, at)
     begins, at = _moment(der, at)
     ends, _ = _moment(der, at)
     now = time.strftime("%Y%m%d%H%M%S", time.gmtime())
@@ -157,18 +139,9 @@ def _validity(certificate: SecretValue) -> str | None:
     return "the certificate is not valid yet" if now < begins else None
 
 
-def _element(der: bytes, at: int) -> tuple[int, int, int]:
-    """The tag of the element there, where its content begins, and where it ends."""
-    tag, length, at = der[at], der[at + 1], at + 2
-    if length & 0x80:
-        size = length & 0x7F
-        length, at = int.from_bytes(der[at : at + size], "big"), at + size
-    return tag, at, at + length
-
-
 def _moment(der: bytes, at: int) -> tuple[str, int]:
     """A time as YYYYMMDDhhmmss in UTC, and where the element ends."""
-    tag, begins, ends = _element(der, at)
+    tag, begins, ends = element(der, at)
     text = der[begins:ends].decode("ascii").rstrip("Z")
     if tag == _UTC_TIME:  # its year has two digits and is from 1950 to 2049
         text = ("19" if text >= "50" else "20") + text

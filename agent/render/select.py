@@ -23,8 +23,9 @@ def _compiled(expression: str) -> ParsedResult:
     return jmespath.compile(expression)
 
 
-def pick(tree: Any, expression: str | None, where: str) -> Any:
-    """What the expression picks from the tree, or the whole tree without an expression. Raises ProjectionError."""
+def pick(tree: Any, expression: str | None, where: str, *, missing: bool = False) -> Any:
+    """What the expression picks from the tree, or the whole tree without an expression. Raises ProjectionError, also
+    for nothing and null, unless these may be `missing`."""
     if expression is None:
         return tree
     try:
@@ -35,7 +36,7 @@ def pick(tree: Any, expression: str | None, where: str) -> Any:
         failed = False
     if failed:
         raise ProjectionError(f"{where}: jmesPath {expression!r} fails for the secret's JSON; try it on a sample")
-    if picked is None:
+    if picked is None and not missing:
         found = keys_of(tree, expression, in_jmespath=True)
         raise ProjectionError(f"{where}: jmesPath {expression!r} finds nothing or null; {found}")
     return picked

@@ -28,6 +28,13 @@ def _require(text: str) -> str:
     return document(secret=_SECRET + f", require: {{{text}}}")
 
 
+def whole(more: str, top: str = "") -> str:
+    """A config of a secret without `files`."""
+    return f"apiVersion: freshmount.dev/v1\nkind: Config\n{top}\nsecrets: [{{name: db, secretId: prod/db{more}}}]\n"
+
+
+_KEYSTORE = "files: [{{path: b, pkcs12: {{certificate: {{secret: db}}, privateKey: {{secret: db, key: key}}{}}}}}]"
+
 VALID = {
     "minimal": document(),
     "a name": _id("prod/db"),
@@ -76,6 +83,25 @@ VALID = {
     "signal that is not": _target("name: a, signal: SIGHUP, process: {name: go}, handled: false"),
     "region": document(top="region: us-gov-west-1"),
     "ends with the app": document(top="exitWith: {process: {name: job}}"),
+    "by content": whole(""),
+    "by content, without what is missing": whole(", missing: skip"),
+    "decoded": document(files="{path: a, jmesPath: k, encoding: base64}, {path: b, encoding: hex, format: raw}"),
+    "decoded directory": document(files="{directory: a, encoding: base64url, missing: empty}"),
+    "missing for all": document(secret=_SECRET + ", missing: skip", files="{directory: a}, {path: b, missing: error}"),
+    "template": document(files="{path: a, template: '{{ .user }}:{{ .password }}', fileMode: '0400'}"),
+    "template of a block": document(
+        files="{path: a}", top="files:\n  - path: b\n    template: |\n      {{ .db.user }}\n"
+    ),
+    "template of all": document(
+        top="files: [{path: b, secrets: [db], template: '{{ range $k, $v := .db }}{{ $k }}{{ end }}'}]"
+    ),
+    "shared only": whole(", period: 5m", top="files: [{path: b, template: '{{ .db }}'}]"),
+    "pem": document(
+        top="files: [{path: b, pem: {certificate: {secret: db, key: crt}, privateKey: {secret: db, key: key}}}]"
+    ),
+    "pem of a whole secret": document(top="files: [{path: b, pem: {certificate: {secret: db}}}]"),
+    "keystore": document(top=_KEYSTORE.format("")),
+    "old keystore": document(top=_KEYSTORE.format(", legacy: true, password: {secret: db, key: pw}")),
     "ends with a pid file's": document(top="exitWith: {process: {pidFile: /run/app.pid}}"),
 }
 
@@ -127,6 +153,23 @@ STRUCTURAL = {
     "quoting of json": document(files="{path: a, format: json, quoting: sh}"),
     "quoting without a format": document(files="{path: a, quoting: dotenv}"),
     "quoting of a directory": document(files="{directory: a, quoting: dotenv}"),
+    "unknown encoding": document(files="{path: a, encoding: base32}"),
+    "encoding of json": document(files="{path: a, format: json, encoding: base64}"),
+    "unknown missing": document(files="{path: a, missing: ignore}"),
+    "unknown missing of all": whole(", missing: null"),
+    "template with format": document(files="{path: a, template: x, format: json}"),
+    "template with jmesPath": document(files="{path: a, template: x, jmesPath: k}"),
+    "template of a directory": document(files="{directory: a, template: x}"),
+    "empty template": document(files="{path: a, template: ''}"),
+    "no shared files": document(top="files: []"),
+    "shared file of nothing": document(top="files: [{path: a}]"),
+    "shared file of two kinds": document(top="files: [{path: a, template: x, pem: {certificate: {secret: db}}}]"),
+    "shared file with a format": document(top="files: [{path: a, template: '{{ .db }}', format: json}]"),
+    "shared directory": document(top="files: [{directory: a, template: '{{ .db }}'}]"),
+    "secrets of a pem": document(top="files: [{path: a, secrets: [db], pem: {certificate: {secret: db}}}]"),
+    "pem without certificate": document(top="files: [{path: a, pem: {privateKey: {secret: db}}}]"),
+    "pem of a key alone": document(top="files: [{path: a, pem: {certificate: {key: crt}}}]"),
+    "keystore without a key": document(top="files: [{path: a, pkcs12: {certificate: {secret: db}}}]"),
     "absolute path": document(files="{path: /a}"),
     "path that leaves": document(files="{path: a/../../b}"),
     "path of ours": document(files="{path: ..data}"),
@@ -212,6 +255,18 @@ BEYOND = {
             "/var/run/secrets/kubernetes.io/serviceaccount",
         )
     },
+    "template that is none": document(files="{path: a, template: '{{ .user'}"),
+    "template with an unknown function": document(files="{path: a, template: '{{ env .user }}'}"),
+    "template of an unknown secret": document(top="files: [{path: a, template: '{{ .nope.user }}'}]"),
+    "template of nothing": document(top="files: [{path: a, template: 'x'}]"),
+    "template of all, unlisted": document(top="files: [{path: a, template: '{{ range . }}{{ . }}{{ end }}'}]"),
+    "template of a list with an unknown secret": document(top="files: [{path: a, template: x, secrets: [nope]}]"),
+    "pem of an unknown secret": document(top="files: [{path: a, pem: {certificate: {secret: nope}}}]"),
+    "shared path twice": document(top="files: [{path: db, template: '{{ .db }}'}]"),
+    "path under what may be a directory": whole("}, {name: o, secretId: o, files: [{path: db/x}]"),
+    "touch of a shared path": document(
+        top="files: [{path: s, template: '{{ .db }}'}]\nnotify: [{name: a, touch: /freshmount/secrets/s}]"
+    ),
     "port too high": document(top="listen: ':65536'"),
     "long name": document(files="{path: " + "a" * 256 + "}"),
 }
