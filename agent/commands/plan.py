@@ -259,8 +259,8 @@ def _is_public(file: FileSpec, require: Require | None) -> bool:
 def _spread(config: Config) -> list[str]:
     # An app that is notified reads again after each change, and then gets files that belong together.
     return [
-        f"{secret.name}: an app that opens its files by path can read one from before a rotation and one from after it; "
-        "use one file with format: json or dotenv, let the app open ..data once and read beneath that handle, or "
+        f"{secret.name}: an app that opens its files by path can read one from before a rotation and one from after "
+        "it; use one file with format: json or dotenv, let the app open ..data once and read beneath that handle, or "
         "notify the app so that it reads again"
         for secret in config.secrets
         if (len(secret.files) > 1 or any(file.directory for file in secret.files))
