@@ -113,10 +113,7 @@ def test_each_of_them_is_found(words: str) -> None:
 def test_what_is_banned_is_found() -> None:
     """In a comment, a docstring, a string and an f-string, and across lines; not in a name or in part of a word."""
     source = (
-        '"""It is\n    to be done."""\n'
-        'x = f"{y} owed"\n'
-        'owed = "..manifest.json"  # the agenda\n'
-        'z = "followed, toldo"\n'
+        '"""It is\n    to be done."""\nx = f"{y} owed"\nowed = "..manifest.json"  # the agenda\nz = "followed, toldo"\n'
     )
     assert [hit for line, text in texts(source) for hit in found(IN_CODE, text, line)] == [
         "1: is to be (write must be, or will be)",
