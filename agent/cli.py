@@ -205,7 +205,7 @@ def _parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
     return parser
 
 
-# Each command imports what it needs: `check` does not load boto3, and the demo's stand-in for AWS is an extra.
+# Each command imports what it needs: `check` does not load boto3, and the demo has a server of its own.
 
 
 @contextlib.contextmanager

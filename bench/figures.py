@@ -74,7 +74,7 @@ def _settle(measured: Measured) -> None:
 
 def cpu(place: Place, aside: Path, effort: Effort) -> Iterator[Row]:
     """CPU of an hour: 5 secrets each 60 s, scrapes each 15 s. Sixty times as fast; an agent that waits does nothing."""
-    for idle, what in ((0.0, "kept alive"), (0.4, "that die between polls")):
+    for idle, what in ((None, "kept alive"), (0.4, "that die between polls")):
         with standing_in(aside, idle=idle) as stand_in:
             here, config, volume = write_config(place, "cpu", stand_in, 5, "1s")
             with started([*place.agent, "run"], config, here) as measured:

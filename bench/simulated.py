@@ -14,7 +14,7 @@ from agent.config import native
 from agent.core import schedule
 from agent.core.decide import Desired, decide, to_describe
 from agent.core.errors import Failure
-from agent.core.model import Answer, Config, Now, Observation, Published, PublishedSecret, Rotation, Unasked
+from agent.core.model import Answer, Bundle, Now, Observation, Published, PublishedSecret, Rotation, Unasked
 from agent.core.schedule import PassOutcome
 
 _DOWN = Failure("timeout", "an outage")
@@ -37,28 +37,28 @@ class Happened(NamedTuple):
     fetched: frozenset[str]
 
 
-def parsed(secrets: int, poll: str = "{}") -> Config:
-    """A config of so many secrets, `poll` in YAML."""
+def parsed(secrets: int, poll: str = "{}") -> Bundle:
+    """The bundle of so many secrets, `poll` in YAML."""
     entries = "\n".join(f"  - {{name: s{n}, secretId: bench/s{n}, files: [{{path: s{n}}}]}}" for n in range(secrets))
     text = (
         f"apiVersion: freshmount.dev/v1\nkind: Config\nregion: eu-west-1\npoll: {poll}\n"
         f"volume: {{path: /v}}\nsecrets:\n{entries}\n"
     )
-    return native.parse(text, "bench")
+    return native.parse(text, "bench").bundle
 
 
-def live(settings: Config, world: World, begins: float, ends: float, rng: random.Random) -> Iterator[Happened]:
+def live(bundle: Bundle, world: World, begins: float, ends: float, rng: random.Random) -> Iterator[Happened]:
     """The passes of one pod's life; a pod that begins has nothing published.
 
     A pass here asks the agent's own `schedule` and `decide` and nothing else: ten thousand pods' days by the whole pass
     would take hours. `tests/engine/test_simulated.py` holds it against the whole.
     """
-    upcoming = schedule.begin(settings, Now(begins, begins))
+    upcoming = schedule.begin(bundle, Now(begins, begins))
     published, moment = Published(), begins
     while moment < ends:
         now = Now(moment, moment)
         due = upcoming.due(now)
-        wanted = Desired(settings.secrets, upcoming.refused, upcoming.settling(settings, now))
+        wanted = Desired(bundle.wanted, upcoming.refused, upcoming.settling(bundle.timing, now))
         described = to_describe(wanted, published, due)
         down = world.down(moment)
         observed: dict[str, Answer] = {}
@@ -74,23 +74,23 @@ def live(settings: Config, world: World, begins: float, ends: float, rng: random
         fetched = frozenset(plan.fetches)
         failed = {name for name, answer in observed.items() if answer is _DOWN} | (fetched if down else set())
         if fetched and not down:
-            published = _publish(settings, published, {name: world.version(name, moment) for name in fetched}, moment)
+            published = _publish(bundle, published, {name: world.version(name, moment) for name in fetched}, moment)
         rotations = {name: a.rotation for name, a in observed.items() if isinstance(a, Observation)}
         outcome = PassOutcome(
             due, frozenset(failed), rotations, {}, moved=bool(plan.settling), started=published.generation > 0
         )
-        upcoming = schedule.after_secrets(upcoming, settings, outcome, now, rng)
+        upcoming = schedule.after_secrets(upcoming, bundle, outcome, now, rng)
         yield Happened(moment, described, fetched)
         moment = max(upcoming.next_due, moment + 1e-6)
 
 
-def _publish(settings: Config, before: Published, versions: dict[str, str], moment: float) -> Published:
+def _publish(bundle: Bundle, before: Published, versions: dict[str, str], moment: float) -> Published:
     generation = before.generation + 1
     fresh = {
         secret.name: PublishedSecret(
             versions[secret.name], ("AWSCURRENT",), secret.fingerprint, generation, moment, None, None
         )
-        for secret in settings.secrets
+        for secret in bundle.wanted
         if secret.name in versions
     }
     return Published(generation, moment, {**before.secrets, **fresh})
@@ -99,20 +99,20 @@ def _publish(settings: Config, before: Published, versions: dict[str, str], mome
 def noticing(rotations: int) -> Iterator[tuple[str, list[float]]]:
     """Seconds from a rotation to the pass that fetches it, at the default periods: by hand, in a window of an hour that
     AWS announces, and in a window of a day, in which AWSPENDING shows first."""
-    settings, rng, hour = parsed(1), random.Random(1), 3600.0
+    bundle, rng, hour = parsed(1), random.Random(1), 3600.0
     yield (
         "by hand (period 60 s)",
-        list(_delays(settings, rotations, rng, lambda _at, _moment: Rotation(None, None, None))),
+        list(_delays(bundle, rotations, rng, lambda _at, _moment: Rotation(None, None, None))),
     )
     yield (
         "inside an announced window of 1 h (rotationPeriod 10 s)",
-        list(_delays(settings, rotations, rng, lambda at, _moment: Rotation(at - at % hour + hour, hour, None))),
+        list(_delays(bundle, rotations, rng, lambda at, _moment: Rotation(at - at % hour + hour, hour, None))),
     )
     yield (
         "in a window of a day, AWSPENDING 90 s before (rotationPeriod 10 s)",
         list(
             _delays(
-                settings,
+                bundle,
                 rotations,
                 rng,
                 lambda at, moment: Rotation(at + 8 * hour, 24 * hour, "next" if at - 90 <= moment < at else None),
@@ -122,7 +122,7 @@ def noticing(rotations: int) -> Iterator[tuple[str, list[float]]]:
 
 
 def _delays(
-    settings: Config, rotations: int, rng: random.Random, rotation: Callable[[float, float], Rotation]
+    bundle: Bundle, rotations: int, rng: random.Random, rotation: Callable[[float, float], Rotation]
 ) -> Iterator[float]:
     for _ in range(rotations):
         at = rng.uniform(7200.0, 10800.0)
@@ -131,7 +131,7 @@ def _delays(
             rotation=lambda _name, moment, at=at: rotation(at, moment),
         )
         # It has run for a while: a pod that starts right now would see everything at once.
-        for happened in live(settings, world, at - rng.uniform(3700.0, 5000.0), at + 7200.0, rng):
+        for happened in live(bundle, world, at - rng.uniform(3700.0, 5000.0), at + 7200.0, rng):
             if happened.moment >= at and happened.fetched:
                 yield happened.moment - at
                 break

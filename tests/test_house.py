@@ -31,9 +31,8 @@ BUT = {"render/require.py"}  # what it holds a value against takes the machine's
 IMPURE = {"boto3", "botocore", "os", "threading", "time", "structlog", "socket", "subprocess", "signal", "urllib3"}
 # Each library has one door.
 ONLY_IN = {
-    "boto3": ("demo",),  # the demo plays the person who rotates
+    "boto3": (),  # botocore alone is enough
     "botocore": ("sources/aws",),
-    "moto": ("demo",),
     "prometheus_client": ("observe", "demo"),  # the demo reads what a scraper reads
     "structlog": ("observe",),
     "urllib3": ("targets",),

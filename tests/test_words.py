@@ -30,12 +30,10 @@ EVERYWHERE = {
     r"of whom|as it were|in (?:its|their) stead": "another sentence",
     r"anybody|everybody|whoever": "any process, every client, or anyone who",
     r"knows? no": "does not have, or does not support",
-    r"(?:is|are|was|were) looked at": "the agent checks",
     r"thrown away": "discarded",
     r"(?:taken|there) already": "already used",
     r"is no (?:absolute path|failure|fault|mapping|port|secret|text|URL)": "is not a",
     r"behind the (?:closing|colon|dash)": "after the colon",
-    r"at its start": "when it starts",
     r"else take": "otherwise use",
     r"so long do": "they take that long",
     r"side doors?": "another way out",
@@ -58,8 +56,8 @@ IN_CODE = EVERYWHERE | {
 ONCE = """
 The agenda; three owed; withheld values; the dice; a SyncResult; nobody is told; a key is to be a word; what is to stay;
 for want of a descriptor; written to no end; it belongs into the config; counted in the books; by way of the proxy;
-the processes, of whom one is meant; whatever whoever sent; this kernel knows no pidfd; it ended while it was looked at;
-the body is thrown away; the path is taken already; 80000 is no port; a space behind the colon; read at its start;
+the processes, of whom one is meant; whatever whoever sent; this kernel knows no pidfd;
+the body is thrown away; the path is taken already; 80000 is no port; a space behind the colon;
 take touch or else take url; so long do the calls take; by a side door; your word vouches for it; inside of range;
 as it was without us; an ARN's own region wins; a debt; look again each two seconds; a lesson; the hands; the spine;
 telemetry; the manifest

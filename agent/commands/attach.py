@@ -54,7 +54,7 @@ def attach(path: str) -> Attached:
         _, found = load(path)
     except ConfigError as error:
         refused = error
-    site = found.site if found else native.salvage(_text(path))
+    site = found.settings.site if found else native.salvage(_text(path))
     # 2.
     answer = ask(site.listen)
     volume = answer["agent"].get("volume") if answer else None

@@ -11,7 +11,7 @@ def check(path: str) -> int:
     """Validate the config at `path`, offline. Prints a warning for what looks like a mistake. Returns 0. Raises
     ConfigError."""
     _, found = load(path)
-    print(f"{path}: ok: {found.contents}")
+    print(f"{path}: ok: {found.bundle.contents}")
     for doubt in native.doubts(found):
         print(f"{path}: warning: {doubt}")
     return 0

@@ -17,14 +17,13 @@ from typing import Literal, NamedTuple
 from agent.commands import preflight, terminal
 from agent.commands.attach import Attached, ask, attach
 from agent.core.errors import Failure, SecretError
-from agent.core.model import Config, Place, Secret, Target, counted
+from agent.core.model import Config, Place, Secret, Target, Wanted, counted
 from agent.core.record import replace
 from agent.engine.pool import Pool, Raised, Unanswered
 from agent.observe import layout, report
 from agent.observe.layout import Mood, Screen
 from agent.observe.report import Report
-from agent.render import require
-from agent.render.files import project
+from agent.render.files import render
 from agent.sources.aws.secrets_manager import SecretsManager
 from agent.targets import notify
 
@@ -100,7 +99,9 @@ def _findings(path: str) -> Iterator[Finding]:
         yield from _aws(found.config)
     yield from _volume(found.site.volume_path)
     if found.config:
-        yield from _bounded({f"target {target.name}": partial(_target, target) for target in found.config.targets})
+        yield from _bounded(
+            {f"target {target.name}": partial(_target, target) for target in found.config.bundle.targets}
+        )
     yield _port(found)
 
 
@@ -133,7 +134,7 @@ def _config(path: str, config: Config) -> Finding:
         return Finding(
             "config", "warning", f"{path} is mounted with subPath, so edits never arrive; mount the whole ConfigMap"
         )
-    return Finding("config", "ok", f"{path}: {config.contents}")
+    return Finding("config", "ok", f"{path}: {config.bundle.contents}")
 
 
 def _bounded(asks: dict[str, Callable[[], Finding]]) -> Iterator[Finding]:
@@ -154,12 +155,12 @@ def _bounded(asks: dict[str, Callable[[], Finding]]) -> Iterator[Finding]:
 # -- AWS --------------------------------------------------------------------------------------------------------------
 def _aws(config: Config) -> Iterator[Finding]:
     source = SecretsManager(connect_timeout=1.0, read_timeout=1.8, attempts=1, credentials_limit=LIMIT - 0.2)
-    source.prepare(config.secrets)
+    source.prepare(config.bundle.secrets)
     yield from _bounded({"credentials": partial(_credentials, source)})
-    endpoints = {secret.place: secret for secret in config.secrets}
+    endpoints = {secret.ref.place: secret for secret in config.bundle.secrets}
     yield from _bounded({f"endpoint {_name(o)}": partial(_endpoint, source, o) for o in endpoints})
     yield from _bounded({"caller": partial(_caller, source, next(iter(endpoints)))})
-    yield from _bounded({f"secret {secret.name}": partial(_secret, source, secret) for secret in config.secrets})
+    yield from _bounded({f"secret {each.name}": partial(_secret, source, each) for each in config.bundle.wanted})
 
 
 def _name(place: Place) -> str:
@@ -206,9 +207,10 @@ def _caller(source: SecretsManager, place: Place) -> Finding:
     )
 
 
-def _secret(source: SecretsManager, secret: Secret) -> Finding:
+def _secret(source: SecretsManager, wanted: Wanted) -> Finding:
     """Make both calls that the agent makes, and render the value like the agent."""
-    check, version = f"secret {secret.name}", secret.version_id
+    secret = wanted.secret
+    check, version = f"secret {secret.name}", secret.ref.version_id
     if version is None:
         observed = source.describe(secret).result
         if isinstance(observed, Failure):
@@ -218,11 +220,11 @@ def _secret(source: SecretsManager, secret: Secret) -> Finding:
     if isinstance(fetched, Failure):
         return _refused(check, secret, fetched)
     try:
-        require.check(fetched.value, secret.require)
-        files = project(fetched.value, secret.files)
+        made = render([(secret, fetched)], [output for output in wanted.outputs if len(output.inputs) == 1])
     except SecretError as error:
         return Finding(check, "bad", error.failure.message)
-    return Finding(check, "ok", f"version {fetched.version_id[:8]} can be read and makes {counted(len(files), 'file')}")
+    files = sum(map(len, made.values()))
+    return Finding(check, "ok", f"version {fetched.version_id[:8]} can be read and makes {counted(files, 'file')}")
 
 
 def _refused(check: str, secret: Secret, failure: Failure) -> Finding:

@@ -104,7 +104,7 @@ def _known(found: Attached, volume: Volume | None) -> tuple[list[str], str]:
     if found.report:
         return [secret["name"] for secret in found.report["secrets"]], "the config that the agent has in force"
     if found.config:
-        return [secret.name for secret in found.config.secrets], found.path
+        return [secret.name for secret in found.config.bundle.secrets], found.path
     return list(volume.read().secrets) if volume else [], f"what is published on {found.site.volume_path}"
 
 

@@ -17,7 +17,19 @@ from urllib.parse import urlsplit
 from agent.config.native import doubts
 from agent.config.reading import shown_url
 from agent.core import arn
-from agent.core.model import Config, FileSpec, PidFile, ProcessName, Require, Secret, Signal, Target, Touch, Url
+from agent.core.model import (
+    Config,
+    Output,
+    PidFile,
+    ProcessName,
+    Projection,
+    Require,
+    Secret,
+    Signal,
+    Target,
+    Touch,
+    Url,
+)
 
 PRICE = 0.05 / 10_000  # dollars per call
 
@@ -31,10 +43,10 @@ _SHARE = 0.1  # of a quota; using more may affect the account's other users
 def plan(config: Config, replicas: int) -> dict[str, Any]:
     """The plan for that many pods, in the form that `--json` prints."""
     return {
-        "secrets": [_secret(secret, config) for secret in config.secrets],
+        "secrets": [_secret(secret, config) for secret in config.bundle.secrets],
         "targets": [
             {"name": t.name, "how": _how(t), "secrets": None if t.secrets is None else sorted(t.secrets)}
-            for t in config.targets
+            for t in config.bundle.targets
         ],
         "policy": policy(config),
         "keyPolicyStatement": _decrypt(config),
@@ -53,7 +65,7 @@ def plan(config: Config, replicas: int) -> dict[str, Any]:
 
 def policy(config: Config) -> dict[str, Any]:
     """The least IAM policy: read each secret, and describe those that are polled, so none with a `versionId`."""
-    read = _resources(config.secrets)
+    read = _resources(config.bundle.secrets)
     described = _resources(_polled(config))
     if read == described:
         actions: list[tuple[Any, list[str]]] = [
@@ -121,32 +133,38 @@ def _wrapped(sentence: str, width: int | None) -> list[str]:
 
 
 def _resources(secrets: Iterable[Secret]) -> list[str]:
-    return list(dict.fromkeys(resource for secret in secrets for resource in secret.resources))
+    return list(dict.fromkeys(resource for secret in secrets for resource in secret.ref.resources))
 
 
 def _polled(config: Config) -> list[Secret]:
-    return [secret for secret in config.secrets if secret.version_id is None]
+    return [secret for secret in config.bundle.secrets if secret.ref.version_id is None]
+
+
+def _content(how: Projection) -> str:
+    what = "one file per key" if how.directory else how.format
+    return f"{what} of {how.jmes_path}" if how.jmes_path else what
 
 
 def _secret(secret: Secret, config: Config) -> dict[str, Any]:
+    root = config.settings.volume_path.rstrip("/")
     return {
         "name": secret.name,
-        "secretId": secret.secret_id,
-        "region": secret.place.region,
-        "versionStage": secret.version_stage,
-        "versionId": secret.version_id,
-        "period": None if secret.version_id else secret.period,
+        "secretId": secret.ref.id,
+        "region": secret.ref.place.region,
+        "versionStage": secret.ref.version_stage,
+        "versionId": secret.ref.version_id,
+        "period": None if secret.ref.version_id else secret.period,
         "optional": secret.optional,
         "files": [
             {
-                "path": f"{config.volume_path.rstrip('/')}/{file.path}{'/' if file.directory else ''}",
-                "mode": f"{file.mode:04o}",
-                "format": None if file.directory else file.format,
-                "jmesPath": file.jmes_path,
-                "content": ("one file per key" if file.directory else file.format)
-                + (f" of {file.jmes_path}" if file.jmes_path else ""),
+                "path": f"{root}/{output.path}{'/' if output.renderer.directory else ''}",
+                "mode": f"{output.mode:04o}",
+                "format": None if output.renderer.directory else output.renderer.format,
+                "jmesPath": output.renderer.jmes_path,
+                "content": _content(output.renderer),
             }
-            for file in secret.files
+            for output in config.bundle.outputs
+            if secret.name in output.inputs
         ],
         "require": _required(secret.require) if secret.require else [],
     }
@@ -191,7 +209,7 @@ def _decrypt(config: Config) -> dict[str, Any]:
     services = sorted(
         {
             f"secretsmanager.{region}.{suffix}"
-            for region in {secret.place.region or "*" for secret in config.secrets}
+            for region in {secret.ref.place.region or "*" for secret in config.bundle.secrets}
             for suffix in (
                 "amazonaws.com",
                 arn.domain(region),
@@ -205,7 +223,7 @@ def _decrypt(config: Config) -> dict[str, Any]:
         "Condition": {
             "StringLike": {
                 "kms:ViaService": services,
-                "kms:EncryptionContext:SecretARN": _resources(config.secrets),
+                "kms:EncryptionContext:SecretARN": _resources(config.bundle.secrets),
             }
         },
     }
@@ -215,7 +233,7 @@ def _describes_a_second(config: Config, replicas: int) -> float:
     """Calls per second in the region with the most. Jitter does not change the average."""
     rates: dict[str | None, float] = defaultdict(float)
     for secret in _polled(config):
-        rates[secret.place.region] += replicas / secret.period
+        rates[secret.ref.place.region] += replicas / secret.period
     return max(rates.values(), default=0.0)
 
 
@@ -224,7 +242,7 @@ def _calls(config: Config, replicas: int) -> dict[str, Any]:
     return {
         "replicas": replicas,
         "describePerHour": round(describe, 1),
-        "getAtStart": len(config.secrets) * replicas,
+        "getAtStart": len(config.bundle.secrets) * replicas,
         "dollarsPerMonth": round(describe * HOURS * PRICE, 2),
         "describeQuotaShare": round(_describes_a_second(config, replicas) / QUOTAS["DescribeSecret"], 6),
     }
@@ -232,7 +250,7 @@ def _calls(config: Config, replicas: int) -> dict[str, Any]:
 
 # -- what may need a second thought --------------------------------------------------------------------------------
 def _regions(config: Config) -> list[str]:
-    names = [secret.name for secret in config.secrets if secret.place.region is None]
+    names = [secret.name for secret in config.bundle.secrets if secret.ref.place.region is None]
     if not names:
         return []
     return [
@@ -243,28 +261,30 @@ def _regions(config: Config) -> list[str]:
 
 def _modes(config: Config) -> list[str]:
     return [
-        f"{secret.name}: {file.path} has mode {file.mode:04o}: every user in every container that mounts the volume "
-        'can read it; use fileMode "0440" and one group for app and agent'
-        for secret in config.secrets
-        for file in secret.files
-        if file.mode & 0o004 and not _is_public(file, secret.require)
+        f"{wanted.name}: {output.path} has mode {output.mode:04o}: every user in every container that mounts the "
+        'volume can read it; use fileMode "0440" and one group for app and agent'
+        for wanted in config.bundle.wanted
+        for output in wanted.outputs
+        if output.mode & 0o004 and not _is_public(output, wanted.secret.require)
     ]
 
 
-def _is_public(file: FileSpec, require: Require | None) -> bool:
+def _is_public(output: Output, require: Require | None) -> bool:
     """Whether the file is a certificate, which every client that connects can see anyway."""
-    return require is not None and require.certificate is not None and file.jmes_path == require.certificate[0]
+    return (
+        require is not None and require.certificate is not None and output.renderer.jmes_path == require.certificate[0]
+    )
 
 
 def _spread(config: Config) -> list[str]:
     # An app that is notified reads again after each change, and then gets files that belong together.
     return [
-        f"{secret.name}: an app that opens its files by path can read one from before a rotation and one from after "
+        f"{wanted.name}: an app that opens its files by path can read one from before a rotation and one from after "
         "it; use one file with format: json or dotenv, let the app open ..data once and read beneath that handle, or "
         "notify the app so that it reads again"
-        for secret in config.secrets
-        if (len(secret.files) > 1 or any(file.directory for file in secret.files))
-        and not any(target.watches(secret.name) for target in config.targets)
+        for wanted in config.bundle.wanted
+        if (len(wanted.outputs) > 1 or any(output.renderer.directory for output in wanted.outputs))
+        and not any(target.watches(wanted.name) for target in config.bundle.targets)
     ]
 
 
@@ -272,7 +292,7 @@ def _unhandled(config: Config) -> list[str]:
     return [
         f"{target.name}: {action.signal} is not sent to {action.process.name}, because it may end it: this runtime "
         "catches the signal in every program; set handled: true if this one handles it, otherwise use touch or url"
-        for target in config.targets
+        for target in config.bundle.targets
         if isinstance(action := target.action, Signal)
         if isinstance(action.process, ProcessName) and not action.handled
         if action.signal in _CAUGHT.get(action.process.name, ())
@@ -280,7 +300,7 @@ def _unhandled(config: Config) -> list[str]:
 
 
 def _plain_http(config: Config) -> list[str]:
-    urls = sorted({secret.place.endpoint_url for secret in config.secrets if secret.place.endpoint_url})
+    urls = sorted({secret.ref.place.endpoint_url for secret in config.bundle.secrets if secret.ref.place.endpoint_url})
     return [
         f"endpointUrl {url} does not use TLS, so values cross the network unencrypted; use https"
         for url in urls
@@ -297,8 +317,8 @@ def _quotas(config: Config, replicas: int) -> list[str]:
             "raise poll.period"
         )
     per_region: dict[str | None, int] = defaultdict(int)
-    for secret in config.secrets:
-        per_region[secret.place.region] += replicas
+    for secret in config.bundle.secrets:
+        per_region[secret.ref.place.region] += replicas
     seconds = max(per_region.values(), default=0) / (_SHARE * QUOTAS["GetSecretValue"])
     if seconds > 1:
         warnings.append(

@@ -56,14 +56,15 @@ class _Agent:
         self._log = log.logger()
         self._signals = Signals()
         text = config_file.read(path)
-        self._config = native.parse(text, path)
-        self._volume = Volume(self._config.volume_path)
+        config = native.parse(text, path)
+        self._settings = config.settings
+        self._volume = Volume(config.settings.volume_path)
         source = SecretsManager()
-        source.prepare(self._config.secrets)
+        source.prepare(config.bundle.secrets)
         adapters = Adapters(source, self._volume, render, Notified, self._signals.stop_pending)
         self._keeper = Keeper(
             path,
-            Loaded(self._config, text, time.monotonic()),
+            Loaded(config, text, time.monotonic()),
             adapters,
             self._log,
             read=config_file.read,
@@ -88,7 +89,7 @@ class _Agent:
 
             return watch(self._keeper.path, changed)
 
-        listen = self._config.listen
+        listen = self._settings.listen
         server = serve(
             listen.host,
             listen.port,
@@ -97,7 +98,7 @@ class _Agent:
             for_strangers(lambda: self._keeper.status),
         )
         self._log.info("listening", port=server.port)
-        if spec := self._config.exit_with:
+        if spec := self._settings.exit_with:
             process.when_ended(
                 spec,
                 self._loop.app_has_ended,

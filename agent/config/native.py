@@ -16,19 +16,24 @@ from agent.core.errors import ConfigError, Problem
 from agent.core.jmespath_keys import QUOTED_KEYS, mended_path
 from agent.core.model import (
     JITTER,
+    Bundle,
     Config,
-    FileSpec,
     Format,
     Listen,
+    Output,
     PidFile,
     Place,
     ProcessName,
+    Projection,
     Quoting,
+    Ref,
     Require,
     Secret,
+    Settings,
     Signal,
     Site,
     Target,
+    Timing,
     Touch,
     Url,
 )
@@ -46,17 +51,17 @@ def least_stale_after(settle: float, secrets: tuple[Secret, ...]) -> float:
 
 def _longest_period(secrets: tuple[Secret, ...]) -> float:
     """The longest period of the polled secrets, in seconds; 0 when none is polled."""
-    return max((secret.period for secret in secrets if secret.version_id is None), default=0.0)
+    return max((secret.period for secret in secrets if secret.ref.version_id is None), default=0.0)
 
 
 def doubts(config: Config) -> list[str]:
     """One sentence for each thing that is allowed but looks like a mistake."""
     return [
-        f"{secret.name}: {secret.secret_id} ends in a dash and six characters. If they are part of the name, AWS takes "
+        f"{secret.name}: {secret.ref.id} ends in a dash and six characters. If they are part of the name, AWS takes "
         "them for the suffix of an ARN and may not find the secret: use the ARN that `aws secretsmanager "
         "describe-secret` prints. If this is that ARN, ignore this warning. The policy of `plan` covers both cases"
-        for secret in config.secrets
-        if arn.looks_complete(secret.secret_id)
+        for secret in config.bundle.secrets
+        if arn.looks_complete(secret.ref.id)
     ]
 
 
@@ -179,8 +184,8 @@ class _Reader(Reader):
             self.wrong(poll.entries["rotationPeriod"], "rotationPeriod is longer than period; make it shorter")
         settle = self.duration(poll, "settle", 0.0)
         startup = self.section(top.entries.get("startup"), "startup")
-        secrets = self.secrets(top, Place(region, endpoint), period, mode)
-        targets = self.targets(top, path, secrets)
+        secrets, outputs = self.secrets(top, Place(region, endpoint), period, mode)
+        targets = self.targets(top, path, secrets, outputs)
         stale_after = self.duration(top, "staleAfter", 0.0)
         if 0 < stale_after < (least := least_stale_after(settle, secrets)):
             self.wrong(
@@ -188,57 +193,59 @@ class _Reader(Reader):
                 f"staleAfter is too short for a period of {written(_longest_period(secrets))}: one failed attempt "
                 f"would make the pod not ready; set at least {written(least)}, or shorten the period",
             )
+        startup_timeout = self.duration(startup, "timeout", 120.0)
+        timing = Timing(period, rotation_period, settle, startup_timeout, stale_after)
         return Config(
-            volume_path=path,
-            period=period,
-            rotation_period=rotation_period,
-            settle=settle,
-            startup_timeout=self.duration(startup, "timeout", 120.0),
-            stale_after=stale_after,
-            listen=self.listen(top),
-            secrets=secrets,
-            targets=targets,
-            exit_with=self.exit_with(top),
+            Bundle(secrets, outputs, targets, timing),
+            Settings(path, self.listen(top), self.exit_with(top)),
         )
 
     def exit_with(self, top: Section) -> ProcessName | PidFile | None:
         section = self.section(top.entries.get("exitWith"), "exitWith", required=("process",))
         return self.process(section) if "process" in section else None
 
-    def secrets(self, top: Section, place: Place, period: float, mode: int) -> tuple[Secret, ...]:
-        found = []
+    def secrets(
+        self, top: Section, place: Place, period: float, mode: int
+    ) -> tuple[tuple[Secret, ...], tuple[Output, ...]]:
+        """The secrets and what each is published as."""
+        found, outputs = [], []
         names: dict[str, Node] = {}
-        paths: list[tuple[FileSpec, Node]] = []
+        paths: list[tuple[Output, Node]] = []
         for node in self.items(top, "secrets", "secrets"):
             section = self.section(node, "secret", required=("name", "secretId", "files"))
             if section.node is None:
                 continue
             name = self.unique_name(section, names)
-            secret_id = self.secret_id(section)
-            full = arn.SECRET_ARN.fullmatch(secret_id)
-            version_id = self.pattern(
-                section, "versionId", arn.VERSION_ID, "a version id, which has 32 to 64 characters and no spaces"
-            )
-            if version_id is not None and "versionStage" in section:
-                self.wrong(section.key("versionStage"), "versionId and versionStage exclude each other; remove one")
-            stage = self.pattern(section, "versionStage", _STAGE, "a stage such as AWSPREVIOUS") or "AWSCURRENT"
             found.append(
                 Secret(
                     name=name,
-                    secret_id=secret_id,
-                    place=Place(full[2], place.endpoint_url) if full else place,
-                    version_stage=None if version_id is not None else stage,
-                    version_id=version_id,
+                    ref=self.ref(section, place),
                     period=self.duration(section, "period", period, least=SHORTEST),
                     optional=self.boolean(section, "optional"),
-                    files=self.files(section, mode, paths),
                     require=self.require(section),
                 )
             )
+            outputs += self.files(section, name, mode, paths)
         self.collisions(paths)
-        return tuple(found)
+        return tuple(found), tuple(outputs)
 
-    def files(self, secret: Section, mode: int, paths: list[tuple[FileSpec, Node]]) -> tuple[FileSpec, ...]:
+    def ref(self, section: Section, place: Place) -> Ref:
+        secret_id = self.secret_id(section)
+        full = arn.SECRET_ARN.fullmatch(secret_id)
+        version_id = self.pattern(
+            section, "versionId", arn.VERSION_ID, "a version id, which has 32 to 64 characters and no spaces"
+        )
+        if version_id is not None and "versionStage" in section:
+            self.wrong(section.key("versionStage"), "versionId and versionStage exclude each other; remove one")
+        stage = self.pattern(section, "versionStage", _STAGE, "a stage such as AWSPREVIOUS") or "AWSCURRENT"
+        return Ref(
+            id=secret_id,
+            place=Place(full[2], place.endpoint_url) if full else place,
+            version_stage=None if version_id is not None else stage,
+            version_id=version_id,
+        )
+
+    def files(self, secret: Section, name: str, mode: int, paths: list[tuple[Output, Node]]) -> list[Output]:
         found = []
         for node in self.items(secret, "files", "files"):
             section = self.section(node, "file")
@@ -257,18 +264,12 @@ class _Reader(Reader):
             form = self.format(section)
             if "quoting" in section and form != "dotenv":
                 self.wrong(section.key("quoting"), "quoting needs format: dotenv; set that format, or remove quoting")
-            spec = FileSpec(
-                path=path or "",
-                directory=directory,
-                format=form,
-                jmes_path=self.expression(section),
-                mode=self.mode(section, mode),
-                quoting=self.quoting(section),
-            )
-            found.append(spec)
+            how = Projection(directory, form, self.expression(section), self.quoting(section))
+            output = Output(path or "", (name,), how, self.mode(section, mode))
+            found.append(output)
             if path:
-                paths.append((spec, section.entries[kinds[0]]))
-        return tuple(found)
+                paths.append((output, section.entries[kinds[0]]))
+        return found
 
     def require(self, secret: Section) -> Require | None:
         if "require" not in secret:
@@ -287,23 +288,25 @@ class _Reader(Reader):
             certificate = self.text(pair, "certificate") or "", self.text(pair, "privateKey") or ""
         return Require(tuple(key or "" for key in keys), tuple(matches), certificate)
 
-    def collisions(self, paths: list[tuple[FileSpec, Node]]) -> None:
+    def collisions(self, paths: list[tuple[Output, Node]]) -> None:
         """Report two entries with one path, and an entry whose path lies below another's file or directory."""
-        taken: dict[str, tuple[FileSpec, Node]] = {}
-        for spec, node in paths:
-            if spec.path in taken:
-                self.wrong(node, f"path {spec.path!r} is already used on line {taken[spec.path][1].line}")
+        taken: dict[str, tuple[Output, Node]] = {}
+        for output, node in paths:
+            if output.path in taken:
+                self.wrong(node, f"path {output.path!r} is already used on line {taken[output.path][1].line}")
             else:
-                taken[spec.path] = spec, node
+                taken[output.path] = output, node
         for path, (_, node) in taken.items():
             parts = path.split("/")
             for end in range(1, len(parts)):
                 above = taken.get("/".join(parts[:end]))
                 if above:
-                    kind = "directory" if above[0].directory else "file"
+                    kind = "directory" if above[0].renderer.directory else "file"
                     self.wrong(node, f"path {path!r} lies below the {kind} {above[0].path!r} of line {above[1].line}")
 
-    def targets(self, top: Section, volume: str, secrets: tuple[Secret, ...]) -> tuple[Target, ...]:
+    def targets(
+        self, top: Section, volume: str, secrets: tuple[Secret, ...], outputs: tuple[Output, ...]
+    ) -> tuple[Target, ...]:
         found = []
         names: dict[str, Node] = {}
         if "notify" not in top:
@@ -315,19 +318,19 @@ class _Reader(Reader):
             name = self.unique_name(section, names)
             action = self.action(section, section.node)
             if isinstance(action, Touch):
-                self.apart(section.entries["touch"], action.path, volume, secrets)
+                self.apart(section.entries["touch"], action.path, volume, outputs)
             watched = self.watched(section, {secret.name for secret in secrets})
             splay = self.duration(section, "splay", 0.0)
             if action is not None:
                 found.append(Target(name, action, watched, splay))
         return tuple(found)
 
-    def apart(self, node: Node, path: str, volume: str, secrets: tuple[Secret, ...]) -> None:
+    def apart(self, node: Node, path: str, volume: str, outputs: tuple[Output, ...]) -> None:
         """A touched file must not be one of the agent's: touching a published file would damage it."""
         if not (path + "/").startswith(volume.rstrip("/") + "/"):
             return
         first = path[len(volume.rstrip("/")) :].strip("/").split("/")[0]
-        published = {spec.path.split("/")[0] for secret in secrets for spec in secret.files}
+        published = {output.path.split("/")[0] for output in outputs}
         if not first or first.startswith("..") or first in published:
             self.wrong(node, f"{path!r} belongs to the agent; touch a file that is not published in {volume}")
 

@@ -7,7 +7,7 @@ are pending (`pending_deliveries`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Literal
 
 from agent.core.errors import Failure
@@ -19,9 +19,9 @@ from agent.core.model import (
     Publication,
     Published,
     Refusal,
-    Secret,
     Target,
     Unasked,
+    Wanted,
 )
 from agent.core.record import Record, field
 from agent.core.value import Fetched, ProjectedFile
@@ -34,7 +34,7 @@ class Desired(Record):
     was seen so recently that others may belong to it.
     """
 
-    secrets: tuple[Secret, ...]
+    secrets: tuple[Wanted, ...]
     refused: Mapping[str, Refusal] = field(default_factory=dict)
     settling: bool = False
 
@@ -42,8 +42,8 @@ class Desired(Record):
 Action = Literal["fetch", "keep", "drop"]
 
 Because = Literal[
-    "new", "moved", "spec changed", "repair",  # fetch
-    "current", "pinned", "not due", "settling", "failed", "unprojectable",  # keep
+    "new", "moved", "spec changed", "repair", "input moved",  # fetch
+    "current", "pinned", "not due", "settling", "failed", "unprojectable", "input failed",  # keep
     "left the config",  # drop
 ]  # fmt: skip
 
@@ -73,91 +73,144 @@ class Plan(Record):
         return frozenset(step.secret for step in self.steps if step.because == "settling")
 
     @property
+    def held_back(self) -> frozenset[str]:
+        """The secrets that are not fetched, since one that they are published together with failed."""
+        return frozenset(step.secret for step in self.steps if step.because == "input failed")
+
+    @property
     def refused(self) -> frozenset[str]:
         """The secrets whose wanted version is known to be unusable."""
         return frozenset(step.secret for step in self.steps if step.because == "unprojectable")
 
 
-def to_describe(wanted: Desired, published: Published, due: Iterable[str]) -> frozenset[str]:
+def to_describe(desired: Desired, published: Published, due: Iterable[str]) -> frozenset[str]:
     """The due secrets that DescribeSecret must be asked about.
 
-    GetSecretValue returns value and version in one call, so what is fetched anyway is not described first. A pinned
-    version is never described: AWS lists only versions with a label.
+    GetSecretValue returns value and version in one call, so what is fetched anyway is not described first: but for an
+    optional secret that others are published together with, since they would be fetched each time that it is not there.
+    A pinned version is never described: AWS lists only versions with a label.
     """
     due = frozenset(due)
     return frozenset(
-        secret.name
-        for secret in wanted.secrets
-        if secret.name in due
-        and secret.version_id is None
-        and (published.stands(secret) or _was_refused(wanted, secret) is not None)
+        wanted.name
+        for wanted in desired.secrets
+        if wanted.name in due
+        and wanted.secret.ref.version_id is None
+        and (published.stands(wanted) or _was_refused(desired, wanted) is not None or _may_be_left_out(wanted))
     )
 
 
-def decide(wanted: Desired, published: Published, observed: Mapping[str, Answer]) -> Plan:
+def decide(desired: Desired, published: Published, observed: Mapping[str, Answer]) -> Plan:
     """What to do about every secret. A wanted secret that is missing from `observed` is not due.
 
     An error keeps what is published, whatever the error: only leaving the config drops a secret.
     """
-    steps = [_step(secret, wanted, published, observed.get(secret.name)) for secret in wanted.secrets]
-    gone = sorted(published.secrets.keys() - {secret.name for secret in wanted.secrets})
-    return Plan((*steps, *(Step(name, "drop", "left the config") for name in gone)))
+    steps = {each.name: _step(each, desired, published, observed.get(each.name)) for each in desired.secrets}
+    for names in together(desired.secrets):
+        steps |= _jointly(names, steps, desired, published, observed)
+    gone = sorted(published.secrets.keys() - steps.keys())
+    return Plan((*steps.values(), *(Step(name, "drop", "left the config") for name in gone)))
 
 
-def _step(secret: Secret, wanted: Desired, published: Published, answer: Answer | None) -> Step:
+def together(wanted: Iterable[Wanted]) -> list[frozenset[str]]:
+    """The names of the secrets that are published together, since an output is made of several of them."""
+    groups: list[frozenset[str]] = []
+    for each in wanted:
+        joined = {each.name}.union(*(output.inputs for output in each.outputs))
+        if len(joined) > 1:
+            touching = [group for group in groups if group & joined]
+            groups = [group for group in groups if not group & joined]
+            groups.append(frozenset(joined.union(*touching)))
+    return groups
+
+
+def left_out(wanted: Iterable[Wanted], published: Published, failed: Collection[str]) -> frozenset[str]:
+    """The optional secrets that failed and were never published: the outputs that need one of them are left out."""
+    return frozenset(
+        each.name
+        for each in wanted
+        if each.secret.optional and each.name in failed and each.name not in published.secrets
+    )
+
+
+def _may_be_left_out(wanted: Wanted) -> bool:
+    return wanted.secret.optional and any(len(output.inputs) > 1 for output in wanted.outputs)
+
+
+def _jointly(
+    names: frozenset[str],
+    steps: Mapping[str, Step],
+    desired: Desired,
+    published: Published,
+    observed: Mapping[str, Answer],
+) -> dict[str, Step]:
+    """The steps for secrets that are published together: all of them are fetched, or none."""
+    if not any(steps[name].action == "fetch" for name in names):
+        return {}
+    failed = {name for name in names if steps[name].because == "failed"}
+    if failed - left_out(desired.secrets, published, failed):
+        return {name: Step(name, "keep", "input failed") for name in names - failed}
+    return {
+        each.name: Step(each.name, "fetch", "input moved", _version(each, observed.get(each.name)))
+        for each in desired.secrets
+        if each.name in names - failed and steps[each.name].action == "keep"
+    }
+
+
+def _step(wanted: Wanted, desired: Desired, published: Published, answer: Answer | None) -> Step:
     for check in _CHECKS:
-        if step := check(secret, wanted, published, answer):
+        if step := check(wanted, desired, published, answer):
             return step
-    raise AssertionError(f"no check decides about {secret.name}")
+    raise AssertionError(f"no check decides about {wanted.name}")
 
 
-_Check = Callable[[Secret, Desired, Published, Answer | None], Step | None]
+_Check = Callable[[Wanted, Desired, Published, Answer | None], Step | None]
 
 
-def _not_due(secret: Secret, wanted: Desired, published: Published, answer: Answer | None) -> Step | None:
-    return Step(secret.name, "keep", "not due") if answer is None else None
+def _not_due(wanted: Wanted, desired: Desired, published: Published, answer: Answer | None) -> Step | None:
+    return Step(wanted.name, "keep", "not due") if answer is None else None
 
 
-def _failed(secret: Secret, wanted: Desired, published: Published, answer: Answer | None) -> Step | None:
-    return Step(secret.name, "keep", "failed") if isinstance(answer, Failure) else None
+def _failed(wanted: Wanted, desired: Desired, published: Published, answer: Answer | None) -> Step | None:
+    return Step(wanted.name, "keep", "failed") if isinstance(answer, Failure) else None
 
 
-def _unprojectable(secret: Secret, wanted: Desired, published: Published, answer: Answer | None) -> Step | None:
-    refused = _was_refused(wanted, secret)
-    return Step(secret.name, "keep", "unprojectable") if refused and refused == _version(secret, answer) else None
+def _unprojectable(wanted: Wanted, desired: Desired, published: Published, answer: Answer | None) -> Step | None:
+    refused = _was_refused(desired, wanted)
+    return Step(wanted.name, "keep", "unprojectable") if refused and refused == _version(wanted, answer) else None
 
 
-def _new(secret: Secret, wanted: Desired, published: Published, answer: Answer | None) -> Step | None:
-    return None if secret.name in published.secrets else Step(secret.name, "fetch", "new", _version(secret, answer))
+def _new(wanted: Wanted, desired: Desired, published: Published, answer: Answer | None) -> Step | None:
+    return None if wanted.name in published.secrets else Step(wanted.name, "fetch", "new", _version(wanted, answer))
 
 
-def _spec_changed(secret: Secret, wanted: Desired, published: Published, answer: Answer | None) -> Step | None:
-    if published.secrets[secret.name].fingerprint == secret.fingerprint:
+def _spec_changed(wanted: Wanted, desired: Desired, published: Published, answer: Answer | None) -> Step | None:
+    if published.secrets[wanted.name].fingerprint == wanted.fingerprint:
         return None
-    return Step(secret.name, "fetch", "spec changed", _version(secret, answer))
+    return Step(wanted.name, "fetch", "spec changed", _version(wanted, answer))
 
 
-def _repair(secret: Secret, wanted: Desired, published: Published, answer: Answer | None) -> Step | None:
-    if secret.name not in published.damaged:
+def _repair(wanted: Wanted, desired: Desired, published: Published, answer: Answer | None) -> Step | None:
+    if wanted.name not in published.damaged:
         return None
-    return Step(secret.name, "fetch", "repair", _version(secret, answer))
+    return Step(wanted.name, "fetch", "repair", _version(wanted, answer))
 
 
-def _pinned(secret: Secret, wanted: Desired, published: Published, answer: Answer | None) -> Step | None:
-    return Step(secret.name, "keep", "pinned") if isinstance(answer, Unasked) else None
+def _pinned(wanted: Wanted, desired: Desired, published: Published, answer: Answer | None) -> Step | None:
+    return Step(wanted.name, "keep", "pinned") if isinstance(answer, Unasked) else None
 
 
-def _current(secret: Secret, wanted: Desired, published: Published, answer: Answer | None) -> Step | None:
-    same = published.secrets[secret.name].version_id == _version(secret, answer)
-    return Step(secret.name, "keep", "current") if same else None
+def _current(wanted: Wanted, desired: Desired, published: Published, answer: Answer | None) -> Step | None:
+    same = published.secrets[wanted.name].version_id == _version(wanted, answer)
+    return Step(wanted.name, "keep", "current") if same else None
 
 
-def _settling(secret: Secret, wanted: Desired, published: Published, answer: Answer | None) -> Step | None:
-    return Step(secret.name, "keep", "settling") if wanted.settling else None
+def _settling(wanted: Wanted, desired: Desired, published: Published, answer: Answer | None) -> Step | None:
+    return Step(wanted.name, "keep", "settling") if desired.settling else None
 
 
-def _moved(secret: Secret, wanted: Desired, published: Published, answer: Answer | None) -> Step | None:
-    return Step(secret.name, "fetch", "moved", _version(secret, answer))
+def _moved(wanted: Wanted, desired: Desired, published: Published, answer: Answer | None) -> Step | None:
+    return Step(wanted.name, "fetch", "moved", _version(wanted, answer))
 
 
 # The specification, read from the top: the first check that returns a step decides.
@@ -175,18 +228,18 @@ _CHECKS: tuple[_Check, ...] = (
 )
 
 
-def _version(secret: Secret, answer: Answer | None) -> str | None:
+def _version(wanted: Wanted, answer: Answer | None) -> str | None:
     """The version that is wanted now, as far as it is known."""
-    return answer.version_id if isinstance(answer, Observation) else secret.version_id
+    return answer.version_id if isinstance(answer, Observation) else wanted.secret.ref.version_id
 
 
-def _was_refused(wanted: Desired, secret: Secret) -> str | None:
-    refusal = wanted.refused.get(secret.name)
-    return refusal.version_id if refusal and refusal.fingerprint == secret.fingerprint else None
+def _was_refused(desired: Desired, wanted: Wanted) -> str | None:
+    refusal = desired.refused.get(wanted.name)
+    return refusal.version_id if refusal and refusal.fingerprint == wanted.fingerprint else None
 
 
 def compose(
-    wanted: Desired,
+    desired: Desired,
     published: Published,
     fresh: Mapping[str, tuple[Fetched, Mapping[str, ProjectedFile]]],
     targets: Iterable[Target],
@@ -207,26 +260,26 @@ def compose(
     that is pending for an earlier generation stays pending.
     """
     first = published.generation == 0
-    if first and any(not secret.optional and secret.name not in fresh for secret in wanted.secrets):
+    if first and any(not each.secret.optional and each.name not in fresh for each in desired.secrets):
         return None
-    kept, taken = _divide(wanted, published, fresh)
+    kept, taken = _divide(desired, published, fresh)
     entries = {
         name: Entry(before.version_id, before.stages, before.fingerprint, before.created_at, None, False)
         for name, before in published.secrets.items()
         if name in kept
     }
-    for secret in wanted.secrets:
-        if secret.name in taken:
-            fetched, files = fresh[secret.name]
-            before = published.secrets.get(secret.name)
-            same = before and (before.version_id, before.fingerprint) == (fetched.version_id, secret.fingerprint)
-            entries[secret.name] = Entry(
+    for wanted in desired.secrets:
+        if wanted.name in taken:
+            fetched, files = fresh[wanted.name]
+            before = published.secrets.get(wanted.name)
+            same = before and (before.version_id, before.fingerprint) == (fetched.version_id, wanted.fingerprint)
+            entries[wanted.name] = Entry(
                 fetched.version_id,
                 fetched.stages,
-                secret.fingerprint,
+                wanted.fingerprint,
                 fetched.created_at,
-                None if secret.name in alike else files,
-                not same and secret.name not in alike,
+                None if wanted.name in alike else files,
+                not same and wanted.name not in alike,
             )
     if not first and not taken and kept == published.secrets.keys():
         return None
@@ -242,18 +295,20 @@ def compose(
 
 
 def _divide(
-    wanted: Desired, published: Published, fresh: Mapping[str, tuple[Fetched, Mapping[str, ProjectedFile]]]
+    desired: Desired, published: Published, fresh: Mapping[str, tuple[Fetched, Mapping[str, ProjectedFile]]]
 ) -> tuple[set[str], set[str]]:
     """The published secrets that the next generation carries over as they are, and the fresh ones that it takes.
 
     1. What is wanted and not fresh keeps its last good value.
     2. What left the config stays while a secret that claims its path has no value yet: a renamed secret must not take
        the file away because AWS cannot be reached at that moment.
-    3. A fresh secret waits, with what it had, while a kept one still holds one of its paths.
+    3. A fresh secret waits, with what it had, while a kept one still holds one of its paths; those that are published
+       together with it wait, too.
     """
-    names = {secret.name for secret in wanted.secrets}
-    lacking = [s for s in wanted.secrets if s.name not in fresh and not published.stands(s)]
-    claimed = {spec.path for secret in lacking for spec in secret.files}
+    names = {wanted.name for wanted in desired.secrets}
+    lacking = [each for each in desired.secrets if each.name not in fresh and not published.stands(each)]
+    claimed = {output.path for wanted in lacking for output in wanted.outputs}
+    groups = together(desired.secrets)
     kept = {
         name
         for name, before in published.secrets.items()
@@ -266,6 +321,7 @@ def _divide(
         waiting = {name for name in taken if any(path in above or _ancestors(path) & held for path in fresh[name][1])}
         if not waiting:
             return kept, taken
+        waiting |= taken & frozenset().union(*(group for group in groups if group & waiting))
         taken -= waiting
         kept |= waiting & published.secrets.keys()
 

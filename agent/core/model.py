@@ -26,21 +26,6 @@ class Place(Record):
     endpoint_url: str | None
 
 
-class FileSpec(Record):
-    """One entry of `files`: a file, or a directory with one file per top-level key of the JSON object.
-
-    `path` is relative to the volume and normalised; `mode` is the mode of the file (or of each file). `quoting` says
-    for whom `format: dotenv` quotes: a POSIX shell, or the libraries and tools that read .env files themselves.
-    """
-
-    path: str
-    directory: bool
-    format: Format
-    jmes_path: str | None
-    mode: int
-    quoting: Quoting = "sh"
-
-
 class Require(Record):
     """What a version must hold before it is published. `matches` are (key, regular expression) of the JSON object,
     `certificate` the keys of a certificate and of its private key, both PEM.
@@ -51,43 +36,91 @@ class Require(Record):
     certificate: tuple[str, str] | None = None
 
 
-class Secret(Record):
-    """One secret of the config. Exactly one of `version_stage` and `version_id` is set. Periods are seconds."""
+class Ref(Record):
+    """What a source is asked for. Exactly one of `version_stage` and `version_id` is set."""
 
-    name: str
-    secret_id: str
+    id: str
     place: Place
-    version_stage: str | None
-    version_id: str | None
-    period: float
-    optional: bool
-    files: tuple[FileSpec, ...]
-    require: Require | None = None
+    version_stage: str | None = "AWSCURRENT"
+    version_id: str | None = None
 
     @property
     def resources(self) -> tuple[str, ...]:
-        """What an IAM policy calls this secret, as `arn.resources` says."""
-        return arn.resources(self.secret_id, self.place.region)
+        """What an IAM policy calls it, as `arn.resources` says."""
+        return arn.resources(self.id, self.place.region)
+
+    def at(self, version_id: str) -> Ref:
+        """The same at one version, whatever the stages say."""
+        return replace(self, version_stage=None, version_id=version_id)
+
+
+class Secret(Record):
+    """One secret of the config: what is observed and fetched. `period` is seconds."""
+
+    name: str
+    ref: Ref
+    period: float
+    optional: bool
+    require: Require | None = None
+
+
+class Projection(Record):
+    """How one secret becomes a file or, with `directory`, one file per top-level key of its JSON object.
+
+    `quoting` says for whom `format: dotenv` quotes: a POSIX shell, or the libraries and tools that read .env files
+    themselves.
+    """
+
+    directory: bool = False
+    format: Format = "raw"
+    jmes_path: str | None = None
+    quoting: Quoting = "sh"
+
+
+class Output(Record):
+    """A file, or a directory of files, and the secrets (by name) that it is made of.
+
+    `path` is relative to the volume and normalised; `mode` is the mode of the file, or of each file. With several
+    inputs it is made of all of them or not at all: when one moves, all are fetched.
+    """
+
+    path: str
+    inputs: tuple[str, ...]
+    renderer: Projection
+    mode: int
+
+    @property
+    def spec(self) -> list[object]:
+        """What distinguishes it from another, in the form in which fingerprints hold it."""
+        how = self.renderer
+        # The default stays out: what an earlier agent published must not look edited.
+        quoting = [how.quoting] if how.quoting != "sh" else []
+        shared = [list(self.inputs)] if len(self.inputs) > 1 else []
+        return [self.path, how.directory, how.format, how.jmes_path, self.mode, *quoting, *shared]
+
+
+class Wanted(Record):
+    """A secret, and the outputs that it is an input of, in the order of the config."""
+
+    secret: Secret
+    outputs: tuple[Output, ...]
+
+    @property
+    def name(self) -> str:
+        """The name of the secret."""
+        return self.secret.name
 
     @property
     def fingerprint(self) -> str:
-        """Changes exactly when the same version would have to be fetched or projected again.
+        """Changes exactly when the same version would have to be fetched or rendered again.
 
         The endpoint is left out: another way to reach the same secret publishes nothing new.
         """
-        spec: list[object] = [
-            self.secret_id,
-            self.place.region,
-            self.version_stage,
-            self.version_id,
-            [
-                # The default stays out: what an earlier agent published must not look edited.
-                [f.path, f.directory, f.format, f.jmes_path, f.mode, *([f.quoting] if f.quoting != "sh" else [])]
-                for f in self.files
-            ],
-        ]
-        if self.require:
-            spec.append([self.require.keys, self.require.matches, self.require.certificate])
+        ref, require = self.secret.ref, self.secret.require
+        spec: list[object] = [ref.id, ref.place.region, ref.version_stage, ref.version_id]
+        spec.append([output.spec for output in self.outputs])
+        if require:
+            spec.append([require.keys, require.matches, require.certificate])
         return hashlib.sha256(json.dumps(spec).encode()).hexdigest()[:16]
 
 
@@ -157,31 +190,58 @@ class Site(Record):
     listen: Listen
 
 
-class Config(Record):
-    """A config that can be acted on. All durations are seconds; `stale_after` 0 switches the check off."""
+class Timing(Record):
+    """When a bundle is looked at. All durations are seconds; `stale_after` 0 switches the check off."""
 
-    volume_path: str
     period: float
     rotation_period: float
     settle: float
     startup_timeout: float
     stale_after: float
-    listen: Listen
+
+
+class Bundle(Record):
+    """The unit of consistency: what is published as one generation, and who is notified of it."""
+
     secrets: tuple[Secret, ...]
+    outputs: tuple[Output, ...]
     targets: tuple[Target, ...]
-    exit_with: ProcessName | PidFile | None = None  # the agent ends when this process does
+    timing: Timing
 
     @property
-    def site(self) -> Site:
-        """Where its agent can be found."""
-        return Site(self.volume_path, self.listen)
+    def wanted(self) -> tuple[Wanted, ...]:
+        """Each secret with its outputs."""
+        outputs: dict[str, list[Output]] = {secret.name: [] for secret in self.secrets}
+        for output in self.outputs:
+            for name in output.inputs:
+                outputs[name].append(output)
+        return tuple(Wanted(secret, tuple(outputs[secret.name])) for secret in self.secrets)
 
     @property
     def contents(self) -> str:
         """What it holds, as people read it: `2 secrets, 3 files, 1 target`."""
-        files = sum(len(secret.files) for secret in self.secrets)
-        counts = (len(self.secrets), "secret"), (files, "file"), (len(self.targets), "target")
+        counts = (len(self.secrets), "secret"), (len(self.outputs), "file"), (len(self.targets), "target")
         return ", ".join(counted(number, noun) for number, noun in counts)
+
+
+class Settings(Record):
+    """What concerns the process, and is read once, at its start."""
+
+    volume_path: str
+    listen: Listen
+    exit_with: ProcessName | PidFile | None = None  # the agent ends when this process does
+
+    @property
+    def site(self) -> Site:
+        """Where the agent can be found."""
+        return Site(self.volume_path, self.listen)
+
+
+class Config(Record):
+    """A config that can be acted on."""
+
+    bundle: Bundle
+    settings: Settings
 
 
 def counted(number: int, noun: str) -> str:
@@ -283,29 +343,30 @@ class Published(Record):
         """Every path that is published, relative to the volume."""
         return frozenset(path for secret in self.secrets.values() for path in secret.paths)
 
-    def stands(self, secret: Secret) -> bool:
+    def stands(self, wanted: Wanted) -> bool:
         """Whether the secret is published as its spec asks, every file of it as it was written."""
-        published = self.secrets.get(secret.name)
-        return published is not None and published.fingerprint == secret.fingerprint and secret.name not in self.damaged
+        published = self.secrets.get(wanted.name)
+        return published is not None and published.fingerprint == wanted.fingerprint and wanted.name not in self.damaged
 
-    def as_asked(self, secret: Secret) -> bool:
+    def as_asked(self, wanted: Wanted) -> bool:
         """Whether the files of the secret are those that its spec asks for, damage aside.
 
         Of a secret that follows a stage, any version will do: a pin that has run out leaves its files there, and which
         version is current is a matter of freshness.
         """
-        published = self.secrets.get(secret.name)
+        published = self.secrets.get(wanted.name)
         if published is None:
             return False
-        if published.fingerprint == secret.fingerprint:
+        if published.fingerprint == wanted.fingerprint:
             return True
-        held = replace(secret, version_stage=None, version_id=published.version_id)
-        return secret.version_id is None and published.fingerprint == held.fingerprint
+        secret = wanted.secret
+        held = replace(wanted, secret=replace(secret, ref=secret.ref.at(published.version_id)))
+        return secret.ref.version_id is None and published.fingerprint == held.fingerprint
 
-    def complete(self, secrets: Iterable[Secret]) -> bool:
+    def complete(self, wanted: Iterable[Wanted]) -> bool:
         """Whether every file of every secret is there as it is asked for, optional secrets aside."""
         return self.generation > 0 and all(
-            secret.optional or (self.as_asked(secret) and secret.name not in self.damaged) for secret in secrets
+            each.secret.optional or (self.as_asked(each) and each.name not in self.damaged) for each in wanted
         )
 
     def accepted_by(self, target: Target) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 
-from agent.core.model import Config
+from agent.core.model import Bundle
 from agent.core.record import Record, replace
 
 _NEVER = 1e11  # epoch seconds that no clock reaches
@@ -23,18 +23,16 @@ class Pin(Record):
 Pins = Mapping[str, Pin]
 
 
-def apply(config: Config, pins: Pins, now: float) -> Config:
-    """The config in which each pinned secret asks for its pin's version; `now` is epoch seconds."""
+def apply(bundle: Bundle, pins: Pins, now: float) -> Bundle:
+    """The bundle in which each pinned secret asks for its pin's version; `now` is epoch seconds."""
     valid = {name: pin for name, pin in pins.items() if pin.until > now}
     if not valid:
-        return config
+        return bundle
     return replace(
-        config,
+        bundle,
         secrets=tuple(
-            replace(secret, version_id=valid[secret.name].version_id, version_stage=None)
-            if secret.name in valid
-            else secret
-            for secret in config.secrets
+            replace(secret, ref=secret.ref.at(valid[secret.name].version_id)) if secret.name in valid else secret
+            for secret in bundle.secrets
         ),
     )
 

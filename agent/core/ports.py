@@ -15,6 +15,7 @@ from agent.core.model import (
     Identity,
     Observation,
     Operation,
+    Output,
     Pending,
     Publication,
     Published,
@@ -103,10 +104,13 @@ class Target(Protocol):
 class Renderer(Protocol):
     """From values to files."""
 
-    def __call__(self, secret: Secret, fetched: Fetched) -> Mapping[str, ProjectedFile]:
-        """The files that one version of a secret becomes, path to content and mode, once it meets what is required.
+    def __call__(
+        self, inputs: Sequence[tuple[Secret, Fetched]], outputs: Sequence[Output]
+    ) -> Mapping[Output, Mapping[str, ProjectedFile]]:
+        """The files that these versions of secrets become, by output, path to content and mode, once each version meets
+        what is required of it.
 
-        All of them or none. Raises ProjectionError with every problem of the version, or SecretError when that
+        All of them or none. Raises ProjectionError with every problem of the versions, or SecretError when that
         cannot be determined now; neither holds a value.
         """
 

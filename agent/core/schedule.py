@@ -8,7 +8,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable, Mapping
 
-from agent.core.model import FAST_AT_MOST, JITTER, Config, Now, Refusal, Rotation, Secret, Target
+from agent.core.model import FAST_AT_MOST, JITTER, Bundle, Now, Refusal, Rotation, Secret, Target, Timing
 from agent.core.record import Record, field, replace
 
 BACKOFF_AT_MOST = 300.0  # seconds that backoff adds to a failing secret's period
@@ -72,9 +72,9 @@ class Schedule(Record):
             return frozenset()
         return frozenset(name for name, timing in self.secrets.items() if timing.along <= now.monotonic)
 
-    def settling(self, config: Config, now: Now) -> bool:
+    def settling(self, timing: Timing, now: Now) -> bool:
         """Whether a moved version must wait for others that may belong to it."""
-        return config.settle > 0 and (self.settle_at is None or now.monotonic < self.settle_at)
+        return timing.settle > 0 and (self.settle_at is None or now.monotonic < self.settle_at)
 
     @property
     def next_due(self) -> float:
@@ -84,17 +84,17 @@ class Schedule(Record):
         return min(moments if self.settle_at is None else [*moments, self.settle_at])
 
 
-def begin(config: Config, now: Now) -> Schedule:
+def begin(bundle: Bundle, now: Now) -> Schedule:
     """The schedule of an agent that has just started: everything is due."""
-    return Schedule({secret.name: NextPoll(now.monotonic, now.monotonic) for secret in config.secrets})
+    return Schedule({secret.name: NextPoll(now.monotonic, now.monotonic) for secret in bundle.secrets})
 
 
-def reload(upcoming: Schedule, before: Config, after: Config, now: Now) -> Schedule:
-    """The schedule under a new config: what is new or was edited is due now, the rest keeps its time."""
-    unchanged = set(before.secrets) if before.period == after.period else set()
+def reload(upcoming: Schedule, before: Bundle, after: Bundle, now: Now) -> Schedule:
+    """The schedule of an edited bundle: what is new or was edited is due now, the rest keeps its time."""
+    unchanged = set(before.wanted) if before.timing.period == after.timing.period else set()
     secrets = {
-        secret.name: upcoming.secrets[secret.name] if secret in unchanged else NextPoll(now.monotonic, now.monotonic)
-        for secret in after.secrets
+        each.name: upcoming.secrets[each.name] if each in unchanged else NextPoll(now.monotonic, now.monotonic)
+        for each in after.wanted
     }
     names = {target.name for target in after.targets}
     return replace(
@@ -117,7 +117,7 @@ def expedite(upcoming: Schedule, now: Now) -> Schedule:
     )
 
 
-def after_secrets(upcoming: Schedule, config: Config, outcome: PassOutcome, now: Now, rng: random.Random) -> Schedule:
+def after_secrets(upcoming: Schedule, bundle: Bundle, outcome: PassOutcome, now: Now, rng: random.Random) -> Schedule:
     """The schedule after a pass that asked about some secrets."""
     # One random number for the whole pass: secrets of one period, or that fail together, stay in one pass. So secrets
     # that rotate together are seen together, and an outage does not leave each of them with a pass of its own.
@@ -125,32 +125,32 @@ def after_secrets(upcoming: Schedule, config: Config, outcome: PassOutcome, now:
     factor = 1 - JITTER + 2 * JITTER * jitter
     secrets = dict(upcoming.secrets)
     started = upcoming.started or outcome.started
-    for secret in config.secrets:
+    for secret in bundle.secrets:
         if secret.name in outcome.asked:
-            timing = _observed(secrets[secret.name], outcome.rotations.get(secret.name), now)
+            poll = _observed(secrets[secret.name], outcome.rotations.get(secret.name), now)
             if secret.name not in outcome.failed:
-                timing = replace(timing, failures=0)
-                wait = _interval(secret, config, timing, now, jitter) * factor
+                poll = replace(poll, failures=0)
+                wait = _interval(secret, bundle.timing, poll, now, jitter) * factor
                 along = wait * (1 - JITTER)
             else:
-                timing = replace(timing, failures=timing.failures + 1)
-                interval = _interval(secret, config, timing, now, jitter) * factor if started else None
-                along = wait = _backoff(interval, timing.failures, jitter)
-            secrets[secret.name] = replace(timing, due=now.monotonic + wait, along=now.monotonic + along)
+                poll = replace(poll, failures=poll.failures + 1)
+                interval = _interval(secret, bundle.timing, poll, now, jitter) * factor if started else None
+                along = wait = _backoff(interval, poll.failures, jitter)
+            secrets[secret.name] = replace(poll, due=now.monotonic + wait, along=now.monotonic + along)
     if upcoming.settle_at is not None and upcoming.settle_at > now.monotonic:
         settle_at: float | None = upcoming.settle_at
     else:
-        settle_at = now.monotonic + config.settle if outcome.moved else None
+        settle_at = now.monotonic + bundle.timing.settle if outcome.moved else None
     kept = {name: refusal for name, refusal in upcoming.refused.items() if name not in outcome.asked}
     return replace(upcoming, secrets=secrets, refused={**kept, **outcome.refused}, settle_at=settle_at, started=started)
 
 
-def _observed(timing: NextPoll, rotation: Rotation | None, now: Now) -> NextPoll:
-    """The timing with what was learned about the rotation; a fetch alone says nothing about it."""
-    rotation = rotation or timing.rotation
-    if rotation is None or not _under_way(rotation, now) or timing.fast_key == rotation.key:
-        return replace(timing, rotation=rotation)
-    return replace(timing, rotation=rotation, fast_key=rotation.key, fast_since=now.wall)
+def _observed(poll: NextPoll, rotation: Rotation | None, now: Now) -> NextPoll:
+    """The poll with what was learned about the rotation; a fetch alone says nothing about it."""
+    rotation = rotation or poll.rotation
+    if rotation is None or not _under_way(rotation, now) or poll.fast_key == rotation.key:
+        return replace(poll, rotation=rotation)
+    return replace(poll, rotation=rotation, fast_key=rotation.key, fast_since=now.wall)
 
 
 def _under_way(rotation: Rotation, now: Now) -> bool:
@@ -159,16 +159,16 @@ def _under_way(rotation: Rotation, now: Now) -> bool:
     return rotation.pending is not None or (window is not None and window[0] <= now.wall <= window[1])
 
 
-def _interval(secret: Secret, config: Config, timing: NextPoll, now: Now, jitter: float) -> float:
+def _interval(secret: Secret, timing: Timing, poll: NextPoll, now: Now, jitter: float) -> float:
     """Seconds until a secret that does not fail is due again."""
-    rotation = timing.rotation
+    rotation = poll.rotation
     if rotation is None:
         return secret.period
-    spent = now.wall - timing.fast_since
-    if _under_way(rotation, now) and timing.fast_key == rotation.key and 0 <= spent < FAST_AT_MOST:
-        return min(secret.period, config.rotation_period)
+    spent = now.wall - poll.fast_since
+    if _under_way(rotation, now) and poll.fast_key == rotation.key and 0 <= spent < FAST_AT_MOST:
+        return min(secret.period, timing.rotation_period)
     if (window := rotation.short_window) and 0 < window[0] - now.wall < secret.period:
-        return window[0] - now.wall + jitter * config.rotation_period
+        return window[0] - now.wall + jitter * timing.rotation_period
     return secret.period
 
 

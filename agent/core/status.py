@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from agent.core.errors import REASONS, Failure, Reason
-from agent.core.model import OK, OPERATIONS, OUTCOMES, Config, Operation, Outcome, PassResult, PublishedSecret
+from agent.core.model import OK, OPERATIONS, OUTCOMES, Bundle, Operation, Outcome, PassResult, PublishedSecret
 from agent.core.pins import Pin
 from agent.core.record import Record, field, replace
 
@@ -117,29 +117,37 @@ class Status(Record):
     config_problems: tuple[str, ...] = ()  # of the file, while it is refused
 
 
-def begin(config: Config, version: str, turns_by: float, *, up_since: float = 0.0, config_path: str = "") -> Status:
+def begin(
+    bundle: Bundle,
+    version: str,
+    turns_by: float,
+    *,
+    up_since: float = 0.0,
+    config_path: str = "",
+    volume_path: str = "",
+) -> Status:
     """The status of an agent that has done nothing yet."""
-    return configured(Status(version, turns_by, up_since, config_path, config.volume_path), config)
+    return configured(Status(version, turns_by, up_since, config_path, volume_path), bundle)
 
 
-def configured(status: Status, config: Config, pinned: Mapping[str, Pin] | None = None) -> Status:
-    """The status under a config: what is new starts empty, what left is gone. `pinned`: the secrets that are pinned."""
+def configured(status: Status, bundle: Bundle, pinned: Mapping[str, Pin] | None = None) -> Status:
+    """The status of a bundle: what is new starts empty, what left is gone. `pinned`: the secrets that are pinned."""
     return replace(
         status,
-        stale_after=config.stale_after,
+        stale_after=bundle.timing.stale_after,
         secrets={
             secret.name: _held(
                 replace(
                     status.secrets.get(secret.name, SecretStatus(secret.name, secret.period, secret.optional)),
                     period=secret.period,
                     optional=secret.optional,
-                    version_stage=secret.version_stage,
+                    version_stage=secret.ref.version_stage,
                 ),
                 (pinned or {}).get(secret.name),
             )
-            for secret in config.secrets
+            for secret in bundle.secrets
         },
-        targets={target.name: status.targets.get(target.name, TargetStatus(target.name)) for target in config.targets},
+        targets={target.name: status.targets.get(target.name, TargetStatus(target.name)) for target in bundle.targets},
     )
 
 

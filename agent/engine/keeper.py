@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 
 from agent.core import pins, schedule, status
 from agent.core.errors import ConfigError, Problem, StartError, VolumeError
-from agent.core.model import Config, Identity, PassResult
+from agent.core.model import Bundle, Config, Identity, PassResult, Settings
 from agent.core.pins import Pins
 from agent.core.ports import Log
 from agent.core.record import Record, replace
@@ -23,10 +23,10 @@ LIVE_GRACE = 60.0  # seconds beyond the expected turn of the loop before the age
 IDENTITY_LIMIT = 1.0  # seconds for which a start waits to say where its credentials come from
 
 # What is read only at start, by its key.
-_FIXED: Mapping[str, Callable[[Config], object]] = {
-    "volume.path": lambda config: config.volume_path,
-    "listen": lambda config: config.listen,
-    "exitWith": lambda config: config.exit_with,
+_FIXED: Mapping[str, Callable[[Settings], object]] = {
+    "volume.path": lambda settings: settings.volume_path,
+    "listen": lambda settings: settings.listen,
+    "exitWith": lambda settings: settings.exit_with,
 }
 
 
@@ -61,7 +61,7 @@ class Keeper:
         self.path = path
         self._quiet = quiet
         self.loaded = replace(loaded, config=self._adapted(loaded.config))
-        self._acting = self.loaded.config  # the same, except for pinned secrets
+        self._acting = self.bundle  # the same, except for pinned secrets
         self._adapters = adapters
         self._log = log
         self._read, self._parse, self._passed = read, parse, passed
@@ -71,15 +71,27 @@ class Keeper:
         self._identity = Identity("none")
         self._upcoming: Schedule = schedule.begin(self._acting, adapters.now())
         self._waiting: Fresh = {}
-        self.deadline = time.monotonic() + self.loaded.config.startup_timeout  # of the first complete generation
+        self.deadline = time.monotonic() + self.bundle.timing.startup_timeout  # of the first complete generation
         begun = status.begin(
-            self._acting, version, self._turns_by(time.monotonic()), up_since=time.time(), config_path=path
+            self._acting,
+            version,
+            self._turns_by(time.monotonic()),
+            up_since=time.time(),
+            config_path=path,
+            volume_path=loaded.config.settings.volume_path,
         )
         self.status: Status = status.reloaded(begun, time.time(), success=True)
 
     def _adapted(self, parsed: Config) -> Config:
         # `init` makes one pass and exits: there is no later one to wait for.
-        return replace(parsed, settle=0.0) if self._quiet else parsed
+        if not self._quiet:
+            return parsed
+        return replace(parsed, bundle=replace(parsed.bundle, timing=replace(parsed.bundle.timing, settle=0.0)))
+
+    @property
+    def bundle(self) -> Bundle:
+        """The bundle of the config in force, without pins."""
+        return self.loaded.config.bundle
 
     # -- passes
 
@@ -94,7 +106,7 @@ class Keeper:
             self._waiting,
             self._adapters,
             quiet=self._quiet,
-            unpinned=self.loaded.config,
+            unpinned=self.bundle,
         )
         result = done.result
         self._upcoming, self._waiting = done.upcoming, done.waiting
@@ -118,7 +130,7 @@ class Keeper:
         if not self._quiet:
             # In case the watch misses an edit. A little later than the secrets' jitter reaches, so that it usually
             # shares their pass and needs no wake-up of its own.
-            due = min(due, self.loaded.read_at + 1.2 * self.loaded.config.period)
+            due = min(due, self.loaded.read_at + 1.2 * self.bundle.timing.period)
         if not self.status.started:
             due = min(due, self.deadline)
         if self._pins:
@@ -130,7 +142,7 @@ class Keeper:
         self.status = replace(self.status, turns_by=self._turns_by(time.monotonic() + seconds))
 
     def _turns_by(self, moment: float) -> float:
-        limit = pass_limit(self._adapters.source, len(self.loaded.config.secrets))
+        limit = pass_limit(self._adapters.source, len(self.bundle.secrets))
         return moment + 2 * limit + NOTIFY_LIMIT + LIVE_GRACE
 
     def _say_complete(self, result: PassResult) -> None:
@@ -150,7 +162,7 @@ class Keeper:
             if secret.failure and not secret.up_to_date and name not in result.failures
         ]
         reasons = [result.trouble] if result.trouble else reasons
-        what = f"no complete generation within startup.timeout of {self.loaded.config.startup_timeout:g} s"
+        what = f"no complete generation within startup.timeout of {self.bundle.timing.startup_timeout:g} s"
         if result.hopeless:
             what = "no complete generation can be made as things stand, and waiting does not help"
         return "; ".join([what, *reasons])
@@ -184,7 +196,7 @@ class Keeper:
 
     def look_at_config(self) -> bool:
         """Whether it is time to read the config again, in case the watch missed an edit."""
-        return time.monotonic() >= self.loaded.read_at + 0.8 * self.loaded.config.period
+        return time.monotonic() >= self.loaded.read_at + 0.8 * self.bundle.timing.period
 
     def reload(self) -> None:
         """Take over a changed config as a whole, or keep the one in force and say why."""
@@ -195,7 +207,7 @@ class Keeper:
             if text == self.loaded.text:
                 return
             after = self._parse(text, self.path)
-            _refuse_fixed(self.path, before, after)
+            _refuse_fixed(self.path, before.settings, after.settings)
         except ConfigError as error:
             if text is None and self.loaded.text is None:
                 return  # logged when it disappeared
@@ -214,7 +226,7 @@ class Keeper:
         self.loaded = replace(self.loaded, config=after)
         self._act()
         self.status = status.reloaded(self.status, time.time(), success=True)
-        self._log.info("config reloaded", secrets=len(after.secrets), targets=len(after.targets))
+        self._log.info("config reloaded", secrets=len(after.bundle.secrets), targets=len(after.bundle.targets))
 
     def _take_pins(self) -> None:
         """Apply what `freshmount pin` left in the sink, and end pins that have expired. Those in force stay when the
@@ -228,7 +240,7 @@ class Keeper:
         if trouble and trouble != self._pins_trouble:
             self._log.error("pins cannot be read, those in force stay", message=trouble)
         self._pins_trouble = trouble
-        now, names = time.time(), {secret.name for secret in self.loaded.config.secrets}
+        now, names = time.time(), {secret.name for secret in self.bundle.secrets}
         valid = {name: pin for name, pin in found.items() if pin.until > now and name in names}
         if valid == self._pins:
             return
@@ -242,7 +254,7 @@ class Keeper:
 
     def _act(self) -> None:
         """Let the next pass act on config and pins; a secret that these change is due."""
-        before, self._acting = self._acting, pins.apply(self.loaded.config, self._pins, time.time())
+        before, self._acting = self._acting, pins.apply(self.bundle, self._pins, time.time())
         self._upcoming = schedule.reload(self._upcoming, before, self._acting, self._adapters.now())
         self._waiting = {}
         self.status = status.configured(self.status, self._acting, self._pins)
@@ -252,7 +264,7 @@ def _unreadable(path: str, error: ImportError | OSError) -> ConfigError:
     return ConfigError(path, (Problem(1, 1, f"cannot be read now: {error}; tried again"),))
 
 
-def _refuse_fixed(path: str, before: Config, after: Config) -> None:
+def _refuse_fixed(path: str, before: Settings, after: Settings) -> None:
     """Raise ConfigError for an edit of what is read only at start."""
     problems = tuple(
         Problem(1, 1, f"{key} cannot change while the agent runs; change it back, or restart the pod")

@@ -14,13 +14,13 @@ from functools import partial
 from typing import TypeVar
 
 from agent.core import schedule
-from agent.core.decide import Desired, Step, compose, decide, pending_deliveries, to_describe
+from agent.core.decide import Desired, Step, compose, decide, left_out, pending_deliveries, to_describe, together
 from agent.core.errors import Failure, ProjectionError, SecretError, VolumeError, cause
 from agent.core.model import (
     Answer,
     Answers,
+    Bundle,
     Call,
-    Config,
     Delivery,
     Now,
     Observation,
@@ -31,9 +31,9 @@ from agent.core.model import (
     Published,
     Refusal,
     Request,
-    Secret,
     Target,
     Unasked,
+    Wanted,
 )
 from agent.core.ports import Renderer, Sink, Source
 from agent.core.ports import Target as TargetPort
@@ -104,16 +104,16 @@ class Trouble(Record):
 
 
 def one_pass(
-    config: Config,
+    bundle: Bundle,
     upcoming: Schedule,
     waiting: Fresh,
     adapters: Adapters,
     *,
     quiet: bool = False,
-    unpinned: Config | None = None,
+    unpinned: Bundle | None = None,
 ) -> Pass:
     """Do one pass. With `quiet` what it publishes notifies no target (`init` runs before the app). `unpinned` is the
-    config without the pins that are in force: a pin whose version cannot be published does not make a complete
+    bundle without the pins that are in force: a pin whose version cannot be published does not make a complete
     generation incomplete.
 
     1. Read back what is published.
@@ -128,28 +128,29 @@ def one_pass(
     try:
         before = adapters.sink.read()
     except VolumeError as error:
-        return _unread(config, upcoming, waiting, adapters, began=began, problem=str(error))
+        return _unread(bundle, upcoming, waiting, adapters, began=began, problem=str(error))
     hurt = {name for name in before.damaged if name in upcoming.secrets and _not_in_backoff(upcoming, name)}
-    desired = Desired(config.secrets, upcoming.refused, upcoming.settling(config, began))
+    desired = Desired(bundle.wanted, upcoming.refused, upcoming.settling(bundle.timing, began))
     # 2.
     observed, trouble = _observe(desired, before, upcoming.due(began) | hurt, adapters)
     # 3.
     plan = decide(desired, before, observed)
     trouble = trouble.failed({name: upcoming.refused[name].failure for name in plan.refused})
+    trouble = _held_back(trouble, desired, before, plan.held_back)
     # 4.
-    fresh, trouble = _acquire(config, upcoming, plan.fetches, waiting, adapters, trouble=trouble)
-    fresh, trouble, blocked = _unblocked(fresh, before, adapters.sink, trouble)
+    fresh, trouble = _acquire(desired, before, plan.fetches, waiting, adapters, trouble=trouble)
+    fresh, trouble, blocked = _unblocked(fresh, desired, before, adapters.sink, trouble)
     # 5.
     interrupted = adapters.stopped()
     alike = frozenset(name for name, (_, files) in fresh.items() if adapters.sink.holds(before, name, files))
-    publication = None if interrupted else compose(desired, before, fresh, config.targets, quiet=quiet, alike=alike)
+    publication = None if interrupted else compose(desired, before, fresh, bundle.targets, quiet=quiet, alike=alike)
     published, problem = _commit(publication, before, adapters.sink)
     repaired = _repaired(before, published, adapters.sink)
     if publication and problem:
         trouble = trouble.failed({name: Failure("publish", problem) for name in fresh})
     first_waits = publication is None and before.generation == 0
     ended = adapters.now()
-    complete = published.complete(_lenient(config, unpinned or config, published))
+    complete = published.complete(_lenient(desired.secrets, (unpinned or bundle).wanted, published))
     outcome = PassOutcome(
         asked=frozenset(observed),
         failed=frozenset(trouble.failures),
@@ -158,11 +159,11 @@ def one_pass(
         moved=bool(plan.settling),
         started=complete,
     )
-    upcoming = schedule.after_secrets(upcoming, config, outcome, ended, adapters.rng)
+    upcoming = schedule.after_secrets(upcoming, bundle, outcome, ended, adapters.rng)
     # 6.
     deliveries: tuple[Delivery, ...] = ()
     if not (quiet or interrupted):
-        upcoming, deliveries, unrecorded = _notify(config, upcoming, published, adapters)
+        upcoming, deliveries, unrecorded = _notify(bundle, upcoming, published, adapters)
         problem = problem or unrecorded
     ended = adapters.now()
     result = PassResult(
@@ -189,7 +190,7 @@ def one_pass(
         calls=trouble.calls,
         sweep_in=adapters.sink.tidy(),
         complete=complete,
-        as_asked=frozenset(secret.name for secret in config.secrets if published.as_asked(secret)),
+        as_asked=frozenset(wanted.name for wanted in desired.secrets if published.as_asked(wanted)),
     )
     return Pass(result, upcoming, fresh if first_waits else {})
 
@@ -198,14 +199,14 @@ def one_pass(
 
 
 def _unread(
-    config: Config, upcoming: Schedule, waiting: Fresh, adapters: Adapters, *, began: Now, problem: str
+    bundle: Bundle, upcoming: Schedule, waiting: Fresh, adapters: Adapters, *, began: Now, problem: str
 ) -> Pass:
     """A pass in which the sink could not even be read: what was due failed, and it is not known which targets are
     pending."""
     ended, due = adapters.now(), upcoming.due(began)
     outcome = PassOutcome(due, due, {}, upcoming.refused, moved=False, started=False)
     # It makes no call to the source, so it need not wait as long as one that fails.
-    soon = schedule.after_secrets(replace(upcoming, started=False), config, outcome, ended, adapters.rng)
+    soon = schedule.after_secrets(replace(upcoming, started=False), bundle, outcome, ended, adapters.rng)
     soon = replace(schedule.with_pending(soon, {}, (), ended, adapters.rng), started=upcoming.started)
     result = PassResult(
         started_at=began.wall,
@@ -227,15 +228,14 @@ def _moved(name: str, before: Published, after: Published) -> bool:
 def _hopeless(desired: Desired, fresh: Fresh, unfit: Collection[str]) -> bool:
     """Whether trying again brings no first generation: all that it lacks was fetched, and cannot be published as it
     is."""
-    lacking = {secret.name for secret in desired.secrets if not secret.optional and secret.name not in fresh}
+    lacking = {each.name for each in desired.secrets if not each.secret.optional and each.name not in fresh}
     return bool(lacking) and lacking <= set(unfit)
 
 
-def _lenient(config: Config, unpinned: Config, published: Published) -> list[Secret]:
-    """The secrets as the config asks for them; one whose pin published nothing, as the config asks for it without the
-    pin."""
-    plain = {secret.name: secret for secret in unpinned.secrets}
-    return [s if published.as_asked(s) else plain.get(s.name, s) for s in config.secrets]
+def _lenient(acting: tuple[Wanted, ...], unpinned: tuple[Wanted, ...], published: Published) -> list[Wanted]:
+    """The secrets as they are asked for; one whose pin published nothing, as the config asks for it without the pin."""
+    plain = {wanted.name: wanted for wanted in unpinned}
+    return [each if published.as_asked(each) else plain.get(each.name, each) for each in acting]
 
 
 def _repaired(before: Published, published: Published, sink: Sink) -> dict[str, str]:
@@ -273,7 +273,7 @@ def _observe(
 ) -> tuple[dict[str, Answer], Trouble]:
     """An answer for every secret that is due, and what went wrong."""
     asked = to_describe(desired, before, due)
-    requests = [Request(secret) for secret in desired.secrets if secret.name in asked]
+    requests = [Request(wanted.secret) for wanted in desired.secrets if wanted.name in asked]
     observed: dict[str, Answer] = dict.fromkeys(due, Unasked())
     trouble = Trouble()
     for batch, answer in _ask(requests, adapters.source.observe, adapters):
@@ -315,8 +315,8 @@ def _answers(
 
 
 def _acquire(
-    config: Config,
-    upcoming: Schedule,
+    desired: Desired,
+    before: Published,
     steps: Mapping[str, Step],
     waiting: Fresh,
     adapters: Adapters,
@@ -326,32 +326,75 @@ def _acquire(
     """The values of the versions decided on with their files, including those that wait for a first generation; and
     what went wrong.
 
-    A version that was refused before, and is still the wanted one, is a failure of this pass, too.
+    Secrets that are published together are rendered together: what is wrong with one holds back the others. A version
+    that was refused before, and is still the wanted one, is a failure of this pass, too.
     """
-    requests = [Request(s, s.version_id or steps[s.name].version_id) for s in config.secrets if s.name in steps]
-    values: dict[str, Fetched | Failure] = {}
+    wanted = {each.name: each for each in desired.secrets if each.name in steps}
+    requests = [Request(w.secret, w.secret.ref.version_id or steps[name].version_id) for name, w in wanted.items()]
+    values: dict[str, Fetched] = {}
     for batch, answer in _ask(requests, partial(_fetch, adapters.source), adapters):
         answers, calls = _answers(batch, answer, adapters.source, adapters.source.operations[1])
-        values |= answers
-        trouble = trouble.called(calls)
-    trouble = trouble.failed({name: value for name, value in values.items() if isinstance(value, Failure)})
-    fresh: dict[str, tuple[Fetched, Mapping[str, ProjectedFile]]] = {}
-    for secret in config.secrets:
-        fetched = values.get(secret.name)
-        if isinstance(fetched, Fetched) and not adapters.stopped():
-            try:
-                fresh[secret.name] = fetched, adapters.render(secret, fetched)
-            except ProjectionError as error:
-                failure = Failure(error.failure.reason, f"version {fetched.version_id}: {error.failure.message}")
-                refusal = Refusal(fetched.version_id, secret.fingerprint, failure)
-                trouble = trouble.refusing({secret.name: refusal})
-            except SecretError as error:
-                trouble = trouble.failed({secret.name: error.failure})
-            except (ImportError, OSError) as error:  # some formats are imported when they are first asked for
-                trouble = trouble.failed({secret.name: Failure("other", _cannot_render(error))})
-    remembered = {n: r for n, r in upcoming.refused.items() if n in trouble.failures and n not in trouble.refused}
+        trouble = trouble.called(calls).failed({n: a for n, a in answers.items() if isinstance(a, Failure)})
+        values |= {name: answer for name, answer in answers.items() if isinstance(answer, Fetched)}
+    trouble = _held_back(trouble, desired, before, wanted)
+    fresh: Fresh = {}
+    for group in _groups(desired, values.keys() - trouble.failures.keys()):
+        if not adapters.stopped():
+            made, trouble = _rendered([wanted[name] for name in group], values, adapters.render, trouble)
+            fresh = {**fresh, **made}
+    remembered = {n: r for n, r in desired.refused.items() if n in trouble.failures and n not in trouble.refused}
     trouble = replace(trouble, refused={**trouble.refused, **remembered})
     return {**{n: value for n, value in waiting.items() if n not in trouble.refused}, **fresh}, trouble
+
+
+def _groups(desired: Desired, names: Collection[str]) -> list[list[str]]:
+    """The names, those that are published together in one list, in the order of the config."""
+    joined = {name: group for group in together(desired.secrets) for name in group}
+    groups: dict[frozenset[str], list[str]] = {}
+    for wanted in desired.secrets:
+        if wanted.name in names:
+            groups.setdefault(joined.get(wanted.name, frozenset({wanted.name})), []).append(wanted.name)
+    return list(groups.values())
+
+
+def _rendered(
+    group: list[Wanted], values: Mapping[str, Fetched], render: Renderer, trouble: Trouble
+) -> tuple[Fresh, Trouble]:
+    """The files of the secrets of a group, each shared one with each of its inputs; or why there are none."""
+    inputs = [(wanted.secret, values[wanted.name]) for wanted in group]
+    names = {wanted.name for wanted in group}
+    outputs = list(dict.fromkeys(o for wanted in group for o in wanted.outputs if names.issuperset(o.inputs)))
+    try:
+        files = render(inputs, outputs)
+    except ProjectionError as error:
+        refused = {}
+        for wanted in group:
+            version = values[wanted.name].version_id
+            failure = Failure(error.failure.reason, f"version {version}: {error.failure.message}")
+            refused[wanted.name] = Refusal(version, wanted.fingerprint, failure)
+        return {}, trouble.refusing(refused)
+    except SecretError as error:
+        return {}, trouble.failed(dict.fromkeys(names, error.failure))
+    except (ImportError, OSError) as error:  # some formats are imported when they are first asked for
+        return {}, trouble.failed(dict.fromkeys(names, Failure("other", _cannot_render(error))))
+    made: dict[str, dict[str, ProjectedFile]] = {name: {} for name in names}
+    for output, of_output in files.items():
+        for name in output.inputs:
+            made[name] |= of_output
+    return {name: (values[name], made[name]) for name in names}, trouble
+
+
+def _held_back(trouble: Trouble, desired: Desired, before: Published, concerned: Collection[str]) -> Trouble:
+    """With a failure for each of these secrets that is published together with one that failed."""
+    dispensable = left_out(desired.secrets, before, trouble.failures.keys())
+    held: dict[str, Failure] = {}
+    for group in together(desired.secrets):
+        causes = sorted(name for name in group & trouble.failures.keys() if name not in dispensable)
+        for name in (group & set(concerned)) - trouble.failures.keys() if causes else ():
+            first = trouble.failures[causes[0]]
+            why = f"held back, since a file is made of it and of {causes[0]}: {first.message}"
+            held[name] = Failure(first.reason, why)
+    return trouble.failed(held)
 
 
 def _cannot_render(error: ImportError | OSError) -> str:
@@ -380,20 +423,25 @@ def _fetch(source: Source, batch: tuple[Request, ...]) -> Answers[Fetched]:
 
 
 def _has_gone(request: Request, answer: Fetched | Failure) -> bool:
-    followed = request.version_id is not None and request.secret.version_id is None
+    followed = request.version_id is not None and request.secret.ref.version_id is None
     return followed and isinstance(answer, Failure) and answer.reason == "not_found"
 
 
-def _unblocked(fresh: Fresh, before: Published, sink: Sink, trouble: Trouble) -> tuple[Fresh, Trouble, frozenset[str]]:
-    """The secrets whose names in the sink are free or ours; the others become failures. So what is in the way of one
-    secret delays no other."""
+def _unblocked(
+    fresh: Fresh, desired: Desired, before: Published, sink: Sink, trouble: Trouble
+) -> tuple[Fresh, Trouble, frozenset[str]]:
+    """The secrets whose names in the sink are free or ours; the others become failures, and hold back those that are
+    published together with them. So what is in the way of one secret delays no other."""
     try:
         blocked = sink.blocked(before, {name: files.keys() for name, (_, files) in fresh.items()})
     except VolumeError:
         return fresh, trouble, frozenset()  # publishing will report it, for all of them
-    free = {name: value for name, value in fresh.items() if name not in blocked}
-    failures = {name: Failure("publish", why) for name, why in blocked.items()}
-    return free, trouble.failed(failures), frozenset(blocked)
+    if not blocked:
+        return fresh, trouble, frozenset()
+    stopped = trouble.failed({name: Failure("publish", why) for name, why in blocked.items()})
+    stopped = _held_back(stopped, desired, before, fresh.keys())
+    unfit = blocked.keys() | (stopped.failures.keys() - trouble.failures.keys())
+    return {name: value for name, value in fresh.items() if name not in unfit}, stopped, frozenset(unfit)
 
 
 # -- commit ------------------------------------------------------------------------------------------------------------
@@ -416,15 +464,15 @@ def _commit(publication: Publication | None, before: Published, sink: Sink) -> t
 
 
 def _notify(
-    config: Config, upcoming: Schedule, published: Published, adapters: Adapters
+    bundle: Bundle, upcoming: Schedule, published: Published, adapters: Adapters
 ) -> tuple[Schedule, tuple[Delivery, ...], str | None]:
     """Notify the pending targets that are due. Each acceptance is recorded before the next is waited for."""
-    pending = {each.target.name: each for each in pending_deliveries(config.targets, published)}
+    pending = {each.target.name: each for each in pending_deliveries(bundle.targets, published)}
     now = adapters.now()
     generations = {name: each.generation for name, each in pending.items()}
-    upcoming = schedule.with_pending(upcoming, generations, config.targets, now, adapters.rng)
+    upcoming = schedule.with_pending(upcoming, generations, bundle.targets, now, adapters.rng)
     due = {name: pending[name] for name, each in upcoming.targets.items() if each.due <= now.monotonic}
-    accepted = {target.name: published.accepted_by(target) for target in config.targets}
+    accepted = {target.name: published.accepted_by(target) for target in bundle.targets}
     deliveries, problem = [], _record(adapters.sink, adapters.sink.unrecorded)
     asks = {name: partial(adapters.target(each.target).deliver, each) for name, each in due.items()}
     for name, answer in adapters.deliveries.ask(asks, each=NOTIFY_LIMIT, total=NOTIFY_LIMIT, stopped=adapters.stopped):

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import functools
-import itertools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any
 
 from agent.core.errors import ProjectionError, SecretError, shown
-from agent.core.model import FileSpec, Secret
+from agent.core.model import Output, Projection, Secret
 from agent.core.value import Fetched, ProjectedFile, SecretValue
 from agent.render.attempts import every
 from agent.render.json import compact, parse
@@ -21,26 +20,30 @@ LIMIT = 65_536  # bytes of a secret; https://docs.aws.amazon.com/secretsmanager/
 _NAME_LIMIT = 255  # bytes of a file's name
 
 
-def render(secret: Secret, fetched: Fetched) -> dict[str, ProjectedFile]:
-    """The files for one version of a secret, if the version meets the secret's `require`.
+def render(
+    inputs: Iterable[tuple[Secret, Fetched]], outputs: Iterable[Output]
+) -> dict[Output, dict[str, ProjectedFile]]:
+    """The files for these versions of secrets, by output, if each version meets its secret's `require`.
 
-    All of them or none. Raises ProjectionError with every problem of the version, or SecretError if the machine
+    All of them or none. Raises ProjectionError with every problem of the versions, or SecretError if the machine
     prevents the check for now.
     """
+    inputs = tuple(inputs)
     problems: tuple[str, ...] = ()
     unchecked: SecretError | None = None
-    files: dict[str, ProjectedFile] = {}
-    try:
-        if secret.require:
-            from agent.render import require  # it loads TLS, which few configs need
+    files: dict[Output, dict[str, ProjectedFile]] = {}
+    for secret, fetched in inputs:
+        try:
+            if secret.require:
+                from agent.render import require  # it loads TLS, which few configs need
 
-            require.check(fetched.value, secret.require)
-    except ProjectionError as error:
-        problems = error.problems
-    except SecretError as error:
-        unchecked = error
+                require.check(fetched.value, secret.require)
+        except ProjectionError as error:
+            problems += error.problems
+        except SecretError as error:
+            unchecked = error
     try:
-        files = project(fetched.value, secret.files)
+        files = project({secret.name: fetched.value for secret, fetched in inputs}, outputs)
     except ProjectionError as error:
         problems += error.problems
     if problems:
@@ -50,44 +53,48 @@ def render(secret: Secret, fetched: Fetched) -> dict[str, ProjectedFile]:
     return files
 
 
-def project(value: SecretValue, files: Iterable[FileSpec]) -> dict[str, ProjectedFile]:
-    """The files for one version of a secret: from each path, relative to the volume, to its content and mode.
+def project(values: Mapping[str, SecretValue], outputs: Iterable[Output]) -> dict[Output, dict[str, ProjectedFile]]:
+    """The files for these values, by secret's name: for each output, from each path, relative to the volume, to its
+    content and mode.
 
-    All of them or none. Raises ProjectionError, which names path, key and what to do, never a value. The version is
-    then unusable until it or the spec changes.
+    All of them or none. Raises ProjectionError, which names path, key and what to do, never a value. The versions are
+    then unusable until one of them or the spec changes.
     """
-    if not len(value):
-        raise ProjectionError("the secret is empty; put a value into it")
-    if len(value) > LIMIT:
-        raise ProjectionError(f"the secret has {len(value)} bytes, more than the {LIMIT} that AWS allows")
-    read = functools.cache(lambda: parse(value))
+    for value in values.values():
+        if not len(value):
+            raise ProjectionError("the secret is empty; put a value into it")
+        if len(value) > LIMIT:
+            raise ProjectionError(f"the secret has {len(value)} bytes, more than the {LIMIT} that AWS allows")
+    trees = {name: functools.cache(partial(parse, value)) for name, value in values.items()}
 
-    def made(spec: FileSpec) -> list[tuple[str, ProjectedFile]]:
-        return [(p, ProjectedFile(SecretValue(c, text=True), spec.mode)) for p, c in _contents(spec, value, read)]
+    def made(output: Output) -> tuple[Output, dict[str, ProjectedFile]]:
+        (name,) = output.inputs
+        contents = _contents(output.path, output.renderer, values[name], trees[name])
+        return output, {path: ProjectedFile(SecretValue(c, text=True), output.mode) for path, c in contents}
 
-    return dict(itertools.chain.from_iterable(every(made, files)))
+    return dict(every(made, outputs))
 
 
-def _contents(spec: FileSpec, value: SecretValue, read: Callable[[], Any]) -> list[tuple[str, bytes]]:
-    """Path and content of each file for one entry of `files`."""
-    if not spec.directory and spec.format == "raw" and spec.jmes_path is None:
-        return [(spec.path, value.reveal())]
-    where = f"directory {spec.path}" if spec.directory else f"file {spec.path}"
-    tree = pick(read(), spec.jmes_path, where)
-    if spec.directory:
-        return every(partial(_file_of, spec.path, where), as_object(tree, where).items())
-    if spec.format == "json":
-        return [(spec.path, encode(compact(tree), where))]
-    if line := _line(spec):
+def _contents(path: str, how: Projection, value: SecretValue, read: Callable[[], Any]) -> list[tuple[str, bytes]]:
+    """Path and content of each file that is made of one secret."""
+    if not how.directory and how.format == "raw" and how.jmes_path is None:
+        return [(path, value.reveal())]
+    where = f"directory {path}" if how.directory else f"file {path}"
+    tree = pick(read(), how.jmes_path, where)
+    if how.directory:
+        return every(partial(_file_of, path, where), as_object(tree, where).items())
+    if how.format == "json":
+        return [(path, encode(compact(tree), where))]
+    if line := _line(how):
         lines = every(partial(line, where), as_object(tree, where).items())
-        return [(spec.path, encode("".join(lines), where))]
-    return [(spec.path, filled(encode(plain(tree, where, None), where), where, None))]
+        return [(path, encode("".join(lines), where))]
+    return [(path, filled(encode(plain(tree, where, None), where), where, None))]
 
 
-def _line(spec: FileSpec) -> Callable[[str, tuple[str, Any]], str] | None:
+def _line(how: Projection) -> Callable[[str, tuple[str, Any]], str] | None:
     """The function that renders one line, for formats that consist of lines; None for others. Imported only for configs
     that need it."""
-    match spec.format, spec.quoting:
+    match how.format, how.quoting:
         case "dotenv", "sh":
             from agent.render.dotenv import sh_line
 

@@ -22,7 +22,7 @@ import yaml
 from agent import __version__
 from agent.commands.plan import policy
 from agent.config.native import parse
-from tests.support.aws import StandIn, environment
+from tests.support.aws import MotoStandIn, environment
 from tests.support.chart import (
     CHARTS,
     KUBERNETES,
@@ -218,8 +218,8 @@ def test_the_readmes_steps_on_a_chart_of_helm_create(tmp_path: Path, version: st
     assert [volume["name"] for volume in pod["volumes"]] == ["freshmount", "freshmount-config", "own"]
     assert [c["name"] for c in pod["initContainers"]] == ["freshmount"]
     assert [m["mountPath"] for m in pod["containers"][0]["volumeMounts"]] == ["/freshmount"]
-    assert parse(rendered.config(), "c").volume_path == "/freshmount/secrets"
-    assert f"{parse(rendered.config(), 'c').volume_path}/db.env" in README
+    assert parse(rendered.config(), "c").settings.volume_path == "/freshmount/secrets"
+    assert f"{parse(rendered.config(), 'c').settings.volume_path}/db.env" in README
     account = rendered.one("ServiceAccount")["metadata"]
     assert account["name"] == pod["serviceAccountName"]
     assert account["annotations"] == {"eks.amazonaws.com/role-arn": role, "c": "d"}
@@ -279,8 +279,8 @@ def test_mounts_are_whole_and_read_only_for_the_app(demo: Chart) -> None:
         {"name": "freshmount-config", "configMap": {"name": "web-demo-freshmount"}},
     ]
     assert "subPath" not in rendered.text
-    assert parse(rendered.config(), "c").volume_path == "/freshmount/secrets"
-    assert parse(demo.template(ours(mountPath="/run/s")).config(), "c").volume_path == "/run/s/secrets"
+    assert parse(rendered.config(), "c").settings.volume_path == "/freshmount/secrets"
+    assert parse(demo.template(ours(mountPath="/run/s")).config(), "c").settings.volume_path == "/run/s/secrets"
 
 
 def test_what_is_given_arrives_in_the_container(demo: Chart) -> None:
@@ -312,7 +312,7 @@ def test_null_takes_a_default_away(demo: Chart, version: str) -> None:
     )
     rendered = chart.template(ours(config={"notify": None, "region": None}, aws=None, **sections))
     assert "resources" not in rendered.agent() and "shareProcessNamespace" not in rendered.pod()
-    assert parse(rendered.config(), "c").targets == ()
+    assert parse(rendered.config(), "c").bundle.targets == ()
 
 
 def paths(values: dict[str, Any], above: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
@@ -431,7 +431,7 @@ def test_a_value_that_is_null_or_empty_leaves_something_valid(tmp_path: Path, ve
     alike = re.sub(r"\bc\d+\b", "c", rendered.text)  # so that what is the same is validated once
     validate(Rendered(alike, tuple(d for d in yaml.load_all(alike, yaml.CSafeLoader) if d)), "1.37")
     for name, alias in aliases.items():
-        assert parse(rendered.config(f"-{alias}"), name).volume_path == "/freshmount/secrets"
+        assert parse(rendered.config(f"-{alias}"), name).settings.volume_path == "/freshmount/secrets"
     containers = [
         (c["image"], c["args"][0])
         for document in rendered.documents
@@ -707,7 +707,7 @@ def test_two_agents_in_one_pod(two: Chart, mode: str) -> None:
     ]
     web = pod["containers"][-1]
     assert [m["mountPath"] for m in web["volumeMounts"]] == ["/freshmount", "/certs", "/app"]
-    assert [parse(rendered.config(f"-{name}"), "c").volume_path for name in ("freshmount", "certs")] == [
+    assert [parse(rendered.config(f"-{name}"), "c").settings.volume_path for name in ("freshmount", "certs")] == [
         "/freshmount/secrets",
         "/certs/secrets",
     ]
@@ -1149,12 +1149,12 @@ def test_versions_agree() -> None:
 
 
 @pytest.fixture
-def aws() -> Iterator[StandIn]:
-    with StandIn() as stand_in:
+def aws() -> Iterator[MotoStandIn]:
+    with MotoStandIn() as stand_in:
         yield stand_in
 
 
-def test_the_demo_runs(demo: Chart, aws: StandIn, tmp_path: Path) -> None:
+def test_the_demo_runs(demo: Chart, aws: MotoStandIn, tmp_path: Path) -> None:
     """The agent on the rendered config and arguments, the app as rendered beside it: filled, rotated, told."""
     mount = tmp_path / "mount"
     mount.mkdir()

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.aws import Proxy, StandIn
+from tests.support.aws import MotoStandIn as StandIn
+from tests.support.aws import Proxy
 
 collect_ignore_glob = [] if os.environ.get("CLUSTER_KUBECTL") else ["test_*.py"]
 

@@ -29,7 +29,8 @@ import yaml
 from tests.cluster.kube import Cluster, Namespace, Object
 from tests.cluster.world import APP, World
 from tests.support import chart, chart_tools
-from tests.support.aws import Proxy, StandIn
+from tests.support.aws import MotoStandIn as StandIn
+from tests.support.aws import Proxy
 
 ARMS = ("native", "both", "init", "sidecar")
 SECRETS = ("one", "two", "three", "four", "five")

@@ -38,10 +38,10 @@ def test_it_tells_every_secret_file_and_target_of_an_example(path: Path) -> None
     parsed = parse(path.read_text(), str(path))
     said = run("--config", str(path))
     assert (said.returncode, said.stderr) == (0, "")
-    for one in parsed.secrets:
-        assert one.name in said.stdout and one.secret_id in said.stdout
-        assert all(f"{file.mode:04o}  {parsed.volume_path}/{file.path}" in said.stdout for file in one.files)
-    assert all(f"  {target.name}  " in said.stdout for target in parsed.targets)
+    bundle, root = parsed.bundle, parsed.settings.volume_path
+    assert all(one.name in said.stdout and one.ref.id in said.stdout for one in bundle.secrets)
+    assert all(f"{made.mode:04o}  {root}/{made.path}" in said.stdout for made in bundle.outputs)
+    assert all(f"  {target.name}  " in said.stdout for target in bundle.targets)
     made = json.loads(run("--config", str(path), "--json").stdout)
     assert made == plan(parsed, 1)
     assert render(made) == said.stdout

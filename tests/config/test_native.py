@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from typing import Any
 
 import pytest
 import yaml
@@ -14,20 +13,27 @@ from agent.config.native import VOLUME_PATH, doubts, parse, salvage
 from agent.config.reading import seconds
 from agent.core.errors import ConfigError
 from agent.core.model import (
+    Bundle,
     Config,
-    FileSpec,
     Listen,
+    Output,
     PidFile,
     Place,
     ProcessName,
+    Projection,
+    Ref,
     Secret,
+    Settings,
     Signal,
     Site,
     Target,
+    Timing,
     Touch,
     Url,
+    Wanted,
 )
 from tests.support.configs import BEYOND, STRUCTURAL, VALID, document
+from tests.support.words import output, wanted
 
 VERSION = "01234567-89ab-cdef-0123-456789abcdef"
 ARN = "arn:aws:secretsmanager:eu-west-1:111122223333:secret:prod/db-AbCdEf"
@@ -42,26 +48,20 @@ def problems(text: str) -> list[tuple[int, int, str]]:
 def test_defaults_are_those_of_the_contract() -> None:
     """A minimal config means what the README says."""
     assert parse(document(), "c.yaml") == Config(
-        volume_path="/freshmount/secrets",
-        period=60.0,
-        rotation_period=10.0,
-        settle=0.0,
-        startup_timeout=120.0,
-        stale_after=0.0,
-        listen=Listen("::", 9105),
-        secrets=(
-            Secret(
-                name="db",
-                secret_id=ARN,
-                place=Place("eu-west-1", None),
-                version_stage="AWSCURRENT",
-                version_id=None,
-                period=60.0,
-                optional=False,
-                files=(FileSpec("db", directory=False, format="raw", jmes_path=None, mode=0o440),),
+        Bundle(
+            secrets=(
+                Secret(
+                    name="db",
+                    ref=Ref(ARN, Place("eu-west-1", None), version_stage="AWSCURRENT", version_id=None),
+                    period=60.0,
+                    optional=False,
+                ),
             ),
+            outputs=(Output("db", ("db",), Projection(directory=False, format="raw", jmes_path=None), mode=0o440),),
+            targets=(),
+            timing=Timing(period=60.0, rotation_period=10.0, settle=0.0, startup_timeout=120.0, stale_after=0.0),
         ),
-        targets=(),
+        Settings(volume_path="/freshmount/secrets", listen=Listen("::", 9105)),
     )
 
 
@@ -90,18 +90,22 @@ notify:
 """.replace("ARN", ARN).replace("V-ID", VERSION),
         "c.yaml",
     )
-    assert (config.volume_path, config.period, config.rotation_period, config.settle) == ("/x/y", 5400.0, 5.0, 0.5)
-    assert (config.startup_timeout, config.stale_after, config.listen) == (30.0, 14400.0, Listen("127.0.0.1", 0))
-    a, b, c = config.secrets
-    assert (a.place, a.version_stage, a.version_id) == (Place("us-east-1", "http://127.0.0.1:5000"), None, VERSION)
-    assert (a.period, a.optional, a.files) == (120.0, True, (FileSpec("d", True, "raw", None, 0o440),))
-    assert (b.place.region, b.version_stage, b.files) == (
-        "eu-west-1",
-        "MINE",
-        (FileSpec("e/f", False, "json", "x.y", 0o444),),
+    bundle, set_to = config.bundle, config.settings
+    assert bundle.timing == Timing(5400.0, 5.0, 0.5, startup_timeout=30.0, stale_after=14400.0)
+    assert (set_to.volume_path, set_to.listen) == ("/x/y", Listen("127.0.0.1", 0))
+    a, b, _ = bundle.secrets
+    assert (a.ref, a.period, a.optional) == (
+        Ref("prod/a", Place("us-east-1", "http://127.0.0.1:5000"), None, VERSION),
+        120.0,
+        True,
     )
-    assert c.files == (FileSpec("c.env", False, "dotenv", None, 0o444, "dotenv"),)
-    assert config.targets == (
+    assert (b.ref.place.region, b.ref.version_stage) == ("eu-west-1", "MINE")
+    assert bundle.outputs == (
+        Output("d", ("a",), Projection(directory=True), 0o440),
+        Output("e/f", ("b",), Projection(format="json", jmes_path="x.y"), 0o444),
+        Output("c.env", ("c",), Projection(format="dotenv", quoting="dotenv"), 0o444),
+    )
+    assert bundle.targets == (
         Target("t", Touch("/marker"), frozenset({"a", "b"}), 3.0),
         Target("s", Signal("SIGUSR1", ProcessName("nginx")), None, 0.0),
         Target("p", Signal("SIGHUP", PidFile("/run/p.pid"), handled=True), None, 0.0),
@@ -111,7 +115,7 @@ notify:
 
 def test_the_rotation_period_is_never_longer_than_the_period() -> None:
     """Unset, it is the smaller of ten seconds and the period."""
-    assert parse(document(top="poll: {period: 3s}"), "c.yaml").rotation_period == 3.0
+    assert parse(document(top="poll: {period: 3s}"), "c.yaml").bundle.timing.rotation_period == 3.0
 
 
 def test_every_problem_comes_in_one_run_with_its_place() -> None:
@@ -176,7 +180,7 @@ def test_the_error_reads_as_compilers_do() -> None:
 @pytest.mark.parametrize("text", VALID.values(), ids=VALID.keys())
 def test_valid_configs_parse(text: str) -> None:
     """What the contract allows is accepted."""
-    assert parse(text, "c.yaml").secrets
+    assert parse(text, "c.yaml").bundle.secrets
 
 
 @pytest.mark.parametrize("text", [*STRUCTURAL.values(), *BEYOND.values()], ids=[*STRUCTURAL, *BEYOND])
@@ -224,14 +228,14 @@ def test_what_is_said_to_be_enough_is_enough() -> None:
         top = f"poll: {{period: {period}, rotationPeriod: 100ms}}\nstaleAfter: "
         ((_, _, message),) = problems(document(top=top + "1ms"))
         least = re.findall(r"at least (\w+)", message)[0]
-        assert parse(document(top=top + least), "c").stale_after == seconds(least)
+        assert parse(document(top=top + least), "c").bundle.timing.stale_after == seconds(least)
         assert problems(document(top=f"{top}{(seconds(least) or 0) - 0.001:.3f}s"))
 
 
 @pytest.mark.parametrize("path", ["/dev/shm/app", "/etc/app/tls", "/var/run/secrets/app", "/usr/share/app/x", "/mnt"])
 def test_a_directory_of_its_own_may_lie_below_one_of_the_system(path: str) -> None:
     """Where an app wants its volume mounted."""
-    assert parse(document(top=f"volume: {{path: {path}}}"), "c").volume_path == path
+    assert parse(document(top=f"volume: {{path: {path}}}"), "c").settings.volume_path == path
 
 
 def test_doubts_name_an_arn_that_may_be_a_part() -> None:
@@ -254,23 +258,22 @@ def test_credentials_in_a_url_are_refused_without_showing_them() -> None:
 
 
 @pytest.mark.parametrize(
-    ("edit", "moves"),
+    ("changed", "moves"),
     [
-        ({"secret_id": "x"}, True),
-        ({"version_stage": "x"}, True),
-        ({"files": ()}, True),
-        ({"place": Place("eu-west-1", "http://other")}, False),
-        ({"place": Place("eu-west-2", None)}, True),
-        ({"period": 1.0}, False),
-        ({"optional": True}, False),
+        (wanted(secret_id="x"), True),
+        (wanted(version_stage="x"), True),
+        (wanted(version_stage=None, version_id=VERSION), True),
+        (wanted(outputs=()), True),
+        (wanted(outputs=(output("db", "db", "other"),)), True),
+        (wanted(place=Place("eu-west-1", "http://other")), False),
+        (wanted(place=Place("eu-west-2", None)), True),
+        (wanted(period=1.0), False),
+        (wanted(optional=True), False),
     ],
 )
-def test_the_fingerprint_moves_when_the_files_may_differ(edit: dict[str, Any], moves: bool) -> None:
+def test_the_fingerprint_moves_when_the_files_may_differ(changed: Wanted, moves: bool) -> None:
     """A secret is fetched anew exactly when its spec would give other files."""
-    from agent.core.record import replace
-
-    secret = parse(document(), "c.yaml").secrets[0]
-    assert (replace(secret, **edit).fingerprint != secret.fingerprint) is moves
+    assert (changed.fingerprint != wanted().fingerprint) is moves
 
 
 @pytest.mark.parametrize(
@@ -300,7 +303,7 @@ def test_the_fingerprint_of_default_quoting_is_that_of_none() -> None:
 
     def fingerprint(quoting: str) -> str:
         text = document(files="{path: a, format: dotenv" + quoting + "}")
-        return parse(text, "c.yaml").secrets[0].fingerprint
+        return parse(text, "c.yaml").bundle.wanted[0].fingerprint
 
     assert fingerprint("") == fingerprint(", quoting: sh") == "f234b63731925209"
     assert fingerprint(", quoting: dotenv") != "f234b63731925209"
@@ -322,7 +325,7 @@ _KNOWN = st.dictionaries(
 def test_any_text_parses_or_is_refused_with_places(text: str) -> None:
     """Never another exception, and every problem has a place."""
     try:
-        assert parse(text, "c.yaml").secrets
+        assert parse(text, "c.yaml").bundle.secrets
     except ConfigError as refused:
         assert refused.problems
         assert all(p.line >= 1 and p.column >= 1 for p in refused.problems)
@@ -357,4 +360,4 @@ def test_where_the_agent_is_can_be_had_of_a_refused_text(text: str, found: Site)
 @pytest.mark.parametrize("text", VALID.values(), ids=VALID.keys())
 def test_of_a_good_text_the_same_is_had(text: str) -> None:
     """By both ways of reading."""
-    assert salvage(text) == salvage(text + "\nbroken: [") == parse(text, "c.yaml").site
+    assert salvage(text) == salvage(text + "\nbroken: [") == parse(text, "c.yaml").settings.site

@@ -33,7 +33,7 @@ def test_the_schema_is_one() -> None:
 def test_examples_are_accepted_by_both(path: Path) -> None:
     """What we tell people to copy works, and their editor finds the schema."""
     text = path.read_text()
-    assert parse(text, str(path)).secrets
+    assert parse(text, str(path)).bundle.secrets
     assert accepts(text)
     assert text.startswith("# yaml-language-server: $schema=./schema.json\n")
 

@@ -34,11 +34,11 @@ def test_every_region_is_accepted_in_its_partition(region: str) -> None:
     """As `region`, and in the ARN of a secret; its policy is of that partition."""
     of = REGIONS[region]
     assert (arn.partition(region), arn.domain(region)) == (of["id"], of["outputs"]["dnsSuffix"])
-    (named,) = parse(document(secret="name: a, secretId: b", top=f"region: {region}"), "c").secrets
-    assert named.resources == (f"arn:{of['id']}:secretsmanager:{region}:*:secret:b-??????",)
+    (named,) = parse(document(secret="name: a, secretId: b", top=f"region: {region}"), "c").bundle.secrets
+    assert named.ref.resources == (f"arn:{of['id']}:secretsmanager:{region}:*:secret:b-??????",)
     full = f"arn:{of['id']}:secretsmanager:{region}:111122223333:secret:x-AbCdEf"
-    (by_arn,) = parse(document(secret=f"name: a, secretId: '{full}'"), "c").secrets
-    assert (by_arn.place.region, by_arn.resources) == (region, (full,))
+    (by_arn,) = parse(document(secret=f"name: a, secretId: '{full}'"), "c").bundle.secrets
+    assert (by_arn.ref.place.region, by_arn.ref.resources) == (region, (full,))
 
 
 def test_a_region_and_a_partition_that_contradict_are_refused() -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from agent.core.decide import Desired, Step, compose, decide, pending_deliveries, to_describe
+from agent.core.decide import Desired, Step, compose, decide, pending_deliveries, to_describe, together
 from agent.core.errors import REASONS, Failure
 from agent.core.model import (
     Answer,
@@ -19,15 +19,15 @@ from agent.core.model import (
     PublishedSecret,
     Refusal,
     Rotation,
-    Secret,
     Target,
     Unasked,
+    Wanted,
 )
 from agent.core.record import replace
-from tests.support.words import fetched, projected, secret, target
+from tests.support.words import fetched, output, projected, target, wanted
 
-DB = secret("db")
-PINNED = secret("db", version_stage=None, version_id="v1")
+DB = wanted("db")
+PINNED = wanted("db", version_stage=None, version_id="v1")
 QUIET = Rotation(None, None, None)
 
 
@@ -36,7 +36,7 @@ def seen(version: str) -> Observation:
 
 
 def published(
-    *secrets: tuple[Secret, str, int], generation: int = 1, damaged: frozenset[str] = frozenset(), **fields: object
+    *secrets: tuple[Wanted, str, int], generation: int = 1, damaged: frozenset[str] = frozenset(), **fields: object
 ) -> Published:
     """Each secret with its version and the generation that last changed it."""
     return replace(
@@ -44,7 +44,7 @@ def published(
             generation=generation,
             secrets={
                 s.name: PublishedSecret(
-                    v, ("AWSCURRENT",), s.fingerprint, n, float(n), None, float(n), tuple(f.path for f in s.files)
+                    v, ("AWSCURRENT",), s.fingerprint, n, float(n), None, float(n), tuple(o.path for o in s.outputs)
                 )
                 for s, v, n in secrets
             },
@@ -54,7 +54,7 @@ def published(
     )
 
 
-def refusal(version: str, of: Secret = DB) -> Refusal:
+def refusal(version: str, of: Wanted = DB) -> Refusal:
     return Refusal(version, of.fingerprint, Failure("projection", "no"))
 
 
@@ -117,7 +117,7 @@ def test_only_what_stands_is_described() -> None:
 _STATES = {
     "nothing": Published(),
     "v1": published((DB, "v1", 1)),
-    "other spec": published((replace(DB, secret_id="other"), "v1", 1)),
+    "other spec": published((wanted("db", secret_id="other"), "v1", 1)),
     "damaged": published((DB, "v1", 1), damaged=frozenset({"db"})),
     "pinned v1": published((PINNED, "v1", 1)),
 }
@@ -160,18 +160,74 @@ def test_the_small_world_keeps_its_laws(state: str) -> None:
                 assert step.version_id == "v1"
 
 
+# -- outputs of several secrets ------------------------------------------------------------------------------------
+
+DENIED = Failure("access_denied", "")
+BOTH = output("app.conf", "a", "b")
+A, B = wanted("a", outputs=(output("a"), BOTH)), wanted("b", outputs=(BOTH,))
+SPARE = wanted("b", outputs=(BOTH,), optional=True)
+ALONE = wanted("c")
+BOTH_THERE = published((A, "v1", 1), (B, "v1", 1), (ALONE, "v1", 1))
+
+
+@pytest.mark.parametrize(
+    ("second", "before", "observed", "expected"),
+    [
+        # nobody moved
+        (B, BOTH_THERE, {"a": seen("v1"), "b": seen("v1")}, {"a": "current", "b": "current"}),
+        # one moved: the other is fetched with it, at the version that is current, due or not
+        (B, BOTH_THERE, {"a": seen("v2"), "b": seen("v1")}, {"a": ("moved", "v2"), "b": ("input moved", "v1")}),
+        (B, BOTH_THERE, {"a": seen("v2")}, {"a": ("moved", "v2"), "b": ("input moved", None)}),
+        (B, BOTH_THERE, {"b": seen("v2")}, {"a": ("input moved", None), "b": ("moved", "v2")}),
+        # one moved and the other cannot be had: neither is fetched
+        (B, BOTH_THERE, {"a": seen("v2"), "b": DENIED}, {"a": "input failed", "b": "failed"}),
+        # one that never was there and need not be there holds up nobody
+        (SPARE, published((A, "v1", 1)), {"a": seen("v2"), "b": DENIED}, {"a": ("moved", "v2"), "b": "failed"}),
+        (SPARE, published((A, "v1", 1)), {"a": seen("v1"), "b": DENIED}, {"a": "current", "b": "failed"}),
+        # but once it was, the file is made of it
+        (SPARE, BOTH_THERE, {"a": seen("v2"), "b": DENIED}, {"a": "input failed", "b": "failed"}),
+    ],
+)
+def test_secrets_of_one_file_move_together(
+    second: Wanted, before: Published, observed: Mapping[str, Answer], expected: Mapping[str, object]
+) -> None:
+    """All of them or none, and no other secret with them."""
+    steps = {step.secret: step for step in decide(Desired((A, second, ALONE)), before, observed).steps}
+    assert steps.pop("c").action in ("keep", "fetch")
+    assert {
+        name: (step.because, step.version_id) if step.action == "fetch" else step.because
+        for name, step in steps.items()
+    } == expected
+
+
+def test_which_secrets_are_published_together() -> None:
+    """Those that one file joins, and those that are joined with them."""
+    d = wanted("d", outputs=(output("one", "d", "e"), output("two", "d", "f")))
+    e, f = wanted("e", outputs=(output("one", "d", "e"),)), wanted("f", outputs=(output("two", "d", "f"),))
+    assert together((A, B, ALONE)) == [{"a", "b"}]
+    assert together((ALONE,)) == []
+    assert sorted(map(sorted, together((e, A, f, B, d)))) == [["a", "b"], ["d", "e", "f"]]
+
+
+def test_a_spare_input_is_looked_for_before_it_is_fetched() -> None:
+    """Otherwise the others would be fetched with it each time that it is not there."""
+    before = published((A, "v1", 1))
+    assert to_describe(Desired((A, SPARE)), before, {"a", "b"}) == {"a", "b"}
+    assert to_describe(Desired((A, B)), before, {"a", "b"}) == {"a"}
+
+
 # -- compose -------------------------------------------------------------------------------------------------------
 
-API, EXTRA = secret("api"), secret("extra", optional=True)
+API, EXTRA = wanted("api"), wanted("extra", optional=True)
 APP = target("app")
 
 
-def fresh(*secrets: Secret, version: str = "v1") -> dict[str, tuple[object, Mapping[str, object]]]:
-    return {s.name: (fetched(version), {spec.path: projected(s.name) for spec in s.files}) for s in secrets}
+def fresh(*secrets: Wanted, version: str = "v1") -> dict[str, tuple[object, Mapping[str, object]]]:
+    return {s.name: (fetched(version), {o.path: projected(s.name) for o in s.outputs}) for s in secrets}
 
 
 def next_one(
-    wanted: tuple[Secret, ...],
+    wanted: tuple[Wanted, ...],
     before: Published,
     new: object,
     *targets: Target,
@@ -209,7 +265,7 @@ def test_later_ones_keep_the_last_good() -> None:
     ],
 )
 def test_the_same_content_is_carried_over_and_changes_nothing(
-    secrets: tuple[Secret, ...], alike: set[str], before: Published, silent: bool
+    secrets: tuple[Wanted, ...], alike: set[str], before: Published, silent: bool
 ) -> None:
     """It is the version that is written. Only where nothing else is to be done no generation is made of it."""
     new = fresh(*(s for s in secrets if s.name in alike or s.name not in before.secrets), version="v2")
@@ -242,7 +298,7 @@ def test_leaving_the_config_drops() -> None:
 
 def test_a_renamed_secret_keeps_its_file_until_its_new_entry_is_there() -> None:
     """A rename while AWS is out of reach takes nothing away."""
-    before, renamed = published((DB, "v1", 1)), replace(DB, name="database")
+    before, renamed = published((DB, "v1", 1)), wanted("database", secret_id="db", outputs=DB.outputs)
     assert next_one((renamed,), before, {}) is None
     made = next_one((renamed,), before, fresh(renamed))
     assert made is not None and list(made.entries) == ["database"]
@@ -250,13 +306,13 @@ def test_a_renamed_secret_keeps_its_file_until_its_new_entry_is_there() -> None:
 
 def test_paths_that_are_swapped_never_collide() -> None:
     """A secret waits, with what it had, while another still holds its path."""
-    a, b = secret("a"), secret("b")
+    a, b = wanted("a"), wanted("b")
     before = published((a, "v1", 1), (b, "v1", 1))
-    a2, b2 = replace(a, files=b.files), replace(b, files=a.files)
+    a2, b2 = replace(a, outputs=b.outputs), replace(b, outputs=a.outputs)
     assert next_one((a2, b2), before, fresh(a2)) is None
     made = next_one((a2, b2), before, fresh(a2, b2))
     assert made is not None and all(entry.files is not None for entry in made.entries.values())
-    new = secret("new", files=a.files)
+    new = wanted("new", outputs=a.outputs)
     blocked = next_one((a2, b, new), before, fresh(new))
     assert blocked is None
 
@@ -407,26 +463,26 @@ def test_every_interruption_still_tells_each_change() -> None:
 
 
 @pytest.mark.parametrize(
-    ("stands", "wanted", "complete"),
+    ("stands", "asked", "complete"),
     [
         (Published(), DB, False),
         (published((DB, "v1", 1)), DB, True),
         (published((DB, "v1", 1), damaged=frozenset({"db"})), DB, False),
-        (published((secret("other"), "v1", 1)), DB, False),
+        (published((wanted("other"), "v1", 1)), DB, False),
         # by name only: the files are not those that are asked for
-        (published((DB, "v1", 1)), secret("db", files=()), False),
-        (published((DB, "v1", 1)), secret("db", secret_id="moved"), False),
-        (published((DB, "v1", 1)), secret("db", version_stage="AWSPREVIOUS"), False),
+        (published((DB, "v1", 1)), wanted("db", outputs=()), False),
+        (published((DB, "v1", 1)), wanted("db", secret_id="moved"), False),
+        (published((DB, "v1", 1)), wanted("db", version_stage="AWSPREVIOUS"), False),
         (published((DB, "v1", 1)), PINNED, False),
         # a pin that has run out left another version of the same files
         (published((PINNED, "v1", 1)), DB, True),
-        (published((PINNED, "v1", 1)), secret("db", files=()), False),
-        (published((secret("db", version_stage=None, version_id="v2"), "v2", 1)), PINNED, False),
+        (published((PINNED, "v1", 1)), wanted("db", outputs=()), False),
+        (published((wanted("db", version_stage=None, version_id="v2"), "v2", 1)), PINNED, False),
         # optional ones aside
-        (published((DB, "v1", 1), damaged=frozenset({"db"})), secret("db", optional=True), True),
-        (Published(), secret("db", optional=True), False),
+        (published((DB, "v1", 1), damaged=frozenset({"db"})), wanted("db", optional=True), True),
+        (Published(), wanted("db", optional=True), False),
     ],
 )
-def test_complete_means_every_file_as_it_is_asked_for(stands: Published, wanted: Secret, complete: bool) -> None:
+def test_complete_means_every_file_as_it_is_asked_for(stands: Published, asked: Wanted, complete: bool) -> None:
     """Not names alone, and not damaged; something must be published at all."""
-    assert stands.complete([wanted]) is complete
+    assert stands.complete([asked]) is complete

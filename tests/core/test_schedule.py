@@ -10,13 +10,13 @@ import pytest
 
 from agent.config.native import least_stale_after
 from agent.core import schedule
-from agent.core.model import FAST_AT_MOST, Config, Now, Rotation
+from agent.core.model import FAST_AT_MOST, Bundle, Now, Rotation
 from agent.core.record import replace
 from agent.core.schedule import BACKOFF_AT_MOST, JITTER, PassOutcome, Schedule
-from tests.support.words import config, secret, target
+from tests.support.words import bundle, target, wanted
 
 WALL = 1_800_000_000.0
-DB, API = secret("db"), secret("api")
+DB, API = wanted("db"), wanted("api")
 
 
 def at(seconds: float) -> Now:
@@ -30,7 +30,7 @@ def outcome(*asked: str, failed: tuple[str, ...] = (), rotation: Rotation | None
 
 
 def polls(
-    conf: Config,
+    conf: Bundle,
     until: float,
     rotation: Rotation | None = None,
     *,
@@ -50,21 +50,21 @@ def polls(
 
 def test_secrets_of_one_period_stay_in_one_pass() -> None:
     """Jitter moves the pass, not the secret, so what rotates together is seen together."""
-    for _, due in polls(config(DB, API), 3600):
+    for _, due in polls(bundle(DB, API), 3600):
         assert due == {"db", "api"}
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_secrets_that_fail_together_stay_in_one_pass(seed: int) -> None:
     """An outage would otherwise leave each of them with passes of its own, for ever."""
-    for _, due in polls(config(DB, API), 3600, seed=seed, failed=("db", "api")):
+    for _, due in polls(bundle(DB, API), 3600, seed=seed, failed=("db", "api")):
         assert due == {"db", "api"}
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_what_drifted_apart_finds_together(seed: int) -> None:
     """One that failed alone has times of its own; what is due soon comes along, and from then on they stay."""
-    rng, conf = random.Random(seed), config(DB, API)
+    rng, conf = random.Random(seed), bundle(DB, API)
     upcoming, now, passes = schedule.begin(conf, at(0)), 0.0, []
     while now < 8 * 3600:
         due = upcoming.due(at(now))
@@ -79,7 +79,7 @@ def test_what_drifted_apart_finds_together(seed: int) -> None:
 @pytest.mark.parametrize("seed", range(5))
 def test_the_period_is_kept_within_its_jitter(seed: int) -> None:
     """±10 %, and on average the period."""
-    times = [now for now, _ in polls(config(DB), 60_000, seed=seed)]
+    times = [now for now, _ in polls(bundle(DB), 60_000, seed=seed)]
     gaps = [later - earlier for earlier, later in itertools.pairwise(times)]
     assert all(60 * (1 - JITTER) <= gap <= 60 * (1 + JITTER) for gap in gaps)
     assert 58 < sum(gaps) / len(gaps) < 62
@@ -88,8 +88,8 @@ def test_the_period_is_kept_within_its_jitter(seed: int) -> None:
 
 def test_each_secret_has_its_own_period() -> None:
     """A slow one is not dragged along."""
-    slow = secret("slow", period=600.0)
-    due = [names for _, names in polls(config(DB, slow), 6000)]
+    slow = wanted("slow", period=600.0)
+    due = [names for _, names in polls(bundle(DB, slow), 6000)]
     assert 8 <= sum("slow" in names for names in due) <= 12
     assert 90 <= sum("db" in names for names in due) <= 112
 
@@ -97,7 +97,7 @@ def test_each_secret_has_its_own_period() -> None:
 @pytest.mark.parametrize("seed", range(5))
 def test_a_failing_secret_backs_off_and_never_asks_more_than_once_a_period(seed: int) -> None:
     """At most one call per period, at least one per period and longest backoff; different pods at different times."""
-    times = [now for now, _ in polls(config(DB), 100_000, seed=seed, failed=("db",))]
+    times = [now for now, _ in polls(bundle(DB), 100_000, seed=seed, failed=("db",))]
     gaps = [later - earlier for earlier, later in itertools.pairwise(times)]
     assert min(gaps) >= 60 * (1 - JITTER)
     assert max(gaps) <= 60 * (1 + JITTER) + BACKOFF_AT_MOST
@@ -107,7 +107,7 @@ def test_a_failing_secret_backs_off_and_never_asks_more_than_once_a_period(seed:
 @pytest.mark.parametrize("seed", range(5))
 def test_the_least_stale_after_is_what_one_failed_attempt_costs(seed: int) -> None:
     """Each second attempt fails, and nothing grows staler than the shortest `staleAfter` that a config may have."""
-    rng, conf, now = random.Random(seed), config(DB), 0.0
+    rng, conf, now = random.Random(seed), bundle(DB), 0.0
     upcoming, confirmed, gaps = schedule.begin(conf, at(0)), 0.0, []
     for attempt in range(2000):
         failed = ("db",) if attempt % 2 else ()
@@ -121,7 +121,7 @@ def test_the_least_stale_after_is_what_one_failed_attempt_costs(seed: int) -> No
 
 def test_what_was_started_once_is_not_hurried_again() -> None:
     """An edit that cannot be had is asked for once a period, not as a pod that waits for its start."""
-    conf, rng = config(DB, API), random.Random(1)
+    conf, rng = bundle(DB, API), random.Random(1)
     upcoming = schedule.after_secrets(schedule.begin(conf, at(0)), conf, outcome("db", "api"), at(0), rng)
     upcoming = schedule.reload(upcoming, conf, conf, at(100))
     upcoming = schedule.after_secrets(upcoming, conf, outcome("db", failed=("db",), started=False), at(100), rng)
@@ -130,13 +130,13 @@ def test_what_was_started_once_is_not_hurried_again() -> None:
 
 def test_a_failing_secret_does_not_delay_another() -> None:
     """Backoff is per secret."""
-    healthy = [now for now, due in polls(config(DB, API), 6000, failed=("db",)) if "api" in due]
+    healthy = [now for now, due in polls(bundle(DB, API), 6000, failed=("db",)) if "api" in due]
     assert 90 <= len(healthy) <= 112
 
 
 def test_a_success_ends_the_backoff() -> None:
     """The next look comes with the period again."""
-    conf, rng = config(DB), random.Random(1)
+    conf, rng = bundle(DB), random.Random(1)
     upcoming = schedule.begin(conf, at(0))
     for _ in range(8):
         upcoming = schedule.after_secrets(upcoming, conf, outcome("db", failed=("db",)), at(0), rng)
@@ -146,7 +146,7 @@ def test_a_success_ends_the_backoff() -> None:
 
 def test_a_waiting_pod_tries_again_soon() -> None:
     """Before the first generation the period does not matter."""
-    conf, rng = config(DB), random.Random(1)
+    conf, rng = bundle(DB), random.Random(1)
     upcoming = schedule.begin(conf, at(0))
     waits = []
     for _ in range(20):
@@ -158,7 +158,7 @@ def test_a_waiting_pod_tries_again_soon() -> None:
 def test_a_short_window_is_polled_quickly_from_its_start_to_its_end() -> None:
     """Outside of it the period holds."""
     rotation = Rotation(WALL + 10_000, 1800.0, None)
-    times = [now for now, _ in polls(config(DB), 12_000, rotation)]
+    times = [now for now, _ in polls(bundle(DB), 12_000, rotation)]
     inside = [now for now in times if 8200 <= now <= 10_000]
     assert inside[0] <= 8200 + 10
     gaps = [later - earlier for earlier, later in itertools.pairwise(inside)]
@@ -170,7 +170,7 @@ def test_a_short_window_is_polled_quickly_from_its_start_to_its_end() -> None:
 def test_a_window_is_polled_quickly_for_an_hour_at_most() -> None:
     """AWSPENDING that a failed rotation left behind does not poll quickly for ever."""
     rotation = Rotation(WALL - 5000, 86_400.0, "v-pending")
-    times = [now for now, _ in polls(config(DB), 20_000, rotation)]
+    times = [now for now, _ in polls(bundle(DB), 20_000, rotation)]
     assert len([now for now in times if now <= FAST_AT_MOST]) > 300
     assert len([now for now in times if now > FAST_AT_MOST + 60]) < 17_000 / 60 * 1.2
 
@@ -178,28 +178,28 @@ def test_a_window_is_polled_quickly_for_an_hour_at_most() -> None:
 def test_a_long_window_waits_for_awspending() -> None:
     """Within a day's window only a pending version makes it quick."""
     quiet = Rotation(WALL + 40_000, 86_400.0, None)
-    assert len(list(polls(config(DB), 6000, quiet))) < 112
+    assert len(list(polls(bundle(DB), 6000, quiet))) < 112
     busy = replace(quiet, pending="v2")
-    assert len(list(polls(config(DB), 1000, busy))) > 90
+    assert len(list(polls(bundle(DB), 1000, busy))) > 90
 
 
 def test_a_date_in_the_past_is_not_polled_quickly() -> None:
     """NextRotationDate may lie in the past after a failed rotation."""
-    assert len(list(polls(config(DB), 6000, Rotation(WALL - 5000, 3600.0, None)))) < 112
+    assert len(list(polls(bundle(DB), 6000, Rotation(WALL - 5000, 3600.0, None)))) < 112
 
 
 def test_settle_waits_once_and_then_asks_all() -> None:
     """Later moves do not put it off, passes in between do not end it, and its end asks about everything."""
-    conf, rng = config(DB, API, settle=5.0), random.Random(1)
+    conf, rng = bundle(DB, API, settle=5.0), random.Random(1)
     upcoming = schedule.begin(conf, at(0))
     upcoming = schedule.after_secrets(upcoming, conf, outcome("db", "api"), at(0), rng)
-    assert upcoming.settling(conf, at(100))
+    assert upcoming.settling(conf.timing, at(100))
     upcoming = schedule.after_secrets(upcoming, conf, outcome("db", moved=True), at(100), rng)
     assert upcoming.settle_at == 105
     upcoming = schedule.after_secrets(upcoming, conf, outcome("api", moved=True), at(103), rng)
     upcoming = schedule.after_secrets(upcoming, conf, outcome("api"), at(104), rng)
-    assert upcoming.settle_at == 105 and upcoming.settling(conf, at(104)) and upcoming.next_due <= 105
-    assert not upcoming.settling(conf, at(105))
+    assert upcoming.settle_at == 105 and upcoming.settling(conf.timing, at(104)) and upcoming.next_due <= 105
+    assert not upcoming.settling(conf.timing, at(105))
     assert upcoming.due(at(105)) == {"db", "api"}
     upcoming = schedule.after_secrets(upcoming, conf, outcome("db", "api"), at(105), rng)
     assert upcoming.settle_at is None
@@ -207,12 +207,12 @@ def test_settle_waits_once_and_then_asks_all() -> None:
 
 def test_without_settle_nothing_waits() -> None:
     """The default publishes at once."""
-    assert not schedule.begin(config(DB), at(0)).settling(config(DB), at(0))
+    assert not schedule.begin(bundle(DB), at(0)).settling(bundle(DB).timing, at(0))
 
 
 def test_expedite_makes_everything_due() -> None:
     """SIGUSR1 knows no period and no backoff."""
-    conf, rng = config(DB, API, targets=(target("app"),)), random.Random(1)
+    conf, rng = bundle(DB, API, targets=(target("app"),)), random.Random(1)
     upcoming = schedule.after_secrets(
         schedule.begin(conf, at(0)), conf, outcome("db", "api", failed=("db",)), at(0), rng
     )
@@ -224,9 +224,9 @@ def test_expedite_makes_everything_due() -> None:
 
 def test_a_reload_asks_about_what_was_edited() -> None:
     """The rest keeps its time, and who left is forgotten."""
-    before, rng = config(DB, API, secret("old")), random.Random(1)
+    before, rng = bundle(DB, API, wanted("old")), random.Random(1)
     upcoming = schedule.after_secrets(schedule.begin(before, at(0)), before, outcome("db", "api", "old"), at(0), rng)
-    after = config(DB, replace(API, secret_id="other"), secret("new"))
+    after = bundle(DB, wanted("api", secret_id="other"), wanted("new"))
     upcoming = schedule.reload(upcoming, before, after, at(1))
     assert upcoming.due(at(1)) == {"api", "new"}
     assert upcoming.secrets.keys() == {"db", "api", "new"}
@@ -238,7 +238,7 @@ def deliveries(upcoming: Schedule, name: str) -> float:
 
 def test_a_splay_is_random_within_its_bound() -> None:
     """So that a fleet does not reload at once."""
-    conf = config(DB, targets=(target("app", splay=30.0),))
+    conf = bundle(DB, targets=(target("app", splay=30.0),))
     found = {
         deliveries(
             schedule.with_pending(schedule.begin(conf, at(0)), {"app": 2}, conf.targets, at(0), random.Random(n)), "app"
@@ -250,7 +250,7 @@ def test_a_splay_is_random_within_its_bound() -> None:
 
 def test_a_refusal_backs_off_and_a_later_generation_starts_anew() -> None:
     """The latest generation is what counts; who accepted is done with."""
-    conf, rng = config(DB, targets=(target("app"),)), random.Random(1)
+    conf, rng = bundle(DB, targets=(target("app"),)), random.Random(1)
     upcoming = schedule.with_pending(schedule.begin(conf, at(0)), {"app": 2}, conf.targets, at(0), rng)
     waits = []
     for _ in range(10):

@@ -11,9 +11,9 @@ from agent.core.errors import Failure
 from agent.core.model import OK, Call, Delivery, Observation, PassResult, Published, PublishedSecret, Rotation
 from agent.core.record import replace
 from agent.core.status import Histogram
-from tests.support.words import config, secret, target
+from tests.support.words import bundle, target, wanted
 
-CONFIG = config(secret("db"), secret("api", optional=True), targets=(target("app"),))
+CONFIG = bundle(wanted("db"), wanted("api", optional=True), targets=(target("app"),))
 
 
 def published(*names: str, generation: int = 1, **fields: Any) -> Published:
@@ -130,7 +130,7 @@ def test_a_pass_that_cannot_read_the_volume_forgets_nothing() -> None:
 def test_a_config_brings_and_takes_series() -> None:
     """What stays keeps its counts."""
     counted = status.after(BEGIN, result(published("db"), failures={"db": Failure("other", "x")}))
-    after = status.configured(counted, config(secret("db", period=5.0), secret("new")))
+    after = status.configured(counted, bundle(wanted("db", period=5.0), wanted("new")))
     assert after.secrets.keys() == {"db", "new"} and after.targets == {}
     assert (after.secrets["db"].errors["other"], after.secrets["db"].period) == (1, 5.0)
 

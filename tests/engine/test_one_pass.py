@@ -16,28 +16,27 @@ from typing import Any
 import pytest
 
 from agent.core import pins, schedule
-from agent.core.model import Config, Now, PassResult, Place, Request, Require, Secret, Target, Touch
-from agent.core.record import replace
+from agent.core.model import Bundle, Now, PassResult, Place, Request, Require, Secret, Target, Touch
 from agent.engine.one_pass import Adapters, Fresh, one_pass
 from agent.engine.pool import Pool
 from agent.render.files import render
 from agent.sinks.volume.volume import Volume
 from agent.sources.aws.secrets_manager import SecretsManager
 from agent.targets.notify import Notified
-from tests.support.aws import Fault, Proxy, StandIn
-from tests.support.words import config, file_spec, secret
+from tests.support.aws import Fault, MotoStandIn, Proxy
+from tests.support.words import bundle, output, wanted
 
 
 @pytest.fixture(scope="module")
-def aws() -> Iterator[StandIn]:
-    with StandIn() as stand_in:
+def aws() -> Iterator[MotoStandIn]:
+    with MotoStandIn() as stand_in:
         yield stand_in
 
 
 class Agent:
     """Passes by hand, with a clock of its own."""
 
-    def __init__(self, aws: StandIn, home: Path) -> None:
+    def __init__(self, aws: MotoStandIn, home: Path) -> None:
         self.aws = aws
         self.proxy = Proxy(aws.url)
         self.home = home
@@ -48,8 +47,8 @@ class Agent:
         self.calls_to_aws, self.deliveries = Pool("aws"), Pool("notify", keeps_late=True)
         self.source = SecretsManager(connect_timeout=0.4, read_timeout=0.4)
         self.target: Any = Notified
-        self.config = config()
-        self.upcoming = schedule.begin(self.config, self.now())
+        self.bundle = bundle()
+        self.upcoming = schedule.begin(self.bundle, self.now())
         self.waiting: Fresh = {}
 
     def now(self) -> Now:
@@ -58,17 +57,19 @@ class Agent:
     def id(self, name: str) -> str:
         return f"{name}-{self.suffix}"
 
-    def wants(self, *names: str, **fields: Any) -> Config:
+    def wants(self, *names: str, **fields: Any) -> Bundle:
         """Let the config be of these secrets, which need not exist."""
         place = Place("eu-west-1", self.proxy.url)
-        secrets = tuple(secret(name, secret_id=self.id(name), place=place, **fields.get(name, {})) for name in names)
+        secrets = [
+            wanted(name, **{"secret_id": self.id(name), "place": place, **fields.get(name, {})}) for name in names
+        ]
         targets = (Target("marker", Touch(str(self.home / "marker")), None, 0.0),)
-        before, self.config = self.config, config(*secrets, targets=targets, settle=fields.get("settle", 0.0))
-        self.source.prepare(secrets)
-        self.upcoming = schedule.reload(self.upcoming, before, self.config, self.now())
-        return self.config
+        before, self.bundle = self.bundle, bundle(*secrets, targets=targets, settle=fields.get("settle", 0.0))
+        self.source.prepare(each.secret for each in secrets)
+        self.upcoming = schedule.reload(self.upcoming, before, self.bundle, self.now())
+        return self.bundle
 
-    def do(self, *, later: float = 0.0, quiet: bool = False, unpinned: Config | None = None) -> PassResult:
+    def do(self, *, later: float = 0.0, quiet: bool = False, unpinned: Bundle | None = None) -> PassResult:
         self.clock += later
         adapters = Adapters(
             self.source,
@@ -81,7 +82,7 @@ class Agent:
             calls=self.calls_to_aws,
             deliveries=self.deliveries,
         )
-        done = one_pass(self.config, self.upcoming, self.waiting, adapters, quiet=quiet, unpinned=unpinned)
+        done = one_pass(self.bundle, self.upcoming, self.waiting, adapters, quiet=quiet, unpinned=unpinned)
         self.upcoming, self.waiting = done.upcoming, done.waiting
         return done.result
 
@@ -102,7 +103,7 @@ class Agent:
 
 
 @pytest.fixture
-def agent(aws: StandIn, tmp_path: Path) -> Iterator[Agent]:
+def agent(aws: MotoStandIn, tmp_path: Path) -> Iterator[Agent]:
     agent = Agent(aws, tmp_path)
     yield agent
     agent.proxy.close()
@@ -275,7 +276,7 @@ def test_a_stage_that_moves_on_is_followed_in_the_same_pass(agent: Agent) -> Non
     def move(handler: Any, _status: int, _body: bytes) -> None:
         agent.proxy.heal()
         agent.aws.rotate(agent.id("a"), "3")
-        handler.answer(*agent.proxy.forward(dict(handler.headers.items()), json.dumps(handler.asked).encode()))
+        handler.answer(*agent.proxy.forward(dict(handler.headers.items()), handler.body))
 
     agent.proxy.fail(Fault(move), operation="GetSecretValue")
     result = agent.do(later=1000)
@@ -297,7 +298,7 @@ def test_values_of_an_incomplete_first_generation_are_kept_and_not_fetched_again
 def test_what_cannot_be_projected_is_not_fetched_again_until_it_moves(agent: Agent) -> None:
     """Its failure is told each time, from memory."""
     agent.aws.put(agent.id("a"), '{"k": "1"}')
-    spec = {"files": (file_spec("a", jmes_path="k"),)}
+    spec = {"outputs": (output("a", jmes_path="k"),)}
     agent.wants("a", a=spec)
     agent.do()
     agent.aws.rotate(agent.id("a"), '{"x": "2"}')
@@ -306,7 +307,7 @@ def test_what_cannot_be_projected_is_not_fetched_again_until_it_moves(agent: Age
     for _ in range(3):
         assert agent.do(later=400).failures["a"].reason == "projection"
     assert (agent.calls(), agent.read("a"), agent.told()) == (["DescribeSecret"] * 3, "1", False)
-    agent.wants("a", a={"files": (file_spec("a", jmes_path="x"),)})
+    agent.wants("a", a={"outputs": (output("a", jmes_path="x"),)})
     assert (agent.do().failures, agent.read("a"), agent.told()) == ({}, "2", True)
 
 
@@ -314,7 +315,7 @@ def test_a_version_with_the_same_content_tells_nobody_and_is_published(agent: Ag
     """No generation is made; it is fetched once; the next change is told as ever."""
     for name in ("a", "b"):
         agent.aws.put(agent.id(name), '{"k": "1", "other": "x"}')
-    spec = {"files": (file_spec("a", jmes_path="k"),)}
+    spec = {"outputs": (output("a", jmes_path="k"),)}
     agent.wants("a", "b", a=spec)
     agent.do()
     before = agent.do(later=70).published
@@ -334,9 +335,9 @@ def test_a_version_with_the_same_content_tells_nobody_and_is_published(agent: Ag
 def test_an_edit_that_leaves_the_files_as_they_are_tells_nobody(agent: Agent) -> None:
     """What is asked for otherwise and comes to the same is written down, and not fetched again."""
     agent.aws.put(agent.id("a"), '{"k": "1"}')
-    agent.wants("a", a={"files": (file_spec("a", jmes_path="k"),)})
+    agent.wants("a", a={"outputs": (output("a", jmes_path="k"),)})
     agent.do()
-    agent.wants("a", a={"files": (file_spec("a", jmes_path="k || other"),)})
+    agent.wants("a", a={"outputs": (output("a", jmes_path="k || other"),)})
     result = agent.do()
     assert (result.changed, result.generation_made, agent.told()) == ((), False, False)
     agent.calls()
@@ -346,8 +347,8 @@ def test_an_edit_that_leaves_the_files_as_they_are_tells_nobody(agent: Agent) ->
 def test_all_that_is_wrong_with_a_version_is_told_at_once(agent: Agent) -> None:
     """Of what is required and of each file."""
     agent.aws.put(agent.id("a"), '{"k": null, "l": ""}')
-    files = (file_spec("one", format="dotenv"), file_spec("two", directory=True), file_spec("three", jmes_path="x"))
-    agent.wants("a", a={"files": files, "require": Require(keys=("host", "port"))})
+    files = (output("one", format="dotenv"), output("two", directory=True), output("three", jmes_path="x"))
+    agent.wants("a", a={"outputs": files, "require": Require(keys=("host", "port"))})
     message = agent.do().failures["a"].message
     for words in ("'host'", "'port'", "file one: key 'k'", "directory two: key 'k'", "two: key 'l'", "file three"):
         assert words in message
@@ -360,7 +361,7 @@ def test_a_first_generation_that_no_try_can_bring_is_told_from_one_that_waits(ag
     agent.aws.put(agent.id("b"), "1")
     (agent.home / "v" / "b").mkdir()
     names = ("a", "b", "missing") if hopeless else ("a", "b", "wanted")
-    spec = {"files": (file_spec("a", jmes_path="k"),)}
+    spec = {"outputs": (output("a", jmes_path="k"),)}
     agent.wants(*names, a=spec, missing={"optional": True})
     result = agent.do()
     assert (result.waiting, result.hopeless) == (True, hopeless)
@@ -527,7 +528,7 @@ def test_what_an_edit_asks_for_and_cannot_be_had_is_not_complete(agent: Agent) -
     agent.wants("a")
     assert agent.do().as_asked == {"a"}
     agent.proxy.fail(Fault.internal_error())
-    agent.wants("a", a={"files": (file_spec("b"),)})
+    agent.wants("a", a={"outputs": (output("b"),)})
     result = agent.do()
     assert (result.complete, result.as_asked, agent.read("a")) == (False, frozenset(), "1")
     assert agent.upcoming.next_due > agent.clock + schedule.STARTUP_BACKOFF_AT_MOST  # nobody waits for a start
@@ -540,9 +541,9 @@ def test_a_pin_that_cannot_be_had_leaves_complete_what_was(agent: Agent) -> None
     agent.aws.put(agent.id("a"), "1")
     agent.wants("a")
     version = agent.do().published.secrets["a"].version_id
-    unpinned = agent.config
-    agent.config = pins.apply(unpinned, {"a": pins.Pin(uuid.uuid4().hex, 1e10)}, 0.0)
-    agent.upcoming = schedule.begin(agent.config, agent.now())
+    unpinned = agent.bundle
+    agent.bundle = pins.apply(unpinned, {"a": pins.Pin(uuid.uuid4().hex, 1e10)}, 0.0)
+    agent.upcoming = schedule.begin(agent.bundle, agent.now())
     result = agent.do(unpinned=unpinned)
     assert (result.complete, result.as_asked, result.failures["a"].reason) == (True, frozenset(), "not_found")
     assert result.published.secrets["a"].version_id == version
@@ -553,11 +554,33 @@ def test_a_renamed_secret_keeps_its_file_through_an_outage(agent: Agent) -> None
     agent.aws.put(agent.id("a"), "1")
     agent.wants("a")
     agent.do()
-    renamed = replace(agent.config.secrets[0], name="renamed")
     agent.proxy.fail(Fault.internal_error())
-    before, agent.config = agent.config, replace(agent.config, secrets=(renamed,))
-    agent.upcoming = schedule.reload(agent.upcoming, before, agent.config, agent.now())
+    agent.wants("renamed", renamed={"secret_id": agent.id("a"), "outputs": (output("a"),)})
     assert agent.do().outcome == "error" and agent.read("a") == "1"
     agent.proxy.heal()
     result = agent.do(later=400)
     assert (result.dropped, agent.read("a")) == (("a",), "1")
+
+
+def test_what_an_agent_of_the_format_before_published_is_taken_over(agent: Agent) -> None:
+    """An upgrade of a running pod: nothing is fetched, nobody is told, and the next rotation is an ordinary one."""
+    for name in ("a", "b"):
+        agent.aws.put(agent.id(name), "1")
+    agent.wants("a", "b")
+    agent.do()
+    agent.calls()
+    generation = agent.home / "v" / "..data"
+    record = json.loads((generation / "..generation.json").read_text())
+    assert record.pop("format") == 2
+    (generation / "..generation.json").unlink()
+    (generation / "..manifest.json").write_text(json.dumps({"format": 1, **record}))
+    agent.volume.close()
+    agent.volume = Volume(str(agent.home / "v"))
+    agent.upcoming = schedule.begin(agent.bundle, agent.now())
+    result = agent.do()
+    assert (result.outcome, agent.calls(), agent.told()) == ("noop", ["DescribeSecret"] * 2, False)
+    assert not result.published.damage and result.complete
+    agent.aws.rotate(agent.id("a"), "2")
+    result = agent.do(later=70)
+    assert (result.changed, agent.read("a"), agent.read("b"), agent.told()) == (("a",), "2", "1", True)
+    assert (generation / "..generation.json").exists() and not (generation / "..manifest.json").exists()

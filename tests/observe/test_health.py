@@ -16,7 +16,7 @@ from agent.observe import health
 from agent.observe.http import Page
 from tests.core.test_status import BEGIN, CONFIG, published, result
 from tests.observe.test_metrics import GOOD
-from tests.support.words import config, secret
+from tests.support.words import bundle, wanted
 
 
 def content(page: Page) -> dict[str, object]:
@@ -57,7 +57,7 @@ def test_strangers_learn_no_name() -> None:
 
 def test_an_edit_that_asks_for_what_cannot_be_had_takes_nobody_out() -> None:
     """All pods read the edit at once. What they serve is there and fresh; the new secret alone is told as not ready."""
-    asked = status.configured(GOOD, config(secret("db"), secret("new"), stale_after=60.0))
+    asked = status.configured(GOOD, bundle(wanted("db"), wanted("new"), stale_after=60.0))
     failed = status.after(
         asked, result(published("db"), complete=False, failures={"new": Failure("not_found", "no such secret")})
     )
@@ -83,7 +83,7 @@ def test_an_edit_of_what_is_served_does_not_let_it_grow_old() -> None:
 
 def test_a_version_that_is_asked_for_by_its_id_does_not_grow_old() -> None:
     """It never changes, and is never asked for again."""
-    fixed = status.configured(GOOD, config(secret("db", version_id="v1", version_stage=None), stale_after=60.0))
+    fixed = status.configured(GOOD, bundle(wanted("db", version_id="v1", version_stage=None), stale_after=60.0))
     assert health.ready(fixed, 10**9).status == 200
 
 

@@ -13,7 +13,7 @@ from agent.core.errors import REASONS
 from agent.core.status import Status
 from agent.observe import health
 from tests.core.test_status import BEGIN, published, result
-from tests.support.words import config, secret
+from tests.support.words import bundle, wanted
 
 GOOD = status.after(BEGIN, result(published("db"), generation_made=True, succeeded=frozenset({"db"})))
 
@@ -65,7 +65,7 @@ def test_a_timestamp_appears_with_its_first_event() -> None:
 
 def test_series_go_with_their_secret_and_target() -> None:
     """No ghost of a config that is gone."""
-    after = samples(status.configured(GOOD, config(secret("other"))))
+    after = samples(status.configured(GOOD, bundle(wanted("other"))))
     assert [name for name in after if '"db"' in name or '"api"' in name or '"app"' in name] == []
     assert after['freshmount_secret_period_seconds{secret="other"}'] == 60
 

@@ -14,7 +14,7 @@ from agent.core.record import replace
 from agent.observe import page, report
 from agent.observe.layout import Screen
 from tests.core.test_status import BEGIN, published, result
-from tests.support.words import config, secret, target
+from tests.support.words import bundle, target, wanted
 
 NOW = 1000.0
 WELL = status.after(
@@ -85,7 +85,7 @@ def test_a_refused_config_comes_first() -> None:
 
 
 PIN = {"db": Pin("v0", NOW + 1800.0)}
-HELD = config(secret("db", version_id="v0", version_stage=None))
+HELD = bundle(wanted("db", version_id="v0", version_stage=None))
 
 
 def test_a_pin_is_pending_until_its_version_is_published() -> None:
@@ -110,7 +110,7 @@ def test_a_pin_is_pending_until_its_version_is_published() -> None:
 
 def test_a_version_that_the_config_fixes_is_never_polled() -> None:
     """Once it is published; until then there is a next try."""
-    fixed = config(secret("db", version_id="v1", version_stage=None))
+    fixed = bundle(wanted("db", version_id="v1", version_stage=None))
     trying = status.after(
         status.configured(BEGIN, fixed),
         result(published("db"), failures={"db": Failure("timeout", "no answer")}, next_polls={"db": 1042.0}),
@@ -154,7 +154,7 @@ def test_the_text_fits_a_terminal() -> None:
 
 
 def replace_names(name: str) -> report.Any:
-    return config(secret(name, version_stage="A_STAGE_OF_ITS_OWN"), targets=(target(name),))
+    return bundle(wanted(name, version_stage="A_STAGE_OF_ITS_OWN"), targets=(target(name),))
 
 
 @pytest.mark.parametrize(

@@ -22,27 +22,27 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from agent.core.errors import ProjectionError
-from agent.render.files import LIMIT, project
+from agent.render.files import LIMIT
 from tests.support import dotenv_readers
-from tests.support.words import file_spec, value
+from tests.support.words import files_of, output, value
 
 
 def one(content: str | bytes, **spec: Any) -> bytes:
     """The content of the one file that the spec makes of it."""
-    (file,) = project(value(content), (file_spec(**spec),)).values()
+    (file,) = files_of(value(content), output(**spec)).values()
     return file.content.reveal()
 
 
 def refusal(content: str | bytes, **spec: Any) -> str:
     with pytest.raises(ProjectionError) as refused:
-        project(value(content), (file_spec(**spec),))
+        files_of(value(content), output(**spec))
     return str(refused.value)
 
 
 def test_a_value_does_not_print() -> None:
     """No ordinary way of looking at it shows it."""
     hidden = value("hunter2")
-    for shown in (str(hidden), repr(hidden), f"{hidden}", f"{[hidden]}", f"{project(hidden, (file_spec(),))}"):
+    for shown in (str(hidden), repr(hidden), f"{hidden}", f"{[hidden]}", f"{files_of(hidden, output())}"):
         assert "hunter2" not in shown
     with pytest.raises(TypeError):
         pickle.dumps(hidden)
@@ -95,8 +95,8 @@ def test_formats() -> None:
 
 def test_a_directory_has_one_file_per_key() -> None:
     """Of the whole value or of what is picked."""
-    files = project(
-        value('{"db": {"user": "u", "port": 5432}}'), (file_spec("d", directory=True, jmes_path="db", mode=0o400),)
+    files = files_of(
+        value('{"db": {"user": "u", "port": 5432}}'), output("d", directory=True, jmes_path="db", mode=0o400)
     )
     assert {path: (file.content.reveal(), file.mode) for path, file in files.items()} == {
         "d/user": (b"u", 0o400),
@@ -155,7 +155,7 @@ CANARY = "cAnaRy-7f3a"
 def test_what_cannot_be_a_file_is_refused_without_its_value(content: Any, spec: dict[str, Any], part: str) -> None:
     """Each error says what is wrong; no way to look at it shows the value."""
     with pytest.raises(ProjectionError) as refused:
-        project(value(content), (file_spec("first"), file_spec("second", **spec)))
+        files_of(value(content), output("first"), output("second", **spec))
     assert part in str(refused.value)
     assert refused.value.failure.reason == "projection"
     seen = "".join(everything(refused.value)) + "".join(traceback.format_exception(refused.value))
@@ -285,13 +285,13 @@ def test_every_problem_of_every_file_is_told_at_once() -> None:
     """Each once, and no more than a person reads."""
     content = json.dumps({"ok": "1", "none": None, "a b": "x", "nul": "\0"})
     specs = (
-        file_spec("env", format="dotenv"),
-        file_spec("all", directory=True),
-        file_spec("one", jmes_path="nosuch"),
-        file_spec("fine", jmes_path="ok"),
+        output("env", format="dotenv"),
+        output("all", directory=True),
+        output("one", jmes_path="nosuch"),
+        output("fine", jmes_path="ok"),
     )
     with pytest.raises(ProjectionError) as refused:
-        project(value(content), specs)
+        files_of(value(content), *specs)
     said = refused.value.problems
     named = [
         ("file env", "'none'"),
@@ -304,10 +304,10 @@ def test_every_problem_of_every_file_is_told_at_once() -> None:
     assert all(key in problem for problem, (_, key) in zip(said, named, strict=True))
     assert all(problem in str(refused.value) for problem in said)
     with pytest.raises(ProjectionError) as refused:
-        project(value(json.dumps({f"k{n}": None for n in range(3000)})), (file_spec("all", directory=True),))
+        files_of(value(json.dumps({f"k{n}": None for n in range(3000)})), output("all", directory=True))
     assert len(refused.value.problems) == 3000 and "2980 more" in str(refused.value) and len(str(refused.value)) < 3000
     with pytest.raises(ProjectionError) as refused:
-        project(value("no json"), specs)
+        files_of(value("no json"), *specs)
     assert len(refused.value.problems) == 1
 
 
@@ -403,9 +403,8 @@ _JSON = st.recursive(
 def test_a_projection_is_whole_or_an_error(tree: Any, form: str, directory: bool, expression: str | None) -> None:
     """Any JSON under any spec gives non-empty files or a ProjectionError, never anything else."""
     try:
-        files = project(
-            value(json.dumps(tree)), (file_spec("x", format=form, directory=directory, jmes_path=expression),)
-        )
+        spec = output("x", format=form, directory=directory, jmes_path=expression)
+        files = files_of(value(json.dumps(tree)), spec)
     except ProjectionError:
         return
     assert files
@@ -419,7 +418,7 @@ def test_an_expression_that_doubles_what_it_picks_is_refused() -> None:
     """Forty times over would be more than any memory."""
     expression = " | ".join(["@", *["[@, @]"] * 40])
     with pytest.raises(ProjectionError, match="pick less"):
-        project(value('{"key": "value"}'), [file_spec("x", jmes_path=expression)])
+        files_of(value('{"key": "value"}'), output("x", jmes_path=expression))
 
 
 @pytest.mark.parametrize("expression", ["&key", "[&key]", "{a: &key}", "sum(large)", "[sum(large)]", "sum(long)"])

@@ -1,4 +1,4 @@
-"""The manifest and the record as values and as text."""
+"""The record of a generation and that of acceptances, as values and as text."""
 
 from __future__ import annotations
 
@@ -24,21 +24,22 @@ from agent.sinks.volume.generation import (
 
 SECRET = PublishedSecret("v1", ("AWSCURRENT",), "f", 7, 1000.0, None, None)
 OLDER = replace(SECRET, changed=3, visible_since=50.0)
-MANIFEST = GenerationRecord(
+RECORD = GenerationRecord(
     generation=7,
     written=Clock(1000.0, "boot", 100.0),
     secrets={"db": SECRET, "api": OLDER},
     files={
         "db": FileRecord(("db",), Identity(1, 2, 3, 0o440, 0)),
-        "a/b": FileRecord(("api",), Identity(1, 2, 3, 4, 5)),
+        "a/b": FileRecord(("api", "db"), Identity(1, 2, 3, 4, 5)),
     },
     accepted={"app": 7},
 )
 
 
 def test_what_is_written_is_read_back() -> None:
-    """Manifest and record."""
-    assert load(dump(MANIFEST)) == MANIFEST
+    """Both records; the one of a generation also in the format before, in which a file is of one secret."""
+    assert load(dump(RECORD)) == RECORD
+    assert load(dump(RECORD).replace(b'"format":2', b'"format":1')) == RECORD
     assert load_accepted(dump_accepted({"app": 3})) == {"app": 3}
 
 
@@ -46,7 +47,7 @@ def test_what_is_written_is_read_back() -> None:
     st.binary(max_size=60)
     | st.recursive(st.none() | st.integers() | st.text(max_size=4), st.lists).map(json.dumps).map(str.encode)
 )
-def test_anything_else_is_no_manifest(text: bytes) -> None:
+def test_anything_else_is_no_record(text: bytes) -> None:
     """Damaged or foreign bytes are None, never an exception."""
     assert load(text) is None
     assert load_accepted(text) is None
@@ -55,7 +56,8 @@ def test_anything_else_is_no_manifest(text: bytes) -> None:
 @pytest.mark.parametrize(
     "edit",
     [
-        {"format": 2},
+        {"format": 0},
+        {"format": 3},
         {"generation": -1},
         {"generation": True},
         {"generation": HIGHEST + 1},
@@ -69,13 +71,13 @@ def test_anything_else_is_no_manifest(text: bytes) -> None:
         {"written": None},
     ],
 )
-def test_a_manifest_that_was_tampered_with_is_none(edit: dict[str, object]) -> None:
+def test_a_record_that_was_tampered_with_is_none(edit: dict[str, object]) -> None:
     """A path that leaves the generation, a number that no generation has, a missing part."""
-    assert load(json.dumps({**json.loads(dump(MANIFEST)), **edit}).encode()) is None
+    assert load(json.dumps({**json.loads(dump(RECORD)), **edit}).encode()) is None
 
 
 def visible(now: Clock, linked_at: float = 1000.5) -> dict[str, float | None]:
-    return {name: secret.visible_since for name, secret in MANIFEST.seen_from(now, linked_at).secrets.items()}
+    return {name: secret.visible_since for name, secret in RECORD.seen_from(now, linked_at).secrets.items()}
 
 
 def test_a_generation_is_visible_from_its_rename() -> None:

@@ -25,7 +25,8 @@ from agent.core.pins import Pin
 from agent.core.value import ProjectedFile
 from agent.sinks.volume import files
 from agent.sinks.volume.generation import HIGHEST
-from agent.sinks.volume.volume import GRACE, KEPT_AT_MOST, Volume
+from agent.sinks.volume.sweep import GRACE, KEPT_AT_MOST
+from agent.sinks.volume.volume import Volume
 from tests.support.publishing import API, APP, DB, publish
 from tests.support.words import fetched, projected
 
@@ -77,7 +78,7 @@ def test_the_layout_is_kubelets(volume: Volume, home: Path) -> None:
 def test_the_manifest_tells_versions_and_identities_but_no_values(volume: Volume, home: Path) -> None:
     """It is what a restart reads back."""
     publish(volume, "1", "db", "api")
-    text = (home / "v" / "..1" / "..manifest.json").read_text()
+    text = (home / "v" / "..1" / "..generation.json").read_text()
     found = json.loads(text)
     assert found["secrets"]["db"]["versionId"] == "1" and found["secrets"]["db"]["changed"] == 1
     assert found["files"]["db"]["mode"] == "0440" and found["files"]["db"]["secrets"] == ["db"]
@@ -122,9 +123,9 @@ def test_a_restart_reads_back_what_was_published(volume: Volume, home: Path) -> 
         (lambda v: _replace((v / "db").resolve(), lambda p: p.symlink_to("/etc/passwd")), {"db"}, {"db"}),
         (lambda v: _replace((v / "db").resolve(), lambda p: p.mkdir()), {"db"}, {"db"}),
         (lambda v: _replace((v / "db").resolve(), os.mkfifo), {"db"}, {"db"}),
-        (lambda v: shutil.rmtree((v / "..data").resolve()), {"db", "api", "..manifest.json"}, {"db", "api"}),
-        (lambda v: (v / "..1" / "..manifest.json").unlink(), {"..manifest.json"}, {"db", "api"}),
-        (lambda v: _rewrite(v / "..1" / "..manifest.json"), {"..manifest.json"}, {"db", "api"}),
+        (lambda v: shutil.rmtree((v / "..data").resolve()), {"db", "api", "..generation.json"}, {"db", "api"}),
+        (lambda v: (v / "..1" / "..generation.json").unlink(), {"..generation.json"}, {"db", "api"}),
+        (lambda v: _rewrite(v / "..1" / "..generation.json"), {"..generation.json"}, {"db", "api"}),
         (lambda v: (v / "db").unlink(), {"db"}, set()),
         (lambda v: _replace(v / "db", lambda p: p.symlink_to("/etc/passwd")), {"db"}, set()),
         (lambda v: _replace(v / "db", lambda p: p.write_text("foreign")), {"db"}, set()),
@@ -256,7 +257,7 @@ def test_a_blocked_secret_is_told_from_those_that_are_free(volume: Volume, home:
 def test_a_version_with_the_same_content_makes_no_generation(volume: Volume, home: Path) -> None:
     """It is what is published from then on, for the next process too; no file, link or reader's handle moves."""
     first = publish(volume, "1", "db", "api", db={"db/user": "u", "db/password": "p"})
-    before = {path: where for path, where in all_of(home).items() if "..manifest.json" not in path}
+    before = {path: where for path, where in all_of(home).items() if "..generation.json" not in path}
     same = {"db/user": projected("u"), "db/password": projected("p")}
     assert volume.holds(first, "db", same)
     made = compose(
@@ -267,7 +268,7 @@ def test_a_version_with_the_same_content_makes_no_generation(volume: Volume, hom
     assert (later.generation, later.secrets["db"].version_id, later.published_at) == (1, "2", first.published_at)
     assert later.secrets["db"].changed == 1 and later.secrets["api"] == first.secrets["api"]
     assert pending_deliveries((APP,), later) == () and not later.damage
-    assert {path: where for path, where in all_of(home).items() if "..manifest.json" not in path} == before
+    assert {path: where for path, where in all_of(home).items() if "..generation.json" not in path} == before
     again = Volume(str(home / "v"))
     assert again.read() == later
     again.close()
@@ -326,10 +327,10 @@ def test_a_manifest_that_is_lost_with_the_process_is_nothing_published(volume: V
     """Then the first generation's rule holds again: all or nothing, and a number that was never used."""
     publish(volume, "1", "db", "api")
     publish(volume, "2", "db")
-    (home / "v" / "..2" / "..manifest.json").unlink()
+    (home / "v" / "..2" / "..generation.json").unlink()
     again = Volume(str(home / "v"))
     seen = again.read()
-    assert seen.generation == 0 and set(seen.damage) == {"..manifest.json"}
+    assert seen.generation == 0 and set(seen.damage) == {"..generation.json"}
     assert publish(again, "2", "db", "api").generation == 3
     again.close()
 
@@ -458,7 +459,7 @@ def test_a_manifest_beyond_its_limit_is_not_published(
 ) -> None:
     """It could not be read back; what was published stays."""
     publish(volume, "1", "db", "api")
-    monkeypatch.setattr("agent.sinks.volume.volume._MANIFEST_LIMIT", 1000)
+    monkeypatch.setattr("agent.sinks.volume.volume.LIMIT", 1000)
     with pytest.raises(VolumeError, match="publish fewer files"):
         publish(volume, "2", "db", db={f"db{number}": "x" for number in range(20)})
     assert tree(home) == {"db": "db-1", "api": "api-1"} and names(home) == ["..1", "..data", "api", "db"]

@@ -16,8 +16,8 @@ from agent.core.errors import Failure, Reason
 from agent.core.model import (
     OK,
     Answers,
+    Bundle,
     Call,
-    Config,
     Delivery,
     Identity,
     Now,
@@ -33,7 +33,7 @@ from agent.core.model import (
     Target,
 )
 from agent.core.pins import Pins
-from agent.core.ports import Sink, Source
+from agent.core.ports import Renderer, Sink, Source
 from agent.core.ports import Target as TargetPort
 from agent.core.record import Record, replace
 from agent.core.value import Fetched, ProjectedFile
@@ -94,14 +94,14 @@ class TableSource(Asked):
 
     def observe(self, batch: tuple[Request, ...]) -> Answers[Observation]:
         def seen(request: Request) -> Observation:
-            number = len(self.versions[request.secret.secret_id])
+            number = len(self.versions[request.secret.ref.id])
             return Observation(f"v{number}", ("AWSCURRENT",), Rotation(None, None, None))
 
         return self._answers(batch, "DescribeSecret", seen)
 
     def fetch(self, batch: tuple[Request, ...]) -> Answers[Fetched]:
         def fetched(request: Request) -> Fetched:
-            held = self.versions[request.secret.secret_id]
+            held = self.versions[request.secret.ref.id]
             number = int(request.version_id[1:]) if request.version_id else len(held)
             return Fetched(f"v{number}", ("AWSCURRENT",), None, value(held[number - 1] if number else ""))
 
@@ -113,7 +113,7 @@ class TableSource(Asked):
         results: dict[str, Any] = {}
         calls: list[Call] = []
         for request in batch:
-            wanted = request.secret.secret_id
+            wanted = request.secret.ref.id
             self.asked[wanted].append(self.clock.seconds)
             reason = self.failing.get(wanted) or (None if self.versions[wanted] else "not_found")
             results[request.secret.name] = Failure(reason, "as the test wants it") if reason else made(request)
@@ -210,16 +210,18 @@ class Simulated:
 
     def __init__(
         self,
-        config: Config,
+        bundle: Bundle,
         source: Source,
         sink: Sink,
         clock: Clock,
         *,
         rng: random.Random | None = None,
         target: Callable[[Target], TargetPort] | None = None,
+        render: Renderer = render,
     ) -> None:
-        self.config, self.source, self.clock, self.rng = config, source, clock, rng or random.Random(0)
+        self.bundle, self.source, self.clock, self.rng = bundle, source, clock, rng or random.Random(0)
         self.deliveries: list[Pending] = []
+        self._render = render
         self._target = target or (lambda spec: Told(spec, self.deliveries))
         self.restart(sink)
 
@@ -228,7 +230,7 @@ class Simulated:
         self.adapters = Adapters(
             self.source,
             sink,
-            render,
+            self._render,
             self._target,
             lambda: False,
             rng=self.rng,
@@ -236,17 +238,17 @@ class Simulated:
             calls=Directly(),
             deliveries=Directly(),
         )
-        self.upcoming = schedule.begin(self.config, self.clock.now())
+        self.upcoming = schedule.begin(self.bundle, self.clock.now())
         self.waiting: Fresh = {}
 
-    def reload(self, config: Config) -> None:
-        self.upcoming = schedule.reload(self.upcoming, self.config, config, self.clock.now())
+    def reload(self, bundle: Bundle) -> None:
+        self.upcoming = schedule.reload(self.upcoming, self.bundle, bundle, self.clock.now())
         self.waiting = {}
-        self.config = config
+        self.bundle = bundle
 
     def do(self, *, quiet: bool = False) -> PassResult:
         """One pass, now."""
-        done = one_pass(self.config, self.upcoming, self.waiting, self.adapters, quiet=quiet)
+        done = one_pass(self.bundle, self.upcoming, self.waiting, self.adapters, quiet=quiet)
         self.upcoming, self.waiting = done.upcoming, done.waiting
         return done.result
 

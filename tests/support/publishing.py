@@ -5,9 +5,9 @@ from __future__ import annotations
 from agent.core.decide import Desired, compose
 from agent.core.model import Published
 from agent.sinks.volume.volume import Volume
-from tests.support.words import fetched, projected, secret, target
+from tests.support.words import fetched, projected, target, wanted
 
-DB, API = secret("db"), secret("api")
+DB, API = wanted("db"), wanted("api")
 APP = target("app")
 
 

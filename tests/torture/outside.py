@@ -20,7 +20,7 @@ class Outside(FileSystemEventHandler):
         self.path = home / "outside"
         self.touched: list[str] = []
         (self.path / "db").mkdir(parents=True)
-        for name in ("db/user", "db/password", "db.json", "api", "..manifest.json", "..notified.json", "file"):
+        for name in ("db/user", "db/password", "db.json", "api", "..generation.json", "..notified.json", "file"):
             (self.path / name).write_text(WORDS)
         self._before = self._look()
         self._observer = Observer()

@@ -257,7 +257,7 @@ class Vandal:
 
     def plant(self) -> None:
         """Something else inside of the generation that is published."""
-        name = self.rng.choice(["db/user", "db/password", "db.json", "api", "..manifest.json"])
+        name = self.rng.choice(["db/user", "db/password", "db.json", "api", "..generation.json"])
         self._replace((self.volume / "..data").resolve() / name, self.outside / name)
 
     def redirect_data(self) -> None:

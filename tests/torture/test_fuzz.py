@@ -14,14 +14,13 @@ from hypothesis import strategies as st
 
 from agent.config.native import parse
 from agent.core.errors import ConfigError, ProjectionError
-from agent.core.model import Config, FileSpec, PidFile, ProcessName, Require, Secret, Signal, Target, Touch
+from agent.core.model import Config, Output, PidFile, ProcessName, Require, Signal, Target, Touch, Wanted
 from agent.core.value import SecretValue
 from agent.observe import log
-from agent.render.files import project
 from tests.config.test_schema import SCHEMA
 from tests.render.test_files import java_properties
 from tests.support.configs import BEYOND, STRUCTURAL, VALID, document
-from tests.support.words import file_spec
+from tests.support.words import files_of, output
 from tests.torture.canary import CANARY, leaks
 from tests.torture.conftest import Length, Report
 from tests.torture.fuzzing import fuzz
@@ -156,30 +155,29 @@ _CONFIGS = (
 
 def _written(config: Config) -> str:
     """The config as YAML again. A region of its own is written where an ARN does not say it."""
-    regions = {s.place.region for s in config.secrets if not s.secret_id.startswith("arn:")}
-    endpoints = {s.place.endpoint_url for s in config.secrets}
+    bundle, timing, settings = config.bundle, config.bundle.timing, config.settings
+    regions = {s.ref.place.region for s in bundle.secrets if not s.ref.id.startswith("arn:")}
+    endpoints = {s.ref.place.endpoint_url for s in bundle.secrets}
     tree: dict[str, Any] = {
         "apiVersion": "freshmount.dev/v1",
         "kind": "Config",
-        "volume": {"path": config.volume_path},
+        "volume": {"path": settings.volume_path},
         "poll": {
-            "period": _duration(config.period),
-            "rotationPeriod": _duration(config.rotation_period),
-            "settle": _duration(config.settle),
+            "period": _duration(timing.period),
+            "rotationPeriod": _duration(timing.rotation_period),
+            "settle": _duration(timing.settle),
         },
-        "startup": {"timeout": _duration(config.startup_timeout)},
-        "staleAfter": _duration(config.stale_after),
-        "listen": f"[{config.listen.host}]:{config.listen.port}"
-        if ":" in config.listen.host
-        else f"{config.listen.host}:{config.listen.port}",
-        "secrets": [_secret(secret) for secret in config.secrets],
+        "startup": {"timeout": _duration(timing.startup_timeout)},
+        "staleAfter": _duration(timing.stale_after),
+        "listen": settings.listen.shown,
+        "secrets": [_secret(wanted) for wanted in bundle.wanted],
     }
     (endpoint,) = endpoints
     (region,) = regions or {None}
     tree |= {"endpointUrl": endpoint} if endpoint else {}
     tree |= {"region": region} if region else {}
-    tree |= {"notify": [_target(target) for target in config.targets]} if config.targets else {}
-    tree |= {"exitWith": {"process": _process(config.exit_with)}} if config.exit_with else {}
+    tree |= {"notify": [_target(target) for target in bundle.targets]} if bundle.targets else {}
+    tree |= {"exitWith": {"process": _process(settings.exit_with)}} if settings.exit_with else {}
     return yaml.safe_dump(tree)
 
 
@@ -188,15 +186,15 @@ def _duration(seconds: float) -> str:
     return f"{millis // 1000}s{millis % 1000}ms"
 
 
-def _secret(secret: Secret) -> dict[str, Any]:
-    version = {"versionId": secret.version_id} if secret.version_id else {"versionStage": secret.version_stage}
+def _secret(wanted: Wanted) -> dict[str, Any]:
+    secret, ref = wanted.secret, wanted.secret.ref
     return {
         "name": secret.name,
-        "secretId": secret.secret_id,
+        "secretId": ref.id,
         "period": _duration(secret.period),
         "optional": secret.optional,
-        "files": [_file(spec) for spec in secret.files],
-        **version,
+        "files": [_file(each) for each in wanted.outputs],
+        **({"versionId": ref.version_id} if ref.version_id else {"versionStage": ref.version_stage}),
         **({"require": _require(secret.require)} if secret.require else {}),
     }
 
@@ -214,10 +212,11 @@ def _process(process: ProcessName | PidFile) -> dict[str, str]:
     return {"name": process.name} if isinstance(process, ProcessName) else {"pidFile": process.path}
 
 
-def _file(spec: FileSpec) -> dict[str, Any]:
-    kind = {"directory": spec.path} if spec.directory else {"path": spec.path, "format": spec.format}
-    kind |= {"quoting": spec.quoting} if spec.format == "dotenv" else {}
-    return {**kind, "fileMode": f"{spec.mode:04o}", **({"jmesPath": spec.jmes_path} if spec.jmes_path else {})}
+def _file(made: Output) -> dict[str, Any]:
+    how = made.renderer
+    kind = {"directory": made.path} if how.directory else {"path": made.path, "format": how.format}
+    kind |= {"quoting": how.quoting} if how.format == "dotenv" else {}
+    return {**kind, "fileMode": f"{made.mode:04o}", **({"jmesPath": how.jmes_path} if how.jmes_path else {})}
 
 
 def _target(target: Target) -> dict[str, Any]:
@@ -324,10 +323,10 @@ def test_values(length: Length, report: Report) -> None:
 
     def check(value: bytes, form: Any, quoting: Any, directory: bool, expression: str | None, text: bool) -> None:
         nonlocal whole
-        first = file_spec("first")
-        second = file_spec("second", format=form, quoting=quoting, directory=directory, jmes_path=expression)
+        first = output("first")
+        second = output("second", format=form, quoting=quoting, directory=directory, jmes_path=expression)
         try:
-            files = project(SecretValue(value, text=text), (first, second))
+            files = files_of(SecretValue(value, text=text), first, second)
         except ProjectionError as error:
             chain: BaseException | None = error
             while chain is not None:
@@ -371,8 +370,8 @@ _ONE_LINE = st.text(
 
 
 def _projected(tree: dict[str, str], form: Any, **fields: Any) -> bytes:
-    spec = file_spec("x", format=form, **fields)
-    (file,) = project(SecretValue(json.dumps(tree).encode(), text=True), (spec,)).values()
+    spec = output("x", format=form, **fields)
+    (file,) = files_of(SecretValue(json.dumps(tree).encode(), text=True), spec).values()
     return file.content.reveal()
 
 
@@ -406,7 +405,7 @@ def test_what_libraries_read_back(length: Length, report: Report) -> None:
         assert java_properties(_projected(any_, "properties")) == any_
         assert json.loads(_projected(any_, "json")) == any_
         value = SecretValue(f'{{"n":{number}}}'.encode(), text=True)
-        (file,) = project(value, (file_spec("x", format="json"),)).values()
+        (file,) = files_of(value, output("x", format="json")).values()
         assert file.content.reveal() == value.reveal()
 
     numbers = st.from_regex(r"-?(0|[1-9][0-9]{0,30})(\.[0-9]{1,20})?([eE][+-]?[0-9]{1,4})?", fullmatch=True)

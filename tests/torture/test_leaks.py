@@ -16,15 +16,14 @@ from pathlib import Path
 import pytest
 
 from agent.core.errors import ProjectionError
-from agent.core.model import FileSpec
 from agent.core.value import SecretValue
 from agent.observe import log
-from agent.render.files import project
-from agent.sinks.volume.volume import MANIFEST, RECORD
+from agent.sinks.volume.generation import ACCEPTANCES, RECORD
 from tests.support.aws import Fault
 from tests.support.paths import ROOT
 from tests.support.pod import Pod
 from tests.support.running import Agent, running, until
+from tests.support.words import files_of, output
 from tests.torture.canary import CANARY, FORMS, leaks
 from tests.torture.conftest import Length, Report
 
@@ -89,7 +88,7 @@ def test_every_failure_keeps_the_value(pod: Pod, length: Length, report: Report)
         process = Path(f"/proc/{agent.process.pid}")
         for name in ("cmdline", "environ", "status", "comm"):
             search(name, (process / name).read_bytes().decode("utf-8", "replace"), violations)
-        for record in (f"..data/{MANIFEST}", RECORD):
+        for record in (f"..data/{RECORD}", ACCEPTANCES):
             search(record, (pod.volume / record).read_text(), violations)
         _fill_the_file_size(agent)
         pod.rotate("db", json.dumps({"v": CANARY + "3"}))
@@ -120,11 +119,11 @@ def test_no_exception_carries_the_value(report: Report) -> None:
     violations: list[str] = []
     value = SecretValue(json.dumps({"key": CANARY})[:-1].encode(), text=True)
     binary = SecretValue(CANARY.encode() + b"\xff", text=False)
-    spec = FileSpec("x", False, "json", "key", 0o440)
+    spec = output("x", format="json", jmes_path="key")
     tried = 0
     for content in (value, binary, SecretValue(CANARY.encode(), text=True)):
         with pytest.raises(ProjectionError) as raised:
-            project(content, [spec])
+            files_of(content, spec)
         error: BaseException | None = raised.value
         search("log", log.describe(raised.value), violations)
         while error is not None:

@@ -18,22 +18,22 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 
 from agent.core.decide import pending_deliveries
 from agent.core.errors import REASONS
-from agent.core.model import Config, PassResult, Published, Secret, Target, Touch
+from agent.core.model import Bundle, PassResult, Published, Target, Touch, Wanted
 from agent.sinks.volume.volume import Volume
 from agent.targets.notify import Notified
 from tests.support.adapters import Clock, Simulated, TableSource
-from tests.support.words import config, file_spec, secret
+from tests.support.words import bundle, output, wanted
 from tests.torture.conftest import Length, Report
 
 NAMES = ("a", "b", "c")
 # What one secret may be projected into; a version that is no JSON object fits the first only.
 SPECS: tuple[tuple[Callable[[str], Any], ...], ...] = (
-    (lambda name: file_spec(name, format="raw"),),
+    (lambda name: output(name, format="raw"),),
     (
-        lambda name: file_spec(f"{name}.d/user", jmes_path="user"),
-        lambda name: file_spec(f"{name}.d/pw", jmes_path="pw"),
+        lambda name: output(f"{name}.d/user", jmes_path="user"),
+        lambda name: output(f"{name}.d/pw", jmes_path="pw"),
     ),
-    (lambda name: file_spec(f"{name}.d", directory=True), lambda name: file_spec(f"{name}.json", format="json")),
+    (lambda name: output(f"{name}.d", directory=True), lambda name: output(f"{name}.json", format="json")),
 )
 TARGETS = {"all": None, "only-a": frozenset("a")}
 FAILURES = tuple(reason for reason in REASONS if reason not in ("projection", "publish"))
@@ -73,13 +73,13 @@ class Machine(RuleBasedStateMachine):
     def begin(self) -> None:
         (self.home / "targets").mkdir()
         self.volume = Volume(str(self.home / "v"))
-        self.agent = Simulated(self.config(), self.source, self.volume, self.clock, target=Notified)
+        self.agent = Simulated(self.bundle(), self.source, self.volume, self.clock, target=Notified)
 
-    def config(self) -> Config:
-        def made(name: str) -> Secret:
-            return secret(name, files=tuple(spec(name) for spec in SPECS[self.specs[name]]), optional=name == "c")
+    def bundle(self) -> Bundle:
+        def made(name: str) -> Wanted:
+            return wanted(name, outputs=tuple(spec(name) for spec in SPECS[self.specs[name]]), optional=name == "c")
 
-        return config(
+        return bundle(
             *(made(name) for name in NAMES if name in self.wanted),
             targets=tuple(
                 Target(name, Touch(str(self.home / "targets" / name)), watched, 0.0)
@@ -129,14 +129,14 @@ class Machine(RuleBasedStateMachine):
     @rule(name=names, spec=st.integers(0, len(SPECS) - 1))
     def edit(self, name: str, spec: int) -> None:
         self.specs[name] = spec
-        self.agent.reload(self.config())
+        self.agent.reload(self.bundle())
 
     @rule(name=names)
     def drop(self, name: str) -> None:
         if len(self.wanted) > 1:
             self.wanted.discard(name)
-            self.agent.reload(self.config())
-            there = {target.name for target in self.agent.config.targets}
+            self.agent.reload(self.bundle())
+            there = {target.name for target in self.agent.bundle.targets}
             for target, pending in list(self.owes.items()):
                 gone = set(pending) if target not in there else {name} & pending.keys()
                 self.excused |= {target} if gone else set()
@@ -151,7 +151,7 @@ class Machine(RuleBasedStateMachine):
     @rule(name=names)
     def add(self, name: str) -> None:
         self.wanted.add(name)
-        self.agent.reload(self.config())
+        self.agent.reload(self.bundle())
 
     @rule()
     def refuse(self) -> None:
@@ -176,7 +176,7 @@ class Machine(RuleBasedStateMachine):
     @rule(which=st.integers(0, 20), how=st.sampled_from(["remove", "alter", "replace", "link"]))
     def tamper(self, which: int, how: str) -> None:
         path = self._paths()[which % len(self._paths())]
-        self.lost = self.lost or path.name == "..manifest.json"
+        self.lost = self.lost or path.name == "..generation.json"
         if how == "alter":
             path.chmod(0o640)
             return
@@ -227,7 +227,7 @@ class Machine(RuleBasedStateMachine):
         before = self.volume.read()
         result = self.agent.do(quiet=quiet)
         assert self.agent.upcoming.next_due < float("inf")
-        wanted = {secret.name: secret for secret in self.agent.config.secrets}
+        wanted = {secret.name: secret for secret in self.agent.bundle.secrets}
         if before.generation == 0 and result.generation_made:
             assert {name for name, secret in wanted.items() if not secret.optional} <= result.published.secrets.keys()
         # Only leaving the config removes a secret, whatever AWS says.
@@ -235,7 +235,7 @@ class Machine(RuleBasedStateMachine):
         self._readers_see_whole_versions(result)
         self._only_changes_are_changes(before, result)
         if result.generation_made and before.generation and not quiet:
-            for target in self.agent.config.targets:
+            for target in self.agent.bundle.targets:
                 for name in filter(target.watches, result.changed):
                     self.owes.setdefault(target.name, {})[name] = result.published.generation
         for delivery in result.deliveries:
@@ -282,10 +282,10 @@ class Machine(RuleBasedStateMachine):
             self._settle()
             published = self.volume.read()
             assert not published.damage
-            assert published.secrets.keys() == {s.name for s in self.agent.config.secrets}
+            assert published.secrets.keys() == {s.name for s in self.agent.bundle.secrets}
             for name, found in published.secrets.items():
                 assert found.version_id == f"v{len(self.source.versions[name])}"
-            assert pending_deliveries(self.agent.config.targets, published) == ()
+            assert pending_deliveries(self.agent.bundle.targets, published) == ()
             assert self.owes == {}
             left = {name for name in os.listdir(self.home / "v") if name.startswith("..new-")}
             assert left == set()

@@ -10,7 +10,7 @@ from pathlib import Path
 from agent.core.schedule import BACKOFF_AT_MOST, JITTER
 from agent.sinks.volume.volume import Volume
 from tests.support.adapters import Clock, Simulated, TableSource
-from tests.support.words import config, secret
+from tests.support.words import bundle, wanted
 from tests.torture.conftest import Length, Report
 
 DAY, HOUR = 86_400.0, 3_600.0
@@ -28,14 +28,14 @@ def test_a_day_without_aws_costs_no_file_and_ends_without_a_herd(home: Path, len
     recovered: list[float] = []
     calls, days = 0, length.choose(10, 1)
     names = [f"s{number}" for number in range(5)]
-    wanted = config(*map(secret, names), period=PERIOD)
+    asked = bundle(*map(wanted, names), period=PERIOD)
     for seed in range(days):
         clock = Clock()
         source = TableSource(clock)
         for name in names:
             source.rotate(name, f"{name} old")
         volume = Volume(str(home / str(seed)))
-        agent = Simulated(wanted, source, volume, clock, rng=random.Random(seed))
+        agent = Simulated(asked, source, volume, clock, rng=random.Random(seed))
         _live(agent, HOUR)
         source.asked.clear()
         source.failing = dict.fromkeys(names, "timeout")

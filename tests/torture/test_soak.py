@@ -8,7 +8,7 @@ from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from agent.sinks.volume.volume import KEPT_AT_MOST
+from agent.sinks.volume.sweep import KEPT_AT_MOST
 from tests.support.aws import Fault
 from tests.support.pod import Pod
 from tests.support.running import Agent, Usage, running, until
@@ -46,7 +46,8 @@ def test_rotations(pod: Pod, length: Length, report: Report) -> None:
 def test_reloads(pod: Pod, length: Length, report: Report) -> None:
     """Secrets and targets come and go with each config, and with them their files and series."""
     turns, warm = length.choose(1_000, 24), length.choose(100, 12)
-    config, text = _config(pod), _config(pod).read_text()
+    config = _config(pod)
+    text = config.read_text()
     pod.put("extra", CANARY)
     more = text.replace("secrets: [", f"secrets: [{pod.secret('extra', '{path: extra}')}, ")
     violations: list[str] = []

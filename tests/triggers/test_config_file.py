@@ -19,7 +19,7 @@ def test_text_and_meaning_come_together(tmp_path: Path) -> None:
     """So a reload compares what it read."""
     (tmp_path / "c").write_text(document())
     text, config = load(str(tmp_path / "c"))
-    assert (text, len(config.secrets)) == (document(), 1)
+    assert (text, len(config.bundle.secrets)) == (document(), 1)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The record of a generation and the record of acceptances, as frozen values and as JSON text.
+"""What a generation is called, its record and the record of acceptances, as frozen values and as JSON text.
 
 Pure. The record lies inside its generation, so what it says is published in the same instant as the files. It is only
 replaced there when the same files belong to other versions now.
@@ -7,15 +7,41 @@ replaced there when the same files belong to other versions now.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from agent.core.model import PublishedSecret
 from agent.core.record import Record, field, replace
 
-FORMAT = 1
+DATA = "..data"  # the link to the published generation
+
+RECORD = "..generation.json"  # in each generation
+
+ACCEPTANCES = "..notified.json"  # in the volume
+
+FORMAT = 2  # of the record of a generation. In format 1, which is read, a file is made of one secret.
+
+FORMER_RECORD = "..manifest.json"  # its name in format 1
+
+ACCEPTANCES_FORMAT = 1
 
 HIGHEST = 10**14  # the highest number that is accepted; a planted larger one must not exhaust the numbering
+
+JUMP = 10**6  # a number so far above those in use is a neighbour's, and must not exhaust the numbering
+
+_NAME = re.compile(r"\.\.([1-9][0-9]{0,14})")
+
+
+def number(name: str) -> int | None:
+    """The number of the generation of that name, or None if it is not a generation's."""
+    found = _NAME.fullmatch(name)
+    return int(found[1]) if found else None
+
+
+def first_components(paths: Iterable[str]) -> set[str]:
+    """The names in the volume's root that lead to these paths."""
+    return {path.split("/", 1)[0] for path in paths}
 
 
 class Identity(NamedTuple):
@@ -114,7 +140,7 @@ def load(text: bytes) -> GenerationRecord | None:
     """The record that the text holds, or None if it is not one: damaged, foreign, or of another format."""
     try:
         tree = json.loads(text)
-        if tree["format"] != FORMAT:
+        if tree["format"] not in (1, FORMAT):
             return None
         written = tree["written"]
         record = GenerationRecord(
@@ -134,14 +160,14 @@ def load(text: bytes) -> GenerationRecord | None:
 
 def dump_accepted(accepted: Mapping[str, int]) -> bytes:
     """The record of acceptances as JSON text."""
-    return _json({"format": FORMAT, "accepted": dict(accepted)})
+    return _json({"format": ACCEPTANCES_FORMAT, "accepted": dict(accepted)})
 
 
 def load_accepted(text: bytes) -> dict[str, int] | None:
     """The record that the text holds, or None if it cannot be read."""
     try:
         tree = json.loads(text)
-        return _accepted(tree["accepted"]) if tree["format"] == FORMAT else None
+        return _accepted(tree["accepted"]) if tree["format"] == ACCEPTANCES_FORMAT else None
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
 

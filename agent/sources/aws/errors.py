@@ -177,7 +177,7 @@ def classify(
     error: Exception, secret: Secret, operation: Operation, *, region: str, endpoint: str, bundle: str
 ) -> Failure:
     """What an exception of a call means for the secret. Decided by AWS's code: botocore has no class for some."""
-    what = f"{operation} of {secret.secret_id} in {region}"
+    what = f"{operation} of {secret.ref.id} in {region}"
     if isinstance(error, aws.ClientError):
         return _refusal(error, secret, operation, what, endpoint)
     if isinstance(error, aws.ParamValidationError):
@@ -209,7 +209,7 @@ def _refusal(error: aws.ClientError, secret: Secret, operation: Operation, what:
     if is_foreign(code):
         sentence = f"{what}: {foreign(status, endpoint)}"
         if reason == "access_denied":
-            sentence += f"; or this agent's role lacks secretsmanager:{operation} on {secret.secret_id}"
+            sentence += f"; or this agent's role lacks secretsmanager:{operation} on {secret.ref.id}"
         return Failure(reason, sentence)
     if (reason == "invalid" and "deletion" in message.lower()) or "marked deleted" in message.lower():
         return Failure("deleted", f"{what}: scheduled for deletion; restore-secret cancels that. {said}")
@@ -255,11 +255,11 @@ def status_of(error: aws.ClientError) -> int:
 
 def _absent(secret: Secret, message: str) -> str:
     """What was not found: the secret, its version, or one with the stage."""
-    if secret.version_id:
-        return f"version {secret.version_id} was not found; check `versionId`, name, region and account"
+    if secret.ref.version_id:
+        return f"version {secret.ref.version_id} was not found; check `versionId`, name, region and account"
     if "staging label" in message or "not associated" in message:
-        return f"no version has the stage {secret.version_stage}, or it has just moved; check `versionStage`"
-    stage = "" if secret.version_stage == "AWSCURRENT" else f", and `versionStage` {secret.version_stage}"
+        return f"no version has the stage {secret.ref.version_stage}, or it has just moved; check `versionStage`"
+    stage = "" if secret.ref.version_stage == "AWSCURRENT" else f", and `versionStage` {secret.ref.version_stage}"
     return f"not found; check name, region and account{stage}"
 
 
@@ -286,13 +286,13 @@ def denied(secret: Secret, operation: Operation, message: str) -> str:
     action = asked[1] if asked else "kms:Decrypt" if re.search(_KMS, message) else f"secretsmanager:{operation}"
     of_kms = action.startswith("kms:")
     key = re.search(_KEY, message)
-    resources = (key[0].rstrip(".,") if key else "the key's ARN",) if of_kms else secret.resources
+    resources = (key[0].rstrip(".,") if key else "the key's ARN",) if of_kms else secret.ref.resources
     resource = resources[0] if len(resources) == 1 else resources
     statement = json.dumps({"Effect": "Allow", "Action": action, "Resource": resource})
     explicit = re.search(_EXPLICIT, message)
     reason = why or explicit
     said = f"AWS: {line(reason[0] if reason else message)}" if message else "AWS gives no reason"
-    may_not = f"{who} may not {action} on {secret.secret_id}"
+    may_not = f"{who} may not {action} on {secret.ref.id}"
     policy = why[1].lower() if why else "policy"
     if explicit:
         return f"{may_not}: an explicit deny in a {policy} overrides every allow; that policy must change. {said}"

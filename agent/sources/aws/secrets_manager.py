@@ -138,7 +138,7 @@ class SecretsManager:
 
         Creates nothing yet: the first call creates its client, while another thread searches for credentials.
         """
-        regions = (secret.place.region for secret in secrets)
+        regions = (secret.ref.place.region for secret in secrets)
         self._credentials.region = self._credentials.region or next(filter(None, regions), None)
 
     def _client(self, place: Place) -> SecretsManagerClient:
@@ -195,7 +195,7 @@ class SecretsManager:
         return self._ask(
             "DescribeSecret",
             secret,
-            lambda client: _observation(secret, client.describe_secret(SecretId=secret.secret_id)),
+            lambda client: _observation(secret, client.describe_secret(SecretId=secret.ref.id)),
         )
 
     def value(self, secret: Secret, version_id: str | None) -> Answer[Fetched]:
@@ -205,12 +205,12 @@ class SecretsManager:
         version that no longer holds the stage as not found.
         """
         which = {"VersionId": version_id} if version_id is not None else {}
-        if secret.version_stage:
-            which["VersionStage"] = secret.version_stage
+        if secret.ref.version_stage:
+            which["VersionStage"] = secret.ref.version_stage
         return self._ask(
             "GetSecretValue",
             secret,
-            lambda client: _fetched(secret, client.get_secret_value(SecretId=secret.secret_id, **which)),
+            lambda client: _fetched(secret, client.get_secret_value(SecretId=secret.ref.id, **which)),
         )
 
     def _ask(
@@ -225,15 +225,15 @@ class SecretsManager:
     ) -> tuple[R | Failure, str]:
         """The result of the call, and its code for the metrics. Never raises."""
         try:
-            client = self._client(secret.place)
+            client = self._client(secret.ref.place)
         except Exception as error:
             _log.debug("no client", exc_info=error)
-            return Failure("invalid", errors.no_client(error, secret.place)), "NoClient"
+            return Failure("invalid", errors.no_client(error, secret.ref.place)), "NoClient"
         region = client.meta.region_name
         try:
             return ask(client), OK
         except NoCredentials as trouble:
-            what = f"{operation} of {secret.secret_id} in {region}"
+            what = f"{operation} of {secret.ref.id} in {region}"
             return Failure("credentials", f"{what}: no credentials: {trouble}"), "NoCredentials"
         except Exception as error:
             _log.debug("no answer", exc_info=error)
@@ -299,18 +299,18 @@ def _observation(secret: Secret, answer: Any) -> Observation | Failure:
     if deleted := answer.get("DeletedDate"):
         return Failure(
             "deleted",
-            f"{secret.secret_id} has been scheduled for deletion since {deleted:%Y-%m-%d %H:%M %Z}; "
+            f"{secret.ref.id} has been scheduled for deletion since {deleted:%Y-%m-%d %H:%M %Z}; "
             "restore-secret cancels that",
         )
     if not answer.keys() & {"ARN", "Name", "VersionIdsToStages"}:
         raise ValueError("no description")
     stages: dict[str, list[str]] = answer.get("VersionIdsToStages") or {}
     holder = {_word(stage): _word(version) for version, labels in stages.items() for stage in labels}
-    version = holder.get(secret.version_stage or "")
+    version = holder.get(secret.ref.version_stage or "")
     if version is None:
         return Failure(
             "not_found",
-            f"{secret.secret_id} has no version with stage {secret.version_stage}; "
+            f"{secret.ref.id} has no version with stage {secret.ref.version_stage}; "
             f"its stages are {errors.line(', '.join(sorted(holder))) or 'none'}",
         )
     pending = holder.get("AWSPENDING")
@@ -351,7 +351,7 @@ def _fetched(secret: Secret, answer: Any) -> Fetched | Failure:
     if version is None or (text is None and binary is None):
         return Failure(
             "invalid",
-            f"the answer for {secret.secret_id} contains no value; check that the endpoint is AWS Secrets Manager",
+            f"the answer for {secret.ref.id} contains no value; check that the endpoint is AWS Secrets Manager",
         )
     created = answer.get("CreatedDate")
     if isinstance(text, str):
