@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from agent import __version__
 from agent.commands import terminal
-from agent.core.errors import ConfigError, FreshmountError
+from agent.core.errors import ConfigError, FreshmountError, StartError
 
 if TYPE_CHECKING:
     import argparse
@@ -327,6 +327,10 @@ def _schema(_args: argparse.Namespace) -> int:
 
 
 def _demo(args: argparse.Namespace) -> int:
+    import importlib.util
+
+    if importlib.util.find_spec("agent.demo") is None:
+        raise StartError("the demo is not in the image; in a clone of the repository run `make demo`")
     from agent.demo import story
 
     return story.run(keep_running=args.keep_running)

@@ -54,7 +54,7 @@ def main(site: Path, agent: Path, out: Path) -> None:
     if _endpoints(packages) != before:
         raise SystemExit("the pruning moved an endpoint of AWS; look at SERVICES and ENDPOINTS")
     ours = out / "agent" / home.relative_to("/")
-    shutil.copytree(agent, ours / "agent")
+    shutil.copytree(agent, ours / "agent", ignore=shutil.ignore_patterns("demo"))
     _start(ours)
     _command(out / "agent", home)
     python = out / "python"

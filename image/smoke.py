@@ -47,7 +47,7 @@ def main() -> None:
     _watches()
     _threads()
     keep_private()
-    for absent in ("pip", "setuptools", "ensurepip", "moto"):
+    for absent in ("pip", "setuptools", "ensurepip", "moto", "agent.demo"):
         assert importlib.util.find_spec(absent) is None, f"{absent} is in the image"
     for shell in ("sh", "bash", "busybox", "apt-get"):
         assert not any(os.path.exists(f"/{place}/{shell}") for place in ("bin", "usr/bin", "sbin", "usr/sbin"))

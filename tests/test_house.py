@@ -21,12 +21,13 @@ MAY_IMPORT = {
     "core": (),
     "config": ("core",),
     "render": ("core",),
+    "render/template": ("core",),
     **dict.fromkeys(ADAPTERS, ("core",)),
     "engine": ("core",),
     "commands": ("core", "config", "render", "engine", *ADAPTERS),
     "demo": ("core", "commands"),
 }
-PURE = ("core", "config", "render")
+PURE = ("core", "config", "render", "render/template")
 BUT = {"render/require.py"}  # what it holds a value against takes the machine's TLS and clock
 IMPURE = {"boto3", "botocore", "os", "threading", "time", "structlog", "socket", "subprocess", "signal", "urllib3"}
 # Each library has one door.
@@ -37,12 +38,13 @@ ONLY_IN = {
     "structlog": ("observe",),
     "urllib3": ("targets",),
     "watchdog": ("triggers",),
-    "yaml": ("config",),
+    "yaml": ("config", "render/template"),
 }
 # What `run` with secrets of Secrets Manager alone must not import until it is asked for.
 NOT_AT_START = (
     *("argparse", "prometheus_client", "boto3", "moto"),
     *("agent.observe.page", "agent.render.dotenv", "agent.render.properties", "agent.render.require"),
+    "agent.render.template",
     *("agent.commands.doctor", "agent.commands.plan", "agent.commands.pin", "agent.demo"),
 )
 

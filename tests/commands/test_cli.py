@@ -204,6 +204,13 @@ def test_what_costs_memory_and_serves_nobody_is_not_imported(command: str, tmp_p
     assert not imported & {"prometheus_client", "watchdog"}
 
 
+def test_the_image_has_no_demo(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """It says where there is one."""
+    monkeypatch.setitem(sys.modules, "agent.demo", None)
+    assert cli.main(["demo"], {}) == 1
+    assert "make demo" in capsys.readouterr().err
+
+
 def test_check_needs_no_library_of_the_running_agent(tmp_path: Path) -> None:
     """It is quick, and works where boto3 cannot."""
     path = tmp_path / "c.yaml"

@@ -106,7 +106,7 @@ class Volume:
         Without a readable record nothing counts as published, unless this process knows what the record said.
         """
         try:
-            found, self._known = read_back.read(self._root, self._now(), self._known, self._unrecorded)
+            found, self._known = read_back.read(self._root, self._now, self._known, self._unrecorded)
             return found
         except OSError as error:
             raise self._error("cannot be read", error) from error
