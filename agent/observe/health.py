@@ -11,7 +11,7 @@ from typing import Any
 from agent.core.status import SecretStatus, Status
 from agent.observe import report
 from agent.observe.http import Page
-from agent.observe.report import time_of
+from agent.observe.report import error_of, time_of
 
 
 def pages(read: Callable[[], Status]) -> dict[str, Callable[[], Page]]:
@@ -93,7 +93,7 @@ def _readiness(secret: SecretStatus, stale_after: float, now: float) -> dict[str
         "publishedAt": time_of(secret.published_at),
         "lastSuccess": time_of(secret.last_success),
         "upToDate": secret.up_to_date,
-        "error": {"reason": secret.failure.reason, "message": secret.failure.message} if secret.failure else None,
+        "error": error_of(secret.failure),
     }
 
 

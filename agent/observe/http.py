@@ -18,6 +18,7 @@ from selectors import EVENT_READ, EVENT_WRITE
 from typing import NamedTuple
 
 from agent.core.errors import StartError
+from agent.core.model import Listen
 
 CONNECTION_TIMEOUT = 5.0  # seconds from a connection's start, or its last request, to the next whole one
 
@@ -74,8 +75,9 @@ def serve(
         failure = error
     if host == "::" and failure.errno in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL):
         return serve("0.0.0.0", port, pages, report, strangers)  # noqa: S104 scrapers are outside the pod
-    shown = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    raise StartError(f"cannot listen on {shown}: {failure.strerror or failure}; set `listen` to a free address")
+    raise StartError(
+        f"cannot listen on {Listen(host, port).shown}: {failure.strerror or failure}; set `listen` to a free address"
+    )
 
 
 def _listen(host: str, port: int) -> socket.socket:

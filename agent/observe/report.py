@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from agent.core.errors import Failure
 from agent.core.model import Published
 from agent.core.status import SecretStatus, Status, TargetStatus
 from agent.observe import layout
@@ -108,8 +109,13 @@ def _secret(secret: SecretStatus) -> Report:
         "pinnedUntil": time_of(secret.pinned_until),
         "upToDate": secret.up_to_date,
         "optional": secret.optional,
-        "error": {"reason": secret.failure.reason, "message": secret.failure.message} if secret.failure else None,
+        "error": error_of(secret.failure),
     }
+
+
+def error_of(failure: Failure | None) -> Report | None:
+    """A failure as JSON."""
+    return {"reason": failure.reason, "message": failure.message} if failure else None
 
 
 def _next_poll(secret: SecretStatus) -> float | None:

@@ -242,7 +242,7 @@ def test_a_service_monitor_instead(demo: Chart) -> None:
     assert endpoint["port"] == service["spec"]["ports"][0]["name"]
     assert endpoint["relabelings"] == [{"targetLabel": "job", "replacement": JOB}]
     assert all(JOB in rule["expr"] for rule in rules(rendered))
-    assert "scraped twice: take one" in demo.refusal(ours(**ALL, serviceMonitor=ON))
+    assert "freshmount.podMonitor and freshmount.serviceMonitor" in demo.refusal(ours(**ALL, serviceMonitor=ON))
 
 
 def test_panels_do_not_overlap(monitoring: Rendered) -> None:

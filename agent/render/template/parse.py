@@ -200,7 +200,7 @@ class _Parser:
         return Call(at, name, pipe)
 
     def _body(self, name: str, at: int) -> None:
-        """What a template of that name consists of; it knows no variables of the text around it."""
+        """What a template of that name consists of; it cannot see the variables of the text around it."""
         names, self._names, loops, self._loops = self._names, ["$"], self._loops, 0
         body, ended = self._list("define", at)
         self._names, self._loops = names, loops

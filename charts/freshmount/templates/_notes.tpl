@@ -1,8 +1,8 @@
 {{/*
-The least that the agent may do: read each secret, and describe those that are polled (a pinned version is not). A full ARN
-stands as it is; the six characters that AWS appends are six `?`. AWS draws them from letters of both cases, so an ARN that
-ends in six letters of one case may be whole or end in a word of its name: both forms are allowed. A name is looked for in the
-caller's account. `freshmount plan` prints the same.
+The least that the agent needs: read each secret, and describe those that are polled, so none with a versionId. A full ARN stays
+as it is; otherwise six `?` stand for the six characters that AWS appends. AWS draws them from letters of both cases, so an ARN
+that ends in six letters of one case may be complete, or may end in a word of the name: both forms are allowed. AWS looks for a
+name in the caller's account. `freshmount plan` prints the same.
 */}}
 {{- define "freshmount.iamPolicy" -}}
 {{- $it := include "freshmount.resolve" . | fromJson -}}
@@ -60,7 +60,7 @@ caller's account. `freshmount plan` prints the same.
 {{- $partition -}}
 {{- end }}
 
-{{/* The domains of the partitions that have one of their own. What a key's policy calls a service there, either form may be. */}}
+{{/* The domains of partitions with a domain of their own. There, a key's policy may name a service in either form. */}}
 {{- define "freshmount.suffixes" -}}
 aws-cn: amazonaws.com.cn
 aws-iso: c2s.ic.gov
@@ -80,7 +80,7 @@ Freshmount is on, as {{ $it.name }}:
 
   mode      {{ $it.mode }}: {{ get (dict
     "native" "one native sidecar; the app starts when the files are there"
-    "init" "an init container fills the volume once; a rotation is not noticed while the pod lives"
+    "init" "an init container fills the volume once; rotations are not noticed while the pod lives"
     "sidecar" "a plain sidecar; the app may start before its files are there"
     "both" "an init container fills the volume, a plain sidecar keeps it fresh") $it.mode }}
   files     {{ $it.config.volume.path }} in your containers, read-only
@@ -92,7 +92,7 @@ Freshmount is on, as {{ $it.name }}:
   notifies  {{ .name }}: {{ if .touch }}touch {{ .touch }}{{ else if .url }}POST {{ regexReplaceAll "[?#].*$" .url "" }}{{ else }}{{ .signal }} to {{ .process.name | default .process.pidFile }}{{ end }}
 {{- end }}
 {{- end }}
-  config    ConfigMap {{ $it.fullname }}; a change {{ if $values.restartOnConfigChange }}restarts the pods{{ else if $it.runs }}is picked up without a restart{{ else }}takes effect in new pods{{ end }}
+  config    ConfigMap {{ $it.fullname }}; a change {{ if $values.restartOnConfigChange }}restarts the pods{{ else if $it.runs }}needs no restart{{ else }}takes effect in new pods{{ end }}
 {{- $objects := list -}}
 {{- if $it.runs -}}
 {{- if $values.podMonitor.enabled }}{{ $objects = append $objects "PodMonitor" }}{{ end -}}
@@ -123,23 +123,23 @@ Attach it to the role of the pod's ServiceAccount (aws.identity: irsa or podIden
 {{- end }}
 {{- if and $it.config.notify (not $it.runs) }}
 
-WARNING: an init container notifies nobody, so config.notify has no effect here.
+WARNING: an init container notifies no target, so config.notify has no effect here.
 {{- end }}
 {{- if and $it.runs $values.prometheusRule.enabled (not (or $values.podMonitor.enabled $values.serviceMonitor.enabled $values.prometheusRule.selector)) }}
 
-WARNING: the alerts look at job="{{ $it.namespace }}/{{ $it.fullname }}", which neither a PodMonitor nor a ServiceMonitor of this
-release makes. Turn one on, or let prometheusRule.selector choose the series.
+WARNING: the alerts use series with job="{{ $it.namespace }}/{{ $it.fullname }}", but this release has neither a PodMonitor nor a
+ServiceMonitor. Turn one on, or set prometheusRule.selector.
 {{- end }}
 {{- if $it.signal }}
 
-WARNING: a signal reaches only processes of the agent's own uid, which is {{ with $it.user.runAsUser }}{{ int64 . }}.{{ else }}the pod's, else 65532.{{ end }}
-Run the app's container as the same uid, and take shareProcessNamespace into the pod's spec. Until then the target stays
-pending: freshmount_notification_pending is 1, and the agent's log says why.
+WARNING: a signal reaches only processes of the agent's own uid, which is {{ with $it.user.runAsUser }}{{ int64 . }}.{{ else }}the pod's, or else 65532.{{ end }}
+Run the app's container with the same uid, and include freshmount.shareProcessNamespace in the pod's spec. Until then the target
+stays pending: freshmount_notification_pending is 1, and the agent's log says why.
 {{- end }}
 {{- if $values.networkPolicy.enabled }}
 
-WARNING: the NetworkPolicy closes the whole pod but for what it lists. The app's own traffic goes into networkPolicy.ingress
-and .egress, or into a policy of yours.
+WARNING: the NetworkPolicy blocks all traffic of the pod that it does not list. List the app's own traffic in
+networkPolicy.ingress and .egress, or in a policy of your own.
 {{- end }}
 {{- end -}}
 {{- end }}
