@@ -1,8 +1,8 @@
 """The one rule of imports, read from the source.
 
 `core` imports nothing of ours; `config` and `render` import `core`, and the language of templates; an adapter imports
-`core` and its own folder, never another adapter; `engine` imports `core`; only `commands` name concrete adapters, and a command is imported when it is
-asked for.
+`core` and its own folder, never another adapter; `engine` imports `core`; only `commands` name concrete adapters, and a
+command is imported when it is asked for.
 """
 
 from __future__ import annotations
