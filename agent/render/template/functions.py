@@ -7,10 +7,10 @@ from collections.abc import Mapping
 
 from agent.render.template import (
     builtin,
+    certificates,
     encodings,
     gojson,
     goyaml,
-    keys,
     lists,
     numbers,
     objects,
@@ -33,10 +33,10 @@ _HERE: dict[str, Function] = {
     **regexes.FUNCTIONS,
     **urls.FUNCTIONS,
     **pem.FUNCTIONS,
-    **keys.FUNCTIONS,
+    **certificates.FUNCTIONS,
 }
 KNOWN = frozenset(_HERE)
-NEED_CRYPTOGRAPHY = frozenset(keys.FUNCTIONS)
+NEED_CRYPTOGRAPHY = frozenset(certificates.FUNCTIONS)
 
 
 def find(name: str) -> Function:
