@@ -277,6 +277,7 @@ class Pattern:
         code = self._code
         nothing = (-1,) * self._slots
         seen = [-1] * len(code)
+        spend(len(code) >> 4)
         threads: list[tuple[int, Spans]] = []
         found: Spans | None = None
         while True:
@@ -330,6 +331,7 @@ class Pattern:
                 stack.append((then, spans))
             elif kind == _SAVE:
                 slot = int(of)  # type: ignore[call-overload]
+                steps += len(spans) >> 4
                 stack.append((then, (*spans[:slot], at, *spans[slot + 1 :])))
             elif kind == _LOOK:
                 if _fits(of, codes, at):
@@ -386,7 +388,7 @@ def _pieces(template: str) -> Iterator[tuple[str, str]]:
     yield template[at:], ""
 
 
-@functools.lru_cache(maxsize=64)
+@functools.lru_cache(maxsize=16)
 def compile(pattern: str) -> Pattern:
     """Raises BadPattern, with what is wrong and where."""
     return Pattern(pattern)

@@ -11,6 +11,7 @@ from agent.core.re2_chars import CATEGORIES, LAST, PERL, POSIX, Range, category,
 
 LONGEST = 1 << 14  # characters of a pattern
 DEEPEST = 100  # groups within each other; Go allows 1,000
+GROUPS = 200  # groups that are remembered; Go has no limit
 REPEATS = 1000  # copies that a repetition and those within it may ask for, as in Go
 
 
@@ -190,6 +191,8 @@ class _Parser:
         else:
             self._names.append("")
             index = len(self._names)
+        if index > GROUPS:
+            raise self._error(f"more than {GROUPS} groups", at)
         self._depth += 1
         if self._depth > DEEPEST:
             raise self._error(f"more than {DEEPEST} groups within each other", at)

@@ -131,6 +131,7 @@ def test_what_is_split(pattern: str, text: str, most: int, pieces: list[str]) ->
         ("(?P<>a)", 0, "name"),
         ("(" * 200 + ")" * 200, 100, "100"),
         ("a" * 20_000, 0, "longer"),
+        ("(a)" * 201, 600, "200"),
         (r"(\pL\pN){900}(\pL\pN){900}(\pL\pN){900}", 0, "instructions"),
     ],
     ids=lambda value: str(value)[:30],

@@ -14,13 +14,11 @@ from __future__ import annotations
 from typing import Any
 
 from agent.core.record import Record
-from agent.render.template import execute
-from agent.render.template import parse as parsing
-from agent.render.template import reads as reading
+from agent.render.template import execute, grammar, reading
 from agent.render.template.errors import TemplateError
 from agent.render.template.functions import NEED_CRYPTOGRAPHY
 from agent.render.template.nodes import Tree
-from agent.render.template.reads import Read, Reads
+from agent.render.template.reading import Read, Reads
 
 __all__ = ["Read", "Reads", "Template", "TemplateError", "parse"]
 
@@ -52,4 +50,4 @@ class Template(Record):
 
 def parse(text: str) -> Template:
     """Raises TemplateError with the line and column of the first thing that is wrong with the text."""
-    return Template(parsing.parse(text))
+    return Template(grammar.parse(text))

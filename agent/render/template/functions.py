@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 
 from agent.render.template import (
     builtin,
+    certificates,
     encodings,
     gojson,
     goyaml,
-    keys,
     lists,
     numbers,
     objects,
@@ -33,10 +32,10 @@ _HERE: dict[str, Function] = {
     **regexes.FUNCTIONS,
     **urls.FUNCTIONS,
     **pem.FUNCTIONS,
-    **keys.FUNCTIONS,
+    **certificates.FUNCTIONS,
 }
 KNOWN = frozenset(_HERE)
-NEED_CRYPTOGRAPHY = frozenset(keys.FUNCTIONS)
+NEED_CRYPTOGRAPHY = frozenset(certificates.FUNCTIONS)
 
 
 def find(name: str) -> Function:
@@ -74,5 +73,7 @@ def unknown(name: str) -> str:
     for reason, names in _LEFT_OUT.items():
         if name in names:
             return f"the function {name!r} is not here: it {reason}"
+    import difflib
+
     close = difflib.get_close_matches(name, KNOWN, n=1)
     return f"there is no function {name!r}" + (f"; did you mean {close[0]!r}?" if close else "")

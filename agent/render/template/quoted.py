@@ -79,7 +79,7 @@ def number(text: str) -> tuple[int | None, float, bool] | None:
     if _PREFIXED.fullmatch(text) and len(plain) < 100:
         sign, digits = (-1 if plain.startswith("-") else 1), plain.lstrip("+-")
         whole = sign * int(digits[2:] if digits[1:2].isalpha() else digits, {"x": 16, "b": 2}.get(digits[1:2], 8))
-        return whole, float(whole), False
+        return whole, float(whole), plain[0] in "+-" and "e" in plain  # as there: -0x1e is a float, and 0x1e is not
     if _REAL.fullmatch(text):
         real = float(text)
     elif _HEX_REAL.fullmatch(text):

@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from agent.core import re2
 from agent.render.template import values
 from agent.render.template.errors import Unfit
 from agent.render.template.function import Functions
 
+if TYPE_CHECKING:
+    from agent.core import re2
+
 Spend = Callable[[int], None]
+
+_COMPILING = 16  # units for a character of a pattern
 
 FUNCTIONS = Functions()
 _add = FUNCTIONS.add
 
 
 def _compiled(spend: Spend, pattern: str) -> re2.Pattern:
-    spend(16 * len(pattern))
+    from agent.core import re2
+
+    spend(_COMPILING * len(pattern))
     try:
         return re2.compile(pattern)
     except re2.BadPattern as bad:
@@ -50,10 +57,16 @@ def _split(spend: Spend, pattern: str, text: str, most: int) -> values.Strings:
     return values.Strings(_compiled(spend, pattern).split(text, most, spend))
 
 
+def _quoted(text: str) -> str:
+    from agent.core import re2
+
+    return re2.quote_meta(text)
+
+
 _add("regexMatch mustRegexMatch", _matches, "string string", metered=True)
 _add("regexFind mustRegexFind", _find, "string string", metered=True)
 _add("regexFindAll mustRegexFindAll", _find_all, "string string int", metered=True)
 _add("regexReplaceAll mustRegexReplaceAll", _replace, "string string string", metered=True)
 _add("regexReplaceAllLiteral mustRegexReplaceAllLiteral", _replace_literal, "string string string", metered=True)
 _add("regexSplit mustRegexSplit", _split, "string string int", metered=True)
-_add("regexQuoteMeta", re2.quote_meta, "string")
+_add("regexQuoteMeta", _quoted, "string")

@@ -297,3 +297,4 @@ def test_a_template_imports_neither_yaml_nor_cryptography_that_it_does_not_call(
     said = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split()
     assert "agent.render.template.execute" in said
     assert [name for name in said if name.partition(".")[0] in ("yaml", "cryptography", "decimal", "jmespath")] == []
+    assert "agent.core.re2" not in said

@@ -103,7 +103,7 @@ func render(r request) (said answer) {
 	if err := d.Decode(&data); err != nil {
 		return answer{Error: err.Error()}
 	}
-	t, err := template.New("").Funcs(sprig.TxtFuncMap()).Funcs(more).Option("missingkey=error").Parse(r.Template)
+	t, err := template.New("the template itself").Funcs(sprig.TxtFuncMap()).Funcs(more).Option("missingkey=error").Parse(r.Template)
 	if err != nil {
 		return answer{Error: err.Error()}
 	}
