@@ -31,7 +31,15 @@ from tests.cluster.world import APP, World
 from tests.support import chart, chart_tools
 from tests.support.aws import Proxy, StandIn
 
-ARMS = ("native", "both", "init", "sidecar")
+# By name, the values of the chart. The app waits for its files in each but the last one.
+ARMS = {
+    "native-hook": {"mode": "native", "holdBack": "hook"},
+    "native-probe": {"mode": "native", "holdBack": "probe"},
+    "sidecar-hook": {"mode": "sidecar", "holdBack": "hook"},
+    "init": {"mode": "init"},
+    "both": {"mode": "both"},
+    "sidecar": {"mode": "sidecar"},
+}
 SECRETS = ("one", "two", "three", "four", "five")
 WITHOUT = "without"
 
@@ -75,7 +83,7 @@ class Api:
 def rendered(world: World, helm: str, arm: str) -> tuple[Object, list[Object]]:
     """The pod of an arm, without a name, and the objects that it needs."""
     config = world.config([world.secret(name) for name in SECRETS])
-    values = world.values(config, enabled=arm != WITHOUT, mode="" if arm == WITHOUT else arm)
+    values = world.values(config, enabled=arm != WITHOUT, **ARMS.get(arm, {}))
     drawn = chart.Chart(helm, world.chart()).template(values, "1.34")
     template = drawn.one("Deployment")["spec"]["template"]
     spec = copy.deepcopy(template["spec"])
@@ -111,7 +119,9 @@ def _runs(pod: Object) -> bool:
 def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.cluster start")
     parser.add_argument("--pairs", type=int, default=20, help="pods of each arm")
-    parser.add_argument("--arms", type=lambda text: tuple(text.split(",")), default=ARMS, help=f"of {','.join(ARMS)}")
+    parser.add_argument(
+        "--arms", type=lambda text: tuple(text.split(",")), default=(*ARMS,), help=f"of {', '.join(ARMS)}"
+    )
     parser.add_argument("--json", action="store_true", help="every figure, for other programs")
     asked = parser.parse_args(arguments)
     arms = (WITHOUT, *asked.arms)
