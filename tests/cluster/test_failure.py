@@ -10,6 +10,7 @@ import pytest
 
 from tests.cluster.kube import PATIENCE, Object, container
 from tests.cluster.world import AGENT, APP, World, in_pod
+from tests.support.aws import Fault
 
 # A process of the pod, found in the namespace that its containers share by words of its command line.
 FIND = """
@@ -54,6 +55,22 @@ def test_a_rotation_during_the_agents_absence_is_told_after_it(world: World) -> 
         world.in_app(pod, STOP_AGENT)
         world.rotate("db", "two")
         world.in_app(pod, KILL_AGENT)
+        assert app.event("signal")["files"] == {"db": "two"}
+    assert [line["event"] for line in world.k.said(pod, APP)] == ["start", "signal"]
+
+
+@pytest.mark.parametrize("hold", ["hook", "probe"])
+def test_a_killed_agent_is_back_while_aws_is_away(world: World, hold: str) -> None:
+    """What is published is complete, so neither hook nor probe waits for AWS."""
+    world.put("db", "one")
+    pod = world.start(world.config([world.secret("db")], [world.hup()]), holdBack=hold)
+    world.proxy.fail(Fault.internal_error())
+    world.in_app(pod, KILL_AGENT)
+    status = world.k.pod(restarted(AGENT), "the agent restarted", pod)
+    assert container(status, APP)["restartCount"] == 0
+    world.proxy.heal()
+    with world.k.log(pod, APP) as app:
+        world.rotate("db", "two")
         assert app.event("signal")["files"] == {"db": "two"}
     assert [line["event"] for line in world.k.said(pod, APP)] == ["start", "signal"]
 

@@ -132,6 +132,10 @@ networkPolicy: {enabled: false, metricsFrom: [], awsTo: [], ingress: [], egress:
   {{- $mode = "init" -}}
 {{- end -}}
 {{- $runs := ne $mode "init" -}}
+{{- /* kubelet ends no pod, and shows no log, while a hook waits: the agent gives up earlier and says why. */ -}}
+{{- if and $runs (eq $hold "hook") (not ($config.startup | default dict).timeout) -}}
+  {{- $_ := set $config "startup" (dict "timeout" "30s") -}}
+{{- end -}}
 
 {{- $name := $key | kebabcase -}}
 {{- if not (regexMatch "^[a-z]([a-z0-9-]{0,52}[a-z0-9])?$" $name) -}}
