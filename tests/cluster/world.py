@@ -31,6 +31,12 @@ def in_pod(line: str) -> Edit:
     return DEPLOYMENT, "    spec:\n      serviceAccountName:", f"    spec:\n      {line}\n      serviceAccountName:"
 
 
+def labelled(key: str, value: str) -> Edit:
+    """A label of the pod."""
+    labels = "\n      labels:\n        "
+    return DEPLOYMENT, f"{labels}{{{{-", f"{labels}{key}: {value}\n        {{{{-"
+
+
 def after_agent(container: Object) -> Edit:
     """An init container after the agent's."""
     old = "      initContainers:\n        {{- nindent 8 . }}\n"
