@@ -7,7 +7,7 @@ import json
 import pytest
 
 from tests.cluster.kube import PATIENCE, Object, container, is_ready, name_of
-from tests.cluster.world import AGENT, APP, NO_SHARED_PROCESSES, World, after_agent
+from tests.cluster.world import AGENT, APP, NO_SHARED_PROCESSES, Edit, World, after_agent
 from tests.support.aws import Fault
 from tests.support.running import until
 
@@ -106,6 +106,18 @@ def test_a_job_completes(world: World, mode: str, hold: str) -> None:
     world.install({**values, "job": {"enabled": True}, "replicas": 0})
     world.k.until("jobs", lambda job: job.get("status", {}).get("succeeded") == 1, "succeeded")
     assert "db" in world.k.kubectl("logs", "job/web-demo", f"--container={APP}").stdout
+
+
+def test_a_plain_sidecar_ends_with_its_job(world: World) -> None:
+    """By `exitWith`, once the app's process has ended."""
+    world.put("db", json.dumps({"password": "pw-1"}))
+    config = world.config([world.secret("db", DB)], exitWith={"process": {"name": "python3"}})
+    values = world.values(config, mode="both")
+    lasting: Edit = ("templates/job.yaml", '"import os; print(', '"import os, time; time.sleep(3); print(')
+    world.install({**values, "job": {"enabled": True}, "replicas": 0}, [lasting])
+    done = world.k.pod(lambda pod: pod["status"]["phase"] == "Succeeded", "succeeded")
+    assert {container(done, name)["state"]["terminated"]["exitCode"] for name in (AGENT, APP)} == {0}
+    world.k.until("jobs", lambda job: job.get("status", {}).get("succeeded") == 1, "succeeded")
 
 
 def test_a_cron_job_completes(world: World) -> None:
