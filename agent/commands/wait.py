@@ -19,7 +19,7 @@ GRACE = 30.0  # seconds after `startup.timeout`, at which the agent ends by itse
 
 TIMEOUT = 120.0 + GRACE  # seconds, with the default `startup.timeout`
 
-_SHORTEST, _LONGEST = 0.02, 0.5  # seconds between two questions: while it starts, and while AWS is away for minutes
+_SHORTEST, _LONGEST = 0.01, 0.5  # seconds between two questions: while it starts, and while AWS is away for minutes
 
 _ANSWER = 3.0  # seconds for an answer
 
@@ -52,7 +52,7 @@ def wait(path: str, port: int | None, timeout: float | None) -> int:
         waited = time.monotonic() - begun
         if waited >= timeout:
             raise StartError(f"no complete generation within {timeout:g} s; {_why(hosts, port)}")
-        time.sleep(min(max(_SHORTEST, waited / 50), _LONGEST, timeout - waited))
+        time.sleep(min(max(_SHORTEST, waited / 100), _LONGEST, timeout - waited))
     return 0
 
 

@@ -31,16 +31,27 @@ class Used(NamedTuple):
     anonymous: int
 
 
-def used(pod: Object) -> Used:
-    """Of the agent's container of a pod on this machine."""
-    identity = container(pod, AGENT)["containerID"].rpartition("/")[2]
+def place(pod: Object, name: str) -> Path:
+    """The cgroup of a container of a pod on this machine, where its memory is counted."""
+    identity = container(pod, name)["containerID"].rpartition("/")[2]
     # cgroup v1 has a hierarchy for memory, v2 has one for all.
-    place = next(path for root in ("memory", ".") for path in (CGROUPS / root).rglob(f"*{identity}*") if path.is_dir())
-    usage = next(path for name in ("memory.usage_in_bytes", "memory.current") if (path := place / name).exists())
-    known = dict(line.split() for line in (place / "memory.stat").read_text().splitlines())
+    found = (path for root in ("memory", ".") for path in (CGROUPS / root).rglob(f"*{identity}*"))
+    return next(path for path in found if path.is_dir())
+
+
+def processes(pod: Object, name: str) -> list[int]:
+    """The pids of a container, as this machine has them."""
+    return [int(pid) for pid in (place(pod, name) / "cgroup.procs").read_text().split()]
+
+
+def used(pod: Object) -> Used:
+    """Of the agent's container."""
+    where = place(pod, AGENT)
+    usage = next(path for name in ("memory.usage_in_bytes", "memory.current") if (path := where / name).exists())
+    known = dict(line.split() for line in (where / "memory.stat").read_text().splitlines())
     inactive = int(known.get("total_inactive_file") or known["inactive_file"])
     pss = anonymous = 0
-    for pid in (place / "cgroup.procs").read_text().split():
+    for pid in processes(pod, AGENT):
         lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]
         shares = {name.rstrip(":"): int(size) << 10 for name, size, _ in (line.split() for line in lines)}
         pss, anonymous = pss + shares["Pss"], anonymous + shares["Pss_Anon"]
