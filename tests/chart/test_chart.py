@@ -122,7 +122,8 @@ def test_modes(demo: Chart, mode: str, kube: str, everything: bool) -> None:
         assert pod.get("shareProcessNamespace", False) is bool(runs)
         for container in [*inits, *others]:
             assert "cpu" not in container["resources"]["limits"]
-            assert ("startupProbe" in container) is (expected == "native")
+            assert ("lifecycle" in container) is (expected == "native")
+            assert "startupProbe" not in container
             assert ("readinessProbe" in container) is (expected == "sidecar")
     more = ["NetworkPolicy"] if everything else []
     if everything and means != "init":
@@ -514,18 +515,52 @@ def test_readiness_counts_where_it_says_something(demo: Chart, values: dict[str,
     assert ("readinessProbe" in demo.template(ours(**values)).agent()) is expected
 
 
-@pytest.mark.parametrize(
-    ("timeout", "seconds"), [(None, 150), ("0s", 30), ("1m30s", 120), ("2h", 7230), ("1500ms", 31)]
-)
+TIMEOUTS = [(None, 150), ("0s", 30), ("1m30s", 120), ("2h", 7230), ("1500ms", 31)]
+
+
+def started_within(timeout: str | None) -> dict[str, Any]:
+    return {"config": {"startup": {"timeout": timeout}}} if timeout else {}
+
+
+@pytest.mark.parametrize(("timeout", "seconds"), TIMEOUTS)
 def test_kubelet_waits_longer_than_the_agent(demo: Chart, timeout: str | None, seconds: int) -> None:
     """So that a start that fails ends with the agent's own reason."""
-    values = ours(config={"startup": {"timeout": timeout}}) if timeout else {}
-    probe = demo.template(values).agent()["startupProbe"]
-    assert probe == {
+    rendered = demo.template(ours(holdBack="probe", **started_within(timeout)))
+    agent = rendered.agent()
+    assert agent["startupProbe"] == {
         "httpGet": {"path": "/startupz", "port": "freshmount"},
         "periodSeconds": 1,
         "failureThreshold": seconds,
     }
+    assert "lifecycle" not in agent
+    assert ("startup" in yaml.safe_load(rendered.config())) is bool(timeout)
+
+
+@pytest.mark.parametrize(
+    "values", [{}, {"mode": "native", "holdBack": "hook"}, {"mode": "sidecar", "holdBack": "hook"}]
+)
+@pytest.mark.parametrize(("timeout", "seconds"), [(None, 60), *TIMEOUTS[1:]])
+def test_a_hook_waits_longer_than_the_agent(
+    demo: Chart, values: dict[str, Any], timeout: str | None, seconds: int
+) -> None:
+    """It is the default of native sidecars; a plain one has it first in the list, or the app would not wait. kubelet
+    ends no pod meanwhile, so the agent gives up after 30 s unless the config says otherwise."""
+    values = {**values, "config": {"listen": ":9200", **started_within(timeout).get("config", {})}}
+    rendered = demo.template(ours(**values))
+    agent = rendered.agent()
+    command = ["freshmount", "wait", "--port=9200", f"--timeout={seconds}s"]
+    assert agent["lifecycle"] == {"postStart": {"exec": {"command": command}}}
+    assert "startupProbe" not in agent
+    assert yaml.safe_load(rendered.config())["startup"] == {"timeout": timeout or "30s"}
+    if values.get("mode") == "sidecar":
+        assert [c["name"] for c in rendered.pod()["containers"]] == ["freshmount", "web"]
+
+
+@pytest.mark.parametrize("hold", ["", "hook"])
+def test_nothing_but_a_hook_holds_back_what_is_beside_a_plain_sidecar(demo: Chart, hold: str) -> None:
+    agent = demo.template(ours(mode="sidecar", holdBack=hold)).agent()
+    assert ("lifecycle" in agent) is bool(hold)
+    assert "startupProbe" not in agent and "readinessProbe" in agent
 
 
 def test_the_port_is_the_configs(demo: Chart) -> None:
@@ -772,6 +807,12 @@ def test_a_port_is_free_in_a_pod_of_its_own(two: Chart, tmp_path: Path) -> None:
         (ours(config={"endpointUrl": "http://x:65536"}), "freshmount.config.endpointUrl is http://x:65536"),
         *((ours(mode="init", **{name: ON}), f"freshmount.{name}.enabled is true") for name in MONITORING),
         (ours(mode="init", readiness=True), "freshmount.readiness is true"),
+        *(
+            (ours(mode=mode, holdBack=hold), f"freshmount.holdBack is {hold}, but in mode {mode} an init container")
+            for mode in ("init", "both")
+            for hold in ("hook", "probe")
+        ),
+        (ours(mode="sidecar", holdBack="probe"), "freshmount.holdBack is probe, but kubelet starts the app beside"),
         (
             ours(prometheusRule={**ON, "runbookUrl": "docs/runbook.md"}),
             "freshmount.prometheusRule.runbookUrl is docs/runbook.md",

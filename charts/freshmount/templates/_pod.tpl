@@ -57,10 +57,17 @@ user's chart: each call leaves its port in the root context for later calls.
   {{- if eq .command "run" }}
   {{- if eq $it.mode "native" }}
   restartPolicy: Always
+  {{- end }}
+  {{- if eq $it.holdBack "hook" }}
+  lifecycle:
+    postStart:
+      exec:
+        command: [freshmount, wait, --port={{ $it.port }}, --timeout={{ $it.patience }}s]
+  {{- else if eq $it.holdBack "probe" }}
   startupProbe:
     httpGet: {path: /startupz, port: {{ $it.portName }}}
     periodSeconds: 1
-    failureThreshold: {{ $it.startupFailureThreshold }}
+    failureThreshold: {{ $it.patience }}
   {{- end }}
   livenessProbe:
     httpGet: {path: /livez, port: {{ $it.portName }}}

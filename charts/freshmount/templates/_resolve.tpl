@@ -42,6 +42,7 @@ nothing. No boolean here may be true, because `merge` treats false as empty.
 */}}
 {{- define "freshmount.fallback" -}}
 mode: ""
+holdBack: ""
 image: {repository: "", tag: "", digest: "", pullPolicy: ""}
 config: {apiVersion: freshmount.dev/v1, kind: Config}
 mountPath: /freshmount
@@ -121,10 +122,22 @@ port of its scheme. */}}
     {{- $problems = append $problems (printf "%s.%s is true, but mode init leaves nothing running that could be scraped or probed: set it to false, or use another mode" $key $name) -}}
   {{- end -}}
 {{- end -}}
+{{- $hold := $values.holdBack -}}
+{{- if and $hold (has $mode (list "init" "both")) -}}
+  {{- $problems = append $problems (printf "%s.holdBack is %s, but in mode %s an init container holds the app back: leave it out, or take mode native or sidecar" $key $hold $mode) -}}
+{{- else if and (eq $hold "probe") (eq $mode "sidecar") -}}
+  {{- $problems = append $problems (printf "%s.holdBack is probe, but kubelet starts the app beside a plain sidecar without waiting for its probes: set it to hook, or take mode native" $key) -}}
+{{- else if and (not $hold) (eq $mode "native") -}}
+  {{- $hold = "hook" -}}
+{{- end -}}
 {{- if and .job (ne $mode "native") (not $exitWith) -}}
   {{- $mode = "init" -}}
 {{- end -}}
 {{- $runs := ne $mode "init" -}}
+{{- /* kubelet ends no pod, and shows no log, while a hook waits: the agent gives up earlier and says why. */ -}}
+{{- if and $runs (eq $hold "hook") (not ($config.startup | default dict).timeout) -}}
+  {{- $_ := set $config "startup" (dict "timeout" "30s") -}}
+{{- end -}}
 
 {{- $name := $key | kebabcase -}}
 {{- if not (regexMatch "^[a-z]([a-z0-9-]{0,52}[a-z0-9])?$" $name) -}}
@@ -274,7 +287,7 @@ port of its scheme. */}}
 {{- if not (kindIs "bool" $readiness) -}}
   {{- $readiness = or (eq $mode "sidecar") (regexMatch "[1-9]" ($config.staleAfter | default "")) -}}
 {{- end -}}
-{{- /* The agent must give up first, with its reason, before kubelet kills it. */ -}}
+{{- /* The agent must give up first, with its reason, before kubelet or the hook does. */ -}}
 {{- $year := toDate "2006" "2000" -}}
 {{- $startup := sub ($year | mustDateModify (($config.startup | default dict).timeout | default "2m") | unixEpoch | int64) ($year | unixEpoch | int64) -}}
 {{- $labels := dict "app.kubernetes.io/name" ($root.Values.nameOverride | default $root.Chart.Name) "app.kubernetes.io/instance" $root.Release.Name -}}
@@ -296,7 +309,8 @@ port of its scheme. */}}
     "portName" ($name | trunc 15 | trimSuffix "-")
     "signal" (and $signal $runs)
     "readiness" (and $readiness $runs)
-    "startupFailureThreshold" (add $startup 30)
+    "holdBack" $hold
+    "patience" (add $startup 30)
     "user" (ternary dict (dict "runAsUser" $values.runAsUser "runAsGroup" $values.runAsGroup) $openshift)
     "values" $values
   | toJson -}}
