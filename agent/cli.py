@@ -99,8 +99,8 @@ def _config_of(environ: Mapping[str, str]) -> str:
 
 
 def _without_options(argv: Sequence[str], environ: Mapping[str, str]) -> SimpleNamespace | None:
-    """The arguments of a command that runs while a pod starts: `init` and `run` without options, as in a pod, and `wait`
-    with those that the chart gives it. Skipping argparse saves 6 ms of the start."""
+    """The arguments of a command that runs while a pod starts: `init` and `run` without options, and `wait` with those
+    that the chart gives it. Skipping argparse saves 6 ms of the start."""
     args = SimpleNamespace(command=None, **_defaults(environ))
     if len(argv) == 1:
         args.command = {"init": _init, "run": _run}.get(argv[0])

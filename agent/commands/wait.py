@@ -43,9 +43,9 @@ def wait(path: str, port: int | None, timeout: float | None) -> int:
         from agent.commands.check import load
 
         _, config = load(path)
-        port = config.listen.port
-        hosts = _LOOPBACK if config.listen.host in _EVERYWHERE else (config.listen.host,)
-        timeout = timeout or config.startup_timeout + GRACE
+        port = config.settings.listen.port
+        hosts = _LOOPBACK if config.settings.listen.host in _EVERYWHERE else (config.settings.listen.host,)
+        timeout = timeout or config.bundle.timing.startup_timeout + GRACE
     timeout = timeout or TIMEOUT
     begun = time.monotonic()
     while not _started(hosts, port):
