@@ -24,6 +24,8 @@ Kind = Literal["secretsmanager", "parameter", "parameters", "find"]
 
 SETS: frozenset[Kind] = frozenset({"parameters", "find"})
 
+SET_LIMIT = 1 << 20  # bytes of the values of a set, with their names
+
 
 class Place(Record):
     """Where a secret is asked for. None means: what boto3's own chain finds.
@@ -345,11 +347,15 @@ class Rotation(Record):
 
 
 class Refusal(Record):
-    """A version that could not be projected under a spec, and why. It is not fetched again until either changes."""
+    """A version that could not be projected under a spec, and why. It is not fetched again until either changes.
+
+    `created_at` is when that version was made (epoch seconds), if that is known.
+    """
 
     version_id: str
     fingerprint: str
     failure: Failure
+    created_at: float | None = None
 
 
 class Observation(Record):

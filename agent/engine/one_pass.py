@@ -373,9 +373,9 @@ def _rendered(
     except ProjectionError as error:
         refused = {}
         for wanted in group:
-            version = values[wanted.name].version_id
+            version, made_at = values[wanted.name].version_id, values[wanted.name].created_at
             failure = Failure(error.failure.reason, f"version {version}: {error.failure.message}")
-            refused[wanted.name] = Refusal(version, wanted.fingerprint, failure)
+            refused[wanted.name] = Refusal(version, wanted.fingerprint, failure, made_at)
         return {}, trouble.refusing(refused)
     except SecretError as error:
         return {}, trouble.failed(dict.fromkeys(names, error.failure))

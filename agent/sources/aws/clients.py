@@ -171,11 +171,13 @@ class Clients:
         secret: Secret,
         ask: Callable[[Any], R | Failure],
         service: Service = "secretsmanager",
+        *,
+        of: str | None = None,
     ) -> Answer[R]:
         """What a call about the secret answers: `ask` makes it, with the client of its place. Nothing is raised: what
-        `ask` raises is classified."""
+        `ask` raises is classified. `of` is what messages say was asked for, if it is not the secret's id alone."""
         began = time.monotonic()
-        result, code = self._answer(operation, secret, ask, began, service)
+        result, code = self._answer(operation, secret, ask, began=began, service=service, of=of or secret.ref.id)
         return Answer(result, Call(service, operation, code, time.monotonic() - began))
 
     def _answer(
@@ -183,8 +185,10 @@ class Clients:
         operation: Operation,
         secret: Secret,
         ask: Callable[[Any], R | Failure],
+        *,
         began: float,
         service: Service,
+        of: str,
     ) -> tuple[R | Failure, str]:
         """The result of the call, and the code to be counted. No answer is raised."""
         try:
@@ -196,12 +200,12 @@ class Clients:
         try:
             return ask(client), OK
         except NoCredentials as trouble:
-            what = f"{operation} of {secret.ref.id} in {region}"
+            what = f"{operation} of {of} in {region}"
             return Failure("credentials", f"{what}: no credentials: {trouble}"), "NoCredentials"
         except Exception as error:
             _log.debug("no answer", exc_info=error)
             failure = errors.classify(
-                error, secret, operation, region=region, endpoint=client.meta.endpoint_url, bundle=self.bundle
+                error, secret, operation, of=of, region=region, endpoint=client.meta.endpoint_url, bundle=self.bundle
             )
             if failure.reason == "credentials" and not errors.of_clock(error):
                 self._credentials.refused(began)

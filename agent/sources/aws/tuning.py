@@ -18,7 +18,14 @@ import botocore.hooks
 import botocore.httpsession
 import botocore.session
 
-_ASKED = {"secretsmanager", "sts", "sso", "sso-oidc", "signin"}  # services: ours, and what credentials may come from
+_ASKED = {
+    "secretsmanager",
+    "ssm",
+    "sts",
+    "sso",
+    "sso-oidc",
+    "signin",
+}  # services: ours, and what credentials may come from
 
 
 class Context(ssl.SSLContext):
