@@ -196,7 +196,10 @@ def _parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
     pin = commands.add_parser("pin", parents=[common], help=text, description=text, allow_abbrev=False)
     pin.add_argument("name", help="the secret's name in the config")
     pin.add_argument(
-        "--version-id", type=_version_id, required=True, help="an id from `aws secretsmanager list-secret-version-ids`"
+        "--version-id",
+        type=_version_id,
+        required=True,
+        help="as `aws secretsmanager list-secret-version-ids` shows it; of a parameter the number",
     )
     pin.add_argument(
         "--for",
@@ -317,8 +320,11 @@ def _seconds(text: str) -> float:
 def _version_id(text: str) -> str:
     import argparse
 
-    if not 32 <= len(text) <= 64:  # according to GetSecretValue's API reference
-        raise argparse.ArgumentTypeError(f"{text!r} is not a version id, which has 32 to 64 characters")
+    number = text.isascii() and text.isdigit() and len(text) < 19
+    if not number and not 32 <= len(text) <= 64:  # according to GetSecretValue's API reference
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a version id: which has 32 to 64 characters, or of a parameter a number"
+        )
     return text
 
 

@@ -23,7 +23,7 @@ def imports() -> None:
     import agent.observe.log
     import agent.render.files
     import agent.sinks.volume.volume
-    import agent.sources.aws.secrets_manager
+    import agent.sources.aws.source
     import agent.targets.notify
     import agent.triggers.config_file  # noqa: F401
 
@@ -48,7 +48,7 @@ class _Agent:
         from agent.observe import events, log
         from agent.render.files import render
         from agent.sinks.volume.volume import Volume
-        from agent.sources.aws.secrets_manager import SecretsManager
+        from agent.sources.aws.source import Aws
         from agent.targets.notify import Notified
         from agent.triggers import config_file
 
@@ -59,7 +59,7 @@ class _Agent:
         config = native.parse(text, path)
         self._settings = config.settings
         self._volume = Volume(config.settings.volume_path)
-        source = SecretsManager()
+        source = Aws()
         source.prepare(config.bundle.secrets)
         adapters = Adapters(source, self._volume, render, Notified, self._signals.stop_pending)
         self._keeper = Keeper(
