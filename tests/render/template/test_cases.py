@@ -5,6 +5,7 @@ chance, where Go is.
 from __future__ import annotations
 
 import random
+import re
 from collections import Counter
 
 import pytest
@@ -20,8 +21,8 @@ SEED = 20
 REFUSED = {
     "null": ("there is null",),
     "mark": ("printf: %", "arguments than verbs", "ends within a verb", "a width or precision", "are counted from 1"),
-    "zero": ("sprig would take it for 0", "too large for 64 bits", "is not a number"),
-    "swallowed": ("sprig would", "has no place for bytes"),
+    "zero": ("sprig would take it for 0", "too large for 64 bits", "is not a number", "cannot be rounded"),
+    "swallowed": ("sprig would", "has no place for bytes", "is not RE2"),
 }
 
 
@@ -139,11 +140,7 @@ def slipped(rng: random.Random, text: str) -> str:
 def test_what_go_refuses_of_templates_with_slips_we_refuse(pytestconfig: pytest.Config) -> None:
     """The grammar: each case by hand with a few characters more, fewer or other ones."""
     rng = random.Random(SEED)
-    base = [
-        case.template
-        for case in CASES
-        if case.why is None and "Yaml" not in case.template and "url" not in case.template
-    ]
+    base = [case.template for case in CASES if case.why is None and not re.search("Yaml|url|fromJson", case.template)]
     count = 50_000 if pytestconfig.getoption("--full") else 4_000
     requests = [{"template": slipped(rng, rng.choice(base)), "data": DATA} for _ in range(count)]
     counted: Counter[str] = Counter()
