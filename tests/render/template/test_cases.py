@@ -155,3 +155,22 @@ def test_what_go_refuses_of_templates_with_slips_we_refuse(pytestconfig: pytest.
         counted[why] += 1
     assert counted["same"] > 0.05 * count, counted
     assert counted["refused"] > 0.3 * count, counted
+
+
+WORDS = (
+    "{{ snakecase . }}|{{ kebabcase . }}|{{ camelcase . }}|{{ swapcase . }}|{{ title . }}|{{ untitle . }}|"
+    "{{ initials . }}|{{ nospace . }}|{{ upper . }}|{{ lower . }}|{{ trim . }}|{{ quote . }}|{{ html . }}|{{ js . }}|"
+    "{{ urlquery . }}|{{ toJson . }}|{{ wrap 4 . }}|{{ abbrev 5 . }}|{{ base . }}|{{ dir . }}|{{ clean . }}|{{ ext . }}|"
+    "{{ regexQuoteMeta . }}|{{ b64enc . | b64dec }}"
+)
+IN_YAML = "{{ toYaml . }}|{{ toYaml (dict . (list . (dict `a` .))) }}"
+
+
+@pytest.mark.parametrize(("template", "more"), [(WORDS, "\u2028\u00a0😀"), (IN_YAML, "")], ids=["texts", "YAML"])
+def test_texts_by_chance_come_to_what_go_makes_of_them(template: str, more: str) -> None:
+    rng = random.Random(SEED)
+    signs = "aB1-_ {+.(éÉ中2/\n\t'\"\\<&=:#,x0Ǆß€~%" + more
+    texts = ["".join(rng.choice(signs) for _ in range(rng.randint(0, 12))) for _ in range(1_500)]
+    for text, answer in zip(texts, oracle.ask({"template": template, "data": text} for text in texts), strict=True):
+        ours = parse(template).render(text)
+        assert ours == gos(answer) or _why(ours, gos(answer), ""), text
