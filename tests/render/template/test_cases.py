@@ -159,9 +159,9 @@ def test_what_go_refuses_of_templates_with_slips_we_refuse(pytestconfig: pytest.
 
 WORDS = (
     "{{ snakecase . }}|{{ kebabcase . }}|{{ camelcase . }}|{{ swapcase . }}|{{ title . }}|{{ untitle . }}|"
-    "{{ initials . }}|{{ nospace . }}|{{ upper . }}|{{ lower . }}|{{ trim . }}|{{ quote . }}|{{ html . }}|{{ js . }}|"
-    "{{ urlquery . }}|{{ toJson . }}|{{ wrap 4 . }}|{{ abbrev 5 . }}|{{ base . }}|{{ dir . }}|{{ clean . }}|{{ ext . }}|"
-    "{{ regexQuoteMeta . }}|{{ b64enc . | b64dec }}"
+    "{{ initials . }}|{{ nospace . }}|{{ upper . }}|{{ lower . }}|{{ trim . }}|{{ quote . }}|{{ html . }}|"
+    "{{ js . }}|{{ urlquery . }}|{{ toJson . }}|{{ wrap 4 . }}|{{ abbrev 5 . }}|{{ base . }}|{{ dir . }}|"
+    "{{ clean . }}|{{ ext . }}|{{ regexQuoteMeta . }}|{{ b64enc . | b64dec }}"
 )
 IN_YAML = "{{ toYaml . }}|{{ toYaml (dict . (list . (dict `a` .))) }}"
 
