@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from agent import __version__
 from agent.config import native
+from agent.core.flags import Flags
 from agent.engine.keeper import Keeper, Loaded
 from agent.engine.loop import Loop, Signals
 from agent.engine.one_pass import Adapters
@@ -85,9 +86,9 @@ class _Agent:
         from agent.targets import process
 
         def watch(changed: Callable[[], None]) -> Trigger:
-            from agent.triggers.watch import watch
+            from agent.triggers.watch import Watch, watch
 
-            return watch(self._keeper.path, changed)
+            return Watch(None) if isinstance(self._keeper.path, Flags) else watch(self._keeper.path, changed)
 
         listen = self._settings.listen
         server = serve(
