@@ -50,7 +50,6 @@ IN_CODE = EVERYWHERE | {
     r"hands?": "adapter; or: current, by a person, pass",
     r"spine": "engine",
     r"telemetry": "metrics",
-    r"(?<!\.\.)manifests?": "record of a generation",
 }
 # What was there once: each pattern is wrong in one of these.
 ONCE = """
@@ -60,7 +59,7 @@ the processes, of whom one is meant; whatever whoever sent; this kernel knows no
 the body is thrown away; the path is taken already; 80000 is no port; a space behind the colon;
 take touch or else take url; so long do the calls take; by a side door; your word vouches for it; inside of range;
 as it was without us; an ARN's own region wins; a debt; look again each two seconds; a lesson; the hands; the spine;
-telemetry; the manifest
+telemetry
 """
 IN_TEXT = {"COMMENT", "STRING", "FSTRING_MIDDLE"}  # kinds of tokens; from 3.12 on f-strings have their own
 

@@ -61,31 +61,43 @@ Node = Scalar | Sequence | Mapping
 
 
 def compose(text: str) -> tuple[Node | None, tuple[Problem, ...]]:
-    """The document and the problems found in its form. The node is None when the text could not be parsed at all."""
+    """The one document of a text, with the problems of its form. Without a node the text could not be understood at
+    all."""
+    nodes, problems = compose_all(text)
+    if len(nodes) > 1:
+        return None, (Problem(nodes[1].line, nodes[1].column, "is a second document; only one is read"),)
+    return nodes[0] if nodes else None, problems
+
+
+def compose_all(text: str) -> tuple[tuple[Node, ...], tuple[Problem, ...]]:
+    """The documents of a text, empty ones aside, with the problems of their form. Without a node the text could not be
+    understood at all."""
     if len(text) > LIMIT:
-        return None, (Problem(1, 1, f"has more than {LIMIT} characters, which is the limit; make it smaller"),)
+        return (), (Problem(1, 1, f"has more than {LIMIT} characters; nothing that large is read"),)
     try:
-        documents = list(yaml.compose_all(text, Loader=yaml.SafeLoader))
+        documents = [document for document in yaml.compose_all(text, Loader=yaml.SafeLoader) if not _empty(document)]
     except yaml.MarkedYAMLError as error:
-        return None, (_explained(text, error),)
+        return (), (_explained(text, error),)
     except (yaml.YAMLError, ValueError) as error:
-        # A character that YAML does not allow. This error has an offset, but no line.
+        # A character that YAML does not allow; its error has no line.
         place = getattr(error, "position", 0) or 0
         line = text.count("\n", 0, place) + 1
-        return None, (Problem(line, place - text.rfind("\n", 0, place), _not_allowed(text[place : place + 1])),)
+        return (), (Problem(line, place - text.rfind("\n", 0, place), _not_allowed(text[place : place + 1])),)
     except RecursionError:
-        return None, (Problem(1, 1, "is nested too deeply"),)
-    if not documents or documents[0] is None:
-        return None, (Problem(1, 1, "is empty; start from an example such as config/minimal.yaml"),)
-    if len(documents) > 1:
-        mark = documents[1].start_mark
-        return None, (Problem(mark.line + 1, mark.column + 1, "starts a second document; a config must be only one"),)
+        return (), (Problem(1, 1, "is nested too deeply"),)
+    if not documents:
+        return (), (Problem(1, 1, "is empty; start from an example such as config/minimal.yaml"),)
     reader = _Reader()
     try:
-        node = reader.read(documents[0], 0)
+        nodes = tuple(reader.read(document, 0) for document in documents)
     except _Unreadable as unreadable:
-        return None, (unreadable.problem,)
-    return node, tuple(reader.problems)
+        return (), (unreadable.problem,)
+    return nodes, tuple(reader.problems)
+
+
+def _empty(document: yaml.Node | None) -> bool:
+    """Whether nothing stands between two marks of documents."""
+    return document is None or (isinstance(document, yaml.ScalarNode) and not document.value and not document.style)
 
 
 def _explained(text: str, error: yaml.MarkedYAMLError) -> Problem:

@@ -5,10 +5,14 @@ Pure: text in, value out. Looks up nothing in the environment, on disk or in AWS
 
 from __future__ import annotations
 
+import importlib
 import re
+from collections.abc import Mapping as Mapping_
+from collections.abc import Sequence
 
 from agent.config import document
 from agent.config.document import Mapping, Node, Scalar, suggestion
+from agent.config.foreign import Foreign, Given
 from agent.config.outputs import OutputReader, Paths
 from agent.config.reading import SHORTEST, Section, written
 from agent.core import arn
@@ -56,16 +60,22 @@ def _longest_period(secrets: tuple[Secret, ...]) -> float:
 def doubts(config: Config) -> list[str]:
     """One sentence for each thing that is allowed but looks like a mistake."""
     return [
-        f"{secret.name}: {secret.ref.id} ends in a dash and six characters. If they are part of the name, AWS takes "
-        "them for the suffix of an ARN and may not find the secret: use the ARN that `aws secretsmanager "
-        "describe-secret` prints. If this is that ARN, ignore this warning. The policy of `plan` covers both cases"
-        for secret in config.bundle.secrets
-        if secret.ref.kind == "secretsmanager" and arn.looks_complete(secret.ref.id)
+        *config.warnings,
+        *(
+            f"{secret.name}: {secret.ref.id} ends in a dash and six characters. If they are part of the name, AWS "
+            "takes them for the suffix of an ARN and may not find the secret: use the ARN that `aws secretsmanager "
+            "describe-secret` prints. If this is that ARN, ignore this warning. The policy of `plan` covers both cases"
+            for secret in config.bundle.secrets
+            if secret.ref.kind == "secretsmanager" and arn.looks_complete(secret.ref.id)
+        ),
     ]
 
 
 # -- from document to Config ---------------------------------------------------------------------------------------
 API_VERSION, KIND = "freshmount.dev/v1", "Config"
+
+# The modules beside this one that read other people's manifests, by the API group of those.
+FOREIGN: Mapping_[str, str] = {}
 
 VOLUME_PATH = "/freshmount/secrets"
 
@@ -141,14 +151,32 @@ def parse(text: str, source: str) -> Config:
 
     `source` names the text in messages, such as the file's path.
     """
-    node, problems = document.compose(text)
-    if other := _other_document(node):
+    nodes, problems = document.compose_all(text)
+    own, foreign = _divided(nodes)
+    if other := next(filter(None, map(_other_document, own)), None):
         raise ConfigError(source, (other,))
     reader = _Reader(list(problems), KEYS)
-    config = reader.config(node) if node is not None else None
+    for second in own[1:]:
+        reader.wrong(second, f"is a second {KIND}; only one is read")
+    config = reader.config(own[0] if own else None, foreign) if nodes else None
     if reader.problems or config is None:
         raise ConfigError(source, tuple(sorted(reader.problems, key=lambda p: (p.line, p.column))))
     return config
+
+
+def _divided(nodes: Sequence[Node]) -> tuple[list[Node], dict[str, list[Mapping]]]:
+    """The documents that are configs of our own, or nothing that is known; and those of others, by what reads them."""
+    own: list[Node] = []
+    foreign: dict[str, list[Mapping]] = {}
+    for node in nodes:
+        entries = {key.text: value for key, value in node.entries} if isinstance(node, Mapping) else {}
+        version = entries.get("apiVersion")
+        group = version.text.rpartition("/")[0] if isinstance(version, Scalar) else ""
+        if isinstance(node, Mapping) and group in FOREIGN:
+            foreign.setdefault(FOREIGN[group], []).append(node)
+        else:
+            own.append(node)
+    return own, foreign
 
 
 def _other_document(node: Node | None) -> Problem | None:
@@ -191,12 +219,14 @@ def salvage(text: str) -> Site:
 class _Reader(OutputReader):
     """Reads nodes into the values of a config."""
 
-    def config(self, node: Node) -> Config | None:
-        top = self.section(node, "config", required=("apiVersion", "kind", "secrets"))
-        if top.node is None:
+    def config(self, node: Node | None, foreign: Mapping_[str, list[Mapping]]) -> Config | None:
+        """The config of a document of our own, if there is one, and of documents of others."""
+        top = self.section(node, "config", required=("apiVersion", "kind", *(() if foreign else ("secrets",))))
+        if top.node is None and not foreign:
             return None
-        self.constant(top, "apiVersion", API_VERSION)
-        self.constant(top, "kind", KIND)
+        if top.node is not None:
+            self.constant(top, "apiVersion", API_VERSION)
+            self.constant(top, "kind", KIND)
         region = self.pattern(top, "region", arn.REGION, "a region such as eu-west-1")
         endpoint = self.url(top, "endpointUrl", "https://secretsmanager.eu-west-1.amazonaws.com")
         volume = self.section(top.entries.get("volume"), "volume")
@@ -209,7 +239,10 @@ class _Reader(OutputReader):
             self.wrong(poll.entries["rotationPeriod"], "rotationPeriod is longer than period; make it shorter")
         settle = self.duration(poll, "settle", 0.0)
         startup = self.section(top.entries.get("startup"), "startup")
-        secrets, outputs = self.secrets(top, Place(region, endpoint), period, mode)
+        place = Place(region, endpoint)
+        secrets, outputs = self.secrets(top, place, period, mode)
+        read = self.foreign(foreign, Given(place, period, mode, frozenset(secret.name for secret in secrets)))
+        secrets, outputs = secrets + read.secrets, outputs + read.outputs
         targets = self.targets(top, path, secrets, outputs)
         stale_after = self.duration(top, "staleAfter", 0.0)
         if 0 < stale_after < (least := least_stale_after(settle, secrets)):
@@ -223,7 +256,18 @@ class _Reader(OutputReader):
         return Config(
             Bundle(secrets, outputs, targets, timing),
             Settings(path, self.listen(top), self.exit_with(top)),
+            read.warnings,
         )
+
+    def foreign(self, documents: Mapping_[str, list[Mapping]], given: Given) -> Foreign:
+        """What the documents of others ask for."""
+        found = Foreign()
+        for name, nodes in documents.items():
+            module = importlib.import_module(f"agent.config.{name}")  # few configs have such documents
+            read: Foreign = module.read(nodes, self.problems, given)
+            found = Foreign(found.secrets + read.secrets, found.outputs + read.outputs, found.warnings + read.warnings)
+            given = replace(given, names=given.names | {secret.name for secret in read.secrets})
+        return found
 
     def exit_with(self, top: Section) -> ProcessName | PidFile | None:
         section = self.section(top.entries.get("exitWith"), "exitWith", required=("process",))

@@ -394,6 +394,7 @@ class Config(Record):
 
     bundle: Bundle
     settings: Settings
+    warnings: tuple[str, ...] = ()  # of what is allowed and means something else than its reader may expect
 
 
 def counted(number: int, noun: str) -> str:
