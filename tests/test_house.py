@@ -44,7 +44,7 @@ ONLY_IN = {
 NOT_AT_START = (
     *("argparse", "prometheus_client", "boto3", "moto"),
     *("agent.observe.page", "agent.render.dotenv", "agent.render.properties", "agent.render.require"),
-    *("agent.sources.aws.parameter_store", "agent.sources.aws.sets"),
+    *("agent.sources.aws.parameter_store", "agent.sources.aws.sets", "agent.sources.aws.roles"),
     *("agent.commands.doctor", "agent.commands.plan", "agent.commands.pin", "agent.demo"),
 )
 

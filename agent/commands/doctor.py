@@ -162,7 +162,8 @@ def _aws(config: Config) -> Iterator[Finding]:
     refs = [ref for secret in config.bundle.secrets for ref in secret.ref.places]
     endpoints = {_endpoint_name(ref): (ref.place, service(ref.kind)) for ref in refs}
     yield from _bounded({name: partial(_endpoint, source, name, *which) for name, which in endpoints.items()})
-    yield from _bounded({"caller": partial(_caller, source, refs[0].place)})
+    callers = {_caller_name(ref.place): ref.place for ref in reversed(refs)}
+    yield from _bounded({name: partial(_caller, source, name, callers[name]) for name in sorted(callers)})
     yield from _bounded({f"secret {each.name}": partial(_secret, source, each) for each in config.bundle.wanted})
 
 
@@ -195,17 +196,21 @@ def _endpoint(source: Aws, check: str, place: Place, of: Service) -> Finding:
     return Finding(check, "ok", f"{url} answers at {address}{', TLS verified' if url.startswith('https') else ''}")
 
 
-def _caller(source: Aws, place: Place) -> Finding:
+def _caller_name(place: Place) -> str:
+    return f"role {place.roles[-1].split(':')[4]}/{place.roles[-1].rpartition('/')[2]}" if place.roles else "caller"
+
+
+def _caller(source: Aws, check: str, place: Place) -> Finding:
     caller = source.caller(place)
     if isinstance(caller, Failure):
         # The agent itself needs STS only to get a role's credentials.
         outcome: Outcome = "bad" if caller.reason == "credentials" else "warning"
-        return Finding("caller", outcome, f"STS does not say who the caller is: {caller.message}")
+        return Finding(check, outcome, f"STS does not say who the caller is: {caller.message}")
     if abs(caller.skew) < _SKEW_WARNS:
-        return Finding("caller", "ok", f"{caller.arn}; the clock agrees with AWS's")
+        return Finding(check, "ok", f"{caller.arn}; the clock agrees with AWS's")
     outcome = "bad" if abs(caller.skew) >= _SKEW_FAILS else "warning"
     return Finding(
-        "caller", outcome, f"{caller.arn}; this node's clock is {caller.skew:+.0f} s off AWS's: check its time service"
+        check, outcome, f"{caller.arn}; this node's clock is {caller.skew:+.0f} s off AWS's: check its time service"
     )
 
 

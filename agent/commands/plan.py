@@ -59,6 +59,7 @@ def plan(config: Config, replicas: int) -> dict[str, Any]:
             for t in config.bundle.targets
         ],
         "policy": policy(config),
+        **({"rolePolicies": {role: policy(config, role) for role in roles}} if (roles := _roles(config)) else {}),
         "keyPolicyStatement": _decrypt(config, "secretsmanager"),
         **({"parameterKeyPolicyStatement": _decrypt(config, "ssm")} if _refs(config, *_OF_SSM) else {}),
         "calls": _calls(config, replicas),
@@ -77,9 +78,15 @@ def plan(config: Config, replicas: int) -> dict[str, Any]:
 _OF_SSM: tuple[Kind, ...] = ("parameter", "parameters")
 
 
-def policy(config: Config) -> dict[str, Any]:
-    """The least IAM policy: read each secret, and describe those that are polled (a pinned version is not)."""
-    secrets = _refs(config, "secretsmanager")
+def policy(config: Config, role: str | None = None) -> dict[str, Any]:
+    """The least IAM policy of a role that is assumed, or of the pod's own identity: read each secret that is asked for
+    with it, describe those that are polled (a pinned version is not), and assume the roles that come next.
+    """
+
+    def asked(*kinds: Kind) -> list[Ref]:
+        return [ref for ref in _refs(config, *kinds) if (ref.place.roles or (None,))[-1] == role]
+
+    secrets = asked("secretsmanager")
     read, described = _resources(secrets), _resources(ref for ref in secrets if ref.version_id is None)
     actions: list[tuple[Any, list[str]]]
     if read == described:
@@ -87,8 +94,14 @@ def policy(config: Config) -> dict[str, Any]:
     else:
         actions = [("secretsmanager:GetSecretValue", read), ("secretsmanager:DescribeSecret", described)]
     actions += [
-        ("ssm:GetParameters", _resources(_refs(config, "parameter"))),
-        ("ssm:GetParametersByPath", _resources(_refs(config, "parameters"))),
+        ("ssm:GetParameters", _resources(asked("parameter"))),
+        ("ssm:GetParametersByPath", _resources(asked("parameters"))),
+    ]
+    chains = list(dict.fromkeys(ref.place for ref in _refs(config, *CALLS)))
+    steps = [(each, tags) for place in chains for before, each, tags in _steps(place) if before == role]
+    actions += [
+        ("sts:AssumeRole", list(dict.fromkeys(each for each, tags in steps if not tags))),
+        (["sts:AssumeRole", "sts:TagSession"], list(dict.fromkeys(each for each, tags in steps if tags))),
     ]
     return {
         "Version": "2012-10-17",
@@ -96,6 +109,20 @@ def policy(config: Config) -> dict[str, Any]:
             {"Effect": "Allow", "Action": action, "Resource": resources} for action, resources in actions if resources
         ],
     }
+
+
+def _steps(place: Place) -> list[tuple[str | None, str, bool]]:
+    """Each role of a place's chain: which one assumes it (None: the pod's own identity), and whether with tags."""
+    chain = place.roles
+    return [
+        (before, each, bool(place.tags) and number == len(chain))
+        for number, (before, each) in enumerate(zip((None, *chain), chain, strict=False), 1)
+    ]
+
+
+def _roles(config: Config) -> list[str]:
+    """The roles that are assumed, in the order of the config."""
+    return list(dict.fromkeys(role for ref in _refs(config, *CALLS) for role in ref.place.roles))
 
 
 def render(made: dict[str, Any], width: int | None = None) -> str:
@@ -108,6 +135,7 @@ def render(made: dict[str, Any], width: int | None = None) -> str:
         lines += [
             f"  {secret['name']}  {secret['secretId']}",
             f"    in {secret['region'] or 'the region of the environment'}, {version}, {polled}{needed}",
+            *(f"    as {role}" for role in secret.get("roleArn", [])),
             *(f"    requires {requirement}" for requirement in secret["require"]),
             *(f"    {file['mode']}  {file['path']}  {file['content']}" for file in secret["files"]),
         ]
@@ -130,6 +158,11 @@ def render(made: dict[str, Any], width: int | None = None) -> str:
         "IAM POLICY",
         textwrap.indent(json.dumps(made["policy"], indent=2), "  "),
         "",
+        *(
+            line
+            for role, of_role in made.get("rolePolicies", {}).items()
+            for line in (f"IAM POLICY OF {role}", textwrap.indent(json.dumps(of_role, indent=2), "  "), "")
+        ),
         "ONLY IF A KMS KEY OF YOUR OWN ENCRYPTS A SECRET, with that key's ARN as Resource",
         *(
             textwrap.indent(json.dumps(made[statement], indent=2), "  ")
@@ -191,6 +224,7 @@ def _secret(secret: Secret, config: Config) -> dict[str, Any]:
         "kind": secret.ref.kind,
         "secretId": secret.ref.id,
         "region": secret.ref.place.region,
+        **({"roleArn": list(secret.ref.place.roles)} if secret.ref.place.roles else {}),
         "versionStage": secret.ref.version_stage,
         "versionId": secret.ref.version_id,
         "period": None if secret.ref.version_id else secret.period,

@@ -9,7 +9,7 @@ import re
 from typing import get_args
 
 from agent.config import document
-from agent.config.document import Mapping, Node, Scalar, suggestion
+from agent.config.document import Mapping, Node, Scalar, Sequence, suggestion
 from agent.config.reading import SHORTEST, Reader, Section, written
 from agent.core import arn
 from agent.core.errors import ConfigError, Problem
@@ -86,6 +86,8 @@ _LISTEN = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([^\s\[\]:]*)):(\d{1,5})")
 
 _STAGE = re.compile(r".{1,256}")  # according to GetSecretValue's API reference
 
+_EXTERNAL_ID = re.compile(r"[A-Za-z0-9_+=,.@:/-]{2,1224}")  # according to AssumeRole's API reference
+
 _NUMBER = re.compile(r"[1-9][0-9]{0,17}")
 
 # System directories. No volume can be below the first ones either; the last ones are refused only themselves, since
@@ -98,15 +100,15 @@ _SYSTEM = re.compile(
 
 KEYS = {
     "config": (
-        "apiVersion", "kind", "region", "endpointUrl", "volume", "poll", "startup", "staleAfter", "listen", "secrets",
-        "notify", "exitWith",
+        "apiVersion", "kind", "region", "endpointUrl", "roleArn", "externalId", "sessionTags", "volume", "poll",
+        "startup", "staleAfter", "listen", "secrets", "notify", "exitWith",
     ),
     "volume": ("path", "fileMode"),
     "poll": ("period", "rotationPeriod", "settle"),
     "startup": ("timeout",),
     "secret": (
         "name", "secretId", "versionStage", "versionId", "parameter", "parameterVersion", "parameterLabel",
-        "parameters", "period", "optional", "files", "require",
+        "parameters", "roleArn", "externalId", "sessionTags", "period", "optional", "files", "require",
     ),
     "require": ("keys", "match", "certificate"),
     "match": ("key", "pattern"),
@@ -212,7 +214,7 @@ class _Reader(Reader):
             self.wrong(poll.entries["rotationPeriod"], "rotationPeriod is longer than period; it is the quicker one")
         settle = self.duration(poll, "settle", 0.0)
         startup = self.section(top.entries.get("startup"), "startup")
-        secrets, outputs = self.secrets(top, Place(region, endpoint), period, mode)
+        secrets, outputs = self.secrets(top, self.assuming(top, Place(region, endpoint)), period, mode)
         targets = self.targets(top, path, secrets, outputs)
         stale_after = self.duration(top, "staleAfter", 0.0)
         if 0 < stale_after < (least := least_stale_after(settle, secrets)):
@@ -257,6 +259,41 @@ class _Reader(Reader):
         self.collisions(paths)
         return tuple(found), tuple(outputs)
 
+    def assuming(self, section: Section, place: Place) -> Place:
+        """The place with the roles that a section names; external id and tags belong to the roles beside them."""
+        if "roleArn" in section:
+            node = section.entries["roleArn"]
+            chain = node.items if isinstance(node, Sequence) else (node,)
+            place = replace(place, roles=self.roles(chain), external_id=None, tags=())
+        for key in ("externalId", "sessionTags"):
+            if key in section and not place.roles:
+                self.wrong(section.key(key), f"{key} belongs to a role; remove it, or give roleArn")
+        known = "an external id: 2 to 1224 letters, digits and +=,.@:/-"
+        external_id = self.pattern(section, "externalId", _EXTERNAL_ID, known)
+        tags = self.texts(section, "sessionTags", "a tag's value")
+        return replace(place, external_id=external_id or place.external_id, tags=tags or place.tags)
+
+    def roles(self, nodes: tuple[Node, ...]) -> tuple[str, ...]:
+        found = []
+        for node in nodes:
+            text = self.scalar(node, "the ARN of a role")
+            if text is not None and not arn.ROLE_ARN.fullmatch(text):
+                self.wrong(node, f"{text!r} is not the ARN of a role, such as arn:aws:iam::111122223333:role/reader")
+            elif text is not None and text in found:
+                self.wrong(node, f"{text!r} is in the chain already; remove one")
+            found.append(text or "")
+        return tuple(found)
+
+    def texts(self, section: Section, key: str, what: str) -> tuple[tuple[str, str], ...]:
+        """A mapping of names of one's own to texts, in the order of the names."""
+        node = section.entries.get(key)
+        if node is None:
+            return ()
+        if not isinstance(node, Mapping) or not node.entries:
+            self.wrong(node, f"{key} must be a mapping of names to texts, with at least one")
+            return ()
+        return tuple(sorted((name.text, self.scalar(value, what) or "") for name, value in node.entries))
+
     def ref(self, section: Section, place: Place) -> Ref:
         given = [key for key in SOURCES if key in section]
         if section.node is not None and not given:
@@ -271,7 +308,7 @@ class _Reader(Reader):
                 self.wrong(section.key(key), f"{key} belongs to {belongs}, not to {source}; remove it")
         stage, version_id = self.version(section, source)
         given_id = self.identifier(section, source)
-        return Ref(given_id, _placed(place, kind, given_id), stage, version_id, kind)
+        return Ref(given_id, _placed(self.assuming(section, place), kind, given_id), stage, version_id, kind)
 
     def identifier(self, section: Section, source: str) -> str:
         """The ARN, name or path that a key gives."""

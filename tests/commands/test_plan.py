@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -216,3 +217,21 @@ def test_parameters_are_ten_a_call_and_share_their_quota() -> None:
     assert "arn:aws:ssm:eu-west-1:*:parameter/prod/app/*" in condition["kms:EncryptionContext:PARAMETER_ARN"]
     assert any("Parameter Store" in warning and "17%" in warning for warning in made["warnings"])
     assert "Parameter Store" in render(made) and "keyPolicyStatement" not in render(made)
+
+
+def test_each_role_has_its_policy() -> None:
+    """The pod may assume the first of a chain, each role the next, and the last one read; nobody more than that."""
+    role = "arn:aws:iam::222233334444:role"
+    chain = f"roleArn: [{role}/hub, {role}/reader], sessionTags: {{team: a}}, "
+    made = plan(config(secret("own", files="{path: own}"), secret("far", f"{ARN}-far-AbCdEf", more=chain)), 1)
+
+    def allowed(policy: dict[str, Any]) -> list[tuple[Any, list[str]]]:
+        return [(statement["Action"], statement["Resource"]) for statement in policy["Statement"]]
+
+    reading = ["secretsmanager:DescribeSecret", "secretsmanager:GetSecretValue"]
+    assert allowed(made["policy"]) == [(reading, [f"{ARN}-AbCdEf"]), ("sts:AssumeRole", [f"{role}/hub"])]
+    assert {name: allowed(policy) for name, policy in made["rolePolicies"].items()} == {
+        f"{role}/hub": [(["sts:AssumeRole", "sts:TagSession"], [f"{role}/reader"])],
+        f"{role}/reader": [(reading, [f"{ARN}-far-AbCdEf"])],
+    }
+    assert f"IAM POLICY OF {role}/reader" in render(made)

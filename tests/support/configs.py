@@ -79,6 +79,8 @@ VALID = {
     "ends with a pid file's": document(top="exitWith: {process: {pidFile: /run/app.pid}}"),
 }
 
+_ROLE = "arn:aws:iam::111122223333:role"
+
 _PARAMETER = "name: flags, parameter: /prod/flags"
 
 VALID |= {
@@ -93,6 +95,13 @@ VALID |= {
     "parameters": document(secret="name: app, parameters: /prod/app/", files="{directory: app}"),
     "parameters without the last slash": document(secret="name: app, parameters: /prod/app"),
     "all parameters": document(secret="name: app, parameters: /"),
+    "a role": document(top=f"roleArn: {_ROLE}/reader"),
+    "a chain of roles": document(top=f"roleArn: [{_ROLE}/one, {_ROLE}/path/two]\nexternalId: 'x:1'"),
+    "a role of one secret": document(
+        secret=_SECRET + f", roleArn: {_ROLE}/reader, externalId: abc, sessionTags: {{a: b}}"
+    ),
+    "no role for one secret": document(secret=_SECRET + ", roleArn: []", top=f"roleArn: {_ROLE}/reader"),
+    "an external id for the default": document(secret=_SECRET + ", externalId: abc", top=f"roleArn: {_ROLE}/reader"),
 }
 
 # A schema can see these.
@@ -188,6 +197,11 @@ STRUCTURAL |= {
     "a parameter with its version": document(secret="name: a, parameter: '/a:3'"),
     "a path that is relative": document(secret="name: a, parameters: a/b"),
     "a path with an empty part": document(secret="name: a, parameters: //a"),
+    "a role that is a user": document(top="roleArn: arn:aws:iam::111122223333:user/a"),
+    "a role without an account": document(top="roleArn: arn:aws:iam:::role/a"),
+    "an external id without a role": document(top="externalId: abc"),
+    "a short external id": document(top=f"roleArn: {_ROLE}/a\nexternalId: a"),
+    "tags that are a list": document(top=f"roleArn: {_ROLE}/a\nsessionTags: [a]"),
     "a parameter of another service": document(
         secret="name: a, parameter: 'arn:aws:secretsmanager:eu-west-1:111122223333:secret:x-AbCdEf'"
     ),
@@ -252,6 +266,11 @@ BEYOND = {
 
 BEYOND |= {
     "a label that begins with a digit": document(secret=_PARAMETER + ", parameterLabel: 1st"),
+    "a role twice in a chain": document(top=f"roleArn: [{_ROLE}/a, {_ROLE}/a]"),
+    "an external id of a secret without a role": document(secret=_SECRET + ", externalId: abc"),
+    "an external id without the role that is taken away": document(
+        secret=_SECRET + ", roleArn: [], externalId: abc", top=f"roleArn: {_ROLE}/reader"
+    ),
     "a label of AWS's": document(secret=_PARAMETER + ", parameterLabel: aws-live"),
     "a parameter in a wrong partition": document(
         secret="name: a, parameter: 'arn:aws:ssm:cn-north-1:111122223333:parameter/a'"
