@@ -164,7 +164,15 @@ def _aws(config: Config) -> Iterator[Finding]:
     yield from _bounded({name: partial(_endpoint, source, name, *which) for name, which in endpoints.items()})
     callers = {_caller_name(ref.place): ref.place for ref in reversed(refs)}
     yield from _bounded({name: partial(_caller, source, name, callers[name]) for name in sorted(callers)})
-    yield from _bounded({f"secret {each.name}": partial(_secret, source, each) for each in config.bundle.wanted})
+    yield from _bounded(
+        {
+            _secret_name(wanted.name, turn, ref): partial(
+                _secret, source, _secret_name(wanted.name, turn, ref), wanted, ref
+            )
+            for wanted in config.bundle.wanted
+            for turn, ref in enumerate(wanted.secret.ref.places)
+        }
+    )
 
 
 def _endpoint_name(ref: Ref) -> str:
@@ -214,10 +222,14 @@ def _caller(source: Aws, check: str, place: Place) -> Finding:
     )
 
 
-def _secret(source: Aws, wanted: Wanted) -> Finding:
+def _secret_name(name: str, turn: int, ref: Ref) -> str:
+    return f"secret {name} in {ref.place.region}" if turn else f"secret {name}"
+
+
+def _secret(source: Aws, check: str, wanted: Wanted, ref: Ref) -> Finding:
     """Both calls that the agent makes, and what it would make of the value."""
-    secret = wanted.secret
-    check, version = f"secret {secret.name}", secret.ref.version_id
+    secret = replace(wanted.secret, ref=ref)
+    version = ref.version_id
     if version is None:
         observed = source.observe((Request(secret),)).results[secret.name]
         if isinstance(observed, Failure):

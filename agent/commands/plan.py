@@ -136,6 +136,7 @@ def render(made: dict[str, Any], width: int | None = None) -> str:
             f"  {secret['name']}  {secret['secretId']}",
             f"    in {secret['region'] or 'the region of the environment'}, {version}, {polled}{needed}",
             *(f"    as {role}" for role in secret.get("roleArn", [])),
+            *(f"    in {region} while the first region is away" for region in secret.get("failover", [])),
             *(f"    requires {requirement}" for requirement in secret["require"]),
             *(f"    {file['mode']}  {file['path']}  {file['content']}" for file in secret["files"]),
         ]
@@ -225,6 +226,7 @@ def _secret(secret: Secret, config: Config) -> dict[str, Any]:
         "secretId": secret.ref.id,
         "region": secret.ref.place.region,
         **({"roleArn": list(secret.ref.place.roles)} if secret.ref.place.roles else {}),
+        **({"failover": [r.place.region for r in secret.ref.replicas]} if secret.ref.replicas else {}),
         "versionStage": secret.ref.version_stage,
         "versionId": secret.ref.version_id,
         "period": None if secret.ref.version_id else secret.period,

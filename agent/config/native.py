@@ -108,7 +108,11 @@ KEYS = {
     "startup": ("timeout",),
     "secret": (
         "name", "secretId", "versionStage", "versionId", "parameter", "parameterVersion", "parameterLabel",
-        "parameters", "roleArn", "externalId", "sessionTags", "period", "optional", "files", "require",
+        "parameters", "roleArn", "externalId", "sessionTags", "failover", "period", "optional", "files",
+        "require",
+    ),
+    "failover": (
+        "region", "secretId", "parameter", "parameters", "endpointUrl", "roleArn", "externalId", "sessionTags",
     ),
     "require": ("keys", "match", "certificate"),
     "match": ("key", "pattern"),
@@ -308,7 +312,37 @@ class _Reader(Reader):
                 self.wrong(section.key(key), f"{key} belongs to {belongs}, not to {source}; remove it")
         stage, version_id = self.version(section, source)
         given_id = self.identifier(section, source)
-        return Ref(given_id, _placed(self.assuming(section, place), kind, given_id), stage, version_id, kind)
+        ref = Ref(given_id, _placed(self.assuming(section, place), kind, given_id), stage, version_id, kind)
+        return replace(ref, replicas=self.replicas(section, source, ref, place)) if "failover" in section else ref
+
+    def replicas(self, secret: Section, source: str, ref: Ref, place: Place) -> tuple[Ref, ...]:
+        """The same in other regions, in the order in which they are asked. What is not said anew is as in the first."""
+        node = secret.entries["failover"]
+        nodes = self.items(secret, "failover", "regions") if isinstance(node, Sequence) else (node,)
+        found: list[Ref] = []
+        taken = {ref.place.region or ""}
+        for each in nodes:
+            section = self.section(each, "failover", required=("region",))
+            if section.node is None:
+                continue
+            for key in SOURCES:
+                if key in section and key != source:
+                    self.wrong(section.key(key), f"{key} is another kind than {source}; give {source}, or remove it")
+            region = self.pattern(section, "region", arn.REGION, "a region such as eu-west-1")
+            if region is not None and region in taken:
+                self.wrong(section.entries["region"], f"region {region} is asked already; give another one")
+            taken.add(region or "")
+            given = self.identifier(section, source) if source in section else arn.in_region(ref.id, region or "")
+            own = given.split(":")[3] if given.startswith("arn:") else region
+            if region is not None and own != region:
+                self.wrong(section.entries[source], f"the ARN is of region {own}, not of {region}; correct one of them")
+            url = self.url(section, "endpointUrl", "https://secretsmanager.eu-central-1.amazonaws.com")
+            inherited = place.endpoint_url
+            if inherited and not arn.serves(inherited, CALLS[ref.kind][0], region):
+                inherited = None  # the first region's own endpoint
+            at = replace(ref.place, region=region, endpoint_url=url or inherited)
+            found.append(replace(ref, id=given, place=self.assuming(section, at)))
+        return tuple(found)
 
     def identifier(self, section: Section, source: str) -> str:
         """The ARN, name or path that a key gives."""

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from agent.core.errors import Failure
 from agent.core.model import Published
 from agent.core.status import SecretStatus, Status, TargetStatus
 from agent.observe import layout
@@ -108,8 +109,14 @@ def _secret(secret: SecretStatus) -> Report:
         "pinnedUntil": time_of(secret.pinned_until),
         "upToDate": secret.up_to_date,
         "optional": secret.optional,
-        "error": {"reason": secret.failure.reason, "message": secret.failure.message} if secret.failure else None,
+        "region": secret.region,
+        "servedInstead": _failure(secret.instead),
+        "error": _failure(secret.failure),
     }
+
+
+def _failure(failure: Failure | None) -> Report | None:
+    return {"reason": failure.reason, "message": failure.message} if failure else None
 
 
 def _next_poll(secret: SecretStatus) -> float | None:
@@ -254,6 +261,7 @@ def target_row(target: Mapping[str, Any], at: str) -> tuple[str, ...]:
 def notes(report: Report) -> list[tuple[str, str]]:
     """Each secret and target that needs a sentence, with that sentence."""
     found = [(s["name"], _of_pin(s, report["at"])) for s in report["secrets"] if s.get("pinnedVersionId")]
+    found += [(s["name"], _of_replica(s)) for s in report["secrets"] if s.get("servedInstead")]
     found += [(s["name"], _of_error(s)) for s in report["secrets"] if s.get("error")]
     return found + [(t["name"], t["message"] or "") for t in report["targets"] if t.get("pendingGeneration")]
 
@@ -263,6 +271,11 @@ def _of_pin(secret: Mapping[str, Any], at: str) -> str:
     if secret["pinnedVersionId"] == secret["versionId"]:
         return f"held at this version {ends}"
     return f"waits for version {secret['pinnedVersionId']}, asked for {ends}; it is not published yet"
+
+
+def _of_replica(secret: Mapping[str, Any]) -> str:
+    instead = secret["servedInstead"]
+    return f"served by {secret['region']}, since its first region is away: {instead['reason']}: {instead['message']}"
 
 
 def _of_error(secret: Mapping[str, Any]) -> str:

@@ -95,6 +95,14 @@ VALID |= {
     "parameters": document(secret="name: app, parameters: /prod/app/", files="{directory: app}"),
     "parameters without the last slash": document(secret="name: app, parameters: /prod/app"),
     "all parameters": document(secret="name: app, parameters: /"),
+    "failover": document(secret=_SECRET + ", failover: {region: eu-central-1}"),
+    "failover to several": document(
+        secret=_SECRET + ", failover: [{region: eu-central-1}, {region: us-east-1, secretId: other}]"
+    ),
+    "failover of a parameter": document(secret=_PARAMETER + ", failover: {region: eu-central-1, parameter: /other}"),
+    "failover with a role": document(
+        secret=_SECRET + f", failover: {{region: us-east-1, roleArn: {_ROLE}/a, endpointUrl: 'https://x'}}"
+    ),
     "a role": document(top=f"roleArn: {_ROLE}/reader"),
     "a chain of roles": document(top=f"roleArn: [{_ROLE}/one, {_ROLE}/path/two]\nexternalId: 'x:1'"),
     "a role of one secret": document(
@@ -197,6 +205,10 @@ STRUCTURAL |= {
     "a parameter with its version": document(secret="name: a, parameter: '/a:3'"),
     "a path that is relative": document(secret="name: a, parameters: a/b"),
     "a path with an empty part": document(secret="name: a, parameters: //a"),
+    "failover without a region": document(secret=_SECRET + ", failover: {secretId: other}"),
+    "failover as a word": document(secret=_SECRET + ", failover: eu-central-1"),
+    "no failover": document(secret=_SECRET + ", failover: []"),
+    "failover to no region": document(secret=_SECRET + ", failover: {region: Frankfurt}"),
     "a role that is a user": document(top="roleArn: arn:aws:iam::111122223333:user/a"),
     "a role without an account": document(top="roleArn: arn:aws:iam:::role/a"),
     "an external id without a role": document(top="externalId: abc"),
@@ -266,6 +278,13 @@ BEYOND = {
 
 BEYOND |= {
     "a label that begins with a digit": document(secret=_PARAMETER + ", parameterLabel: 1st"),
+    "failover to its own region": document(secret=_SECRET + ", failover: {region: eu-west-1}"),
+    "failover twice": document(secret=_SECRET + ", failover: [{region: us-east-1}, {region: us-east-1}]"),
+    "failover to another kind": document(secret=_SECRET + ", failover: {region: us-east-1, parameter: /a}"),
+    "failover to an ARN of another region": document(
+        secret=_SECRET
+        + ", failover: {region: us-east-1, secretId: 'arn:aws:secretsmanager:us-east-2:111122223333:secret:x-AbCdEf'}"
+    ),
     "a role twice in a chain": document(top=f"roleArn: [{_ROLE}/a, {_ROLE}/a]"),
     "an external id of a secret without a role": document(secret=_SECRET + ", externalId: abc"),
     "an external id without the role that is taken away": document(
