@@ -45,6 +45,7 @@ NOT_AT_START = (
     *("argparse", "prometheus_client", "boto3", "moto"),
     *("agent.observe.page", "agent.render.dotenv", "agent.render.properties", "agent.render.require"),
     *("agent.sources.aws.parameter_store", "agent.sources.aws.sets", "agent.sources.aws.roles"),
+    *("agent.sources.aws.find", "agent.core.name_pattern"),
     *("agent.commands.doctor", "agent.commands.plan", "agent.commands.pin", "agent.demo"),
 )
 

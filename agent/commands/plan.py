@@ -37,7 +37,7 @@ from agent.core.model import (
 
 PRICE = 0.05 / 10_000  # dollars a call
 
-QUOTAS = {"DescribeSecret": 40_000, "GetSecretValue": 10_000}  # calls a second
+QUOTAS = {"DescribeSecret": 40_000, "GetSecretValue": 10_000, "ListSecrets": 100}  # calls a second
 
 PARAMETER_STORE = 40  # calls a second to Parameter Store, of all kinds; more is a setting that costs
 
@@ -66,6 +66,7 @@ def plan(config: Config, replicas: int) -> dict[str, Any]:
         "warnings": [
             *doubts(config),
             *_regions(config),
+            *_wide(config),
             *_modes(config),
             *_spread(config),
             *_unhandled(config),
@@ -93,7 +94,10 @@ def policy(config: Config, role: str | None = None) -> dict[str, Any]:
         actions = [(["secretsmanager:DescribeSecret", "secretsmanager:GetSecretValue"], read)]
     else:
         actions = [("secretsmanager:GetSecretValue", read), ("secretsmanager:DescribeSecret", described)]
+    sets = asked("find")
     actions += [
+        (["secretsmanager:ListSecrets", "secretsmanager:BatchGetSecretValue"], ["*"] if sets else []),
+        ("secretsmanager:GetSecretValue", _resources(sets)),
         ("ssm:GetParameters", _resources(asked("parameter"))),
         ("ssm:GetParametersByPath", _resources(asked("parameters"))),
     ]
@@ -154,6 +158,7 @@ def render(made: dict[str, Any], width: int | None = None) -> str:
         f"  {calls['getAtStart']:,} GetSecretValue when all start, then one for each pod and rotation",
         f"  {calls['describeQuotaShare']:.2%} of the quota of DescribeSecret, in the region with the most",
         "  A known rotation window is polled at poll.rotationPeriod, which adds to this.",
+        *_of_sets(calls),
         *_of_parameters(calls),
         "",
         "IAM POLICY",
@@ -176,6 +181,17 @@ def render(made: dict[str, Any], width: int | None = None) -> str:
         for warning in made["warnings"]:
             lines += _wrapped(warning, width)
     return "\n".join(lines) + "\n"
+
+
+def _of_sets(calls: dict[str, Any]) -> list[str]:
+    """What `find` costs, if a config has any."""
+    if "listPerHour" not in calls:
+        return []
+    return [
+        f"  {calls['listPerHour']:,.0f} ListSecrets an hour, in the price; more if over 100 secrets have path and tags",
+        f"  {calls['listQuotaShare']:.2%} of the quota of ListSecrets, in the region with the most",
+        "  One BatchGetSecretValue for each 20 secrets of a set when one of them moves, and for each pod that starts",
+    ]
 
 
 def _of_parameters(calls: dict[str, Any]) -> list[str]:
@@ -321,6 +337,14 @@ def _describes_a_second(config: Config, replicas: int) -> float:
     return max(rates.values(), default=0.0)
 
 
+def _lists_a_second(config: Config, replicas: int) -> float:
+    """ListSecrets in the region with the most, with one page each."""
+    rates: dict[str | None, float] = defaultdict(float)
+    for secret in _polled(config, "find"):
+        rates[secret.ref.place.region] += replicas / secret.period
+    return max(rates.values(), default=0.0)
+
+
 def _parameter_calls(secrets: Iterable[Secret]) -> dict[Place, float]:
     """Calls to Parameter Store that ask once for each of these, by place: ten parameters share one, and a path has at
     least its own."""
@@ -353,6 +377,11 @@ def _calls(config: Config, replicas: int) -> dict[str, Any]:
         "dollarsPerMonth": round(describe * HOURS * PRICE, 2),
         "describeQuotaShare": round(_describes_a_second(config, replicas) / QUOTAS["DescribeSecret"], 6),
     }
+    if _refs(config, "find"):
+        lists = sum(3600 / secret.period for secret in _polled(config, "find")) * replicas
+        calls["listPerHour"] = round(lists, 1)
+        calls["listQuotaShare"] = round(_lists_a_second(config, replicas) / QUOTAS["ListSecrets"], 6)
+        calls["dollarsPerMonth"] = round((describe + lists) * HOURS * PRICE, 2)
     if _refs(config, *_OF_SSM):
         rates = _parameters_a_second(config)
         calls["parametersPerHour"] = round(3600 * replicas * sum(rates.values()), 1)
@@ -369,6 +398,15 @@ def _regions(config: Config) -> list[str]:
     return [
         f"{', '.join(names)}: the config names no region, so the policy allows every region of partition aws and none "
         "of another partition; set region, or give the ARN"
+    ]
+
+
+def _wide(config: Config) -> list[str]:
+    return [
+        f"{secret.name}: find without a path lists every secret of the account in that region, and may read every one; "
+        "give the path that the names begin with as well"
+        for secret in config.bundle.secrets
+        if secret.ref.query and secret.ref.query.path is None
     ]
 
 
@@ -429,6 +467,12 @@ def _quotas(config: Config, replicas: int) -> list[str]:
         warnings.append(
             f"polling takes {share:.0%} of the quota of DescribeSecret, which the whole account shares in a region: "
             "raise poll.period"
+        )
+    share = _lists_a_second(config, replicas) / QUOTAS["ListSecrets"]
+    if share > _SHARE:
+        warnings.append(
+            f"find takes {share:.0%} of the {QUOTAS['ListSecrets']} ListSecrets a second that the whole account shares "
+            "in a region: raise the period of these secrets"
         )
     share = replicas * max(_parameters_a_second(config).values(), default=0.0) / PARAMETER_STORE
     if share > _SHARE:

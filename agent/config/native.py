@@ -27,6 +27,7 @@ from agent.core.model import (
     Place,
     ProcessName,
     Projection,
+    Query,
     Quoting,
     Ref,
     Require,
@@ -86,6 +87,8 @@ _LISTEN = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([^\s\[\]:]*)):(\d{1,5})")
 
 _STAGE = re.compile(r".{1,256}")  # according to GetSecretValue's API reference
 
+_NAME_START = re.compile(r"[A-Za-z0-9/_+=.@-][A-Za-z0-9/_+=.@!-]{0,511}")
+
 _EXTERNAL_ID = re.compile(r"[A-Za-z0-9_+=,.@:/-]{2,1224}")  # according to AssumeRole's API reference
 
 _NUMBER = re.compile(r"[1-9][0-9]{0,17}")
@@ -108,9 +111,10 @@ KEYS = {
     "startup": ("timeout",),
     "secret": (
         "name", "secretId", "versionStage", "versionId", "parameter", "parameterVersion", "parameterLabel",
-        "parameters", "roleArn", "externalId", "sessionTags", "failover", "period", "optional", "files",
+        "parameters", "find", "roleArn", "externalId", "sessionTags", "failover", "period", "optional", "files",
         "require",
     ),
+    "find": ("name", "path", "tags"),
     "failover": (
         "region", "secretId", "parameter", "parameters", "endpointUrl", "roleArn", "externalId", "sessionTags",
     ),
@@ -124,7 +128,12 @@ KEYS = {
 }  # fmt: skip
 
 
-SOURCES: dict[str, Kind] = {"secretId": "secretsmanager", "parameter": "parameter", "parameters": "parameters"}
+SOURCES: dict[str, Kind] = {
+    "secretId": "secretsmanager",
+    "parameter": "parameter",
+    "parameters": "parameters",
+    "find": "find",
+}
 
 # The keys that go with one of these alone.
 _BELONGS = {
@@ -311,8 +320,9 @@ class _Reader(Reader):
             if key in section and belongs != source:
                 self.wrong(section.key(key), f"{key} belongs to {belongs}, not to {source}; remove it")
         stage, version_id = self.version(section, source)
-        given_id = self.identifier(section, source)
-        ref = Ref(given_id, _placed(self.assuming(section, place), kind, given_id), stage, version_id, kind)
+        query = self.query(section) if source == "find" else None
+        given_id = query.shown if query else self.identifier(section, source)
+        ref = Ref(given_id, _placed(self.assuming(section, place), kind, given_id), stage, version_id, kind, query)
         return replace(ref, replicas=self.replicas(section, source, ref, place)) if "failover" in section else ref
 
     def replicas(self, secret: Section, source: str, ref: Ref, place: Place) -> tuple[Ref, ...]:
@@ -343,6 +353,22 @@ class _Reader(Reader):
             at = replace(ref.place, region=region, endpoint_url=url or inherited)
             found.append(replace(ref, id=given, place=self.assuming(section, at)))
         return tuple(found)
+
+    def query(self, secret: Section) -> Query:
+        """Which secrets belong to a set."""
+        section = self.section(secret.entries["find"], "find")
+        if section.node is not None and not section.entries:
+            self.wrong(section.node, "find is empty; name at least one of name, path and tags")
+        name = self.text(section, "name", "a pattern")
+        if name is not None:
+            from agent.core import name_pattern  # few configs have one
+
+            try:
+                name_pattern.compile(name)
+            except name_pattern.BadPattern as error:
+                self.wrong(section.entries["name"], f"{name!r} is not a pattern for names: {error}")
+        path = self.pattern(section, "path", _NAME_START, "how names begin, such as prod/")
+        return Query(name, path, self.texts(section, "tags", "a tag's value"))
 
     def identifier(self, section: Section, source: str) -> str:
         """The ARN, name or path that a key gives."""

@@ -67,6 +67,7 @@ def test_the_keys_are_the_same() -> None:
         "startup": SCHEMA["properties"]["startup"],
         "secret": secret,
         "file": secret["properties"]["files"]["items"],
+        "find": secret["properties"]["find"],
         "failover": secret["properties"]["failover"]["anyOf"][0],
         "require": secret["properties"]["require"],
         "match": secret["properties"]["require"]["properties"]["match"]["items"],

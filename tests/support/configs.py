@@ -95,6 +95,9 @@ VALID |= {
     "parameters": document(secret="name: app, parameters: /prod/app/", files="{directory: app}"),
     "parameters without the last slash": document(secret="name: app, parameters: /prod/app"),
     "all parameters": document(secret="name: app, parameters: /"),
+    "find": document(secret="name: a, find: {name: '^prod/.*[0-9]+$', path: prod/, tags: {team: payments}}"),
+    "find by name": document(secret="name: a, find: {name: '(?:db|api)-\\d{2}'}"),
+    "find by tags": document(secret="name: a, find: {tags: {team: a, stage: '1'}}, failover: {region: us-east-1}"),
     "failover": document(secret=_SECRET + ", failover: {region: eu-central-1}"),
     "failover to several": document(
         secret=_SECRET + ", failover: [{region: eu-central-1}, {region: us-east-1, secretId: other}]"
@@ -205,6 +208,11 @@ STRUCTURAL |= {
     "a parameter with its version": document(secret="name: a, parameter: '/a:3'"),
     "a path that is relative": document(secret="name: a, parameters: a/b"),
     "a path with an empty part": document(secret="name: a, parameters: //a"),
+    "find nothing": document(secret="name: a, find: {}"),
+    "find as a text": document(secret="name: a, find: prod/"),
+    "find by no tag": document(secret="name: a, find: {tags: {}}"),
+    "find with a stage": document(secret="name: a, find: {path: a}, versionStage: AWSPREVIOUS"),
+    "find a negation": document(secret="name: a, find: {path: '!prod/'}"),
     "failover without a region": document(secret=_SECRET + ", failover: {secretId: other}"),
     "failover as a word": document(secret=_SECRET + ", failover: eu-central-1"),
     "no failover": document(secret=_SECRET + ", failover: []"),
@@ -278,6 +286,11 @@ BEYOND = {
 
 BEYOND |= {
     "a label that begins with a digit": document(secret=_PARAMETER + ", parameterLabel: 1st"),
+    "find with lookaround": document(secret="name: a, find: {name: '(?!prod)'}"),
+    "find with a repeated group": document(secret="name: a, find: {name: '(a+)+b'}"),
+    "find with many repetitions": document(secret="name: a, find: {name: 'a*a*a*a*b'}"),
+    "find with a reference back": document(secret="name: a, find: {name: '(a)\\1'}"),
+    "find with an open set": document(secret="name: a, find: {name: '[a'}"),
     "failover to its own region": document(secret=_SECRET + ", failover: {region: eu-west-1}"),
     "failover twice": document(secret=_SECRET + ", failover: [{region: us-east-1}, {region: us-east-1}]"),
     "failover to another kind": document(secret=_SECRET + ", failover: {region: us-east-1, parameter: /a}"),

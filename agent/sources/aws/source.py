@@ -66,7 +66,11 @@ class Aws(SecretsManager):
         if kind == "secretsmanager":
             return None
         readers = self.__dict__.setdefault("_readers", {})
-        if kind not in readers:
+        if kind == "find" and kind not in readers:
+            from agent.sources.aws.find import Find
+
+            readers.setdefault(kind, Find(self))
+        elif kind not in readers:
             from agent.sources.aws import parameter_store
 
             parameters = parameter_store.Parameters(self)
