@@ -444,26 +444,40 @@ class Rotation(Record):
 class Refusal(Record):
     """A version that could not be projected under a spec, and why. It is not fetched again until either changes.
 
-    `created_at` is when that version was made (epoch seconds), if that is known.
+    `created_at` is when that version was made (epoch seconds), if that is known. `replica`: it is only this region that
+    cannot be followed, since its version is not newer than what is published.
     """
 
     version_id: str
     fingerprint: str
     failure: Failure
     created_at: float | None = None
+    replica: str | None = None
 
 
 class Observation(Record):
     """What a source says without a value: the version that holds the wanted stage, that version's stages, and rotation.
 
     `created_at` is when that version was made (epoch seconds), if the source says so: a parameter that was deleted and
-    made again has its version numbers again.
+    made again has its version numbers again. `replica` is the region that said it in place of the first one.
     """
 
     version_id: str
     stages: tuple[str, ...]
     rotation: Rotation
     created_at: float | None = None
+    replica: str | None = None
+
+
+class Served(Record):
+    """Which place answered for a secret that has replicas: the how many-th, 0 being the first, and its region.
+
+    `instead` is why the first one did not; None: it did.
+    """
+
+    turn: int
+    region: str
+    instead: Failure | None = None
 
 
 class PublishedSecret(Record):
@@ -666,7 +680,7 @@ class PassResult(Record):
     `complete`: every file that the config asks for is there, optional secrets aside; `as_asked` names the secrets whose
     files are those that their spec asks for. `interrupted`: a stop was asked for. `pending` holds per pending target
     the generation that it has not accepted, `next_polls` and `next_tries` when secrets are asked about and pending
-    targets notified next.
+    targets notified next. `served` says of secrets with replicas which place answered.
     """
 
     started_at: float
@@ -690,6 +704,7 @@ class PassResult(Record):
     next_polls: Mapping[str, float] = field(default_factory=dict)
     next_tries: Mapping[str, float] = field(default_factory=dict)
     calls: tuple[Call, ...] = ()
+    served: Mapping[str, Served] = field(default_factory=dict)
     sweep_in: float | None = None  # seconds
     complete: bool = False
     as_asked: frozenset[str] = frozenset()

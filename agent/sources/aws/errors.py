@@ -58,7 +58,7 @@ REASONS: dict[str, Reason] = {
 # Expressions are compiled at the first error, not at each start.
 _CODE = r"[A-Za-z][\w.-]{0,63}|\d{3}"
 
-_CALLER = r"User: (arn:\S+)"
+CALLER = r"User: (arn:\S+)"
 
 _ACTION = r"not authorized to perform: ([\w-]+:\w+)"
 
@@ -306,7 +306,7 @@ def foreign(status: int, url: str) -> str:
 
 def denied(secret: Secret, operation: Operation, message: str) -> str:
     """Who was denied what, by which kind of policy, and what would allow it. `message` is AWS's, in full."""
-    caller, asked, why = re.search(_CALLER, message), re.search(_ACTION, message), re.search(_WHY, message)
+    caller, asked, why = re.search(CALLER, message), re.search(_ACTION, message), re.search(_WHY, message)
     who = caller[1] if caller else "this agent's role"
     action = asked[1] if asked else "kms:Decrypt" if re.search(_KMS, message) else f"{_service(operation)}:{operation}"
     of_kms = action.startswith("kms:")
