@@ -24,6 +24,7 @@ DEFAULT_TERMINATION_LOG = "/dev/termination-log"
 _FORMATS = ("json", "console")
 _LEVELS = ("debug", "info", "warning", "error")
 _PLAIN_WAIT = "--port=([1-9][0-9]{0,3}|[1-5][0-9]{4}) --timeout=([1-9][0-9]{0,4})s"
+_FLAGS = ("secrets", "volume", "period", "signals", "touches", "urls")
 _TERMINATION_LIMIT = 4096  # bytes; kubelet reads no more
 
 
@@ -45,7 +46,7 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
         reason = f"internal error: {type(error).__name__}"
     _complain(said)
     # The others run beside an agent, whose termination message is not theirs to write.
-    if args.command not in (_status, _pin, _unpin):
+    if args.command not in (_status, _pin, _unpin, _try):
         _terminate(environ, reason)
     return code
 
@@ -95,12 +96,41 @@ def _defaults(environ: Mapping[str, str]) -> dict[str, str | None]:
 
 
 def _config_of(environ: Mapping[str, str]) -> str:
+    """The config without a word of the command line: a file, or the secrets that the environment names."""
+    named = environ.get("FRESHMOUNT_SECRETS")
+    if named is not None and "FRESHMOUNT_CONFIG" not in environ:
+        from agent.config import flags  # few use it
+
+        return flags.config("FRESHMOUNT_SECRETS", [each for each in named.split(",") if each.strip()])
     return environ.get("FRESHMOUNT_CONFIG", DEFAULT_CONFIG)
+
+
+def _flags(args: argparse.Namespace, environ: Mapping[str, str]) -> str | None:
+    """The config that the flags stand for, or None without any. Raises ConfigError."""
+    given = {key: getattr(args, key, None) for key in _FLAGS}
+    if not any(given.values()):
+        return None
+    from agent.config import flags
+
+    secrets = list(given["secrets"] or ())
+    if not secrets:
+        secrets = [each for each in environ.get("FRESHMOUNT_SECRETS", "").split(",") if each.strip()]
+    return flags.config(
+        "--secret",
+        secrets,
+        volume=args.volume,
+        period=args.period,
+        signals=args.signals or (),
+        touches=args.touches or (),
+        urls=args.urls or (),
+    )
 
 
 def _without_options(argv: Sequence[str], environ: Mapping[str, str]) -> SimpleNamespace | None:
     """The arguments of a command that runs while a pod starts: `init` and `run` without options, and `wait` with those
     that the chart gives it. Skipping argparse saves 6 ms of the start."""
+    if "FRESHMOUNT_SECRETS" in environ:
+        return None
     args = SimpleNamespace(command=None, **_defaults(environ))
     if len(argv) == 1:
         args.command = {"init": _init, "run": _run}.get(argv[0])
@@ -118,7 +148,14 @@ def _parsed(argv: Sequence[str], environ: Mapping[str, str]) -> argparse.Namespa
     file = getattr(args, "file", None)
     if file is not None and args.config is not None:
         parser.error(f"the config is given twice: {file} and --config {args.config}")
-    args.config = next((given for given in (file, args.config) if given is not None), _config_of(environ))
+    given = next((given for given in (file, args.config) if given is not None), None)
+    try:
+        by_flags = _flags(args, environ)
+        if by_flags is not None and given is not None:
+            parser.error(f"the config is given twice: {given} and by flags such as --secret")
+        args.config = by_flags or given or _config_of(environ)
+    except ConfigError as error:
+        parser.error(str(error))
     if wrong := _wrong_environment(args):
         parser.error(wrong)
     return args
@@ -166,10 +203,16 @@ def _parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
         ("status", _status, "show the state of the running agent or, without one, what the volume holds"),
         ("doctor", _doctor, "check credentials, permissions, network, volume and targets, and say what to do"),
         ("plan", _plan, "show what a config means, offline: files, targets, IAM policy, calls and price"),
+        ("try", _try, "render a config against a sample of AWS, offline, with the code that publishes"),
     ):
         made = commands.add_parser(name, parents=[common], help=text, description=text, allow_abbrev=False)
         made.set_defaults(command=command)
         made.add_argument("file", nargs="?", metavar="FILE", help="the config file, instead of --config")
+        if command is not _wait:
+            _add_flags(made)
+        if command is _try:
+            made.add_argument("--sample", metavar="FILE", required=True, help="what AWS holds; see docs/try.md")
+            made.add_argument("--out", metavar="DIR", help="write the files there, instead of listing them")
         if command in (_plan, _status, _doctor):
             made.add_argument("--json", action="store_true", help="print JSON, for programs")
         if command is _plan:
@@ -196,7 +239,10 @@ def _parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
     pin = commands.add_parser("pin", parents=[common], help=text, description=text, allow_abbrev=False)
     pin.add_argument("name", help="the secret's name in the config")
     pin.add_argument(
-        "--version-id", type=_version_id, required=True, help="an id from `aws secretsmanager list-secret-version-ids`"
+        "--version-id",
+        type=_version_id,
+        required=True,
+        help="as `aws secretsmanager list-secret-version-ids` shows it; of a parameter the number",
     )
     pin.add_argument(
         "--for",
@@ -219,6 +265,25 @@ def _parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
     demo.add_argument("--keep-running", action="store_true", help="leave everything up at the end, until Ctrl-C")
     demo.set_defaults(command=_demo)
     return parser
+
+
+def _add_flags(parser: argparse.ArgumentParser) -> None:
+    """The flags that stand for a config file."""
+    group = parser.add_argument_group("a config without a file", "FRESHMOUNT_SECRETS holds the same: NAME=ARN,NAME=ARN")
+    group.add_argument(
+        "--secret",
+        dest="secrets",
+        metavar="NAME=ARN",
+        action="append",
+        help="a secret: one file per key of a JSON object in the directory NAME, otherwise the file NAME",
+    )
+    group.add_argument("--volume", metavar="DIR", help="as `volume.path`")
+    group.add_argument("--period", metavar="DURATION", help="as `poll.period`")
+    group.add_argument(
+        "--signal", dest="signals", metavar="NAME:PROCESS", action="append", help="notify: such as SIGHUP:nginx"
+    )
+    group.add_argument("--touch", dest="touches", metavar="PATH", action="append", help="notify: touch this file")
+    group.add_argument("--url", dest="urls", metavar="URL", action="append", help="notify: POST to this URL")
 
 
 # Each command imports what it needs: `check` does not load boto3, and the demo has a server of its own.
@@ -317,8 +382,11 @@ def _seconds(text: str) -> float:
 def _version_id(text: str) -> str:
     import argparse
 
-    if not 32 <= len(text) <= 64:  # according to GetSecretValue's API reference
-        raise argparse.ArgumentTypeError(f"{text!r} is not a version id, which has 32 to 64 characters")
+    number = text.isascii() and text.isdigit() and len(text) < 19
+    if not number and not 32 <= len(text) <= 64:  # according to GetSecretValue's API reference
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a version id: which has 32 to 64 characters, or of a parameter a number"
+        )
     return text
 
 
@@ -352,6 +420,12 @@ def _plan(args: argparse.Namespace) -> int:
     made = plan.plan(config, args.replicas)
     sys.stdout.write(json.dumps(made, indent=2) + "\n" if args.json else plan.render(made, _columns()))
     return 0
+
+
+def _try(args: argparse.Namespace) -> int:
+    from agent.commands import try_out
+
+    return try_out.try_out(args.config, args.sample, args.out)
 
 
 def _columns() -> int | None:

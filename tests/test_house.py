@@ -45,6 +45,7 @@ NOT_AT_START = (
     *("argparse", "prometheus_client", "boto3", "moto"),
     *("agent.observe.page", "agent.render.dotenv", "agent.render.properties", "agent.render.require"),
     *("agent.render.certificates", "agent.render.encodings", "agent.render.template", "agent.render.templated"),
+    *("agent.sources.aws.parameter_store", "agent.sources.aws.sets"),
     *("agent.commands.doctor", "agent.commands.plan", "agent.commands.pin", "agent.demo"),
 )
 

@@ -17,14 +17,15 @@ from typing import Literal, NamedTuple
 from agent.commands import preflight, terminal
 from agent.commands.attach import Attached, ask, attach
 from agent.core.errors import Failure, SecretError
-from agent.core.model import Config, Place, Secret, Target, Wanted, counted
+from agent.core.model import Config, Place, Ref, Request, Secret, Target, Wanted, counted
 from agent.core.record import replace
 from agent.engine.pool import Pool, Raised, Unanswered
 from agent.observe import layout, report
 from agent.observe.layout import Mood, Screen
 from agent.observe.report import Report
 from agent.render.files import render
-from agent.sources.aws.secrets_manager import SecretsManager
+from agent.sources.aws.clients import Service
+from agent.sources.aws.source import Aws, service
 from agent.targets import notify
 
 LIMIT = 3.0  # seconds for each network check
@@ -92,7 +93,7 @@ def _findings(path: str) -> Iterator[Finding]:
             for problem in found.refused.problems
         )
         yield from _in_force(found.report)
-        source = SecretsManager(connect_timeout=1.0, read_timeout=1.8, attempts=1)
+        source = Aws(connect_timeout=1.0, read_timeout=1.8, attempts=1)
         yield from _bounded({"credentials": partial(_credentials, source)})
     if found.config:
         yield _config(path, found.config)
@@ -154,20 +155,22 @@ def _bounded(asks: dict[str, Callable[[], Finding]]) -> Iterator[Finding]:
 
 # -- AWS --------------------------------------------------------------------------------------------------------------
 def _aws(config: Config) -> Iterator[Finding]:
-    source = SecretsManager(connect_timeout=1.0, read_timeout=1.8, attempts=1, credentials_limit=LIMIT - 0.2)
+    source = Aws(connect_timeout=1.0, read_timeout=1.8, attempts=1, credentials_limit=LIMIT - 0.2)
     source.prepare(config.bundle.secrets)
     yield from _bounded({"credentials": partial(_credentials, source)})
-    endpoints = {secret.ref.place: secret for secret in config.bundle.secrets}
-    yield from _bounded({f"endpoint {_name(o)}": partial(_endpoint, source, o) for o in endpoints})
-    yield from _bounded({"caller": partial(_caller, source, next(iter(endpoints)))})
+    refs = [ref for secret in config.bundle.secrets for ref in secret.ref.places]
+    endpoints = {_endpoint_name(ref): (ref.place, service(ref.kind)) for ref in refs}
+    yield from _bounded({name: partial(_endpoint, source, name, *which) for name, which in endpoints.items()})
+    yield from _bounded({"caller": partial(_caller, source, refs[0].place)})
     yield from _bounded({f"secret {each.name}": partial(_secret, source, each) for each in config.bundle.wanted})
 
 
-def _name(place: Place) -> str:
-    return place.region or "of the environment"
+def _endpoint_name(ref: Ref) -> str:
+    of_service = "ssm " if service(ref.kind) == "ssm" else ""
+    return f"endpoint {of_service}{ref.place.region or 'of the environment'}"
 
 
-def _credentials(source: SecretsManager) -> Finding:
+def _credentials(source: Aws) -> Finding:
     identity = source.identity(whole=True)
     if identity.source == "none":
         return Finding("credentials", "bad", identity.warning or "none")
@@ -177,8 +180,8 @@ def _credentials(source: SecretsManager) -> Finding:
     return Finding("credentials", "ok", f"{identity.source}{left}")
 
 
-def _endpoint(source: SecretsManager, place: Place) -> Finding:
-    check, url = f"endpoint {_name(place)}", source.endpoint(place)
+def _endpoint(source: Aws, check: str, place: Place, of: Service) -> Finding:
+    url = source.endpoint(place, of)
     if isinstance(url, Failure):
         return Finding(check, "bad", url.message)
     between = source.proxy(url)
@@ -191,7 +194,7 @@ def _endpoint(source: SecretsManager, place: Place) -> Finding:
     return Finding(check, "ok", f"{url} answers at {address}{', TLS verified' if url.startswith('https') else ''}")
 
 
-def _caller(source: SecretsManager, place: Place) -> Finding:
+def _caller(source: Aws, place: Place) -> Finding:
     caller = source.caller(place)
     if isinstance(caller, Failure):
         # The agent itself needs STS only to get credentials for a role.
@@ -207,16 +210,16 @@ def _caller(source: SecretsManager, place: Place) -> Finding:
     )
 
 
-def _secret(source: SecretsManager, wanted: Wanted) -> Finding:
+def _secret(source: Aws, wanted: Wanted) -> Finding:
     """Make both calls that the agent makes, and render the value like the agent."""
     secret = wanted.secret
     check, version = f"secret {secret.name}", secret.ref.version_id
     if version is None:
-        observed = source.describe(secret).result
+        observed = source.observe((Request(secret),)).results[secret.name]
         if isinstance(observed, Failure):
             return _refused(check, secret, observed)
         version = observed.version_id
-    fetched = source.value(secret, version).result
+    fetched = source.fetch((Request(secret, version),)).results[secret.name]
     if isinstance(fetched, Failure):
         return _refused(check, secret, fetched)
     try:

@@ -18,14 +18,18 @@ from agent.config.native import doubts
 from agent.config.reading import shown_url
 from agent.core import arn
 from agent.core.model import (
+    CALLS,
     ByContent,
     Config,
+    Kind,
     Output,
     Pem,
     PidFile,
     Pkcs12,
+    Place,
     ProcessName,
     Projection,
+    Ref,
     Require,
     Secret,
     Signal,
@@ -39,7 +43,13 @@ PRICE = 0.05 / 10_000  # dollars per call
 
 QUOTAS = {"DescribeSecret": 40_000, "GetSecretValue": 10_000}  # calls per second
 
+PARAMETER_STORE = 40  # calls a second to Parameter Store, of all kinds; more is a setting that costs
+
+PER_CALL = 10  # parameters
+
 HOURS = 730  # in a month
+
+_PATIENCE = 10  # seconds over which a rollout is spread anyway
 
 _SHARE = 0.1  # of a quota; using more may affect the account's other users
 
@@ -53,7 +63,8 @@ def plan(config: Config, replicas: int) -> dict[str, Any]:
             for t in config.bundle.targets
         ],
         "policy": policy(config),
-        "keyPolicyStatement": _decrypt(config),
+        "keyPolicyStatement": _decrypt(config, "secretsmanager"),
+        **({"parameterKeyPolicyStatement": _decrypt(config, "ssm")} if _refs(config, *_OF_SSM) else {}),
         "calls": _calls(config, replicas),
         "warnings": [
             *doubts(config),
@@ -67,16 +78,22 @@ def plan(config: Config, replicas: int) -> dict[str, Any]:
     }
 
 
+_OF_SSM: tuple[Kind, ...] = ("parameter", "parameters")
+
+
 def policy(config: Config) -> dict[str, Any]:
-    """The least IAM policy: read each secret, and describe those that are polled, so none with a `versionId`."""
-    read = _resources(config.bundle.secrets)
-    described = _resources(_polled(config))
+    """The least IAM policy: read each secret, and describe those that are polled (one with a `versionId` is not)."""
+    secrets = _refs(config, "secretsmanager")
+    read, described = _resources(secrets), _resources(ref for ref in secrets if ref.version_id is None)
+    actions: list[tuple[Any, list[str]]]
     if read == described:
-        actions: list[tuple[Any, list[str]]] = [
-            (["secretsmanager:DescribeSecret", "secretsmanager:GetSecretValue"], read)
-        ]
+        actions = [(["secretsmanager:DescribeSecret", "secretsmanager:GetSecretValue"], read)]
     else:
         actions = [("secretsmanager:GetSecretValue", read), ("secretsmanager:DescribeSecret", described)]
+    actions += [
+        ("ssm:GetParameters", _resources(_refs(config, "parameter"))),
+        ("ssm:GetParametersByPath", _resources(_refs(config, "parameters"))),
+    ]
     return {
         "Version": "2012-10-17",
         "Statement": [
@@ -89,7 +106,7 @@ def render(made: dict[str, Any], width: int | None = None) -> str:
     """The plan as text. Wraps sentences at `width` columns, if given, but never names or JSON."""
     lines = ["SECRETS"]
     for secret in made["secrets"]:
-        version = f"version {secret['versionId']}" if secret["versionId"] else f"stage {secret['versionStage']}"
+        version = f"version {secret['versionId']}" if secret["versionId"] else _stage(secret)
         polled = f"polled every {secret['period']:g} s" if secret["period"] else "fetched once"
         needed = ", optional" if secret["optional"] else ""
         lines += [
@@ -112,18 +129,35 @@ def render(made: dict[str, Any], width: int | None = None) -> str:
         f"  {calls['getAtStart']:,} GetSecretValue when all pods start, then one for each pod and rotation",
         f"  {calls['describeQuotaShare']:.2%} of the quota of DescribeSecret, in the region with the most",
         "  Polling at poll.rotationPeriod, during a known rotation window, adds to this.",
+        *_of_parameters(calls),
         "",
         "IAM POLICY",
         textwrap.indent(json.dumps(made["policy"], indent=2), "  "),
         "",
         "ONLY IF YOUR OWN KMS KEY ENCRYPTS A SECRET, with that key's ARN as Resource",
-        textwrap.indent(json.dumps(made["keyPolicyStatement"], indent=2), "  "),
+        *(
+            textwrap.indent(json.dumps(made[statement], indent=2), "  ")
+            for statement in ("keyPolicyStatement", "parameterKeyPolicyStatement")
+            if made.get(statement)
+        ),
     ]
     if made["warnings"]:
         lines += ["", "WARNINGS"]
         for warning in made["warnings"]:
             lines += _wrapped(warning, width)
     return "\n".join(lines) + "\n"
+
+
+def _of_parameters(calls: dict[str, Any]) -> list[str]:
+    """What Parameter Store is asked, if it is."""
+    if "parametersPerHour" not in calls:
+        return []
+    return [
+        f"  {calls['parametersPerHour']:,.0f} calls to Parameter Store an hour: ten parameters a call, and one for "
+        "each page of a path",
+        f"  {calls['parametersAtStart']:,} of them with decryption when all start; free for standard parameters",
+        f"  {calls['parametersQuotaShare']:.2%} of the {PARAMETER_STORE} a second that an account has in a region",
+    ]
 
 
 def _wrapped(sentence: str, width: int | None) -> list[str]:
@@ -136,12 +170,17 @@ def _wrapped(sentence: str, width: int | None) -> list[str]:
     )  # fmt: skip
 
 
-def _resources(secrets: Iterable[Secret]) -> list[str]:
-    return list(dict.fromkeys(resource for secret in secrets for resource in secret.ref.resources))
+def _refs(config: Config, *kinds: Kind) -> list[Ref]:
+    """What is asked for, of these kinds, replicas included."""
+    return [ref for secret in config.bundle.secrets for ref in secret.ref.places if ref.kind in kinds]
 
 
-def _polled(config: Config) -> list[Secret]:
-    return [secret for secret in config.bundle.secrets if secret.ref.version_id is None]
+def _resources(refs: Iterable[Ref]) -> list[str]:
+    return list(dict.fromkeys(resource for ref in refs for resource in ref.resources))
+
+
+def _polled(config: Config, *kinds: Kind) -> list[Secret]:
+    return [s for s in config.bundle.secrets if s.ref.version_id is None and s.ref.kind in kinds]
 
 
 def _content(output: Output) -> str:
@@ -177,6 +216,7 @@ def _secret(secret: Secret, config: Config) -> dict[str, Any]:
     root = config.settings.volume_path.rstrip("/")
     return {
         "name": secret.name,
+        "kind": secret.ref.kind,
         "secretId": secret.ref.id,
         "region": secret.ref.place.region,
         "versionStage": secret.ref.version_stage,
@@ -193,6 +233,15 @@ def _required(require: Require) -> list[str]:
     matches = [f"key {key} to match its pattern" for key, _ in require.matches]
     pair = require.certificate
     return [*keys, *matches, *([f"{pair[0]} and {pair[1]} to be a valid certificate and its key"] if pair else [])]
+
+
+def _stage(secret: dict[str, Any]) -> str:
+    """Which version is followed, as the config words it."""
+    if secret["kind"] == "secretsmanager":
+        return f"stage {secret['versionStage']}"
+    if secret["kind"] != "parameter":
+        return "all that belong to it"
+    return "latest version" if secret["versionStage"] == "AWSCURRENT" else f"label {secret['versionStage']}"
 
 
 _ASKED = {True: ", which the config says handles it", False: ", if the program itself handles it"}
@@ -219,30 +268,29 @@ def _how(target: Target) -> str:
     return how + (f" within {target.splay:g} s" if target.splay else "")
 
 
-def _decrypt(config: Config) -> dict[str, Any]:
-    """Permission to decrypt through Secrets Manager only, and only these secrets: AWS passes their ARN as encryption
-    context.
+def _decrypt(config: Config, service: str) -> dict[str, Any] | None:
+    """Permission to decrypt through that service only, and only these secrets: AWS passes their ARN as encryption
+    context. None if nothing is asked of it.
     https://docs.aws.amazon.com/secretsmanager/latest/userguide/security-encryption.html
+    https://docs.aws.amazon.com/kms/latest/developerguide/services-parameter-store.html
     """
+    refs = _refs(config, *(kind for kind, (source, *_) in CALLS.items() if source == service))
+    if not refs:
+        return None
     services = sorted(
         {
-            f"secretsmanager.{region}.{suffix}"
-            for region in {secret.ref.place.region or "*" for secret in config.bundle.secrets}
-            for suffix in (
-                "amazonaws.com",
-                arn.domain(region),
-            )  # KMS's documentation gives the first one for all regions
+            f"{service}.{region}.{suffix}"
+            for region in {ref.place.region or "*" for ref in refs}
+            for suffix in ("amazonaws.com", arn.domain(region))  # KMS's documents name the first one for all regions
         }
     )
+    context = "SecretARN" if service == "secretsmanager" else "PARAMETER_ARN"
     return {
         "Effect": "Allow",
         "Action": "kms:Decrypt",
         "Resource": "ARN-OF-THE-KEY",
         "Condition": {
-            "StringLike": {
-                "kms:ViaService": services,
-                "kms:EncryptionContext:SecretARN": _resources(config.bundle.secrets),
-            }
+            "StringLike": {"kms:ViaService": services, f"kms:EncryptionContext:{context}": _resources(refs)},
         },
     }
 
@@ -250,20 +298,49 @@ def _decrypt(config: Config) -> dict[str, Any]:
 def _describes_a_second(config: Config, replicas: int) -> float:
     """Calls per second in the region with the most. Jitter does not change the average."""
     rates: dict[str | None, float] = defaultdict(float)
-    for secret in _polled(config):
+    for secret in _polled(config, "secretsmanager"):
         rates[secret.ref.place.region] += replicas / secret.period
     return max(rates.values(), default=0.0)
 
 
+def _parameter_calls(secrets: Iterable[Secret]) -> dict[Place, float]:
+    """Calls to Parameter Store that ask once for each of these, by place: ten parameters share one, and a path has at
+    least its own."""
+    alone: dict[Place, float] = defaultdict(float)
+    shared: dict[Place, int] = defaultdict(int)
+    for secret in secrets:
+        if secret.ref.kind == "parameter":
+            shared[secret.ref.place] += 1
+        elif secret.ref.kind == "parameters":
+            alone[secret.ref.place] += 1
+    return {place: alone[place] + -(-shared[place] // PER_CALL) for place in dict.fromkeys([*alone, *shared])}
+
+
+def _parameters_a_second(config: Config) -> dict[Place, float]:
+    """How often one pod asks Parameter Store, by place."""
+    rates: dict[Place, float] = defaultdict(float)
+    polled = _polled(config, *_OF_SSM)
+    for period in {secret.period for secret in polled}:
+        for place, calls in _parameter_calls(s for s in polled if s.period == period).items():
+            rates[place] += calls / period
+    return rates
+
+
 def _calls(config: Config, replicas: int) -> dict[str, Any]:
-    describe = sum(3600 / secret.period for secret in _polled(config)) * replicas
-    return {
+    describe = sum(3600 / secret.period for secret in _polled(config, "secretsmanager")) * replicas
+    calls = {
         "replicas": replicas,
         "describePerHour": round(describe, 1),
-        "getAtStart": len(config.bundle.secrets) * replicas,
+        "getAtStart": sum(secret.ref.kind == "secretsmanager" for secret in config.bundle.secrets) * replicas,
         "dollarsPerMonth": round(describe * HOURS * PRICE, 2),
         "describeQuotaShare": round(_describes_a_second(config, replicas) / QUOTAS["DescribeSecret"], 6),
     }
+    if _refs(config, *_OF_SSM):
+        rates = _parameters_a_second(config)
+        calls["parametersPerHour"] = round(3600 * replicas * sum(rates.values()), 1)
+        calls["parametersAtStart"] = round(replicas * sum(_parameter_calls(config.bundle.secrets).values()))
+        calls["parametersQuotaShare"] = round(replicas * max(rates.values(), default=0.0) / PARAMETER_STORE, 6)
+    return calls
 
 
 # -- what may need a second thought --------------------------------------------------------------------------------
@@ -317,7 +394,8 @@ def _unhandled(config: Config) -> list[str]:
 
 
 def _plain_http(config: Config) -> list[str]:
-    urls = sorted({secret.ref.place.endpoint_url for secret in config.bundle.secrets if secret.ref.place.endpoint_url})
+    refs = [ref for secret in config.bundle.secrets for ref in secret.ref.places]
+    urls = sorted({ref.place.endpoint_url for ref in refs if ref.place.endpoint_url})
     return [
         f"endpointUrl {url} does not use TLS, so values cross the network unencrypted; use https"
         for url in urls
@@ -333,9 +411,23 @@ def _quotas(config: Config, replicas: int) -> list[str]:
             f"polling takes {share:.0%} of the quota of DescribeSecret, which the whole account shares in a region: "
             "raise poll.period"
         )
+    share = replicas * max(_parameters_a_second(config).values(), default=0.0) / PARAMETER_STORE
+    if share > _SHARE:
+        warnings.append(
+            f"polling takes {share:.0%} of the {PARAMETER_STORE} calls a second to Parameter Store that an account has "
+            "in a region for all its clients: raise poll.period, put parameters that belong together into one, or turn "
+            "on its higher throughput"
+        )
+    seconds = replicas * max(_parameter_calls(config.bundle.secrets).values(), default=0.0) / (_SHARE * PARAMETER_STORE)
+    if seconds > _PATIENCE:
+        warnings.append(
+            f"a rollout of all {replicas} pods is best spread over {seconds:.0f} s or more: their first calls to "
+            f"Parameter Store take that long at {_SHARE:.0%} of its {PARAMETER_STORE} a second"
+        )
     per_region: dict[str | None, int] = defaultdict(int)
     for secret in config.bundle.secrets:
-        per_region[secret.ref.place.region] += replicas
+        if secret.ref.kind == "secretsmanager":
+            per_region[secret.ref.place.region] += replicas
     seconds = max(per_region.values(), default=0) / (_SHARE * QUOTAS["GetSecretValue"])
     if seconds > 1:
         warnings.append(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from agent import __version__
 from agent.config import native
+from agent.core.flags import Flags
 from agent.engine.keeper import Keeper, Loaded
 from agent.engine.loop import Loop, Signals
 from agent.engine.one_pass import Adapters
@@ -23,7 +24,7 @@ def imports() -> None:
     import agent.observe.log
     import agent.render.files
     import agent.sinks.volume.volume
-    import agent.sources.aws.secrets_manager
+    import agent.sources.aws.source
     import agent.targets.notify
     import agent.triggers.config_file  # noqa: F401
 
@@ -48,7 +49,7 @@ class _Agent:
         from agent.observe import events, log
         from agent.render.files import render
         from agent.sinks.volume.volume import Volume
-        from agent.sources.aws.secrets_manager import SecretsManager
+        from agent.sources.aws.source import Aws
         from agent.targets.notify import Notified
         from agent.triggers import config_file
 
@@ -59,7 +60,7 @@ class _Agent:
         config = native.parse(text, path)
         self._settings = config.settings
         self._volume = Volume(config.settings.volume_path)
-        source = SecretsManager()
+        source = Aws()
         source.prepare(config.bundle.secrets)
         adapters = Adapters(source, self._volume, render, Notified, self._signals.stop_pending)
         self._keeper = Keeper(
@@ -85,9 +86,9 @@ class _Agent:
         from agent.targets import process
 
         def watch(changed: Callable[[], None]) -> Trigger:
-            from agent.triggers.watch import watch
+            from agent.triggers.watch import Watch, watch
 
-            return watch(self._keeper.path, changed)
+            return Watch(None) if isinstance(self._keeper.path, Flags) else watch(self._keeper.path, changed)
 
         listen = self._settings.listen
         server = serve(

@@ -14,9 +14,11 @@ from agent.config.reading import SHORTEST, Section, written
 from agent.core import arn
 from agent.core.errors import ConfigError, Problem
 from agent.core.model import (
+    CALLS,
     JITTER,
     Bundle,
     Config,
+    Kind,
     Listen,
     Output,
     PidFile,
@@ -33,6 +35,7 @@ from agent.core.model import (
     Touch,
     Url,
 )
+from agent.core.record import replace
 
 
 def least_stale_after(settle: float, secrets: tuple[Secret, ...]) -> float:
@@ -57,7 +60,7 @@ def doubts(config: Config) -> list[str]:
         "them for the suffix of an ARN and may not find the secret: use the ARN that `aws secretsmanager "
         "describe-secret` prints. If this is that ARN, ignore this warning. The policy of `plan` covers both cases"
         for secret in config.bundle.secrets
-        if arn.looks_complete(secret.ref.id)
+        if secret.ref.kind == "secretsmanager" and arn.looks_complete(secret.ref.id)
     ]
 
 
@@ -73,6 +76,8 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _LISTEN = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([^\s\[\]:]*)):(\d{1,5})")
 
 _STAGE = re.compile(r".{1,256}")  # according to GetSecretValue's API reference
+
+_NUMBER = re.compile(r"[1-9][0-9]{0,17}")
 
 # System directories. For those before the last line, every path below is refused, too. Those on the last line are
 # refused only themselves, because an app may well mount a volume at /etc/app.
@@ -91,8 +96,8 @@ KEYS = {
     "poll": ("period", "rotationPeriod", "settle"),
     "startup": ("timeout",),
     "secret": (
-        "name", "secretId", "versionStage", "versionId", "period", "optional", "files", "require",
-        "missing",
+        "name", "secretId", "versionStage", "versionId", "parameter", "parameterVersion", "parameterLabel",
+        "parameters", "period", "optional", "files", "require", "missing",
     ),
     "require": ("keys", "match", "certificate"),
     "match": ("key", "pattern"),
@@ -108,6 +113,27 @@ KEYS = {
     "process": ("name", "pidFile"),
     "exitWith": ("process",),
 }  # fmt: skip
+
+
+SOURCES: dict[str, Kind] = {"secretId": "secretsmanager", "parameter": "parameter", "parameters": "parameters"}
+
+# The keys that go with one of these alone.
+_BELONGS = {
+    "versionStage": "secretId",
+    "versionId": "secretId",
+    "parameterVersion": "parameter",
+    "parameterLabel": "parameter",
+}
+
+
+def _placed(place: Place, kind: Kind, given: str) -> Place:
+    """Where what is given is asked for: an ARN says its region, and the endpoint of one service is not another's."""
+    full = arn.SECRET_ARN.fullmatch(given) or arn.PARAMETER_ARN.fullmatch(given)
+    region = full[2] if full else place.region
+    url, service = place.endpoint_url, CALLS[kind][0]
+    if url and service != "secretsmanager" and not arn.serves(url, service, region):
+        url = None
+    return replace(place, region=region, endpoint_url=url)
 
 
 def parse(text: str, source: str) -> Config:
@@ -212,7 +238,7 @@ class _Reader(OutputReader):
         paths: Paths = []
         sections: list[tuple[str, Section]] = []
         for node in self.items(top, "secrets", "secrets"):
-            section = self.section(node, "secret", required=("name", "secretId"))
+            section = self.section(node, "secret", required=("name",))
             if section.node is None:
                 continue
             name = self.unique_name(section, names)
@@ -237,20 +263,46 @@ class _Reader(OutputReader):
         return tuple(found), (*outputs, *shared)
 
     def ref(self, section: Section, place: Place) -> Ref:
-        secret_id = self.secret_id(section)
-        full = arn.SECRET_ARN.fullmatch(secret_id)
-        version_id = self.pattern(
-            section, "versionId", arn.VERSION_ID, "a version id, which has 32 to 64 characters and no spaces"
-        )
-        if version_id is not None and "versionStage" in section:
-            self.wrong(section.key("versionStage"), "versionId and versionStage exclude each other; remove one")
-        stage = self.pattern(section, "versionStage", _STAGE, "a stage such as AWSPREVIOUS") or "AWSCURRENT"
-        return Ref(
-            id=secret_id,
-            place=Place(full[2], place.endpoint_url) if full else place,
-            version_stage=None if version_id is not None else stage,
-            version_id=version_id,
-        )
+        given = [key for key in SOURCES if key in section]
+        if section.node is not None and not given:
+            others = ", ".join(key for key in SOURCES if key != "secretId")
+            self.wrong(section.node, f"key 'secretId' is missing; or give one of {others} in its place")
+        if section.node is not None and len(given) > 1:
+            self.wrong(section.key(given[1]), f"needs exactly one of {', '.join(SOURCES)}")
+        source = given[0] if given else "secretId"
+        kind = SOURCES[source]
+        for key, belongs in _BELONGS.items():
+            if key in section and belongs != source:
+                self.wrong(section.key(key), f"{key} belongs to {belongs}, not to {source}; remove it")
+        stage, version_id = self.version(section, source)
+        given_id = self.identifier(section, source)
+        return Ref(given_id, _placed(place, kind, given_id), stage, version_id, kind)
+
+    def identifier(self, section: Section, source: str) -> str:
+        """The ARN, name or path that a key gives."""
+        match source:
+            case "parameter":
+                return self.parameter(section)
+            case "parameters":
+                known = "a path of parameters such as /prod/app/"
+                return self.pattern(section, "parameters", arn.PARAMETER_PATH, known) or ""
+        return self.secret_id(section)
+
+    def version(self, section: Section, source: str) -> tuple[str | None, str | None]:
+        """The stage, or the one version, that is asked for."""
+        if source == "parameter":
+            of_label, of_version, known = "parameterLabel", "parameterVersion", "a version's number, such as 3"
+            label = "a label: letters, digits, '.', '_' and '-', with no digit, aws or ssm in front"
+            stage = self.pattern(section, of_label, arn.PARAMETER_LABEL, label) or "AWSCURRENT"
+            version_id = self.pattern(section, of_version, _NUMBER, known)
+        else:
+            of_label, of_version = "versionStage", "versionId"
+            known = "a version id, which has 32 to 64 characters and no spaces"
+            stage = self.pattern(section, of_label, _STAGE, "a stage such as AWSPREVIOUS") or "AWSCURRENT"
+            version_id = self.pattern(section, of_version, arn.VERSION_ID, known)
+        if of_version in section and of_label in section:
+            self.wrong(section.key(of_label), f"{of_version} and {of_label} exclude each other; remove one")
+        return (None, version_id) if version_id is not None else (stage, None)
 
     def require(self, secret: Section) -> Require | None:
         if "require" not in secret:
@@ -370,19 +422,30 @@ class _Reader(OutputReader):
     def secret_id(self, section: Section) -> str:
         text = self.text(section, "secretId", "an ARN or a name") or ""
         node = section.entries.get("secretId", section.node)
-        if node is None or not text:
-            return text
+        if node is not None and text:
+            self.named(node, text, (arn.SECRET_ARN, arn.SECRET_NAME), "a secret", "AWS Secrets Manager")
+        return text
+
+    def parameter(self, section: Section) -> str:
+        text = self.text(section, "parameter", "an ARN or a name") or ""
+        node = section.entries.get("parameter", section.node)
+        if node is not None and text:
+            self.named(node, text, (arn.PARAMETER_ARN, arn.PARAMETER_NAME), "a parameter", "Parameter Store")
+        return text
+
+    def named(self, node: Node, text: str, known: tuple[re.Pattern[str], ...], what: str, service: str) -> None:
+        """An ARN or a name must be one of that service: `known` are the forms of both."""
+        full, name = known
         if text.startswith("arn:"):
-            if not arn.SECRET_ARN.fullmatch(text):
-                self.wrong(node, f"{text!r} is not the ARN of a secret in AWS Secrets Manager")
+            if not full.fullmatch(text):
+                self.wrong(node, f"{text!r} is not the ARN of {what} in {service}")
             elif arn.contradicts(text):
                 _, partition, _, region, *_ = text.split(":")
                 self.wrong(
                     node, f"region {region} is in partition {arn.partition(region)}, not {partition}; correct the ARN"
                 )
-        elif not arn.SECRET_NAME.fullmatch(text):
-            self.wrong(node, f"{text!r} is neither an ARN nor a valid name of a secret")
-        return text
+        elif not name.fullmatch(text):
+            self.wrong(node, f"{text!r} is neither an ARN nor a valid name of {what}")
 
     def volume_path(self, volume: Section) -> str:
         path = self.absolute(volume, "path")

@@ -38,6 +38,8 @@ _MODE = re.compile(r"0?[0-7]{3}")
 
 _SELECTING = ("directory", "jmesPath", "format", "quoting", "encoding", "missing")  # which a template does by itself
 
+_NEEDS_CRYPTOGRAPHY = "{} needs the library cryptography, which is not installed; install the extra pkcs12"
+
 _MAKERS = ("template", "pem", "pkcs12")  # of a file of several secrets
 
 Paths = list[tuple[Output, Node]]
@@ -140,8 +142,7 @@ class OutputReader(Reader):
             password = self.key_of(entry, "password", names)
             how = Pkcs12(certificate, private_key or KeyOf("", None), password, self.boolean(entry, "legacy"))
             if importlib.util.find_spec("cryptography") is None:
-                what = "pkcs12 needs the library cryptography, which is not installed: install the extra pkcs12"
-                self.wrong(section.key("pkcs12"), what)
+                self.wrong(section.key("pkcs12"), _NEEDS_CRYPTOGRAPHY.format("pkcs12"))
         keys = (certificate, private_key, how.password if isinstance(how, Pkcs12) else None)
         return how, tuple(dict.fromkeys(key.secret for key in keys if key and key.secret))
 
@@ -200,11 +201,14 @@ class OutputReader(Reader):
             written = Written(node.line + 1, indent + 1, block=True)
         made = Template(text, by_name, written)
         try:
-            reads = parse(text).reads()
+            parsed = parse(text)
+            reads = parsed.reads()
         except TemplateError as error:
             line, column = written.place(error.line, error.column)
             self.wrong(Scalar(line, column, "", plain=True), error.message)
             return made, None
+        if parsed.needs_cryptography() and importlib.util.find_spec("cryptography") is None:
+            self.wrong(section.key("template"), _NEEDS_CRYPTOGRAPHY.format("a function of this template"))
         return made, ([(read.key, *written.place(read.line, read.column)) for read in reads.keys], reads.whole)
 
     # -- keys of a file

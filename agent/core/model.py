@@ -22,12 +22,44 @@ Encoding = Literal["none", "base64", "base64url", "hex"]
 
 Missing = Literal["error", "skip", "empty"]
 
+# One secret of Secrets Manager; one parameter of Parameter Store; all parameters beneath a path; all secrets of Secrets
+# Manager that match. The last two are sets: their value is a JSON object of name to text.
+Kind = Literal["secretsmanager", "parameter", "parameters", "find"]
+
+SETS: frozenset[Kind] = frozenset({"parameters", "find"})
+
+SET_LIMIT = 1 << 20  # bytes of the values of a set, with their names
+
 
 class Place(Record):
-    """Where a secret is asked for. None means: what boto3's own chain finds."""
+    """Where a secret is asked for. None means: what boto3's own chain finds.
+
+    `roles` are assumed in this order before, each with the credentials of the one before it. `external_id` and `tags`
+    (of the session, name and value) are for the last of them.
+    """
 
     region: str | None
     endpoint_url: str | None
+    roles: tuple[str, ...] = ()
+    external_id: str | None = None
+    tags: tuple[tuple[str, str], ...] = ()
+
+
+class Query(Record):
+    """Which secrets belong to a set: those that meet all of these. `name` is a regular expression (RE2) that is found
+    anywhere in the name, `path` how the name begins; `tags` must be there, each with exactly this value.
+    """
+
+    name: str | None = None
+    path: str | None = None
+    tags: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def shown(self) -> str:
+        """The query as messages name it."""
+        parts = [f"name {self.name}"] if self.name is not None else []
+        parts += [f"path {self.path}"] if self.path is not None else []
+        return ", ".join([*parts, *(f"tag {name}={value}" for name, value in self.tags)])
 
 
 class Require(Record):
@@ -41,21 +73,42 @@ class Require(Record):
 
 
 class Ref(Record):
-    """What a source is asked for. Exactly one of `version_stage` and `version_id` is set."""
+    """What a source is asked for. Exactly one of `version_stage` and `version_id` is set.
+
+    A parameter's `version_stage` is its label, or AWSCURRENT for its latest version (no label begins with `aws`), and
+    its `version_id` its number. `query` is what a set of kind `find` is made of, and `id` its text. `replicas` are
+    asked in this order while the place is away.
+    """
 
     id: str
     place: Place
     version_stage: str | None = "AWSCURRENT"
     version_id: str | None = None
+    kind: Kind = "secretsmanager"
+    query: Query | None = None
+    replicas: tuple[Ref, ...] = ()
 
     @property
     def resources(self) -> tuple[str, ...]:
-        """What an IAM policy calls it, as `arn.resources` says."""
+        """What an IAM policy calls it, as `arn` says."""
+        match self.kind:
+            case "parameter":
+                return arn.parameter(self.id, self.place.region)
+            case "parameters":
+                return arn.beneath(self.id, self.place.region)
+            case "find":
+                return arn.beginning(self.query.path if self.query and self.query.path else "", self.place.region)
         return arn.resources(self.id, self.place.region)
 
     def at(self, version_id: str) -> Ref:
         """The same at one version, whatever the stages say."""
-        return replace(self, version_stage=None, version_id=version_id)
+        replicas = tuple(replica.at(version_id) for replica in self.replicas)
+        return replace(self, version_stage=None, version_id=version_id, replicas=replicas)
+
+    @property
+    def places(self) -> tuple[Ref, ...]:
+        """Itself and its replicas, in the order in which they are asked."""
+        return (self, *self.replicas)
 
 
 class Secret(Record):
@@ -208,13 +261,18 @@ class Wanted(Record):
     def fingerprint(self) -> str:
         """Changes exactly when the same version would have to be fetched or rendered again.
 
-        The endpoint is left out: another way to reach the same secret publishes nothing new.
+        Endpoint and replicas are left out: another way to reach the same secret publishes nothing new.
         """
         ref, require = self.secret.ref, self.secret.require
         spec: list[object] = [ref.id, ref.place.region, ref.version_stage, ref.version_id]
         spec.append([output.spec for output in self.outputs])
         if require:
             spec.append([require.keys, require.matches, require.certificate])
+        # Defaults stay out: what an earlier agent published must not look edited.
+        if ref.kind != "secretsmanager":
+            spec.append({"kind": ref.kind, "query": ref.query and [ref.query.name, ref.query.path, ref.query.tags]})
+        if ref.place.roles:
+            spec.append({"roles": ref.place.roles})
         return hashlib.sha256(json.dumps(spec).encode()).hexdigest()[:16]
 
 
@@ -383,19 +441,28 @@ class Rotation(Record):
 
 
 class Refusal(Record):
-    """A version that could not be projected under a spec, and why. It is not fetched again until either changes."""
+    """A version that could not be projected under a spec, and why. It is not fetched again until either changes.
+
+    `created_at` is when that version was made (epoch seconds), if that is known.
+    """
 
     version_id: str
     fingerprint: str
     failure: Failure
+    created_at: float | None = None
 
 
 class Observation(Record):
-    """What DescribeSecret says: the version that holds the wanted stage, that version's stages, and rotation."""
+    """What a source says without a value: the version that holds the wanted stage, that version's stages, and rotation.
+
+    `created_at` is when that version was made (epoch seconds), if the source says so: a parameter that was deleted and
+    made again has its version numbers again.
+    """
 
     version_id: str
     stages: tuple[str, ...]
     rotation: Rotation
+    created_at: float | None = None
 
 
 class PublishedSecret(Record):
@@ -524,9 +591,23 @@ class Publication(Record):
         return whole and carried and self.entries.keys() == published.secrets.keys()
 
 
-Operation = Literal["DescribeSecret", "GetSecretValue"]
+Operation = Literal[
+    "DescribeSecret",
+    "GetSecretValue",
+    "ListSecrets",
+    "BatchGetSecretValue",
+    "GetParameters",
+    "GetParametersByPath",
+    "AssumeRole",
+]
 
-OPERATIONS: Mapping[str, tuple[Operation, ...]] = {"secretsmanager": ("DescribeSecret", "GetSecretValue")}  # by source
+# By kind the source that is asked, and how the calls that observe and fetch are named, in metrics.
+CALLS: Mapping[Kind, tuple[str, Operation, Operation]] = {
+    "secretsmanager": ("secretsmanager", "DescribeSecret", "GetSecretValue"),
+    "parameter": ("ssm", "GetParameters", "GetParameters"),
+    "parameters": ("ssm", "GetParametersByPath", "GetParametersByPath"),
+    "find": ("secretsmanager", "ListSecrets", "BatchGetSecretValue"),
+}
 
 Outcome = Literal["success", "noop", "error"]
 

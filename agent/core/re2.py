@@ -237,15 +237,15 @@ class Pattern:
         yield text[end:], None
 
     def _group(self, text: str, spans: Spans, name: str) -> str:
-        if not name:
-            return ""
-        if name.isascii() and name.isdigit() and (name == "0" or name[0] != "0"):
-            index = int(name) if len(name) < 9 else -1
+        """The text of a group by its number, or of the first one of that name which took part."""
+        if name.isascii() and name.isdigit() and len(name) < 9 and (name == "0" or name[0] != "0"):
+            groups = [int(name)]
         else:
-            index = next((at for at, known in enumerate(self.names, 1) if known == name), -1)
-        if not 0 <= 2 * index < len(spans) or spans[2 * index] < 0:
-            return ""
-        return text[spans[2 * index] : spans[2 * index + 1]]
+            groups = [at for at, known in enumerate(self.names, 1) if known == name and name]
+        for group in groups:
+            if 2 * group < len(spans) and spans[2 * group] >= 0:
+                return text[spans[2 * group] : spans[2 * group + 1]]
+        return ""
 
     def split(self, text: str, most: int = -1, spend: Spend | None = None) -> list[str]:
         """What stands between the matches; in at most `most` pieces, the last of which is the rest."""

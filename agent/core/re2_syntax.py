@@ -179,8 +179,6 @@ class _Parser:
             name, closed, _ = self._text[self._at :].partition(">")
             if not closed or not name or not all(c == "_" or (c.isascii() and c.isalnum()) for c in name):
                 raise self._error("invalid name of a group; (?= (?! (?<= and (?<! are not in RE2", at)
-            if name in self._names:
-                raise self._error(f"two groups have the name {name}", at)
             self._at += len(name) + 1
             self._names.append(name)
             index = len(self._names)

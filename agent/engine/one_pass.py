@@ -17,6 +17,7 @@ from agent.core import schedule
 from agent.core.decide import Desired, Step, compose, decide, left_out, pending_deliveries, to_describe, together
 from agent.core.errors import Failure, ProjectionError, SecretError, VolumeError, cause
 from agent.core.model import (
+    CALLS,
     Answer,
     Answers,
     Bundle,
@@ -24,7 +25,6 @@ from agent.core.model import (
     Delivery,
     Now,
     Observation,
-    Operation,
     PassResult,
     Pending,
     Publication,
@@ -277,7 +277,7 @@ def _observe(
     observed: dict[str, Answer] = dict.fromkeys(due, Unasked())
     trouble = Trouble()
     for batch, answer in _ask(requests, adapters.source.observe, adapters):
-        answers, calls = _answers(batch, answer, adapters.source, adapters.source.operations[0])
+        answers, calls = _answers(batch, answer, adapters.source.limit, fetching=False)
         observed |= answers
         trouble = trouble.called(calls)
     return observed, trouble.failed({name: a for name, a in observed.items() if isinstance(a, Failure)})
@@ -290,24 +290,28 @@ def _ask(
     source = adapters.source
     batches = {batch[0].secret.name: batch for batch in source.batches(requests)}
     asks = {name: partial(how, batch) for name, batch in batches.items()}
+    lanes = {name: batch[0].secret.ref.place for name, batch in batches.items()}
     limit = pass_limit(source, len(asks))
-    for name, answer in adapters.calls.ask(asks, each=source.limit, total=limit, stopped=adapters.stopped):
+    answers = adapters.calls.ask(asks, each=source.limit, total=limit, stopped=adapters.stopped, lanes=lanes)
+    for name, answer in answers:
         yield batches[name], answer
 
 
 def _answers(
-    batch: tuple[Request, ...], answer: Answers[R] | Unanswered | Raised, source: Source, operation: Operation
+    batch: tuple[Request, ...], answer: Answers[R] | Unanswered | Raised, limit: float, *, fetching: bool
 ) -> tuple[Mapping[str, R | Failure], tuple[Call, ...]]:
     """The answer for each secret of a batch, and the calls to be counted. No answer in time, or none that could be
     read, is the failure of each of them."""
     if isinstance(answer, Answers):
         return answer.results, answer.calls
+    source, *operations = CALLS[batch[0].secret.ref.kind]
+    operation = operations[fetching]
     failure, calls = _NOT_ASKED, tuple[Call, ...]()
     if isinstance(answer, Raised):
         _log.debug("a call failed", exc_info=answer.error)
-        failure, calls = _NOT_READ, (Call(source.name, operation, "unknown", 0.0),)
+        failure, calls = _NOT_READ, (Call(source, operation, "unknown", 0.0),)
     elif answer.asked:
-        failure, calls = _LATE, (Call(source.name, operation, "timeout", source.limit),)
+        failure, calls = _LATE, (Call(source, operation, "timeout", limit),)
     return dict.fromkeys((request.secret.name for request in batch), failure), calls
 
 
@@ -333,7 +337,7 @@ def _acquire(
     requests = [Request(w.secret, w.secret.ref.version_id or steps[name].version_id) for name, w in wanted.items()]
     values: dict[str, Fetched] = {}
     for batch, answer in _ask(requests, partial(_fetch, adapters.source), adapters):
-        answers, calls = _answers(batch, answer, adapters.source, adapters.source.operations[1])
+        answers, calls = _answers(batch, answer, adapters.source.limit, fetching=True)
         trouble = trouble.called(calls).failed({n: a for n, a in answers.items() if isinstance(a, Failure)})
         values |= {name: answer for name, answer in answers.items() if isinstance(answer, Fetched)}
     trouble = _held_back(trouble, desired, before, wanted)
@@ -369,9 +373,9 @@ def _rendered(
     except ProjectionError as error:
         refused = {}
         for wanted in group:
-            version = values[wanted.name].version_id
+            version, made_at = values[wanted.name].version_id, values[wanted.name].created_at
             failure = Failure(error.failure.reason, f"version {version}: {error.failure.message}")
-            refused[wanted.name] = Refusal(version, wanted.fingerprint, failure)
+            refused[wanted.name] = Refusal(version, wanted.fingerprint, failure, made_at)
         return {}, trouble.refusing(refused)
     except SecretError as error:
         return {}, trouble.failed(dict.fromkeys(names, error.failure))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from agent.core.errors import ProjectionError, SecretError
-from agent.core.model import ByContent, Output, Pem, Pkcs12, Projection, Secret, Template
+from agent.core.model import SETS, ByContent, Output, Pem, Pkcs12, Projection, Secret, Template
 from agent.core.value import Fetched, ProjectedFile, SecretValue
 from agent.render import projection
 from agent.render.attempts import every
@@ -37,7 +37,8 @@ def render(
         except SecretError as error:
             unchecked = error
     try:
-        files = project({secret.name: fetched.value for secret, fetched in inputs}, outputs)
+        sets = frozenset(secret.name for secret, _ in inputs if secret.ref.kind in SETS)
+        files = project({secret.name: fetched.value for secret, fetched in inputs}, outputs, sets)
     except ProjectionError as error:
         problems += error.problems
     if problems:
@@ -47,19 +48,21 @@ def render(
     return files
 
 
-def project(values: Mapping[str, SecretValue], outputs: Iterable[Output]) -> dict[Output, dict[str, ProjectedFile]]:
+def project(
+    values: Mapping[str, SecretValue], outputs: Iterable[Output], sets: frozenset[str] = frozenset()
+) -> dict[Output, dict[str, ProjectedFile]]:
     """The files for these values, by secret's name: for each output, from each path, relative to the volume, to its
-    content and mode.
+    content and mode. `sets` names those that are sets: a slash in one of their keys begins a directory.
 
     All of them or none. Raises ProjectionError, which names path, key and what to do, never a value. The versions are
     then unusable until one of them or the spec changes.
     """
-    for value in values.values():
+    for name, value in values.items():
         if not len(value):
             raise ProjectionError("the secret is empty; put a value into it")
-        if len(value) > LIMIT:
+        if len(value) > LIMIT and name not in sets:
             raise ProjectionError(f"the secret has {len(value)} bytes, more than the {LIMIT} that AWS allows")
-    inputs = {name: Input(value) for name, value in values.items()}
+    inputs = {name: Input(value, nested=name in sets) for name, value in values.items()}
 
     def made(output: Output) -> tuple[Output, dict[str, ProjectedFile]]:
         contents = _contents(output, inputs)

@@ -13,8 +13,10 @@ from agent.render.json import parse
 class Input:
     """A secret's value as outputs read it."""
 
-    def __init__(self, value: SecretValue) -> None:
+    def __init__(self, value: SecretValue, *, nested: bool = False) -> None:
         self.value = value
+        self.nested = nested
+        """Whether a slash in a key of it begins a directory: it is a set, whose keys are names."""
         self.tree = functools.cache(functools.partial(parse, value))
         """The value as JSON, its numbers as they are written. Raises ProjectionError."""
 

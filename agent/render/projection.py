@@ -26,7 +26,10 @@ def contents(path: str, how: Projection, input_: Input) -> list[tuple[str, bytes
     if tree is None and how.missing != "error":
         return [(path, b"")] if how.missing == "empty" and not how.directory else []
     if how.directory:
-        return every(partial(_file_of, path, how, where), _present(tree, where, how.missing))
+        entries = _present(tree, where, how.missing)
+        if input_.nested:
+            _apart([key for key, _ in entries], where)
+        return every(partial(_file_of, path, how, where, input_.nested), entries)
     if how.format == "json":
         return [(path, encode(compact(tree), where))]
     if line := _line(how):
@@ -60,10 +63,22 @@ def _decoded(content: bytes, how: Projection, where: str, key: str | None) -> by
     return decode(content, how.encoding, where, key)
 
 
-def _file_of(directory: str, how: Projection, where: str, entry: tuple[str, Any]) -> tuple[str, bytes]:
-    """Path and content of the file for one key of the object."""
+def _apart(keys: list[str], where: str) -> None:
+    """No name lies below another: one path cannot be a file and a directory."""
+    names = set(keys)
+    for key in sorted(names):
+        parts = key.split("/")
+        if above := next((n for n in ("/".join(parts[:end]) for end in range(1, len(parts))) if n in names), None):
+            raise ProjectionError(
+                f"{where}: {shown(above)} is a file and the directory of {shown(key)}; rename one, or set a format"
+            )
+
+
+def _file_of(directory: str, how: Projection, where: str, nested: bool, entry: tuple[str, Any]) -> tuple[str, bytes]:
+    """Path and content of the file for one key of the object; with `nested` each slash in it begins a directory."""
     key, item = entry
-    return f"{directory}/{_file_name(key, where)}", _text(item, how, where, key)
+    name = "/".join(_file_name(part, where) for part in key.split("/")) if nested else _file_name(key, where)
+    return f"{directory}/{name}", _text(item, how, where, key)
 
 
 def _file_name(key: str, where: str) -> str:

@@ -8,6 +8,7 @@ import select
 import stat
 
 from agent.core.errors import ConfigError, Problem, cause
+from agent.core.flags import Flags
 
 _LIMIT = 8 << 20  # bytes; more than `parse` accepts in any encoding, so that `parse` can say so
 
@@ -15,10 +16,12 @@ _PATIENCE = 5.0  # seconds to wait for the next bytes of a pipe
 
 
 def read(path: str) -> str:
-    """The text of the file. Raises ConfigError when it cannot be read as text.
+    """The text of the file, or of the flags that stand for one. Raises ConfigError when it cannot be read as text.
 
     Waits up to 5 s for the content of what is not a regular file, such as the pipe of a shell's `<(…)`.
     """
+    if isinstance(path, Flags):
+        return path.text
     content = b""
     try:
         handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)

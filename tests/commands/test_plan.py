@@ -195,3 +195,24 @@ def test_nothing_that_could_call_is_imported() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script, str(EXAMPLES[0])], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_parameters_are_ten_a_call_and_share_their_quota() -> None:
+    """By hand: 25 parameters and a path are 4 calls each 60 s; with 100 pods that is 6.7 of 40 calls a second."""
+    twenty_five = [f"{{name: p{n}, parameter: /p/{n}, files: [{{path: p{n}}}]}}" for n in range(25)]
+    path = "{name: app, parameters: /prod/app/, files: [{directory: app}]}"
+    made = plan(config(*twenty_five, path, more="region: eu-west-1\n"), 100)
+    assert made["calls"]["parametersPerHour"] == 100 * 4 * 60
+    assert made["calls"]["parametersAtStart"] == 400
+    assert made["calls"]["parametersQuotaShare"] == round(100 * 4 / 60 / 40, 6)
+    assert made["calls"]["describePerHour"] == made["calls"]["dollarsPerMonth"] == made["calls"]["getAtStart"] == 0
+    named, beneath = made["policy"]["Statement"]
+    assert (named["Action"], len(named["Resource"])) == ("ssm:GetParameters", 25)
+    assert named["Resource"][0] == "arn:aws:ssm:eu-west-1:*:parameter/p/0"
+    assert beneath["Resource"] == [f"arn:aws:ssm:eu-west-1:*:parameter/prod/app{end}" for end in ("", "/*")]
+    assert made["keyPolicyStatement"] is None
+    condition = made["parameterKeyPolicyStatement"]["Condition"]["StringLike"]
+    assert condition["kms:ViaService"] == ["ssm.eu-west-1.amazonaws.com"]
+    assert "arn:aws:ssm:eu-west-1:*:parameter/prod/app/*" in condition["kms:EncryptionContext:PARAMETER_ARN"]
+    assert any("Parameter Store" in warning and "17%" in warning for warning in made["warnings"])
+    assert "Parameter Store" in render(made) and "keyPolicyStatement" not in render(made)

@@ -105,6 +105,22 @@ VALID = {
     "ends with a pid file's": document(top="exitWith: {process: {pidFile: /run/app.pid}}"),
 }
 
+_PARAMETER = "name: flags, parameter: /prod/flags"
+
+VALID |= {
+    "a parameter": document(secret=_PARAMETER),
+    "a parameter without a path": document(secret="name: flags, parameter: flags"),
+    "a parameter by its arn": document(
+        secret="name: flags, parameter: 'arn:aws:ssm:eu-west-1:111122223333:parameter/prod/flags'"
+    ),
+    "a parameter's version": document(secret=_PARAMETER + ", parameterVersion: 3"),
+    "a parameter's version in quotes": document(secret=_PARAMETER + ", parameterVersion: '3'"),
+    "a parameter's label": document(secret=_PARAMETER + ", parameterLabel: live"),
+    "parameters": document(secret="name: app, parameters: /prod/app/", files="{directory: app}"),
+    "parameters without the last slash": document(secret="name: app, parameters: /prod/app"),
+    "all parameters": document(secret="name: app, parameters: /"),
+}
+
 # A schema can see these.
 STRUCTURAL = {
     "not a mapping": "[]",
@@ -202,6 +218,24 @@ STRUCTURAL = {
     "listen without port": document(top="listen: '127.0.0.1'"),
 }
 
+STRUCTURAL |= {
+    "no source": document(secret="name: db"),
+    "two sources": document(secret=_SECRET + ", parameter: /a"),
+    "a secret and parameters": document(secret=_SECRET + ", parameters: /a"),
+    "a stage of a parameter": document(secret=_PARAMETER + ", versionStage: AWSPREVIOUS"),
+    "a label of a secret": document(secret=_SECRET + ", parameterLabel: live"),
+    "a version of a path": document(secret="name: app, parameters: /a, parameterVersion: 1"),
+    "version and label": document(secret=_PARAMETER + ", parameterVersion: 1, parameterLabel: live"),
+    "version 0": document(secret=_PARAMETER + ", parameterVersion: 0"),
+    "a version that is a word": document(secret=_PARAMETER + ", parameterVersion: latest"),
+    "a parameter with its version": document(secret="name: a, parameter: '/a:3'"),
+    "a path that is relative": document(secret="name: a, parameters: a/b"),
+    "a path with an empty part": document(secret="name: a, parameters: //a"),
+    "a parameter of another service": document(
+        secret="name: a, parameter: 'arn:aws:secretsmanager:eu-west-1:111122223333:secret:x-AbCdEf'"
+    ),
+}
+
 # These take more than a schema.
 BEYOND = {
     "duplicate key": document(top="region: eu-west-1\nregion: eu-west-2"),
@@ -269,4 +303,12 @@ BEYOND = {
     ),
     "port too high": document(top="listen: ':65536'"),
     "long name": document(files="{path: " + "a" * 256 + "}"),
+}
+
+BEYOND |= {
+    "a label that begins with a digit": document(secret=_PARAMETER + ", parameterLabel: 1st"),
+    "a label of AWS's": document(secret=_PARAMETER + ", parameterLabel: aws-live"),
+    "a parameter in a wrong partition": document(
+        secret="name: a, parameter: 'arn:aws:ssm:cn-north-1:111122223333:parameter/a'"
+    ),
 }

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 _MOST = 1 << 16  # numbers that one call makes
 _EXACT = 64  # units for one calculation with all digits
-_REAL = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?")
+_REAL = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
 
 FUNCTIONS = Functions()
 _add = FUNCTIONS.add

@@ -18,6 +18,7 @@ _SHORT = {text: f"\\{letter}" for letter, text in _SIMPLE.items() if letter.isal
 _DECIMAL = re.compile(r"[+-]?(?:0|[1-9](?:_?\d)*)")
 _PREFIXED = re.compile(r"[+-]?0(?:[xX](?:_?[0-9a-fA-F])+|[oO](?:_?[0-7])+|[bB](?:_?[01])+|(?:_?[0-7])+)")
 _REAL = re.compile(r"[+-]?(?:\d+\.\d*(?:[eE][+-]?\d+)?|\.\d+(?:[eE][+-]?\d+)?|\d+[eE][+-]?\d+)")
+_BETWEEN = re.compile(r"(?<=\d)_(?=\d)")
 _HEX_REAL = re.compile(r"[+-]?0[xX](?:[0-9a-fA-F]+\.?[0-9a-fA-F]*|\.[0-9a-fA-F]+)[pP][+-]?\d+")
 
 
@@ -80,8 +81,8 @@ def number(text: str) -> tuple[int | None, float, bool] | None:
         sign, digits = (-1 if plain.startswith("-") else 1), plain.lstrip("+-")
         whole = sign * int(digits[2:] if digits[1:2].isalpha() else digits, {"x": 16, "b": 2}.get(digits[1:2], 8))
         return whole, float(whole), plain[0] in "+-" and "e" in plain  # as there: -0x1e is a float, and 0x1e is not
-    if _REAL.fullmatch(text):
-        real = float(text)
+    if _REAL.fullmatch(_BETWEEN.sub("", text)):
+        real = float(plain)
     elif _HEX_REAL.fullmatch(text):
         try:
             real = float.fromhex(text)

@@ -191,8 +191,11 @@ def _words(text: str) -> list[tuple[str, str]]:
                 end -= 1
         elif kind in ("upper", "alphabet"):
             end = _run(classes, end, ("alphabet",))
+        elif kind == "punct":  # of which a dash or an underscore is some, once there is any
+            while end < len(text) and unicodedata.category(text[end]).startswith("P"):
+                end += 1
         else:
-            end = _run(classes, end, (kind,) if kind != "other" else ("other",))
+            end = _run(classes, end, (kind,))
         found.append((kind, text[at:end]))
         at = end
     return found

@@ -17,7 +17,7 @@ from botocore.parsers import ResponseParserError
 
 from agent.core import network
 from agent.core.errors import Failure, Reason
-from agent.core.model import Operation, Place, Secret
+from agent.core.model import Operation, Place, Ref, Secret
 from agent.core.record import Record
 
 REASONS: dict[str, Reason] = {
@@ -26,6 +26,8 @@ REASONS: dict[str, Reason] = {
     "UnauthorizedOperation": "access_denied",
     "403": "access_denied",
     "ResourceNotFoundException": "not_found",
+    "ParameterNotFound": "not_found",
+    "ParameterVersionNotFound": "not_found",
     "Throttling": "throttled",
     "ThrottlingException": "throttled",
     "ThrottledException": "throttled",
@@ -47,6 +49,7 @@ REASONS: dict[str, Reason] = {
     "RequestTimeTooSkewed": "credentials",
     "InvalidIdentityToken": "credentials",
     "DecryptionFailure": "invalid",
+    "InvalidKeyId": "invalid",
     "InvalidParameterException": "invalid",
     "InvalidRequestException": "invalid",
     "ValidationException": "invalid",
@@ -69,7 +72,7 @@ _WHY = r"(?s)\b(?:with an explicit deny in|because no) (?:an? )?([\w -]+? (?:pol
 
 _EXPLICIT = r"(?s)\bwith an explicit deny\b.*"
 
-_CANNOT_BE_UNDERSTOOD = "check that {endpoint} is AWS Secrets Manager, and that no proxy or firewall answers instead"
+_CANNOT_BE_UNDERSTOOD = "check that {endpoint} is {service}, and that no proxy or firewall answers instead"
 
 
 def line(message: str) -> str:
@@ -174,18 +177,40 @@ def kind(error: Exception) -> str:
 
 
 def classify(
-    error: Exception, secret: Secret, operation: Operation, *, region: str, endpoint: str, bundle: str
+    error: Exception, secret: Secret, operation: Operation, *, of: str, region: str, endpoint: str, bundle: str
 ) -> Failure:
-    """What an exception of a call means for the secret. Decided by AWS's code: botocore has no class for some."""
-    what = f"{operation} of {secret.ref.id} in {region}"
+    """What an exception of a call means for the secret. Decided by AWS's code: botocore has no class for some. `of` is
+    what was asked for."""
+    what = f"{operation} of {of} in {region}"
     if isinstance(error, aws.ClientError):
         return _refusal(error, secret, operation, what, endpoint)
     if isinstance(error, aws.ParamValidationError):
         return Failure("invalid", f"{what}: the request is not valid: {line(str(error))}")
     if found := connection(error, endpoint, bundle):
         return Failure(found[0], f"{what}: {found[1]}")
-    where = _CANNOT_BE_UNDERSTOOD.format(endpoint=endpoint)
+    where = _CANNOT_BE_UNDERSTOOD.format(endpoint=endpoint, service=_SERVICES[_service(operation)])
     return Failure("other", f"{what}: the answer cannot be understood: {kind(error)}; {where}")
+
+
+_SERVICES = {"secretsmanager": "AWS Secrets Manager", "ssm": "AWS Systems Manager"}
+
+
+def _service(operation: Operation) -> str:
+    """The service that an operation is one of, as IAM names it."""
+    return "ssm" if "Parameter" in operation else "secretsmanager"
+
+
+def no_parameter(name: str, ref: Ref, *, followed: str | None) -> Failure:
+    """AWS has no parameter of that name, with a version or a label behind it. `followed`: the version that another
+    answer named just before."""
+    where = f"in {ref.place.region}" if ref.place.region else "there"
+    if ref.version_id or followed:
+        advice = "; check `parameterVersion`, name, region and account"
+    elif ref.version_stage != "AWSCURRENT":
+        advice = "; check `parameterLabel`, name, region and account"
+    else:
+        advice = "; check name, region and account"
+    return Failure("not_found", f"GetParameters: no parameter {name} is {where}{advice}")
 
 
 def of_caller(error: Exception, bundle: str) -> Failure:
@@ -209,7 +234,7 @@ def _refusal(error: aws.ClientError, secret: Secret, operation: Operation, what:
     if is_foreign(code):
         sentence = f"{what}: {foreign(status, endpoint)}"
         if reason == "access_denied":
-            sentence += f"; or this agent's role lacks secretsmanager:{operation} on {secret.ref.id}"
+            sentence += f"; or this agent's role lacks {_service(operation)}:{operation} on {secret.ref.id}"
         return Failure(reason, sentence)
     if (reason == "invalid" and "deletion" in message.lower()) or "marked deleted" in message.lower():
         return Failure("deleted", f"{what}: scheduled for deletion; restore-secret cancels that. {said}")
@@ -283,10 +308,10 @@ def denied(secret: Secret, operation: Operation, message: str) -> str:
     """Who was denied what, by which kind of policy, and what would allow it. `message` is AWS's, in full."""
     caller, asked, why = re.search(_CALLER, message), re.search(_ACTION, message), re.search(_WHY, message)
     who = caller[1] if caller else "this agent's role"
-    action = asked[1] if asked else "kms:Decrypt" if re.search(_KMS, message) else f"secretsmanager:{operation}"
+    action = asked[1] if asked else "kms:Decrypt" if re.search(_KMS, message) else f"{_service(operation)}:{operation}"
     of_kms = action.startswith("kms:")
     key = re.search(_KEY, message)
-    resources = (key[0].rstrip(".,") if key else "the key's ARN",) if of_kms else secret.ref.resources
+    resources = (key[0].rstrip(".,") if key else "the key's ARN",) if of_kms else _resources(secret, action)
     resource = resources[0] if len(resources) == 1 else resources
     statement = json.dumps({"Effect": "Allow", "Action": action, "Resource": resource})
     explicit = re.search(_EXPLICIT, message)
@@ -296,7 +321,7 @@ def denied(secret: Secret, operation: Operation, message: str) -> str:
     policy = why[1].lower() if why else "policy"
     if explicit:
         return f"{may_not}: an explicit deny in a {policy} overrides every allow; that policy must change. {said}"
-    owner = "key" if of_kms else "secret"
+    owner = "key" if of_kms else "parameter" if action.startswith("ssm:") else "secret"
     advice = {
         "permissions boundary": f"the role's permissions boundary must allow it as well: {statement}",
         "service control policy": f"the organization's service control policies must allow it: {statement}",
@@ -306,3 +331,10 @@ def denied(secret: Secret, operation: Operation, message: str) -> str:
         "resource-based policy": f"the {owner}'s own policy must allow {who}, and so must the role's: {statement}",
     }.get(policy, f"add {statement}")
     return f"{may_not}; {advice}. {said}"
+
+
+def _resources(secret: Secret, action: str) -> tuple[str, ...]:
+    """What a statement that allows the action names. Two actions do not support single secrets."""
+    if action in ("secretsmanager:ListSecrets", "secretsmanager:BatchGetSecretValue"):
+        return ("*",)
+    return secret.ref.resources

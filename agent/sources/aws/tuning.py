@@ -20,6 +20,7 @@ import botocore.session
 
 _ASKED = {
     "secretsmanager",
+    "ssm",
     "sts",
     "sso",
     "sso-oidc",
