@@ -28,7 +28,7 @@ _TERMINATION_LIMIT = 4096  # bytes that kubelet reads of it
 
 def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     """Run one command; return the exit code. Usage errors leave through SystemExit(2), as argparse does."""
-    args = _without_options(argv, environ) or _parsed(argv, environ)
+    args = _going_on(argv) or _without_options(argv, environ) or _parsed(argv, environ)
     try:
         return int(args.command(args))
     except ConfigError as error:
@@ -47,6 +47,7 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
         _status,
         _pin,
         _unpin,
+        _work,
     ):  # those run beside an agent, and this is not its termination message
         _terminate(environ, reason)
     return code
@@ -98,6 +99,12 @@ def _defaults(environ: Mapping[str, str]) -> dict[str, str | None]:
 
 def _config_of(environ: Mapping[str, str]) -> str:
     return environ.get("FRESHMOUNT_CONFIG", DEFAULT_CONFIG)
+
+
+def _going_on(argv: Sequence[str]) -> SimpleNamespace | None:
+    """What `run` becomes and starts: a word, a descriptor, and what `run` was called with. Nobody types this."""
+    command = {"rest": _rest, "work": _work}.get(argv[0]) if len(argv) > 1 else None
+    return SimpleNamespace(command=command, handle=int(argv[1])) if command and argv[1].isdigit() else None
 
 
 def _without_options(argv: Sequence[str], environ: Mapping[str, str]) -> SimpleNamespace | None:
@@ -234,6 +241,22 @@ def _run(args: argparse.Namespace | SimpleNamespace) -> int:
 
         run.imports()
     return run.run(args.config, args.log_format or "auto", args.log_level)
+
+
+def _rest(args: SimpleNamespace) -> int:
+    with _importing():
+        from agent.commands import rest
+
+        rest.imports()
+    return rest.rest(args.handle)
+
+
+def _work(args: SimpleNamespace) -> int:
+    with _importing():
+        from agent.commands import run, work
+
+        run.imports()
+    return work.work(args.handle)
 
 
 def _check(args: argparse.Namespace) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from typing import Generic, Literal, NamedTuple, TypeVar
@@ -121,6 +120,8 @@ class Wanted(Record):
         spec.append([output.spec for output in self.outputs])
         if require:
             spec.append([require.keys, require.matches, require.certificate])
+        import hashlib  # which brings 4 MiB of libcrypto that a process at rest does without
+
         return hashlib.sha256(json.dumps(spec).encode()).hexdigest()[:16]
 
 

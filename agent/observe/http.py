@@ -29,6 +29,8 @@ _BACKLOG = 128
 
 _OURS = (".localhost", ".svc", ".cluster.local")  # nobody can own a public name that ends so
 
+_LAST_ROUNDS = 64  # in which a server that ends answers who has asked; a client that asks for ever does not keep it
+
 _ACCEPT_PAUSE = 1.0  # seconds until the next try, when there is no descriptor or memory for another connection
 
 
@@ -54,6 +56,17 @@ class Server:
         self._loop.end()
         self._thread.join(1.0)
 
+    @property
+    def listening(self) -> socket.socket:
+        """The socket that it listens on."""
+        return self._loop.listening
+
+    def release(self) -> None:
+        """Answer the requests that have come and drop all connections. The socket goes on listening, and whoever comes
+        is answered by the next server on it."""
+        self._loop.keeps_listening = True
+        self.close()
+
 
 def serve(
     host: str,
@@ -61,8 +74,11 @@ def serve(
     pages: Mapping[str, Callable[[], Page]],
     report: Callable[[Exception], None] = lambda _error: None,
     strangers: Mapping[str, Callable[[], Page]] = {},
+    *,
+    listening: socket.socket | None = None,
 ) -> Server:
-    """Serve the pages by path; `[::]` means IPv4 too, and falls back to it where there is no IPv6.
+    """Serve the pages by path; `[::]` means IPv4 too, and falls back to it where there is no IPv6. With `listening`,
+    the socket of a server that was released, host and port are its own.
 
     Where `strangers` has a page of that path, it is served instead to a request whose Host is none of this pod's (see
     `is_ours`).
@@ -70,7 +86,7 @@ def serve(
     address cannot be listened on.
     """
     try:
-        return Server(_Loop(_listen(host, port), pages, report, strangers))
+        return Server(_Loop(listening or _listen(host, port), pages, report, strangers))
     except OSError as error:
         failure = error
     if host == "::" and failure.errno in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL):
@@ -133,6 +149,7 @@ class _Loop:
         strangers: Mapping[str, Callable[[], Page]],
     ) -> None:
         self.listening = listening
+        self.keeps_listening = False
         self._pages = pages
         self._report = report
         self._for_strangers = {**pages, **strangers}
@@ -153,6 +170,7 @@ class _Loop:
             # 1. Wait; with nothing open, until somebody comes.
             ready = {key.fileobj: key.data for key, _ in self._selector.select(self._until_next())}
             if self._ended in ready:
+                self._finish()
                 break
             # 2. Who is ready goes before who is late: a request that is whole by now came in time.
             for connection in filter(None, ready.values()):
@@ -169,8 +187,21 @@ class _Loop:
         for connection in list(self._connections):
             self._drop(connection)
         self._selector.close()
-        self.listening.close()
+        if not self.keeps_listening:
+            self.listening.close()
         self._ended.close()
+
+    def _finish(self) -> None:
+        """Answer who has asked by now, as far as that goes without waiting."""
+        self._selector.unregister(self._ended)
+        if self.listening in self._selector.get_map():
+            self._selector.unregister(self.listening)
+        for _ in range(_LAST_ROUNDS):
+            ready = [key.data for key, _ in self._selector.select(0)]
+            if not ready:
+                return
+            for connection in ready:
+                self._proceed(connection)
 
     def _until_next(self) -> float | None:
         """Seconds until something is due, if anything is."""

@@ -213,15 +213,16 @@ def awaits(pid: int, name: str) -> bool:
 
 
 @contextmanager
-def hold(spec: ProcessName | PidFile) -> Iterator[Held]:
-    """The one process that is meant, held until the end. Raises ProcessRefused with what was found instead.
+def hold(spec: ProcessName | PidFile, ours: frozenset[int] = frozenset()) -> Iterator[Held]:
+    """The one process that is meant, held until the end. Raises ProcessRefused with what was found instead. `ours` are
+    the agent's other processes, beside this one and its children: they are not meant.
 
     1. Match.
     2. Hold that pid by a pidfd: from here on it names this process or nothing.
     3. Look again: if it is still the process that matched, the pidfd belongs to it.
     """
     # 1.
-    matched = _by_pid_file(spec.path) if isinstance(spec, PidFile) else _by_name(spec.name)
+    matched = _by_pid_file(spec.path, ours) if isinstance(spec, PidFile) else _by_name(spec.name, ours)
     # 2.
     handle = _pidfd(matched.pid)
     try:
@@ -288,24 +289,40 @@ class Held(Record):
         os.kill(self.process.pid, number)
 
 
+class Awaited:
+    """A wait for the end of an app. `held`: the pid of its process and when that started, in seconds since boot, once
+    it was found."""
+
+    def __init__(self) -> None:
+        self.held: tuple[int, float] | None = None
+
+
 def when_ended(
-    spec: ProcessName | PidFile, ended: Callable[[str], None], trouble: Callable[[str], None] = lambda _why: None
-) -> None:
+    spec: ProcessName | PidFile,
+    ended: Callable[[str], None],
+    trouble: Callable[[str], None] = lambda _why: None,
+    held: tuple[int, float] | None = None,
+) -> Awaited:
     """Call `ended`, on a thread of its own, with who it was, when the process that is meant has ended.
 
     One that is not there yet is waited for; so is one that cannot be distinguished from others. A pid file that was
     written since this call and names no process any more means that the app ended before it was found. While no process
-    can be held, `trouble` is called with the reason, once for each reason that lasts for 30 s.
+    can be held, `trouble` is called with the reason, once for each reason that lasts for 30 s. `held` is what an
+    earlier wait of this agent held: when that process is not there any more, the app has ended.
     """
-    since = time.time()
+    since, awaited = time.time(), Awaited()
 
     def wait() -> None:
         refused, reported, at = "", "", 0.0
+        if held and ((there := look(held[0])) is None or there.started != held[1]):
+            ended(f"process {held[0]}")
+            return
         while True:
             try:
-                with hold(spec) as held:
-                    held.outlast()
-                ended(f"process {held.process.pid} ({held.process.name})")
+                with hold(spec) as app:
+                    awaited.held = app.process.pid, app.process.started
+                    app.outlast()
+                ended(f"process {app.process.pid} ({app.process.name})")
                 return
             except Exception as error:  # whatever it is: a thread that died would leave the Job waiting for ever
                 why = str(error) if isinstance(error, ProcessRefused) else _unforeseen(error)
@@ -320,6 +337,7 @@ def when_ended(
             time.sleep(_LOOK_AGAIN)
 
     threading.Thread(target=wait, name="exit-with", daemon=True).start()
+    return awaited
 
 
 def _unforeseen(error: Exception) -> str:
@@ -350,7 +368,7 @@ def _pidfd(pid: int) -> int | None:
     return None
 
 
-def _by_name(name: str) -> Process:
+def _by_name(name: str, ours: frozenset[int]) -> Process:
     """The top-most process of that name: nginx's master and not its workers."""
     wanted = name.encode()[:_COMM].decode(errors="replace")
     found = {}
@@ -358,7 +376,9 @@ def _by_name(name: str) -> Process:
         process = look(int(entry)) if entry.isdigit() else None
         if process and (process.name == wanted or _argument(process.pid) == name):
             found[process.pid] = process
-    own = found.pop(os.getpid(), None)
+    own = [pid for pid, process in found.items() if _is_ours(process, ours)]
+    for pid in own:
+        del found[pid]
     top = [process for process in found.values() if process.parent not in found]
     if len(top) > 1:
         listed = ", ".join(f"{process.pid} ({process.name})" for process in sorted(top, key=lambda p: p.pid))
@@ -369,7 +389,7 @@ def _by_name(name: str) -> Process:
         raise ProcessRefused(
             f"no process matches {name!r}; set shareProcessNamespace: true and name it as `ps -o comm` shows it"
         )
-    return _permitted(top[0])
+    return _permitted(top[0], ours)
 
 
 def _argument(pid: int) -> str | None:
@@ -381,7 +401,7 @@ def _argument(pid: int) -> str | None:
         return None
 
 
-def _by_pid_file(path: str) -> Process:
+def _by_pid_file(path: str, ours: frozenset[int]) -> Process:
     pid, written = _in_pid_file(path)
     process = look(pid)
     if process is None:
@@ -390,7 +410,7 @@ def _by_pid_file(path: str) -> Process:
         raise ProcessRefused(
             f"pid file {path}: it is stale: process {process.pid} ({process.name}) started after it was written"
         )
-    return _permitted(process)
+    return _permitted(process, ours)
 
 
 def _in_pid_file(path: str) -> tuple[int, float]:
@@ -424,8 +444,12 @@ def _started_at(process: Process) -> float:
     return time.time() - (time.clock_gettime(time.CLOCK_BOOTTIME) - process.started)
 
 
-def _permitted(process: Process) -> Process:
-    if process.pid == os.getpid():
+def _is_ours(process: Process, ours: frozenset[int]) -> bool:
+    return process.pid == os.getpid() or process.parent == os.getpid() or process.pid in ours
+
+
+def _permitted(process: Process, ours: frozenset[int]) -> Process:
+    if _is_ours(process, ours):
         raise ProcessRefused("that is this agent itself")
     if process.pid == 1:
         raise ProcessRefused(f"process 1 ({process.name}) is the first of its pid namespace and is never signalled")

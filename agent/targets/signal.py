@@ -12,9 +12,10 @@ class SignalProcess(Record):
     """Signal one process, unless it has the new files anyway or the signal may end it."""
 
     action: Signal
+    ours: frozenset[int] = frozenset()
 
     def tell(self, pending: Pending) -> str:
-        with hold(self.action.process) as held:
+        with hold(self.action.process, self.ours) as held:
             process, name = held.process, self.action.signal
             if pending.visible_since is not None and process.started >= pending.visible_since:
                 return f"process {process.pid} ({process.name}) already started with these files"
@@ -23,7 +24,7 @@ class SignalProcess(Record):
             return f"sent {name} to process {process.pid} ({process.name})"
 
     def examine(self) -> str:
-        with hold(self.action.process) as held:
+        with hold(self.action.process, self.ours) as held:
             process, name = held.process, self.action.signal
             held.ask()
             self._agreed(process)
