@@ -16,6 +16,16 @@ def own() -> list[str]:
     return sys.argv[3:] if sys.argv[1:2] in (["rest"], ["work"]) else sys.argv[1:]
 
 
+def is_one(pid: int) -> bool:
+    """Whether that process rests or works as one of this program's: never the app, even if both are called python."""
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as found:
+            line = found.read(4096).split(b"\0")
+    except OSError:
+        return False
+    return any(line[: len(own)] == own for own in ([os.fsencode(w) for w in words(kind)] for kind in ("rest", "work")))
+
+
 def start(handle: int) -> int:
     """Start a worker that finds its tasks at that descriptor; returns its pid. Raises OSError.
 
@@ -25,7 +35,7 @@ def start(handle: int) -> int:
 
 
 def become(handle: int) -> None:
-    """Become the resting process that finds its hand-over at that descriptor. Raises OSError; else it does not return.
+    """Become the resting process that finds its handover at that descriptor. Raises OSError; else it does not return.
 
     The pid, blocked and pending signals and the inheritable descriptors stay; threads and memory go.
     """

@@ -116,6 +116,7 @@ def rest(handle: int) -> int:
             loop.app_has_ended,
             lambda why: logger.warning("the app's end is not seen yet", reason=why),
             held=handed.held,
+            ours=again.is_one,
         )
     try:
         return loop.keep_fresh(lambda: None, watch)

@@ -51,17 +51,9 @@ def run(path: str, log_format: Format, log_level: str) -> int:
     return _Agent(path, log_format, log_level, quiet=False).keep_fresh()
 
 
-def keeper(
-    path: str,
-    loaded: Loaded,
-    volume: Volume,
-    signals: Signals,
-    log: Log,
-    *,
-    quiet: bool = False,
-    ours: frozenset[int] = frozenset(),
-) -> Keeper:
-    """A keeper with the adapters of this package. `ours` are the pids of the agent's other processes."""
+def keeper(path: str, loaded: Loaded, volume: Volume, signals: Signals, log: Log, *, quiet: bool = False) -> Keeper:
+    """A keeper with the adapters of this package."""
+    from agent.commands import again
     from agent.observe import events
     from agent.render.files import render
     from agent.sources.aws.secrets_manager import SecretsManager
@@ -73,7 +65,7 @@ def keeper(
     return Keeper(
         path,
         loaded,
-        Adapters(source, volume, render, partial(Notified, ours=ours), signals.stop_pending),
+        Adapters(source, volume, render, partial(Notified, ours=again.is_one), signals.stop_pending),
         log,
         read=config_file.read,
         parse=native.parse,

@@ -55,14 +55,13 @@ def _recalled(task: Task, signals: Signals) -> tuple[Keeper, Volume]:
     memory = remembered(left, __version__)
     config = native.parse(memory.source, common.config_path)
     loaded = Loaded(config, memory.source, memory.text, memory.read_at)
-    ours = frozenset({os.getppid()})
-    keeper = run.keeper(common.config_path, loaded, volume, signals, log.logger(), ours=ours)
+    keeper = run.keeper(common.config_path, loaded, volume, signals, log.logger())
     keeper.recall(memory, task.status)
     return keeper, volume
 
 
 def _done(task: Task, keeper: Keeper, volume: Volume) -> Account:
-    """What is to be said of the pass that was asked for."""
+    """What the pass that was asked for leaves."""
     from agent.commands.rest import account
 
     if task.reload:

@@ -30,7 +30,7 @@ class Account(Record):
     `due` is when the next pass is due, and `period` how many seconds may pass between two looks at the config, whose
     text was last `text` (None: there was none to read). `limit` is the seconds that a pass takes at most. `memory` is
     what the next worker must know; only workers read it. `stays`: this worker has something that cannot be handed on,
-    such as a call in flight, so it must make the next pass, too. `interrupted`: it was told to stop.
+    such as a call in flight, so it must make the next pass, too. `interrupted`: a stop was asked of it.
     """
 
     status: Status

@@ -1,6 +1,6 @@
 """The life of a bundle as the resting process sees it: when the next pass is due, and who makes it.
 
-It has no adapter, no value and no credential. What it hands from one worker to the next it does not read.
+It has no adapter, no value and no credential. What one worker leaves for the next it passes on unread.
 """
 
 from __future__ import annotations
@@ -50,6 +50,7 @@ class Resting:
         self._start, self._read, self._stopped, self._replaced = start, read, stopped, replaced
         self._worker: Worker | None = None
         self._read_at = time.monotonic()
+        self._text = account.text  # of the config, as this process read it last
         self._reload = self._expedite = False
         self._failures = 0
         self._not_before = 0.0  # monotonic; of an attempt after one that failed
@@ -88,7 +89,7 @@ class Resting:
         # 3.
         if account.interrupted and not self._stopped():
             self.close()
-            self._failed("the worker was told to stop", began, time.monotonic() - since)
+            self._failed("somebody asked the worker to stop", began, time.monotonic() - since)
         elif not account.stays and account.due - time.monotonic() > STAYS_FOR:
             self.close()
 
@@ -139,12 +140,14 @@ class Resting:
     def reload(self) -> None:
         """Have the config read by a worker if its text is another than the one that was tried last."""
         self._read_at = time.monotonic()
+        before = self._text
         try:
-            text: str | None = self._read(self.path)
+            self._text = self._read(self.path)
         except ConfigError:
-            text = None
-        if text != self._account.text:
-            self._reload, self._not_before = True, 0.0
+            self._text = None
+        self._reload = self._text != self._account.text
+        if self._reload and self._text != before:  # a file that stays as it is does not hurry what fails
+            self._not_before = 0.0
 
     def close(self) -> None:
         """Let the worker end that stayed, if one did."""

@@ -29,7 +29,7 @@ class Notified(Record):
     """A target, as `ports.Target` has it."""
 
     spec: Target
-    ours: frozenset[int] = frozenset()  # the agent's other processes, none of which is ever meant
+    ours: Callable[[int], bool] = lambda _pid: False  # whether a process is one of the agent's own, never meant
 
     def deliver(self, pending: Pending) -> Delivery:
         """Notify the target once; the outcome is a value, whatever goes wrong.
@@ -37,24 +37,14 @@ class Notified(Record):
         Blocks for as long as the target's own limits allow (longer for a URL that sends its headers byte by byte), so
         the caller bounds it.
         """
-        accepted, message = _outcome(self.spec, lambda: self._notifier().tell(pending))
+        accepted, message = _outcome(self.spec, lambda: _notifier(self.spec, self.ours).tell(pending))
         seconds = max(0.0, time.time() - pending.changed_at) if accepted else None
         return Delivery(self.spec.name, pending.generation, accepted, message, seconds)
 
     def examine(self) -> tuple[bool, str]:
         """Whether `deliver` would reach the target now, and what was found; it is not notified. Blocks as `deliver`
         does."""
-        return _outcome(self.spec, lambda: self._notifier().examine())
-
-    def _notifier(self) -> Notifier:
-        """What notifies this target."""
-        match self.spec.action:
-            case Touch():
-                return TouchFile(self.spec.action)
-            case Signal():
-                return SignalProcess(self.spec.action, self.ours)
-            case Url():
-                return CallUrl(self.spec.action)
+        return _outcome(self.spec, lambda: _notifier(self.spec, self.ours).examine())
 
 
 def _outcome(target: Target, ask: Callable[[], str]) -> tuple[bool, str]:
@@ -71,3 +61,14 @@ def _outcome(target: Target, ask: Callable[[], str]) -> tuple[bool, str]:
             False,
             "it cannot be notified, for a reason that nobody foresaw; log level debug says where: please report it",
         )
+
+
+def _notifier(target: Target, ours: Callable[[int], bool]) -> Notifier:
+    """What notifies this target."""
+    match target.action:
+        case Touch():
+            return TouchFile(target.action)
+        case Signal():
+            return SignalProcess(target.action, ours)
+        case Url():
+            return CallUrl(target.action)

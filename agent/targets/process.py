@@ -213,9 +213,9 @@ def awaits(pid: int, name: str) -> bool:
 
 
 @contextmanager
-def hold(spec: ProcessName | PidFile, ours: frozenset[int] = frozenset()) -> Iterator[Held]:
-    """The one process that is meant, held until the end. Raises ProcessRefused with what was found instead. `ours` are
-    the agent's other processes, beside this one and its children: they are not meant.
+def hold(spec: ProcessName | PidFile, ours: Callable[[int], bool] = lambda _pid: False) -> Iterator[Held]:
+    """The one process that is meant, held until the end. Raises ProcessRefused with what was found instead. `ours` says
+    of a pid whether it is another process of the agent, which is not meant.
 
     1. Match.
     2. Hold that pid by a pidfd: from here on it names this process or nothing.
@@ -302,13 +302,14 @@ def when_ended(
     ended: Callable[[str], None],
     trouble: Callable[[str], None] = lambda _why: None,
     held: tuple[int, float] | None = None,
+    ours: Callable[[int], bool] = lambda _pid: False,
 ) -> Awaited:
     """Call `ended`, on a thread of its own, with who it was, when the process that is meant has ended.
 
     One that is not there yet is waited for; so is one that cannot be distinguished from others. A pid file that was
     written since this call and names no process any more means that the app ended before it was found. While no process
     can be held, `trouble` is called with the reason, once for each reason that lasts for 30 s. `held` is what an
-    earlier wait of this agent held: when that process is not there any more, the app has ended.
+    earlier wait of this agent held: when that process is not there any more, the app has ended. `ours` as in `hold`.
     """
     since, awaited = time.time(), Awaited()
 
@@ -319,7 +320,7 @@ def when_ended(
             return
         while True:
             try:
-                with hold(spec) as app:
+                with hold(spec, ours) as app:
                     awaited.held = app.process.pid, app.process.started
                     app.outlast()
                 ended(f"process {app.process.pid} ({app.process.name})")
@@ -368,7 +369,7 @@ def _pidfd(pid: int) -> int | None:
     return None
 
 
-def _by_name(name: str, ours: frozenset[int]) -> Process:
+def _by_name(name: str, ours: Callable[[int], bool]) -> Process:
     """The top-most process of that name: nginx's master and not its workers."""
     wanted = name.encode()[:_COMM].decode(errors="replace")
     found = {}
@@ -401,7 +402,7 @@ def _argument(pid: int) -> str | None:
         return None
 
 
-def _by_pid_file(path: str, ours: frozenset[int]) -> Process:
+def _by_pid_file(path: str, ours: Callable[[int], bool]) -> Process:
     pid, written = _in_pid_file(path)
     process = look(pid)
     if process is None:
@@ -444,11 +445,11 @@ def _started_at(process: Process) -> float:
     return time.time() - (time.clock_gettime(time.CLOCK_BOOTTIME) - process.started)
 
 
-def _is_ours(process: Process, ours: frozenset[int]) -> bool:
-    return process.pid == os.getpid() or process.parent == os.getpid() or process.pid in ours
+def _is_ours(process: Process, ours: Callable[[int], bool]) -> bool:
+    return process.pid == os.getpid() or ours(process.pid)
 
 
-def _permitted(process: Process, ours: frozenset[int]) -> Process:
+def _permitted(process: Process, ours: Callable[[int], bool]) -> Process:
     if _is_ours(process, ours):
         raise ProcessRefused("that is this agent itself")
     if process.pid == 1:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from agent.core.errors import Refused
 from agent.core.model import Pending, Signal
 from agent.core.record import Record
@@ -12,7 +14,7 @@ class SignalProcess(Record):
     """Signal one process, unless it has the new files anyway or the signal may end it."""
 
     action: Signal
-    ours: frozenset[int] = frozenset()
+    ours: Callable[[int], bool] = lambda _pid: False
 
     def tell(self, pending: Pending) -> str:
         with hold(self.action.process, self.ours) as held:
