@@ -29,6 +29,7 @@ def imports() -> None:
     import agent.observe.health
     import agent.observe.http
     import agent.observe.log
+    import agent.observe.metrics
     import agent.triggers.config_file  # noqa: F401
 
 
