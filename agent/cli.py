@@ -255,7 +255,7 @@ def _work(args: SimpleNamespace) -> int:
     with _importing():
         from agent.commands import run, work
 
-        run.imports()
+        run.imports_of_worker()
     return work.work(args.handle)
 
 

@@ -9,7 +9,6 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from agent import __version__
-from agent.config import native
 from agent.core.errors import cause
 from agent.engine.keeper import Keeper, Loaded
 from agent.engine.loop import Loop, Signals
@@ -26,6 +25,13 @@ if TYPE_CHECKING:
 
 def imports() -> None:
     """Import what a start needs and nothing else: the first files wait for it."""
+    import agent.config.native  # noqa: F401
+
+    imports_of_worker()
+
+
+def imports_of_worker() -> None:
+    """Import what a pass needs. The config was read."""
     import agent.observe.events
     import agent.observe.log
     import agent.render.files
@@ -68,11 +74,17 @@ def keeper(path: str, loaded: Loaded, volume: Volume, signals: Signals, log: Log
         Adapters(source, volume, render, partial(Notified, ours=again.is_one), signals.stop_pending),
         log,
         read=config_file.read,
-        parse=native.parse,
+        parse=_parse,
         passed=lambda before, result: events.passed(log, before, result),
         version=__version__,
         quiet=quiet,
     )
+
+
+def _parse(text: str, path: str) -> Config:
+    from agent.config import native  # by a worker only when the config has changed
+
+    return native.parse(text, path)
 
 
 class _Agent:
@@ -88,10 +100,10 @@ class _Agent:
         self._log = log.logger()
         self._signals = Signals()
         text = config_file.read(path)
-        config: Config = native.parse(text, path)
+        config = _parse(text, path)
         self._settings = config.settings
         self._volume = Volume(config.settings.volume_path)
-        loaded = Loaded(config, text, text, time.monotonic())
+        loaded = Loaded(config, text, time.monotonic())
         self._keeper = keeper(path, loaded, self._volume, self._signals, self._log, quiet=quiet)
         self._loop = Loop(self._signals, self._keeper, self._log, self._volume.lock)
         self._server: Server | None = None

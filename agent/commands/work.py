@@ -8,11 +8,10 @@ import socket
 from typing import TYPE_CHECKING, cast
 
 from agent import __version__
-from agent.config import native
 from agent.core import crossing, rest
 from agent.core.record import replace
 from agent.core.rest import Account, Task
-from agent.engine.keeper import Keeper, Loaded, remembered
+from agent.engine.keeper import Keeper, remembered
 from agent.engine.loop import Signals
 from agent.engine.worker import REPLACED
 
@@ -53,9 +52,7 @@ def _recalled(task: Task, signals: Signals) -> tuple[Keeper, Volume]:
     left, of_volume = json.loads(task.memory)
     volume.recall(of_volume)
     memory = remembered(left, __version__)
-    config = native.parse(memory.source, common.config_path)
-    loaded = Loaded(config, memory.source, memory.text, memory.read_at)
-    keeper = run.keeper(common.config_path, loaded, volume, signals, log.logger())
+    keeper = run.keeper(common.config_path, memory.loaded, volume, signals, log.logger())
     keeper.recall(memory, task.status)
     return keeper, volume
 

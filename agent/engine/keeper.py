@@ -9,9 +9,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 
-from agent.core import crossing, pins, schedule, status
+from agent.core import crossing, model, pins, schedule, status
 from agent.core.errors import ConfigError, Failure, Problem, StartError, VolumeError
-from agent.core.model import Bundle, Config, Identity, PassResult, Refusal, Rotation, Settings
+from agent.core.model import Bundle, Config, Identity, PassResult, Settings
 from agent.core.pins import Pin, Pins
 from agent.core.ports import Log
 from agent.core.record import Record, replace
@@ -31,20 +31,17 @@ _FIXED: Mapping[str, Callable[[Settings], object]] = {
 
 
 class Loaded(Record):
-    """The config in force with its text, and the text that was last tried, good or bad. `read_at` is monotonic."""
+    """The config in force, and the text that was last tried, good or bad. `read_at` is monotonic."""
 
     config: Config
-    source: str
     text: str | None
     read_at: float
 
 
 class Memory(Record):
-    """What a keeper leaves for one in another process, beside the status. The config is its text there."""
+    """What a keeper leaves for one in another process, beside the status."""
 
-    source: str
-    text: str | None
-    read_at: float
+    loaded: Loaded
     upcoming: Schedule
     pins: Pins
     pins_trouble: str | None
@@ -59,7 +56,8 @@ def remembered(text: str, version: str) -> Memory:
     return found
 
 
-_CROSSING = (Memory, Schedule, NextPoll, NextTry, Rotation, Refusal, Failure, Pin, Identity)
+_OF_MODEL = [each for each in vars(model).values() if isinstance(each, type) and issubclass(each, Record)]
+_CROSSING: tuple[type[Record], ...] = (Memory, Loaded, Schedule, NextPoll, NextTry, Failure, Pin, *_OF_MODEL)
 
 
 class Keeper:
@@ -122,9 +120,7 @@ class Keeper:
     def memory(self) -> str:
         """What `remembered` reads. No value of a secret is in it."""
         left = Memory(
-            source=self.loaded.source,
-            text=self.loaded.text,
-            read_at=self.loaded.read_at,
+            loaded=self.loaded,
             upcoming=self._upcoming,
             pins=self._pins,
             pins_trouble=self._pins_trouble,
@@ -287,7 +283,7 @@ class Keeper:
             self.status = status.reloaded(self.status, time.time(), success=False, problems=tuple(problems))
             self._log.error("config rejected, the earlier one stays in force", problems=problems)
             return
-        self.loaded = replace(self.loaded, config=after, source=text)
+        self.loaded = replace(self.loaded, config=after)
         self._act()
         self.status = status.reloaded(self.status, time.time(), success=True)
         self._log.info("config reloaded", secrets=len(after.bundle.secrets), targets=len(after.bundle.targets))

@@ -43,10 +43,10 @@ class Log:
     def __init__(self) -> None:
         self.events: list[tuple[str, dict[str, Any]]] = []
 
-    def error(self, event: str, **facts: Any) -> None:
-        self.events.append((event, facts))
+        self.info = self.warning = self.error = self._said
 
-    info = warning = error
+    def _said(self, event: str, **facts: Any) -> None:
+        self.events.append((event, facts))
 
 
 def account(**changes: Any) -> Account:
@@ -67,11 +67,14 @@ class Scene:
             COMMON,
             account(**changes),
             self.log,
-            start=lambda handle: self.start(handle),
+            start=self._start_one,
             read=self._read,
             stopped=lambda: self.stopped,
             replaced=self._replaced,
         )
+
+    def _start_one(self, handle: int) -> int:
+        return self.start(handle)
 
     def _start(self, handle: int) -> int:
         argv = [*self._argv, str(handle), self.what, self.answer]
