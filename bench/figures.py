@@ -43,7 +43,7 @@ def start(place: Place, aside: Path, effort: Effort) -> Iterator[Row]:
     with standing_in(aside) as stand_in:
         for turn in range(effort.pairs + 1):
             for who in ("run", "naive", "init"):
-                here, config, volume = write_config(place, who, stand_in, 5, "1h")
+                here, config, volume = write_config(place, who, stand_in, 5, "1s" if who == "naive" else "1h")
                 argv = [*place.naive, str(config)] if who == "naive" else [*place.agent, who]
                 with started(argv, config, here) as measured:
                     took = measured.until_there(volume / ("s4.json" if who == "naive" else "..data"))

@@ -34,7 +34,7 @@ ONLY_IN = {
     "boto3": ("demo",),  # the demo plays the person who rotates
     "botocore": ("sources/aws",),
     "moto": ("demo",),
-    "prometheus_client": ("observe", "demo"),  # the demo reads what a scraper reads
+    "prometheus_client": ("demo",),  # it reads what a scraper reads
     "structlog": ("observe",),
     "urllib3": ("targets",),
     "watchdog": ("triggers",),

@@ -29,7 +29,7 @@ _BACKLOG = 128
 
 _OURS = (".localhost", ".svc", ".cluster.local")  # nobody can own a public name that ends so
 
-_LAST_ROUNDS = 64  # in which a server that ends answers who has asked; a client that asks for ever does not keep it
+_LAST_MOMENT = 0.05  # seconds in which a server that ends still answers; a client that is silent does not keep it
 
 _ACCEPT_PAUSE = 1.0  # seconds until the next try, when there is no descriptor or memory for another connection
 
@@ -192,16 +192,14 @@ class _Loop:
         self._ended.close()
 
     def _finish(self) -> None:
-        """Answer who has asked by now, as far as that goes without waiting."""
+        """Answer who has asked, and give who has connected and not been answered yet a moment to ask."""
         self._selector.unregister(self._ended)
         if self.listening in self._selector.get_map():
             self._selector.unregister(self.listening)
-        for _ in range(_LAST_ROUNDS):
-            ready = [key.data for key, _ in self._selector.select(0)]
-            if not ready:
-                return
-            for connection in ready:
-                self._proceed(connection)
+        end = time.monotonic() + _LAST_MOMENT
+        while any(connection.waits for connection in self._connections) and (left := end - time.monotonic()) > 0:
+            for key, _ in self._selector.select(left):
+                self._proceed(key.data)
 
     def _until_next(self) -> float | None:
         """Seconds until something is due, if anything is."""
@@ -276,6 +274,7 @@ class _Connection:
         self.client = client
         self.deadline = time.monotonic() + CONNECTION_TIMEOUT
         self.unsent = b""  # of the answer; the next request waits until the kernel has it all
+        self.waits = True  # not answered yet, or not whole
         self._received = b""
         self._last = False  # whether the answer is the connection's last one
 
@@ -311,6 +310,7 @@ class _Connection:
     def _send(self) -> None:
         with contextlib.suppress(BlockingIOError):
             self.unsent = self.unsent[self.client.send(self.unsent) :]
+        self.waits = bool(self.unsent)
         if self._last and not self.unsent:
             # Not closed, but read until the client closes: with a body unread, closing would be a reset, which takes
             # from the client the answer that it has not read yet.
