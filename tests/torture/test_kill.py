@@ -126,7 +126,11 @@ def traced(pid: int, what: str, kill: Call | None, log: Path) -> Iterator[None]:
         yield
     finally:
         strace.terminate()
-        strace.communicate()
+        try:
+            strace.communicate(timeout=5)
+        except subprocess.TimeoutExpired:  # it waits for a thread of a dead process that nobody has taken away yet
+            strace.kill()
+            strace.communicate()
 
 
 def calls_in(log: Path) -> list[Call]:
