@@ -63,7 +63,8 @@ class Resting:
            cannot be read back.
         3. Let it end, unless it is needed again soon.
         """
-        take_away()
+        if self._worker is None:
+            take_away()
         if self._stopped() or time.monotonic() < self._next():
             return
         began, since = time.time(), time.monotonic()
