@@ -22,6 +22,8 @@ STAYS_FOR = 15.0  # seconds to the next pass for which a worker stays: starting 
 
 _STARTING = 30.0  # seconds that a worker may take to start with little CPU; fewer than LIVE_GRACE
 
+_TAKE_AWAY = 1.0  # seconds between two attempts to take away a process of which the kernel does not let go
+
 _BACKOFF_AT_MOST = 60.0  # seconds between two attempts at a pass that no worker could make
 
 
@@ -49,6 +51,7 @@ class Resting:
         self._common, self._account, self._log = common, account, log
         self._start, self._read, self._stopped, self._replaced = start, read, stopped, replaced
         self._worker: Worker | None = None
+        self._ending: Worker | None = None  # one of which the kernel has not let go yet
         self._read_at = time.monotonic()
         self._text = account.text  # of the config, as this process read it last
         self._reload = self._expedite = False
@@ -63,6 +66,8 @@ class Resting:
            cannot be read back.
         3. Let it end, unless it is needed again soon.
         """
+        if self._ending and self._ending.taken_away():
+            self._ending = None
         if self._worker is None:
             take_away()
         if self._stopped() or time.monotonic() < self._next():
@@ -77,7 +82,7 @@ class Resting:
             asked = crossing.dump(task, rest.TASK, self.status.version)
             account = self._understood(worker.ask(asked, self._account.limit + _STARTING, self._stopped))
         except WorkerFailed as failed:
-            self._worker = None
+            self._let_go()
             if failed.replaced:
                 self._replaced()
             if not self._stopped():
@@ -125,7 +130,8 @@ class Resting:
     def until_next(self) -> float:
         """Seconds until a pass, or a look at the config, is due."""
         look = rest.look_again(self._read_at, self._account.period)
-        return max(0.0, min(self._next(), look) - time.monotonic())
+        waits = max(0.0, min(self._next(), look) - time.monotonic())
+        return min(waits, _TAKE_AWAY) if self._ending else waits
 
     def turn(self, seconds: float) -> None:
         """Note that the loop turns next in so many seconds; when it is much later, the liveness probe fails."""
@@ -154,4 +160,10 @@ class Resting:
         """Let the worker end that stayed, if one did."""
         if self._worker:
             self._worker.end()
-            self._worker = None
+            self._let_go()
+
+    def _let_go(self) -> None:
+        """Have no worker any more."""
+        if self._worker and not self._worker.taken_away():
+            self._ending = self._worker
+        self._worker = None

@@ -62,6 +62,8 @@ class Worker:
         if failure:
             raise WorkerFailed(failure)
         self._ours.setblocking(False)
+        self._away = False
+        self._status: int | None = None  # as waitpid(2) has it
 
     def ask(self, task: str, seconds: float, stopped: Callable[[], bool]) -> bytes:
         """The answer to a task, each one line. When a stop is asked for, the worker has a moment to end its pass.
@@ -112,24 +114,28 @@ class Worker:
         with contextlib.suppress(ProcessLookupError):
             os.kill(self._pid, number)
 
-    def _gone(self) -> int | None:
-        """Take away what is left of it: its end of the socket, and the process. Returns its wait status, if known."""
-        self._ours.close()
-        end = time.monotonic() + _ENDING
-        while time.monotonic() < end:
+    def taken_away(self) -> bool:
+        """Whether nothing is left of a worker that was ended; takes away what can be by now."""
+        if not self._away:
             try:
                 pid, status = os.waitpid(self._pid, os.WNOHANG)
+                if pid:
+                    self._away, self._status = True, status
             except ChildProcessError:
-                return None
-            if pid:
-                return status
+                self._away = True
+        return self._away
+
+    def _gone(self) -> None:
+        """Take away what is left of it: its end of the socket, and the process, if the kernel lets go of it soon."""
+        self._ours.close()
+        end = time.monotonic() + _ENDING
+        while not self.taken_away() and time.monotonic() < end:
             time.sleep(0.002)
-        return None  # the kernel does not let go of it yet: `take_away` will find it
 
     def _why_ended(self) -> WorkerFailed:
         self._signal(signal.SIGKILL)  # in case it only closed the socket
-        status = self._gone()
-        code = None if status is None else os.waitstatus_to_exitcode(status)
+        self._gone()
+        code = None if self._status is None else os.waitstatus_to_exitcode(self._status)
         failed = WorkerFailed(_sentence(code))
         failed.replaced = code == REPLACED
         return failed
