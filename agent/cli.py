@@ -30,7 +30,7 @@ _TERMINATION_LIMIT = 4096  # bytes; kubelet reads no more
 
 def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     """Run one command and return the exit code. Raises SystemExit(2) for usage errors, like argparse."""
-    args = _without_options(argv, environ) or _parsed(argv, environ)
+    args = _going_on(argv) or _without_options(argv, environ) or _parsed(argv, environ)
     try:
         return int(args.command(args))
     except ConfigError as error:
@@ -46,7 +46,7 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
         reason = f"internal error: {type(error).__name__}"
     _complain(said)
     # The others run beside an agent, whose termination message is not theirs to write.
-    if args.command not in (_status, _pin, _unpin, _try):
+    if args.command not in (_status, _pin, _unpin, _try, _work):
         _terminate(environ, reason)
     return code
 
@@ -124,6 +124,12 @@ def _flags(args: argparse.Namespace, environ: Mapping[str, str]) -> str | None:
         touches=args.touches or (),
         urls=args.urls or (),
     )
+
+
+def _going_on(argv: Sequence[str]) -> SimpleNamespace | None:
+    """What `run` becomes and starts: a word, a descriptor, and what `run` was called with. People do not type this."""
+    command = {"rest": _rest, "work": _work}.get(argv[0]) if len(argv) > 1 else None
+    return SimpleNamespace(command=command, handle=int(argv[1])) if command and argv[1].isdigit() else None
 
 
 def _without_options(argv: Sequence[str], environ: Mapping[str, str]) -> SimpleNamespace | None:
@@ -339,6 +345,22 @@ def _patience(text: str) -> float:
         hint = f"; write {text}s for seconds" if text.isdigit() and int(text) else ""
         raise argparse.ArgumentTypeError(f"{text!r} is not a duration such as 90s or 2m30s{hint}")
     return found
+
+
+def _rest(args: SimpleNamespace) -> int:
+    with _importing():
+        from agent.commands import rest
+
+        rest.imports()
+    return rest.rest(args.handle)
+
+
+def _work(args: SimpleNamespace) -> int:
+    with _importing():
+        from agent.commands import run, work
+
+        run.imports_of_worker()
+    return work.work(args.handle)
 
 
 def _check(args: argparse.Namespace) -> int:

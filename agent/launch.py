@@ -16,23 +16,29 @@ else:
     import _signal  # without the enums that `signal` creates
 
 STEERING = (_signal.SIGTERM, _signal.SIGINT, _signal.SIGHUP, _signal.SIGUSR1)
-_PR_SET_DUMPABLE = 4
+_PR_SET_DUMPABLE, _PR_SET_PDEATHSIG = 4, 1
 
 
 def begin(argv: list[str]) -> None:
     """Do what must not wait for the imports of the command that `argv` names. Changes the whole process.
 
-    1. `init` and `run` wait for signals, so block these: a signal that arrives now is pending until they look. Any
-       other command, as the first process of a container, needs a handler for SIGTERM, or the kernel ignores it.
+    1. `init`, `run` and what `run` becomes and starts wait for signals, so block these: a signal that arrives now is
+       pending until they look. Any other command, as the first process of a container, needs a handler for SIGTERM, or
+       the kernel ignores it.
     2. Make the memory private.
+    3. Let a worker end with the process that started it. If that has ended before, the worker's socket is closed, which
+       the worker will see.
     """
     # 1.
-    if argv[1:2] in (["init"], ["run"]):
+    if argv[1:2] in (["init"], ["run"], ["rest"], ["work"]):
         _signal.pthread_sigmask(_signal.SIG_BLOCK, STEERING)
     elif os.getpid() == 1:
         _signal.signal(_signal.SIGTERM, lambda *_: os._exit(128 + _signal.SIGTERM))
     # 2.
     keep_private()
+    # 3.
+    if argv[1:2] == ["work"]:
+        _prctl(_PR_SET_PDEATHSIG, _signal.SIGKILL)
 
 
 def keep_private() -> None:
@@ -43,15 +49,19 @@ def keep_private() -> None:
     import resource
 
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    _prctl(_PR_SET_DUMPABLE, 0)
+
+
+def _prctl(option: int, value: int) -> None:
     try:  # what `ctypes` does, 3 ms faster
         import _ctypes
 
         c: Any = _ctypes
-        c.call_cdeclfunction(c.dlsym(c.dlopen(None, 0), "prctl"), (_PR_SET_DUMPABLE, 0, 0, 0, 0))
+        c.call_cdeclfunction(c.dlsym(c.dlopen(None, 0), "prctl"), (option, int(value), 0, 0, 0))
     except (ImportError, AttributeError, TypeError):  # `_ctypes` differs in this Python
         import ctypes
 
-        ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
+        ctypes.CDLL(None).prctl(option, int(value), 0, 0, 0)
 
 
 def entry() -> None:

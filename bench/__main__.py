@@ -23,7 +23,7 @@ def main() -> None:
     parser.add_argument(
         "--minutes", type=float, default=60, help="of an agent's life that its CPU is taken of (default: 60)"
     )
-    parser.add_argument("--passes", type=int, default=10_000, help="over which memory is to stay flat (default: 10000)")
+    parser.add_argument("--passes", type=int, default=1000, help="over which memory is to stay flat (default: 1000)")
     args = parser.parse_args()
     names = args.figure or list(figures.ALL)
     if unknown := set(names) - figures.ALL.keys():

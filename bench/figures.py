@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 import statistics
 import subprocess
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
@@ -41,17 +43,23 @@ def start(place: Place, aside: Path, effort: Effort) -> Iterator[Row]:
     with standing_in(aside) as stand_in:
         for turn in range(effort.pairs + 1):
             for who in ("run", "naive", "init"):
-                here, config, volume = write_config(place, who, stand_in, 5, "1s")
+                here, config, volume = write_config(place, who, stand_in, 5, "1s" if who == "naive" else "1h")
                 argv = [*place.naive, str(config)] if who == "naive" else [*place.agent, who]
                 with started(argv, config, here) as measured:
                     took = measured.until_there(volume / ("s4.json" if who == "naive" else "..data"))
                     if turn == 0:  # the first warms the page cache
                         continue
                     seconds[who].append(took)
-                    if who != "init":  # which is gone by now
-                        cpu[who].append(measured.cpu())
+                    if who == "init":  # which is gone by now
+                        continue
+                    cpu[who].append(measured.cpu())
+                    if who == "run":
                         _settle(measured)
-                        memory[who].append(measured.memory())
+                    else:
+                        for _ in range(3):
+                            measured.scrape()
+                            time.sleep(0.7)
+                    memory[who].append(measured.memory())
     for who, what in (("run", "exec → first generation, 5 secrets over TLS"), ("init", "the same, `init`")):
         yield Row(what, _spread(seconds[who], 1000, "ms"))
     ratios = [
@@ -60,36 +68,66 @@ def start(place: Place, aside: Path, effort: Effort) -> Iterator[Row]:
     ]
     yield Row("the same, naive stack", f"{_spread(seconds['naive'], 1000, 'ms')}; {', '.join(ratios)}")
     yield Row("CPU until then", f"{_spread(cpu['run'], 1000, 'ms')}; naive {_spread(cpu['naive'], 1000, 'ms')}")
-    for which, name in ((0, "RSS, all features on"), (1, "of that anonymous")):
+    for which, name in ((0, "RSS at rest, all features on"), (1, "of that anonymous")):
         ours, naive = ([found[which] for found in memory[who]] for who in ("run", "naive"))
         yield Row(name, f"{_spread(ours, 1, 'MiB', 1)}; naive {_spread(naive, 1, 'MiB', 1)}")
 
 
 def _settle(measured: Measured) -> None:
-    """Some passes and scrapes, so that all that is imported late is there."""
+    """Some scrapes, so that all that is imported late is there, until it rests."""
+    began = time.monotonic()
+    while not measured.at_rest():
+        measured.check(began)
+        time.sleep(0.01)
     for _ in range(3):
         measured.scrape()
-        time.sleep(0.7)
+
+
+def _pass(measured: Measured) -> None:
+    """One pass by a worker, seen by what the kernel counts: a scrape would be work for the measured process."""
+    before, began = measured.cpu_of_all(), time.monotonic()
+    measured.process.send_signal(signal.SIGUSR1)
+    while measured.cpu_of_all() == before or not measured.at_rest():
+        measured.check(began)
+        time.sleep(0.01)
+
+
+def node(place: Place, aside: Path, effort: Effort) -> Iterator[Row]:
+    """Agents at rest beside each other, as the pods of a node are."""
+    with standing_in(aside) as stand_in, ExitStack() as all_of_them:
+        agents: list[Measured] = []
+        for number in range(30):
+            here, config, volume = write_config(place, f"node{number}", stand_in, 5, "1h", port=0)
+            agents.append(all_of_them.enter_context(started([*place.agent, "run"], config, here)))
+            agents[-1].until_there(volume / "..data")
+            began = time.monotonic()
+            while not agents[-1].at_rest():
+                agents[-1].check(began)
+                time.sleep(0.01)
+            if len(agents) in (1, 10, 30):
+                shares = sum(each.memory().share for each in agents)
+                yield Row(f"{len(agents)} at rest on a node, PSS", f"{shares:.0f} MiB")
 
 
 def cpu(place: Place, aside: Path, effort: Effort) -> Iterator[Row]:
-    """CPU of an hour: 5 secrets each 60 s, scrapes each 15 s. Sixty times as fast; an agent that waits does nothing."""
-    for idle, what in ((None, "kept alive"), (0.4, "that die between polls")):
-        with standing_in(aside, idle=idle) as stand_in:
-            here, config, volume = write_config(place, "cpu", stand_in, 5, "1s")
-            with started([*place.agent, "run"], config, here) as measured:
-                measured.until_there(volume / "..data")
-                _settle(measured)
-                before, calls, began = measured.cpu(), stand_in.counts(), time.monotonic()
-                for turn in range(1, int(effort.minutes * 4) + 1):
-                    time.sleep(max(0.0, began + turn * 0.25 - time.monotonic()))
+    """CPU of an hour: 5 secrets each 60 s, scrapes each 15 s. Faster than that; an agent that waits does nothing. Each
+    pass has a worker of its own, as with that period."""
+    with standing_in(aside) as stand_in:
+        here, config, volume = write_config(place, "cpu", stand_in, 5, "1h")
+        with started([*place.agent, "run"], config, here) as measured:
+            measured.until_there(volume / "..data")
+            _settle(measured)
+            before, calls = measured.cpu_of_all(), stand_in.counts()
+            for _ in range(int(effort.minutes)):
+                for _ in range(4):
                     measured.scrape()
-                spent, after = measured.cpu() - before, stand_in.counts()
-        made = {name: after[name] - calls[name] for name in ("DescribeSecret", "GetSecretValue", "connections")}
-        yield Row(
-            f"CPU an hour, 5 secrets every 60 s, scrapes every 15 s, connections {what}",
-            f"{spent * 60 / effort.minutes:.2f} s ({made} in {effort.minutes:g} periods)",
-        )
+                _pass(measured)
+            spent, after = measured.cpu_of_all() - before, stand_in.counts()
+    made = {name: after[name] - calls[name] for name in ("DescribeSecret", "GetSecretValue")}
+    yield Row(
+        "CPU an hour, 5 secrets every 60 s, scrapes every 15 s",
+        f"{spent * 60 / effort.minutes:.2f} s ({made} in {effort.minutes:g} periods)",
+    )
     with standing_in(aside) as stand_in:
         here, config, volume = write_config(place, "cpu", stand_in, 5, "1h")
         with started([*place.agent, "run"], config, here) as measured:
@@ -211,6 +249,7 @@ def _spread(values: Sequence[float], scale: float, unit: str, digits: int = 0) -
 ALL: dict[str, Callable[[Place, Path, Effort], Iterator[Row]]] = {
     "start": start,
     "cpu": cpu,
+    "node": node,
     "thousand": thousand,
     "steady": steady,
     "publish": publish,

@@ -27,6 +27,7 @@ class Memory(NamedTuple):
 
     resident: float
     anonymous: float
+    share: float  # of what is resident, pages of others being divided by their number (PSS)
 
 
 class Measured:
@@ -61,7 +62,7 @@ class Measured:
 
     def memory(self) -> Memory:
         fields = _fields(self.process.pid, "smaps_rollup")
-        return Memory(fields["Rss"] / 1024, fields["Anonymous"] / 1024)
+        return Memory(fields["Rss"] / 1024, fields["Anonymous"] / 1024, fields["Pss"] / 1024)
 
     def peak(self) -> float:
         """MiB resident at most so far."""
@@ -73,6 +74,17 @@ class Measured:
         for task in Path(f"/proc/{self.process.pid}/task").iterdir():
             total += int((task / "schedstat").read_text().split()[0])
         return total / 1e9
+
+    def cpu_of_all(self) -> float:
+        """CPU seconds so far, of all threads and of all workers that have ended; counted by the kernel in 10 ms."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
+        return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
+
+    def at_rest(self) -> bool:
+        """Whether it is the resting process, with no worker."""
+        pid = self.process.pid
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+        return b"rest" in words and not Path(f"/proc/{pid}/task/{pid}/children").read_text()
 
     def switches(self) -> int:
         """How often its threads went to sleep so far."""
@@ -126,7 +138,9 @@ def _passes(exposition: str) -> float:
     return sum(float(line.rpartition(" ")[2]) for line in lines)
 
 
-def write_config(place: Place, name: str, stand_in: StandIn, secrets: int, period: str) -> tuple[Path, Path, Path]:
+def write_config(
+    place: Place, name: str, stand_in: StandIn, secrets: int, period: str, *, port: int = PORT
+) -> tuple[Path, Path, Path]:
     """A directory with a config: that directory from here, the config from inside, the volume from here."""
     here, inside = place.fresh(name)
     (here / "ca.pem").write_bytes(stand_in.ca.read_bytes())
@@ -138,8 +152,9 @@ def write_config(place: Place, name: str, stand_in: StandIn, secrets: int, perio
     )
     (here / "config" / "config.yaml").write_text(
         f"apiVersion: freshmount.dev/v1\nkind: Config\nregion: eu-west-1\nendpointUrl: {stand_in.url}\n"
-        f"volume: {{path: {inside}/secrets}}\npoll: {{period: {period}}}\nlisten: 127.0.0.1:{PORT}\n"
-        f"notify: [{{name: marker, touch: {inside}/reload}}]\nsecrets:\n{entries}\n"
+        f"volume: {{path: {inside}/secrets}}\npoll: {{period: {period}}}\nlisten: 127.0.0.1:{port}\n"
+        f"notify: [{{name: marker, touch: {inside}/reload}}, {{name: other, touch: {inside}/other}}, "
+        f"{{name: hook, url: 'http://127.0.0.1:1/'}}]\nsecrets:\n{entries}\n"
     )
     return here, inside / "config" / "config.yaml", here / "secrets"
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from typing import Generic, Literal, NamedTuple, TypeVar
@@ -273,6 +272,8 @@ class Wanted(Record):
             spec.append({"kind": ref.kind, "query": ref.query and [ref.query.name, ref.query.path, ref.query.tags]})
         if ref.place.roles:
             spec.append({"roles": ref.place.roles})
+        import hashlib  # which brings 4 MiB of libcrypto that a process at rest does without
+
         return hashlib.sha256(json.dumps(spec).encode()).hexdigest()[:16]
 
 

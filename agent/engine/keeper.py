@@ -9,17 +9,17 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 
-from agent.core import failover, pins, schedule, status
-from agent.core.errors import ConfigError, Problem, StartError, VolumeError
+from agent.core import crossing, failover, model, pins, schedule, status
+from agent.core.errors import ConfigError, Failure, Problem, StartError, VolumeError
 from agent.core.model import Bundle, Config, Identity, PassResult, Settings
-from agent.core.pins import Pins
+from agent.core.pins import Pin, Pins
 from agent.core.ports import Log
 from agent.core.record import Record, replace
-from agent.core.schedule import Schedule
+from agent.core.rest import LIVE_GRACE, look_again, may_look
+from agent.core.schedule import NextPoll, NextTry, Schedule
 from agent.core.status import Status
 from agent.engine.one_pass import NOTIFY_LIMIT, Adapters, Fresh, one_pass, pass_limit
 
-LIVE_GRACE = 60.0  # seconds beyond the expected turn of the loop before the agent counts as stuck
 IDENTITY_LIMIT = 1.0  # seconds for which a start waits to say where its credentials come from
 
 # What is read only at start, by its key.
@@ -36,6 +36,28 @@ class Loaded(Record):
     config: Config
     text: str | None
     read_at: float
+
+
+class Memory(Record):
+    """What a keeper leaves for one in another process, beside the status."""
+
+    loaded: Loaded
+    upcoming: Schedule
+    pins: Pins
+    pins_trouble: str | None
+    complete: bool
+    identity: Identity
+    deadline: float
+
+
+def remembered(text: str, version: str) -> Memory:
+    """The memory that a keeper of this version wrote. Raises NotUnderstood."""
+    found: Memory = crossing.load(text, _CROSSING, version)
+    return found
+
+
+_OF_MODEL = [each for each in vars(model).values() if isinstance(each, type) and issubclass(each, Record)]
+_CROSSING: tuple[type[Record], ...] = (Memory, Loaded, Schedule, NextPoll, NextTry, Failure, Pin, *_OF_MODEL)
 
 
 class Keeper:
@@ -88,6 +110,36 @@ class Keeper:
             return parsed
         return replace(parsed, bundle=replace(parsed.bundle, timing=replace(parsed.bundle.timing, settle=0.0)))
 
+    # -- from one process to the next
+
+    @property
+    def busy(self) -> bool:
+        """Whether something would be lost with this process: a call in flight, or a value that waits for others."""
+        return bool(self._waiting) or self._adapters.calls.busy or self._adapters.deliveries.busy
+
+    def memory(self) -> str:
+        """What `remembered` reads. No value of a secret is in it."""
+        left = Memory(
+            loaded=self.loaded,
+            upcoming=self._upcoming,
+            pins=self._pins,
+            pins_trouble=self._pins_trouble,
+            complete=self._complete,
+            identity=self._identity,
+            deadline=self.deadline,
+        )
+        return crossing.dump(left, _CROSSING, self.status.version)
+
+    def recall(self, left: Memory, known: Status) -> None:
+        """Go on where another process's keeper left off, of which this is the memory and the status. Called before
+        anything else, by a keeper of the same config."""
+        # Also by pins that have run out meanwhile: the next pass ends them.
+        self._acting = pins.apply(self.bundle, left.pins, 0.0)
+        self._pins, self._pins_trouble = left.pins, left.pins_trouble
+        self._complete, self._identity = left.complete, left.identity
+        self._upcoming, self.deadline = left.upcoming, left.deadline
+        self.status = known
+
     @property
     def bundle(self) -> Bundle:
         """The bundle of the config in force, without pins."""
@@ -126,24 +178,33 @@ class Keeper:
 
     def until_next(self) -> float:
         """Seconds until a pass, or a look at the config, is due."""
-        due = self._upcoming.next_due
+        due = self.due
         if not self._quiet:
-            # In case the watch misses an edit. A little later than the secrets' jitter reaches, so that it usually
-            # shares their pass and needs no wake-up of its own.
-            due = min(due, self.loaded.read_at + 1.2 * self.bundle.timing.period)
+            due = min(due, look_again(self.loaded.read_at, self.bundle.timing.period))
+        return max(0.0, due - time.monotonic())
+
+    @property
+    def due(self) -> float:
+        """When (monotonic) the next pass is due."""
+        due = self._upcoming.next_due
         if not self.status.started:
             due = min(due, self.deadline)
         if self._pins:
             due = min(due, time.monotonic() + min(pin.until for pin in self._pins.values()) - time.time())
-        return max(0.0, due - time.monotonic())
+        return due
 
     def turn(self, seconds: float) -> None:
         """Note that the loop turns next in so many seconds; when it is much later, the liveness probe fails."""
         self.status = replace(self.status, turns_by=self._turns_by(time.monotonic() + seconds))
 
     def _turns_by(self, moment: float) -> float:
-        limit = failover.rounds(self.bundle) * pass_limit(self._adapters.source, len(self.bundle.secrets))
-        return moment + 2 * limit + NOTIFY_LIMIT + LIVE_GRACE
+        return moment + self.limit + LIVE_GRACE
+
+    @property
+    def limit(self) -> float:
+        """Seconds that a pass takes at most."""
+        each = pass_limit(self._adapters.source, len(self.bundle.secrets))
+        return 2 * failover.rounds(self.bundle) * each + NOTIFY_LIMIT
 
     def _say_complete(self, result: PassResult) -> None:
         """Log once that everything is published, where no other line says so: there was nothing to do at the start."""
@@ -196,7 +257,7 @@ class Keeper:
 
     def look_at_config(self) -> bool:
         """Whether it is time to read the config again, in case the watch missed an edit."""
-        return time.monotonic() >= self.loaded.read_at + 0.8 * self.bundle.timing.period
+        return may_look(self.loaded.read_at, self.bundle.timing.period, time.monotonic())
 
     def reload(self) -> None:
         """Take over a changed config as a whole, or keep the one in force and say why."""

@@ -10,15 +10,41 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from typing import Protocol
 
 from agent.core.errors import VolumeBusy, cause
+from agent.core.model import PassResult
 from agent.core.ports import Log, Trigger
-from agent.engine.keeper import Keeper
 
 STOP = frozenset({signal.SIGTERM, signal.SIGINT})
 RELOAD, PASS = signal.SIGHUP, signal.SIGUSR1
 _ASKS: dict[int, str] = {RELOAD: "asked to read the config", PASS: "asked to pass"}
 LOCK_RETRY = 0.25  # seconds between two attempts to lock a volume that another agent holds
+
+
+class Keeps(Protocol):
+    """What keeps a bundle: a `Keeper` in this process, or a `Resting` that has workers do it."""
+
+    path: str
+    deadline: float
+
+    def one_pass(self) -> PassResult | None:
+        """Do one pass, or have it made. None: nothing is known of it here."""
+
+    def expedite(self) -> None:
+        """Make everything due now."""
+
+    def until_next(self) -> float:
+        """Seconds until a pass, or a look at the config, is due."""
+
+    def turn(self, seconds: float) -> None:
+        """Note that the loop turns next in so many seconds."""
+
+    def look_at_config(self) -> bool:
+        """Whether it is time to read the config again, in case the watch missed an edit."""
+
+    def reload(self) -> None:
+        """Take over a changed config."""
 
 
 class Signals:
@@ -44,18 +70,18 @@ class Loop:
     """The loop of one process around one keeper. `lock` locks the sink for this process; it raises VolumeBusy while
     another agent holds it."""
 
-    def __init__(self, signals: Signals, keeper: Keeper, log: Log, lock: Callable[[], None]) -> None:
+    def __init__(self, signals: Signals, keeper: Keeps, log: Log, lock: Callable[[], None]) -> None:
         self._signals, self._keeper, self._log, self._lock = signals, keeper, log, lock
         self._app_ended = False
         self._unwatched: str | None = None  # why the config is not watched
 
-    def fill(self, begun: Callable[[], None]) -> int:
+    def fill(self, begun: Callable[[], None], one_pass: Callable[[], PassResult]) -> int:
         """`init`: pass until there is a complete generation; returns 0 then, 1 when a stop came first. Raises as passes
         do."""
         if self._take_volume():
             begun()
             while True:
-                result = self._keeper.one_pass()
+                result = one_pass()
                 if result.complete:
                     stale = sorted(result.failures.keys() & result.published.secrets.keys())
                     if stale:
@@ -68,10 +94,16 @@ class Loop:
         self._log.warning("stopped before a complete generation was there")
         return 1
 
-    def keep_fresh(self, begun: Callable[[], None], watch: Callable[[Callable[[], None]], Trigger]) -> int:
+    def keep_fresh(
+        self,
+        begun: Callable[[], None],
+        watch: Callable[[Callable[[], None]], Trigger],
+        rest: Callable[[], None] = lambda: None,
+    ) -> int:
         """`run`: pass whenever something is due, until a stop; returns 0.
 
-        `watch` begins to watch the config, after the first pass: importing it would keep the app waiting.
+        `watch` begins to watch the config, after the first pass: importing it would keep the app waiting. `rest` is
+        called after each pass; it does not return when this process can become the resting one.
         """
         watching: Trigger | None = None
         if not self._take_volume():
@@ -80,9 +112,10 @@ class Loop:
         try:
             while True:
                 result = self._keeper.one_pass()
+                rest()
                 watching = watching or self._watched(watch)
                 due = self._keeper.until_next()
-                got = self._wait(min(due, result.sweep_in or due))
+                got = self._wait(min(due, (result and result.sweep_in) or due))
                 if got in STOP:
                     return self._stopped(got)
                 if got == PASS:

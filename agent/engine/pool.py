@@ -108,6 +108,11 @@ class Pool:
         for name in itertools.chain.from_iterable(waiting.values()):
             yield name, Unanswered(asked=False)
 
+    @property
+    def busy(self) -> bool:
+        """Whether something would be lost with this process: a call in flight, or a late answer that is kept."""
+        return any(self._keeps_late or not future.done() for future in self._outlived.values())
+
     def _from_before(
         self, asks: Mapping[str, Callable[[], R]]
     ) -> tuple[list[tuple[str, R | Unanswered | Raised]], list[str]]:

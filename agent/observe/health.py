@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import time
 from collections.abc import Callable, Mapping
@@ -17,14 +16,8 @@ from agent.observe.report import error_of, time_of
 def pages(read: Callable[[], Status]) -> dict[str, Callable[[], Page]]:
     """The pages by path. Each is a view of the status that `read` returns at the time of the request."""
 
-    @functools.cache
-    def metrics() -> Callable[[], tuple[str, bytes]]:
-        from agent.observe import metrics
-
-        return metrics.exposition(read)
-
     return {
-        "/metrics": lambda: Page(200, *metrics()()),
+        "/metrics": lambda: _metrics(read()),
         "/livez": lambda: live(read(), time.monotonic()),
         "/startupz": lambda: started(read()),
         "/readyz": lambda: ready(read(), time.time()),
@@ -43,6 +36,12 @@ def for_strangers(read: Callable[[], Status]) -> dict[str, Callable[[], Page]]:
         return page._replace(body=json.dumps({"ready": page.status == 200}).encode() + b"\n")
 
     return {"/": lambda: refused, "/status": lambda: refused, "/readyz": brief}
+
+
+def _metrics(status: Status) -> Page:
+    from agent.observe import metrics  # at the first scrape: the first files do not wait for it
+
+    return Page(200, *metrics.exposition(status))
 
 
 def _html(made: report.Report) -> bytes:

@@ -30,6 +30,8 @@ _BACKLOG = 128
 
 _OURS = (".localhost", ".svc", ".cluster.local")  # no public name can end in these
 
+_LAST_MOMENT = 0.05  # seconds in which a server that ends still answers; a client that is silent does not keep it
+
 _ACCEPT_PAUSE = 1.0  # seconds until the next attempt, when there is no descriptor or memory for another connection
 
 
@@ -55,6 +57,17 @@ class Server:
         self._loop.end()
         self._thread.join(1.0)
 
+    @property
+    def listening(self) -> socket.socket:
+        """The socket that it listens on."""
+        return self._loop.listening
+
+    def release(self) -> None:
+        """Answer the requests that have come and drop all connections. The socket goes on listening, and whoever comes
+        is answered by the next server on it."""
+        self._loop.keeps_listening = True
+        self.close()
+
 
 def serve(
     host: str,
@@ -62,15 +75,19 @@ def serve(
     pages: Mapping[str, Callable[[], Page]],
     report: Callable[[Exception], None] = lambda _error: None,
     strangers: Mapping[str, Callable[[], Page]] = {},
+    *,
+    listening: socket.socket | None = None,
 ) -> Server:
-    """Serve the pages by path. `[::]` includes IPv4, and falls back to it where there is no IPv6.
+    """Serve the pages by path. `[::]` includes IPv4, and falls back to it where there is no IPv6. With `listening`, the
+    socket of a server that was released, host and port are its own.
+
 
     A request whose Host is not this pod's (see `is_ours`) gets the page in `strangers` instead, if there is one for its
     path. If a page raises, the answer is 500 without any detail, and the exception goes to `report`. Raises StartError
     if the address cannot be listened on.
     """
     try:
-        return Server(_Loop(_listen(host, port), pages, report, strangers))
+        return Server(_Loop(listening or _listen(host, port), pages, report, strangers))
     except OSError as error:
         failure = error
     if host == "::" and failure.errno in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL):
@@ -134,6 +151,7 @@ class _Loop:
         strangers: Mapping[str, Callable[[], Page]],
     ) -> None:
         self.listening = listening
+        self.keeps_listening = False
         self._pages = pages
         self._report = report
         self._for_strangers = {**pages, **strangers}
@@ -154,6 +172,7 @@ class _Loop:
             # 1. Wait. With nothing open, wait until a client connects.
             ready = {key.fileobj: key.data for key, _ in self._selector.select(self._until_next())}
             if self._ended in ready:
+                self._finish()
                 break
             # 2. Serve those that are ready before dropping late ones: a request that is complete by now is in time.
             for connection in filter(None, ready.values()):
@@ -170,8 +189,19 @@ class _Loop:
         for connection in list(self._connections):
             self._drop(connection)
         self._selector.close()
-        self.listening.close()
+        if not self.keeps_listening:
+            self.listening.close()
         self._ended.close()
+
+    def _finish(self) -> None:
+        """Answer who has asked, and give who has connected and not been answered yet a moment to ask."""
+        self._selector.unregister(self._ended)
+        if self.listening in self._selector.get_map():
+            self._selector.unregister(self.listening)
+        end = time.monotonic() + _LAST_MOMENT
+        while any(connection.waits for connection in self._connections) and (left := end - time.monotonic()) > 0:
+            for key, _ in self._selector.select(left):
+                self._proceed(key.data)
 
     def _until_next(self) -> float | None:
         """Seconds until something is due; None if nothing is."""
@@ -247,6 +277,7 @@ class _Connection:
         self.client = client
         self.deadline = time.monotonic() + CONNECTION_TIMEOUT
         self.unsent = b""  # the rest of the answer; the next request waits until the kernel has taken all of it
+        self.waits = True  # not answered yet, or not whole
         self._received = b""
         self._last = False  # whether the answer is the connection's last one
 
@@ -282,6 +313,7 @@ class _Connection:
     def _send(self) -> None:
         with contextlib.suppress(BlockingIOError):
             self.unsent = self.unsent[self.client.send(self.unsent) :]
+        self.waits = bool(self.unsent)
         if self._last and not self.unsent:
             # Keep reading until the client closes. Closing a connection with an unread body would reset it, and the
             # client could lose the answer.

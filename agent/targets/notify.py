@@ -30,6 +30,7 @@ class Notified(Record):
     """One target of the config: the adapter behind `ports.Target`."""
 
     spec: Target
+    ours: Callable[[int], bool] = lambda _pid: False  # whether a process is one of the agent's own, never meant
 
     def deliver(self, pending: Pending) -> Delivery:
         """Notify the target once; the outcome is a value, whatever goes wrong.
@@ -37,14 +38,14 @@ class Notified(Record):
         Blocks for as long as the target's own limits allow, and longer for a URL that sends its headers byte by byte.
         The caller must set the limit.
         """
-        accepted, message = _outcome(self.spec, lambda: _notifier(self.spec).tell(pending))
+        accepted, message = _outcome(self.spec, lambda: _notifier(self.spec, self.ours).tell(pending))
         seconds = max(0.0, time.time() - pending.changed_at) if accepted else None
         return Delivery(self.spec.name, pending.generation, accepted, message, seconds)
 
     def examine(self) -> tuple[bool, str]:
         """Whether `deliver` would reach the target now, and what was found. The target is not notified. Blocks like
         `deliver`."""
-        return _outcome(self.spec, lambda: _notifier(self.spec).examine())
+        return _outcome(self.spec, lambda: _notifier(self.spec, self.ours).examine())
 
 
 def _outcome(target: Target, ask: Callable[[], str]) -> tuple[bool, str]:
@@ -63,12 +64,12 @@ def _outcome(target: Target, ask: Callable[[], str]) -> tuple[bool, str]:
         )
 
 
-def _notifier(target: Target) -> Notifier:
+def _notifier(target: Target, ours: Callable[[int], bool]) -> Notifier:
     """The notifier for this target's kind of action."""
     match target.action:
         case Touch():
             return TouchFile(target.action)
         case Signal():
-            return SignalProcess(target.action)
+            return SignalProcess(target.action, ours)
         case Url():
             return CallUrl(target.action)

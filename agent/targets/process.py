@@ -213,16 +213,17 @@ def awaits(pid: int, name: str) -> bool:
 
 
 @contextmanager
-def hold(spec: ProcessName | PidFile) -> Iterator[Held]:
+def hold(spec: ProcessName | PidFile, ours: Callable[[int], bool] = lambda _pid: False) -> Iterator[Held]:
     """Find the one process that `spec` names, and hold it while the context is open. Raises ProcessRefused with what
-    was found instead.
+    was found instead. `ours` says of a pid whether it is another process of the agent, which is not meant.
+
 
     1. Match.
     2. Open a pidfd for the pid: from now on it refers to this process or to nothing.
     3. Look again: if the pid is still the process that matched, the pidfd belongs to it.
     """
     # 1.
-    matched = _by_pid_file(spec.path) if isinstance(spec, PidFile) else _by_name(spec.name)
+    matched = _by_pid_file(spec.path, ours) if isinstance(spec, PidFile) else _by_name(spec.name, ours)
     # 2.
     handle = _pidfd(matched.pid)
     try:
@@ -290,24 +291,41 @@ class Held(Record):
         os.kill(self.process.pid, number)
 
 
+class Awaited:
+    """A wait for the end of an app. `held`: the pid of its process and when that started, in seconds since boot, once
+    it was found."""
+
+    def __init__(self) -> None:
+        self.held: tuple[int, float] | None = None
+
+
 def when_ended(
-    spec: ProcessName | PidFile, ended: Callable[[str], None], trouble: Callable[[str], None] = lambda _why: None
-) -> None:
+    spec: ProcessName | PidFile,
+    ended: Callable[[str], None],
+    trouble: Callable[[str], None] = lambda _why: None,
+    held: tuple[int, float] | None = None,
+    ours: Callable[[int], bool] = lambda _pid: False,
+) -> Awaited:
     """Call `ended` when the process that `spec` names has ended, on a separate thread. The argument describes it.
 
     Waits for a process that does not exist yet, or that cannot be distinguished from others. If a pid file was written
     after this call and its process no longer exists, the app ended before it was found. While no process can be held,
-    `trouble` is called with the reason, once for each reason that lasts for 30 s.
+    `trouble` is called with the reason, once for each reason that lasts for 30 s. `held` is what an earlier wait of
+    this agent held: if that process no longer exists, the app has ended. `ours` as in `hold`.
     """
-    since = time.time()
+    since, awaited = time.time(), Awaited()
 
     def wait() -> None:
         refused, reported, at = "", "", 0.0
+        if held and ((there := look(held[0])) is None or there.started != held[1]):
+            ended(f"process {held[0]}")
+            return
         while True:
             try:
-                with hold(spec) as held:
-                    held.outlast()
-                ended(f"process {held.process.pid} ({held.process.name})")
+                with hold(spec, ours) as app:
+                    awaited.held = app.process.pid, app.process.started
+                    app.outlast()
+                ended(f"process {app.process.pid} ({app.process.name})")
                 return
             except Exception as error:  # any: if this thread ended, the Job would wait for ever
                 why = str(error) if isinstance(error, ProcessRefused) else _unforeseen(error)
@@ -322,6 +340,7 @@ def when_ended(
             time.sleep(_LOOK_AGAIN)
 
     threading.Thread(target=wait, name="exit-with", daemon=True).start()
+    return awaited
 
 
 def _unforeseen(error: Exception) -> str:
@@ -352,7 +371,7 @@ def _pidfd(pid: int) -> int | None:
     return None
 
 
-def _by_name(name: str) -> Process:
+def _by_name(name: str, ours: Callable[[int], bool]) -> Process:
     """The topmost process of that name: nginx's master, not its workers."""
     wanted = name.encode()[:_COMM].decode(errors="replace")
     found = {}
@@ -360,7 +379,9 @@ def _by_name(name: str) -> Process:
         process = look(int(entry)) if entry.isdigit() else None
         if process and (process.name == wanted or _argument(process.pid) == name):
             found[process.pid] = process
-    own = found.pop(os.getpid(), None)
+    own = [pid for pid, process in found.items() if _is_ours(process, ours)]
+    for pid in own:
+        del found[pid]
     top = [process for process in found.values() if process.parent not in found]
     if len(top) > 1:
         listed = ", ".join(f"{process.pid} ({process.name})" for process in sorted(top, key=lambda p: p.pid))
@@ -371,7 +392,7 @@ def _by_name(name: str) -> Process:
         raise ProcessRefused(
             f"no process matches {name!r}; set shareProcessNamespace: true and use the name that `ps -o comm` shows"
         )
-    return _permitted(top[0])
+    return _permitted(top[0], ours)
 
 
 def _argument(pid: int) -> str | None:
@@ -383,7 +404,7 @@ def _argument(pid: int) -> str | None:
         return None
 
 
-def _by_pid_file(path: str) -> Process:
+def _by_pid_file(path: str, ours: Callable[[int], bool]) -> Process:
     pid, written = _in_pid_file(path)
     process = look(pid)
     if process is None:
@@ -392,7 +413,7 @@ def _by_pid_file(path: str) -> Process:
         raise ProcessRefused(
             f"pid file {path} is stale: process {process.pid} ({process.name}) started after the file was written"
         )
-    return _permitted(process)
+    return _permitted(process, ours)
 
 
 def _in_pid_file(path: str) -> tuple[int, float]:
@@ -426,8 +447,12 @@ def _started_at(process: Process) -> float:
     return time.time() - (time.clock_gettime(time.CLOCK_BOOTTIME) - process.started)
 
 
-def _permitted(process: Process) -> Process:
-    if process.pid == os.getpid():
+def _is_ours(process: Process, ours: Callable[[int], bool]) -> bool:
+    return process.pid == os.getpid() or ours(process.pid)
+
+
+def _permitted(process: Process, ours: Callable[[int], bool]) -> Process:
+    if _is_ours(process, ours):
         raise ProcessRefused(f"process {process.pid} is this agent itself")
     if process.pid == 1:
         raise ProcessRefused(

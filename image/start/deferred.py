@@ -39,7 +39,6 @@ BY_NAME: Taken = {
     },
     "pathlib": {"botocore.utils": ("Path",), "watchdog.observers.api": ("Path",)},
     "pickle": {"structlog._output": ("PicklingError",)},
-    "prometheus_client.decorator": {"prometheus_client.context_managers": ("decorate",)},
     "quopri": {"email.encoders": ("encodestring",)},
     "shutil": {"tempfile": ("rmtree",)},
     "subprocess": {"botocore.credentials": ("Popen",)},
@@ -51,8 +50,7 @@ BY_NAME: Taken = {
     "watchdog.utils.patterns": {"watchdog.events": ("match_any_paths",)},
 }
 # What is taken from these is used at once, but its result is never needed: botocore writes documentation that nobody
-# reads here, prometheus_client makes servers for which we have our own, structlog a configuration that ours replaces,
-# and urllib files of answers that nobody asks it for.
+# reads here, structlog a configuration that ours replaces, and urllib files of answers that nobody asks it for.
 SILENT: Taken = {
     "botocore.docs.docstring": {"botocore.client": ("ClientMethodDocstring", "PaginatorDocstring")},
     "botocore.docs.utils": {
@@ -61,14 +59,9 @@ SILENT: Taken = {
             "HideParamFromOperations",
         )
     },
-    "http.server": {"prometheus_client.exposition": ("BaseHTTPRequestHandler",)},
-    "socketserver": {"prometheus_client.exposition": ("ThreadingMixIn",)},
     "structlog.dev": {"structlog._config": ("ConsoleRenderer", "_has_colors", "set_exc_info")},
     "structlog.tracebacks": {"structlog.processors": ("ExceptionDictTransformer",)},
     "tempfile": {"urllib.response": ("_TemporaryFileWrapper",)},
-    "wsgiref.simple_server": {
-        "prometheus_client.exposition": ("WSGIRequestHandler", "WSGIServer", "make_server"),
-    },
 }
 PARENTS = {"botocore.docs"}  # of others here, which are imported without it
 DEFERRED = frozenset((*WHOLE, *BY_NAME, *SILENT))

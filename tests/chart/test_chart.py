@@ -475,7 +475,7 @@ def test_what_is_taken_away_is_gone(demo: Chart, version: str) -> None:
     validate(rendered, "1.37")
     assert rendered.pod()["volumes"][0]["emptyDir"] == {"medium": "Memory"}
     assert rendered.agent()["volumeMounts"][0]["mountPath"] == "/freshmount"
-    assert rendered.agent()["resources"] == {"limits": {}, "requests": {"memory": "64Mi"}}
+    assert rendered.agent()["resources"] == {"limits": {}, "requests": {"memory": "32Mi"}}
     monitor = rendered.one("PodMonitor")
     assert "interval" not in monitor["spec"]["podMetricsEndpoints"][0]
     assert monitor["metadata"]["labels"]["team"] == "a" and "release" not in monitor["metadata"]["labels"]

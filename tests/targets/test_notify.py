@@ -270,7 +270,7 @@ def test_what_nobody_foresaw_is_refused_like_anything_else(
 ) -> None:
     """It is one target's refusal, and where it came from is in the debug log."""
 
-    def broken(_target: Target) -> NoReturn:
+    def broken(_target: Target, _ours: object) -> NoReturn:
         raise error
 
     monkeypatch.setattr(notify, "_notifier", broken)

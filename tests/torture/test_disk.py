@@ -18,7 +18,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.aws import Fault
 from tests.support.pod import Pod
+from tests.support.resting import rests, workers
 from tests.support.running import Agent, running, until
 from tests.torture.canary import CANARY
 from tests.torture.conftest import Length, Report
@@ -208,17 +210,18 @@ def test_no_descriptors_are_left(pod: Pod, length: Length, report: Report) -> No
         agent.ready()
         scene.rotate()
         scene.pass_now(agent)
-        pid = agent.process.pid
-        limits = resource.prlimit(pid, resource.RLIMIT_NOFILE)
         for room in range(most):
+            until(lambda: rests(agent) and not workers(agent))
             old = scene.number
             scene.rotate()
-            said, before = len(agent.seen), agent.passes()
-            highest = max(int(name) for name in os.listdir(f"/proc/{pid}/fd"))
-            resource.prlimit(pid, resource.RLIMIT_NOFILE, (highest + 1 + room, limits[1]))
+            said, before, asked = len(agent.seen), agent.passes(), len(pod.proxy.calls)
+            pod.proxy.fail(Fault.hold())
             agent.process.send_signal(signal.SIGUSR1)
-            until(lambda said=said: len(agent.seen) > said)
-            resource.prlimit(pid, resource.RLIMIT_NOFILE, limits)
+            until(lambda asked=asked: len(pod.proxy.calls) > asked)
+            (worker,) = workers(agent)
+            highest = max(int(name) for name in os.listdir(f"/proc/{worker}/fd"))
+            resource.prlimit(worker, resource.RLIMIT_NOFILE, (highest + 1 + room, highest + 1 + room))
+            pod.proxy.heal()
             until(lambda before=before: agent.passes() > before)
             refused += any(event["event"] in ("volume", "secret failed") for event in agent.seen[said:])
             scene.violations += [f"room {room}: {e}" for e in agent.seen[said:] if e["event"] == "repaired"]

@@ -2,7 +2,8 @@
 
 strace writes down the calls of the real process in one pass. Then each of them is the last: the process is killed when
 it is about to make its k-th `openat`, `write` or `renameat`, and that call is not made. The next start is held to what
-was promised, and is the victim of the next call.
+was promised, and is the victim of the next call. The process is a worker, alone or together with the resting process,
+or that one.
 """
 
 from __future__ import annotations
@@ -18,14 +19,16 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
 from agent.sinks.volume.volume import Volume
 from tests.support.aws import Fault
 from tests.support.pod import Pod
+from tests.support.resting import gone, rests, workers
 from tests.support.running import Agent, running, until
 from tests.torture.canary import CANARY, sealed
 from tests.torture.conftest import Length, Report
@@ -109,13 +112,13 @@ class Call:
 
 
 @contextmanager
-def traced(agent: Agent, what: str, kill: Call | None, log: Path) -> Iterator[None]:
-    """strace attached to the agent, its main thread or for TELLING all of them, to write its calls down and to kill it
+def traced(pid: int, what: str, kill: Call | None, log: Path) -> Iterator[None]:
+    """strace attached to a process, its main thread or for TELLING all of them, to write its calls down and to kill it
     before one of them."""
     argv = ["strace", "-y", "-s", "0", "-o", str(log), "-e", "signal=none", "-e", f"trace={what}"]
     argv += ["-f"] if what == TELLING else []
     argv += ["-e", f"inject={kill.name}:signal=KILL:when={kill.ordinal}"] if kill else []
-    strace = subprocess.Popen([*argv, "-p", str(agent.process.pid)], stderr=subprocess.PIPE, text=True)
+    strace = subprocess.Popen([*argv, "-p", str(pid)], stderr=subprocess.PIPE, text=True)
     try:
         assert strace.stderr is not None
         attached = strace.stderr.readline()
@@ -123,7 +126,11 @@ def traced(agent: Agent, what: str, kill: Call | None, log: Path) -> Iterator[No
         yield
     finally:
         strace.terminate()
-        strace.communicate()
+        try:
+            strace.communicate(timeout=5)
+        except subprocess.TimeoutExpired:  # it waits for a thread of a dead process that nobody has taken away yet
+            strace.kill()
+            strace.communicate()
 
 
 def calls_in(log: Path) -> list[Call]:
@@ -168,6 +175,42 @@ class Chain:
         return f"{self.killed.total()} kills, {len(self.killed)} kinds of call"
 
 
+class Held(NamedTuple):
+    """A pass that waits for AWS's answer: its worker, and what the agent had said before."""
+
+    worker: int
+    said: Sequence[object]
+
+
+@contextmanager
+def held(scene: Scene, agent: Agent) -> Iterator[Held]:
+    """A pass, up to AWS's first answer, which comes when `scene.pod.proxy` heals. The resting process stands still
+    until the end, so that what a worker leaves can be looked at before the next one comes."""
+    said = agent.seen.copy()
+    scene.pod.proxy.fail(Fault.hold())
+    asked = len(scene.pod.proxy.calls)
+    agent.process.send_signal(signal.SIGUSR1)
+    until(lambda: len(scene.pod.proxy.calls) > asked)
+    (worker,) = workers(agent)
+    agent.process.send_signal(signal.SIGSTOP)
+    try:
+        yield Held(worker, said)
+    finally:
+        agent.process.send_signal(signal.SIGCONT)
+
+
+def _recovered(scene: Scene, agent: Agent, state: State, call: Call | None) -> None:
+    """The files are those of the last rotation, and whoever is owed it was told, as often as is allowed."""
+    until(lambda: scene.seen() == {scene.number} and scene.told_at_least(state.each))
+    until(lambda: rests(agent) and not workers(agent))
+    agent.pass_now()
+    until(lambda: not workers(agent))
+    for target, count in scene.told().items():
+        scene.expect(f"before {call}: the last rotation told to {target}", count, *state.allowed(target))
+    scene.expect_clean(f"before {call}")
+
+
+@pytest.mark.parametrize("both", [True, False], ids=["both", "worker"])
 @pytest.mark.parametrize(
     ("what", "promise", "stride"),
     [
@@ -176,45 +219,95 @@ class Chain:
     ],
     ids=["publish", "notification"],
 )
-def test_run_is_killed_at_each_call_of_a_pass(
-    scene: Scene, length: Length, report: Report, what: str, promise: str, stride: int
+def test_a_worker_is_killed_at_each_call_of_a_pass(
+    scene: Scene, length: Length, report: Report, what: str, promise: str, stride: int, both: bool
 ) -> None:
-    """No reader sees anything but a whole set, and no change is lost."""
+    """No reader sees anything but a whole set, and no change is lost, whether the resting process lives on or not."""
     chain = Chain(scene, length, stride)
     with running("init", scene.config) as agent:
         assert agent.wait() == 0
     state = State()
 
     def go(call: Call | None) -> bool:
-        """Start, look at what the last kill left, rotate, die."""
+        """Start, look at what the last kill left, rotate, die; alone, be followed by the next worker."""
         began = time.monotonic()
         with running("run", scene.config) as agent:
-            # Recovery: the files are those of the last rotation, and whoever is owed it was told.
-            until(lambda: scene.seen() == {scene.number} and scene.told_at_least(state.each))
+            _recovered(scene, agent.ready(), state, call)
             scene.longest = max(scene.longest, time.monotonic() - began)
-            agent.ready()
-            agent.pass_now()
-            for target, count in scene.told().items():
-                scene.expect(f"before {call}: the last rotation told to {target}", count, *state.allowed(target))
-            scene.expect_clean(f"before {call}")
             old = scene.number
             scene.rotate()
-            said = agent.seen.copy()
-            with traced(agent, what, call, chain.log):
-                agent.process.send_signal(signal.SIGUSR1)
-                died = _dies_before(agent, "notified", len(TARGETS), said)
-            if not died:
-                agent.pass_now()  # so that the one before is over
+            with held(scene, agent) as passing:
+                with traced(passing.worker, what, call, chain.log):
+                    scene.pod.proxy.heal()
+                    done = partial(_said, agent, "notified", len(TARGETS), passing.said)
+                    until(lambda: gone(passing.worker) or done())
+                died = gone(passing.worker)
+                state.after(scene.told(), _written(scene.pod))
+                scene.expect(f"{call}: readers see", scene.seen(), {old}, {scene.number})
+                if state.delivered.total():
+                    scene.expect(f"{call}: told before the files were there", scene.seen(), {scene.number})
+                if died and both:
+                    agent.process.kill()
+            if died and not both:
+                agent.event("pass failed")
+                _recovered(scene, agent, state, call)
+            if not (died and both):
                 assert agent.stop() == 0
-        state.after(scene.told(), _written(scene.pod))
-        scene.expect(f"{call}: readers see", scene.seen(), {old}, {scene.number})
-        if state.delivered.total():
-            scene.expect(f"{call}: told before the files were there", scene.seen(), {scene.number})
         return died
 
     for _ in chain.victims(go):
         pass
-    report.row(f"kill -9 of `run` at each call {promise}", chain.tried, scene.violations, f"{scene.longest:.2f} s")
+    who = "a worker and the resting process" if both else "a worker alone"
+    report.row(f"kill -9 of {who} at each call {promise}", chain.tried, scene.violations, f"{scene.longest:.2f} s")
+
+
+def test_the_resting_process_is_killed_at_each_call_of_a_pass(scene: Scene, length: Length, report: Report) -> None:
+    """Its worker ends with it, at whatever it does: nothing torn, nothing lost, and the lock is free."""
+    chain = Chain(scene, length, 17)
+    with running("init", scene.config) as agent:
+        assert agent.wait() == 0
+    state = State()
+
+    def go(call: Call | None) -> bool:
+        began = time.monotonic()
+        with running("run", scene.config) as agent:
+            _recovered(scene, agent.ready(), state, call)
+            scene.longest = max(scene.longest, time.monotonic() - began)
+            old = scene.number
+            scene.rotate()
+            said = agent.seen.copy()
+            with traced(agent.process.pid, "all", call, chain.log):
+                agent.process.send_signal(signal.SIGUSR1)
+                done = partial(_said, agent, "notified", len(TARGETS), said)
+                until(lambda: agent.process.poll() is not None or (done() and not workers(agent)))
+            died = agent.process.poll() == -signal.SIGKILL
+            if not died:
+                assert agent.stop() == 0
+        _await_free(scene.pod)
+        state.after(scene.told(), _written(scene.pod))
+        scene.expect(f"{call}: readers see", scene.seen(), {old}, {scene.number})
+        return died
+
+    for _ in chain.victims(go):
+        pass
+    report.row(
+        "kill -9 of the resting process at each call of a pass: its worker ends, none lost, the lock is free",
+        chain.tried,
+        scene.violations,
+        f"{scene.longest:.2f} s",
+    )
+
+
+def _await_free(pod: Pod) -> None:
+    """Wait until nobody has the volume's lock: then no process of the agent is left."""
+    volume = Volume(str(pod.volume))
+    until(lambda: volume.holder() is None)
+    volume.close()
+
+
+def _said(agent: Agent, event: str, times: int, before: Sequence[object]) -> bool:
+    """Whether the agent has said so as often, not counting what it said before."""
+    return [each["event"] for each in agent.seen[len(before) :]].count(event) >= times
 
 
 @dataclass
@@ -233,13 +326,9 @@ class State:
         return (1, 2) if self.delivered[target] and not self.written[target] else (self.each,)
 
 
-def _dies_before(agent: Agent, event: str, times: int, said: Sequence[object] = ()) -> bool:
-    """Wait until the agent is dead or has said so as often, not counting what it said before; whether it was killed."""
-
-    def done() -> bool:
-        return agent.process.poll() is not None or [e["event"] for e in agent.seen[len(said) :]].count(event) >= times
-
-    until(done)
+def _dies_before(agent: Agent, event: str) -> bool:
+    """Wait until the agent is dead or has said so; whether it was killed."""
+    until(lambda: agent.process.poll() is not None or _said(agent, event, 1, ()))
     return agent.process.poll() == -signal.SIGKILL
 
 
@@ -306,9 +395,9 @@ def _dies(scene: Scene, command: str, call: Call | None, log: Path) -> bool:
     asked = len(scene.pod.proxy.calls)
     with running(command, scene.config) as agent:
         until(lambda: len(scene.pod.proxy.calls) > asked)
-        with traced(agent, FILES, call, log):
+        with traced(agent.process.pid, FILES, call, log):
             scene.pod.proxy.heal()
-            died = _dies_before(agent, "published", 1)
+            died = _dies_before(agent, "published")
             code = agent.wait() if died or command == "init" else agent.stop()
         assert code in (0, -signal.SIGKILL)
         return code == -signal.SIGKILL

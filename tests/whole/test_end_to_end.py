@@ -573,11 +573,13 @@ def test_a_reload_that_asks_for_what_cannot_be_had_takes_nobody_out(pod: Pod) ->
         agent.ready()
         pod.write(pod.secret("db", "{path: db}"), "{name: api, secretId: no-such, files: [{path: api}]}", extra=extra)
         agent.event("secret failed", secret="api", reason="not_found")
-        status, text = agent.page("/readyz")
-        assert (status, [(s["name"], s["ready"]) for s in json.loads(text)["secrets"]]) == (
-            200,
-            [("db", True), ("api", False)],
-        )
+
+        def shown() -> tuple[int, list[tuple[str, bool]]]:
+            status, text = agent.page("/readyz")
+            return status, [(s["name"], s["ready"]) for s in json.loads(text)["secrets"]]
+
+        until(lambda: len(shown()[1]) == 2)
+        assert shown() == (200, [("db", True), ("api", False)])
         assert agent.page("/startupz")[0] == 200
         assert agent.metrics()['secret_up_to_date{secret="api"}'] == 0
         assert agent.metrics()['secret_errors_total{reason="not_found",secret="api"}'] >= 1
@@ -600,7 +602,7 @@ def test_a_pass_that_cannot_read_the_volume_takes_nobody_out(pod: Pod) -> None:
         assert page("/readyz")[0] == 200
         limits = resource.prlimit(agent.process.pid, resource.RLIMIT_NOFILE)
         resource.prlimit(agent.process.pid, resource.RLIMIT_NOFILE, (agent.usage().files, limits[1]))
-        agent.event("volume", level="error")
+        agent.event("pass failed", level="error")
         until(lambda: page("/metrics")[1].count('passes_total{outcome="error"} 0.0') == 0)
         assert page("/readyz")[0] == page("/startupz")[0] == 200
         assert 'freshmount_secret_version_info{secret="db",version_id="' in page("/metrics")[1]
@@ -909,7 +911,7 @@ def test_a_target_on_a_kernel_that_does_not_tell_stays_owed(pod: Pod, app: App) 
             if value:
                 pod.rotate("db", value)
             assert "SigCgt" in agent.event("notification refused", target="app")["message"]
-            assert agent.metrics()['notification_pending{target="app"}'] == 1
+            until(lambda: agent.metrics()['notification_pending{target="app"}'] == 1)
             assert agent.stop() == 0
     with running("run", signalling(pod)) as agent:
         assert app.line() == "hup pw-2"

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import json
 import os
 import stat
 import time
@@ -58,13 +59,14 @@ class Volume:
     """The directory that the pod's containers share, held by one agent at a time.
 
     Constructing it opens the directory, or makes it (not its parents: they are the mount). Raises VolumeError when it
-    is not there, not a directory, or not ours to write; the caller reports the sentence and stops.
+    is not there, not a directory, or not ours to write; the caller reports the sentence and stops. `handle` is the
+    directory's descriptor where this process was given one.
     """
 
-    def __init__(self, path: str, *, now: Callable[[], Clock] = clock) -> None:
+    def __init__(self, path: str, *, now: Callable[[], Clock] = clock, handle: int | None = None) -> None:
         self.path = path
         self._now = now
-        self._root = open_root(path)
+        self._root = open_root(path) if handle is None else handle
         self._known: Known | None = None
         self._unrecorded: Mapping[str, int] = {}  # acceptances that could not be recorded
         self._set_aside: dict[str, str] = {}  # what stood in the place of our links, and where it is now
@@ -72,6 +74,25 @@ class Volume:
     def close(self) -> None:
         """Let go of the directory and, with it, of the lock."""
         os.close(self._root)
+
+    @property
+    def handle(self) -> int:
+        """The descriptor of the directory. The lock belongs to it: whoever inherits it holds the lock, too."""
+        return self._root
+
+    def memory(self) -> str:
+        """What another process of this agent must know of the volume beside what the volume says: the record that was
+        read last, in case it is lost, and the acceptances that could not be recorded."""
+        known = self._known
+        record = [list(known.identity), generations.dump(known.record).decode()] if known else None
+        return json.dumps([record, dict(self._unrecorded)])
+
+    def recall(self, memory: str) -> None:
+        """Know what another process's `memory` says."""
+        record, unrecorded = json.loads(memory)
+        if record and (found := generations.load(record[1].encode())):
+            self._known = Known(Identity(*record[0]), found)
+        self._unrecorded = unrecorded
 
     def lock(self) -> None:
         """Take the volume for this process, until it ends. Raises VolumeBusy while another agent has it."""

@@ -1,0 +1,84 @@
+"""What crosses between the resting process and its workers. None of it holds a value of a secret or a credential.
+
+Times are monotonic seconds, which all processes of a machine share, unless they are said to be epoch seconds.
+"""
+
+from __future__ import annotations
+
+from agent.core.errors import Failure
+from agent.core.model import PidFile, ProcessName
+from agent.core.record import Record
+from agent.core.status import Histogram, SecretStatus, Status, TargetStatus
+
+LIVE_GRACE = 60.0  # seconds beyond the expected turn of the loop before the agent counts as stuck
+
+
+def look_again(read_at: float, period: float) -> float:
+    """When the config that was read then must be read again, in case the watch misses an edit. A little later than the
+    secrets' jitter reaches, so that it usually shares their pass and needs no wake-up of its own."""
+    return read_at + 1.2 * period
+
+
+def may_look(read_at: float, period: float, now: float) -> bool:
+    """Whether whoever is awake now may look at the config, too."""
+    return now >= read_at + 0.8 * period
+
+
+class Account(Record):
+    """What the resting process knows between two passes.
+
+    `due` is when the next pass is due, and `period` how many seconds may pass between two looks at the config, whose
+    text was last `text` (None: there was none to read). `limit` is the seconds that a pass takes at most. `memory` is
+    what the next worker must know; only workers read it. `stays`: this worker has something that cannot be handed on,
+    such as a call in flight, so it must make the next pass, too. `interrupted`: a stop was asked of it.
+    """
+
+    status: Status
+    due: float
+    text: str | None
+    period: float
+    limit: float
+    memory: str
+    stays: bool = False
+    interrupted: bool = False
+
+
+class Common(Record):
+    """What all processes of one agent share: the config's path, how they log, and the volume: its path, and the
+    descriptor that holds its lock."""
+
+    config_path: str
+    log_format: str
+    log_level: str
+    volume_path: str
+    volume: int
+
+
+class Task(Record):
+    """One pass that a worker is asked for: first read the config again with `reload`; make everything due with
+    `expedite`."""
+
+    common: Common
+    status: Status
+    memory: str
+    reload: bool
+    expedite: bool
+
+
+class Handover(Record):
+    """What the process that made the first generation leaves for the resting one, which it becomes. `listening` is the
+    descriptor of the endpoint's socket. `exit_with` is the app whose end ends the agent, and `held` which process that
+    was found to be: its pid, and its start in seconds since boot.
+    """
+
+    common: Common
+    account: Account
+    listening: int
+    exit_with: ProcessName | PidFile | None = None
+    held: tuple[int, float] | None = None
+
+
+STATUS = (Status, SecretStatus, TargetStatus, Histogram, Failure)
+ACCOUNT = (Account, *STATUS)
+TASK = (Task, Common, *STATUS)
+HANDOVER = (Handover, Common, ProcessName, PidFile, *ACCOUNT)
