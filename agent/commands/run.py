@@ -164,7 +164,7 @@ class _Agent:
 
         1. Only with a complete generation, with nothing in memory that cannot be handed on, and with no stop to obey.
         2. Write down what is handed on, outside of this process's memory.
-        3. Stop serving; whoever asks from now on waits for the next server on the socket.
+        3. Stop serving; a client that asks from now on waits for the next server on the socket.
         4. Let volume and socket stay open, and become it. What fails here leaves everything as it was.
         """
         # 1.

@@ -20,7 +20,7 @@ def look_again(read_at: float, period: float) -> float:
 
 
 def may_look(read_at: float, period: float, now: float) -> bool:
-    """Whether whoever is awake now may look at the config, too."""
+    """Whether the process that is awake may look at the config, too."""
     return now >= read_at + 0.8 * period
 
 

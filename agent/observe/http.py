@@ -63,7 +63,7 @@ class Server:
         return self._loop.listening
 
     def release(self) -> None:
-        """Answer the requests that have come and drop all connections. The socket goes on listening, and whoever comes
+        """Answer the requests that have come and drop all connections. The socket goes on listening, and a client that comes
         is answered by the next server on it."""
         self._loop.keeps_listening = True
         self.close()

@@ -77,7 +77,7 @@ class Volume:
 
     @property
     def handle(self) -> int:
-        """The descriptor of the directory. The lock belongs to it: whoever inherits it holds the lock, too."""
+        """The descriptor of the directory. The lock belongs to it: a process that inherits it holds the lock, too."""
         return self._root
 
     def memory(self) -> str:
