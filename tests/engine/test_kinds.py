@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from agent.core import pins
 from agent.core.model import Bundle, Output, Place, Projection, Query, Ref, Target, Timing, Touch
 from agent.sources.aws.source import Aws
 from tests.support.adapters import Clock, MemorySink, Simulated
@@ -141,3 +142,19 @@ def test_secrets_that_match_come_and_go_with_a_generation(aws: tuple[Services, s
     result = kept.one_pass()
     assert result.failures["app"].reason == "access_denied" and "prod/b" in result.failures["app"].message
     assert set(kept.files) == {"app/prod/b", "app/prod/c"} and kept.told == 1
+
+
+def test_a_parameter_is_pinned_by_its_number(aws: tuple[Services, str]) -> None:
+    """The earlier version is published, and the latest again when the pin ends; a set has no earlier state."""
+    services, url = aws
+    services.put_parameter("/flags", "good")
+    services.put_parameter("/flags", "bad")
+    kept = Kept(ref(url, "/flags", kind="parameter"))
+    kept.one_pass()
+    unpinned = kept.agent.bundle
+    kept.agent.reload(pins.apply(unpinned, {"app": pins.Pin("1", 9e9)}, 0.0))
+    kept.one_pass()
+    assert kept.files == {"app": "good"} and kept.sink.published.secrets["app"].version_id == "1"
+    kept.agent.reload(unpinned)
+    kept.one_pass()
+    assert kept.files == {"app": "bad"}

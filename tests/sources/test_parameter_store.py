@@ -235,3 +235,14 @@ def fast() -> Aws:
     source = Aws()
     source._reader("parameters")._pace = Pace(1e6)  # type: ignore[union-attr]
     return source
+
+
+def test_one_parameter_by_name_and_by_arn(ssm: Any) -> None:
+    """In one call, as two secrets."""
+    ssm.put_parameter("/a", "x")
+    arn = "arn:aws:ssm:eu-west-1:111122223333:parameter/a"
+    values = got(ssm, Request(parameter(ssm, "/a", name="named")), Request(parameter(ssm, arn, name="by-arn")))
+    assert {name: value.value.reveal() for name, value in values.items()} == {  # type: ignore[union-attr]
+        "named": b"x",
+        "by-arn": b"x",
+    }

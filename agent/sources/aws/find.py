@@ -112,7 +112,10 @@ def _matcher(query: Query) -> Callable[[Any], bool]:
     pattern = re2.compile(query.name) if query.name is not None else None
 
     def matches(entry: Any) -> bool:
-        name, tags = word_of(entry), {tag.get("Key"): tag.get("Value") for tag in entry.get("Tags") or ()}
+        name, tags = (
+            sets.named(entry.get("Name")),
+            {tag.get("Key"): tag.get("Value") for tag in entry.get("Tags") or ()},
+        )
         return (
             name.startswith(query.path or "")
             and (pattern is None or pattern.matches(name))
@@ -120,14 +123,6 @@ def _matcher(query: Query) -> Callable[[Any], bool]:
         )
 
     return matches
-
-
-def word_of(entry: Any) -> str:
-    """The name of an entry. Raises ValueError."""
-    name = entry.get("Name")
-    if isinstance(name, str) and 0 < len(name) <= 512 and name.isprintable():
-        return name
-    raise ValueError("no name")
 
 
 def _page(matches: Callable[[Any], bool], asked: dict[str, Any], client: Any) -> tuple[list[_Entry], str | None]:
@@ -138,7 +133,7 @@ def _page(matches: Callable[[Any], bool], asked: dict[str, Any], client: Any) ->
         if matches(entry) and not entry.get("DeletedDate"):
             stages = (entry.get("SecretVersionsToStages") or {}).items()
             current = [word(version) for version, labels in stages if "AWSCURRENT" in labels]
-            found += [_Entry(word_of(entry), str(entry["ARN"]), version) for version in current[:1]]
+            found += [_Entry(sets.named(entry["Name"]), sets.named(entry["ARN"]), version) for version in current[:1]]
     return found, answer.get("NextToken")
 
 

@@ -16,7 +16,7 @@ from agent.core.errors import Failure
 from agent.core.model import Answers, Call, Observation, Place, Request, Rotation, Secret, counted
 from agent.core.value import Fetched, SecretValue
 from agent.sources.aws import errors, sets
-from agent.sources.aws.clients import Clients, word
+from agent.sources.aws.clients import Clients
 from agent.sources.aws.sets import Member
 
 AT_ONCE = 10  # parameters of one call, AWS's limit
@@ -109,7 +109,7 @@ class Parameters:
         of = names[0] if len(names) == 1 else f"{counted(len(names), 'parameter')} ({', '.join(names)})"
         self.pace.wait(place)
         answer = self._clients.ask(
-            "GetParameters", first, lambda client: _found(batch, client, names, decrypt=decrypt), "ssm", of=of
+            "GetParameters", first, lambda client: _found(client, names, decrypt=decrypt), "ssm", of=of
         )
         if not isinstance(answer.result, Failure):
             self._alone -= {(place, request.secret.ref.id) for request in batch if len(batch) == 1}
@@ -173,7 +173,7 @@ class Beneath:
 
 def _page(asked: dict[str, Any], client: Any) -> _Page | Failure:
     answer = client.get_parameters_by_path(**asked)
-    return [(word(each["Name"]), each) for each in answer["Parameters"]], answer.get("NextToken")
+    return [(sets.named(each["Name"]), each) for each in answer["Parameters"]], answer.get("NextToken")
 
 
 def _members(found: list[_Parameter]) -> list[Member]:
@@ -193,15 +193,11 @@ def _named(request: Request) -> str:
     return f"{ref.id}:{selector}" if selector else ref.id
 
 
-def _found(batch: tuple[Request, ...], client: Any, names: list[str], *, decrypt: bool) -> dict[str, Any]:
-    """What AWS says of each parameter of a batch, by the name that the config gives it."""
+def _found(client: Any, names: list[str], *, decrypt: bool) -> dict[str, Any]:
+    """What AWS says of each parameter, by its name and by its ARN."""
     answer = client.get_parameters(Names=names, WithDecryption=decrypt)
-    known = {request.secret.ref.id for request in batch}
-    # Of a parameter that another account shares, AWS may give the name or the ARN.
-    return {
-        next((each[key] for key in ("ARN", "Name") if each.get(key) in known), word(each["Name"])): each
-        for each in answer["Parameters"]
-    }
+    # Of a parameter that is asked for by its ARN, as one that another account shares, AWS may give either.
+    return {sets.named(each[key]): each for each in answer["Parameters"] for key in ("ARN", "Name") if each.get(key)}
 
 
 def _read(request: Request, found: dict[str, Any], read: Callable[[Request, Any], R | Failure]) -> R | Failure:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable
+from typing import Any
 
 from agent.core.errors import Failure
 from agent.core.model import SET_LIMIT, Observation, Rotation, Secret, counted
@@ -16,6 +17,9 @@ MOST = 1000  # members of a set
 PAGES = 500  # of one listing, so that a server that always names another page ends nothing
 
 
+_LONGEST = 2048  # characters of an ARN
+
+
 class Member(Record):
     """One member by the name that it has in the object. `made_at` is when its version was made (epoch seconds), if that
     is known. `dated`: the version may come again with another date, so both are needed to name it."""
@@ -24,6 +28,13 @@ class Member(Record):
     version: str
     made_at: float | None
     dated: bool = True
+
+
+def named(found: Any) -> str:
+    """A name or an ARN, as AWS gives them. Raises ValueError."""
+    if isinstance(found, str) and 0 < len(found) <= _LONGEST and found.isprintable():
+        return found
+    raise ValueError("no name")
 
 
 def observed(secret: Secret, members: Iterable[Member], noun: str) -> Observation | Failure:

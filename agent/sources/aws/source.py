@@ -6,7 +6,7 @@ What a config of Secrets Manager alone does not need is imported when the first 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from agent.core.model import CALLS, Answers, Kind, Observation, Request
 from agent.core.record import replace
@@ -36,7 +36,10 @@ class Aws(SecretsManager):
     Secrets of Secrets Manager are its own; for each other kind there is a reader, which asks through it.
     """
 
-    _readers: dict[Kind, _Reads]
+    def __init__(self, **limits: Any) -> None:
+        """`limits` are those of `Clients`."""
+        super().__init__(**limits)
+        self._readers: dict[Kind, _Reads] = {}
 
     def batches(self, requests: Sequence[Request]) -> list[tuple[Request, ...]]:
         """The requests in the groups in which they are best sent, each of one kind and one place."""
@@ -65,7 +68,7 @@ class Aws(SecretsManager):
         """What reads secrets of a kind; None: this class does. Two threads may make it at once; the first one stays."""
         if kind == "secretsmanager":
             return None
-        readers = self.__dict__.setdefault("_readers", {})
+        readers = self._readers
         if kind == "find" and kind not in readers:
             from agent.sources.aws.find import Find
 
@@ -76,5 +79,4 @@ class Aws(SecretsManager):
             parameters = parameter_store.Parameters(self)
             readers.setdefault("parameter", parameters)
             readers.setdefault("parameters", parameter_store.Beneath(self, parameters.pace))
-        reader: _Reads = readers[kind]
-        return reader
+        return readers[kind]
