@@ -63,8 +63,8 @@ class Server:
         return self._loop.listening
 
     def release(self) -> None:
-        """Answer the requests that have come and drop all connections. The socket goes on listening, and a client that comes
-        is answered by the next server on it."""
+        """Answer the requests that have come and drop all connections. The socket goes on listening: the next server on
+        it answers a client that comes then."""
         self._loop.keeps_listening = True
         self.close()
 
