@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from agent import __version__
 from agent.core.errors import cause
-from agent.core.flags import Flags
+from agent.core.flags import Flags, carried
 from agent.engine.keeper import Keeper, Loaded
 from agent.engine.loop import Loop, Signals
 from agent.engine.one_pass import Adapters
@@ -177,7 +177,7 @@ class _Agent:
         try:
             # 2.
             common = rest.Common(
-                self._keeper.path,
+                carried(self._keeper.path),
                 self._log_format,
                 self._log_level,
                 self._volume.path,

@@ -8,7 +8,7 @@ import socket
 from typing import TYPE_CHECKING, cast
 
 from agent import __version__
-from agent.core import crossing, rest
+from agent.core import crossing, flags, rest
 from agent.core.record import replace
 from agent.core.rest import Account, Task
 from agent.engine.keeper import Keeper, remembered
@@ -52,7 +52,7 @@ def _recalled(task: Task, signals: Signals) -> tuple[Keeper, Volume]:
     left, of_volume = json.loads(task.memory)
     volume.recall(of_volume)
     memory = remembered(left, __version__)
-    keeper = run.keeper(common.config_path, memory.loaded, volume, signals, log.logger())
+    keeper = run.keeper(flags.restored(common.config_path), memory.loaded, volume, signals, log.logger())
     keeper.recall(memory, task.status)
     return keeper, volume
 

@@ -9,7 +9,7 @@ import os
 import time
 from collections.abc import Callable
 
-from agent.core import crossing, rest, status
+from agent.core import crossing, flags, rest, status
 from agent.core.errors import ConfigError
 from agent.core.model import PassResult, Published
 from agent.core.ports import Log
@@ -45,7 +45,7 @@ class Resting:
         stopped: Callable[[], bool],
         replaced: Callable[[], None],
     ) -> None:
-        self.path = common.config_path
+        self.path = flags.restored(common.config_path)
         self.status: Status = account.status
         self.deadline = float("inf")  # of the first generation, which is there
         self._common, self._account, self._log = common, account, log
