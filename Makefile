@@ -19,10 +19,9 @@ endef
 
 # What the demo needs, and no more: it is what a newcomer waits for.
 $(VENV)/demo: setup.cfg pyproject.toml
-	@echo 'Installing Freshmount and moto, a stand-in for AWS, into $(VENV):'
-	@echo 'once, for about half a minute.'
+	@echo 'Installing Freshmount into $(VENV): once, for some ten seconds.'
 	$(make_venv)
-	@$(PIP) install --editable '.[demo]'
+	@$(PIP) install --editable .
 	@touch $@
 
 $(VENV)/installed: setup.cfg pyproject.toml

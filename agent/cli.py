@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from agent import __version__
 from agent.commands import terminal
-from agent.core.errors import ConfigError, FreshmountError
+from agent.core.errors import ConfigError, FreshmountError, StartError
 
 if TYPE_CHECKING:
     import argparse
@@ -23,11 +23,13 @@ DEFAULT_CONFIG = "/etc/freshmount/config.yaml"
 DEFAULT_TERMINATION_LOG = "/dev/termination-log"
 _FORMATS = ("json", "console")
 _LEVELS = ("debug", "info", "warning", "error")
-_TERMINATION_LIMIT = 4096  # bytes that kubelet reads of it
+_PLAIN_WAIT = "--port=([1-9][0-9]{0,3}|[1-5][0-9]{4}) --timeout=([1-9][0-9]{0,4})s"
+_FLAGS = ("secrets", "volume", "period", "signals", "touches", "urls")
+_TERMINATION_LIMIT = 4096  # bytes; kubelet reads no more
 
 
 def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
-    """Run one command; return the exit code. Usage errors leave through SystemExit(2), as argparse does."""
+    """Run one command and return the exit code. Raises SystemExit(2) for usage errors, like argparse."""
     args = _going_on(argv) or _without_options(argv, environ) or _parsed(argv, environ)
     try:
         return int(args.command(args))
@@ -37,24 +39,20 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
         code, said, reason = 1, f"freshmount: {error}", str(error)
     except terminal.OutputFailed:
         raise
-    except Exception as error:  # a bug; Python's own traceback would print messages, which may hold a value
+    except Exception as error:  # a bug; Python's own traceback prints messages, which may contain a value
         from agent.observe import log
 
         code, said = 1, f"freshmount: internal error, please report it:\n{log.describe(error)}"
         reason = f"internal error: {type(error).__name__}"
     _complain(said)
-    if args.command not in (
-        _status,
-        _pin,
-        _unpin,
-        _work,
-    ):  # those run beside an agent, and this is not its termination message
+    # The others run beside an agent, whose termination message is not theirs to write.
+    if args.command not in (_status, _pin, _unpin, _try, _work):
         _terminate(environ, reason)
     return code
 
 
 def _printable(text: str) -> str:
-    """The text without anything that a terminal takes for a command: it may quote AWS or a neighbouring process."""
+    """The text without terminal control characters: it may quote AWS or another process."""
     from agent.observe import report
 
     return "\n".join(map(report.printable, text.split("\n")))
@@ -63,7 +61,7 @@ def _printable(text: str) -> str:
 def entry() -> None:
     """The console script. Ends the process at once: interpreter teardown costs 100 ms and waits for calls in flight.
 
-    Output that nobody reads is not a bug: a reader that has gone, such as `head`, is not reported.
+    A reader of the output that has ended, such as `head`, is not an error and is not reported.
     """
     terminal.prepare()
     try:
@@ -84,7 +82,7 @@ def entry() -> None:
 
 
 def _complain(text: str) -> None:
-    """To standard error, if anybody reads it."""
+    """Print to standard error. Does nothing if standard error is closed."""
     with contextlib.suppress(OSError, ValueError):
         print(text, file=sys.stderr)
 
@@ -98,6 +96,12 @@ def _defaults(environ: Mapping[str, str]) -> dict[str, str | None]:
 
 
 def _config_of(environ: Mapping[str, str]) -> str:
+    """The config without a word of the command line: a file, or the secrets that the environment names."""
+    named = environ.get("FRESHMOUNT_SECRETS")
+    if named is not None and "FRESHMOUNT_CONFIG" not in environ:
+        from agent.config import flags  # few use it
+
+        return flags.config("FRESHMOUNT_SECRETS", [each for each in named.split(",") if each.strip()])
     return environ.get("FRESHMOUNT_CONFIG", DEFAULT_CONFIG)
 
 
@@ -107,12 +111,38 @@ def _going_on(argv: Sequence[str]) -> SimpleNamespace | None:
     return SimpleNamespace(command=command, handle=int(argv[1])) if command and argv[1].isdigit() else None
 
 
+def _flags(args: argparse.Namespace, environ: Mapping[str, str]) -> str | None:
+    """The config that the flags stand for, or None without any. Raises ConfigError."""
+    given = {key: getattr(args, key, None) for key in _FLAGS}
+    if not any(given.values()):
+        return None
+    from agent.config import flags
+
+    secrets = list(given["secrets"] or ())
+    if not secrets:
+        secrets = [each for each in environ.get("FRESHMOUNT_SECRETS", "").split(",") if each.strip()]
+    return flags.config(
+        "--secret",
+        secrets,
+        volume=args.volume,
+        period=args.period,
+        signals=args.signals or (),
+        touches=args.touches or (),
+        urls=args.urls or (),
+    )
+
+
 def _without_options(argv: Sequence[str], environ: Mapping[str, str]) -> SimpleNamespace | None:
-    """The arguments of `init` and `run` when there is nothing to parse, as in a pod; argparse would cost such a start 6
-    ms."""
-    command = {"init": _init, "run": _run}.get(argv[0]) if len(argv) == 1 else None
-    args = SimpleNamespace(command=command, **_defaults(environ))
-    return args if command and not _wrong_environment(args) else None
+    """The arguments of a command that runs while a pod starts: `init` and `run` without options, and `wait` with those
+    that the chart gives it. Skipping argparse saves 6 ms of the start."""
+    if "FRESHMOUNT_SECRETS" in environ:
+        return None
+    args = SimpleNamespace(command=None, **_defaults(environ))
+    if len(argv) == 1:
+        args.command = {"init": _init, "run": _run}.get(argv[0])
+    elif argv[:1] == ["wait"] and (plain := re.fullmatch(_PLAIN_WAIT, " ".join(argv[1:]))):
+        args.command, args.port, args.timeout = _wait, int(plain[1]), float(plain[2])
+    return args if args.command and not _wrong_environment(args) else None
 
 
 def _parsed(argv: Sequence[str], environ: Mapping[str, str]) -> argparse.Namespace:
@@ -123,19 +153,26 @@ def _parsed(argv: Sequence[str], environ: Mapping[str, str]) -> argparse.Namespa
     args = parser.parse_args(argv)
     file = getattr(args, "file", None)
     if file is not None and args.config is not None:
-        parser.error(f"give the config once: {file}, or --config {args.config}")
-    args.config = next((given for given in (file, args.config) if given is not None), _config_of(environ))
+        parser.error(f"the config is given twice: {file} and --config {args.config}")
+    given = next((given for given in (file, args.config) if given is not None), None)
+    try:
+        by_flags = _flags(args, environ)
+        if by_flags is not None and given is not None:
+            parser.error(f"the config is given twice: {given} and by flags such as --secret")
+        args.config = by_flags or given or _config_of(environ)
+    except ConfigError as error:
+        parser.error(str(error))
     if wrong := _wrong_environment(args):
         parser.error(wrong)
     return args
 
 
 def _wrong_environment(args: argparse.Namespace | SimpleNamespace) -> str | None:
-    """argparse checks options against their choices, but not the defaults that come from the environment."""
+    """Check the defaults from the environment: argparse checks only the options against their choices."""
     for name, known in (("log_format", (None, *_FORMATS)), ("log_level", _LEVELS)):
         given = getattr(args, name, known[0])
         if given not in known:
-            return f"FRESHMOUNT_{name.upper()} is {given!r}; known are {', '.join(filter(None, known))}"
+            return f"FRESHMOUNT_{name.upper()} is {given!r}; it must be one of {', '.join(filter(None, known))}"
     return None
 
 
@@ -147,7 +184,7 @@ def _parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"freshmount {__version__}")
     common = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    # Options may come before the command or after it. One that is missing after it must not undo one given before it.
+    # Options may come before or after the command. A default after the command must not undo an option before it.
     for place, absent in ((parser, None), (common, argparse.SUPPRESS)):
         place.add_argument(
             "--config",
@@ -167,29 +204,51 @@ def _parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
     for name, command, text in (
         ("init", _init, "fill the volume once, then exit"),
         ("run", _run, "fill the volume, then keep it fresh until SIGTERM"),
+        ("wait", _wait, "return once the agent beside this has published a complete generation; for a postStart hook"),
         ("check", _check, "validate a config, offline"),
-        ("status", _status, "show the state of the running agent, or else what its volume holds"),
+        ("status", _status, "show the state of the running agent or, without one, what the volume holds"),
         ("doctor", _doctor, "check credentials, permissions, network, volume and targets, and say what to do"),
-        ("plan", _plan, "say what a config means: files, who is notified, IAM policy, calls and price; offline"),
+        ("plan", _plan, "show what a config means, offline: files, targets, IAM policy, calls and price"),
+        ("try", _try, "render a config against a sample of AWS, offline, with the code that publishes"),
     ):
         made = commands.add_parser(name, parents=[common], help=text, description=text, allow_abbrev=False)
         made.set_defaults(command=command)
-        made.add_argument("file", nargs="?", metavar="FILE", help="the config file, as --config names it")
+        made.add_argument("file", nargs="?", metavar="FILE", help="the config file, instead of --config")
+        if command is not _wait:
+            _add_flags(made)
+        if command is _try:
+            made.add_argument("--sample", metavar="FILE", required=True, help="what AWS holds; see docs/try.md")
+            made.add_argument("--out", metavar="DIR", help="write the files there, instead of listing them")
         if command in (_plan, _status, _doctor):
-            made.add_argument("--json", action="store_true", help="for programs")
+            made.add_argument("--json", action="store_true", help="print JSON, for programs")
         if command is _plan:
             made.add_argument("--replicas", type=_replicas, default=1, help="pods to count calls for (default: 1)")
         if command is _doctor:
             made.add_argument(
-                "--before-app", action="store_true", help="as in an init container: a target may not be there yet"
+                "--before-app",
+                action="store_true",
+                help="for an init container: a target that does not exist yet is only a warning",
+            )
+        if command is _wait:
+            made.add_argument(
+                "--port", type=_port, help="where the agent listens; the config is not read then (default: `listen`)"
+            )
+            made.add_argument(
+                "--timeout",
+                metavar="DURATION",
+                type=_patience,
+                help="such as 150s (default: `startup.timeout` and 30s; with --port 150s)",
             )
         if command is _status:
-            made.add_argument("--watch", action="store_true", help="look again every two seconds, until Ctrl-C")
+            made.add_argument("--watch", action="store_true", help="refresh every two seconds, until Ctrl-C")
     text = "hold a secret at a version for a while, such as the one before a bad rotation"
     pin = commands.add_parser("pin", parents=[common], help=text, description=text, allow_abbrev=False)
     pin.add_argument("name", help="the secret's name in the config")
     pin.add_argument(
-        "--version-id", type=_version_id, required=True, help="as `aws secretsmanager list-secret-version-ids` shows it"
+        "--version-id",
+        type=_version_id,
+        required=True,
+        help="as `aws secretsmanager list-secret-version-ids` shows it; of a parameter the number",
     )
     pin.add_argument(
         "--for",
@@ -207,20 +266,39 @@ def _parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
     text = "print the JSON Schema of the config, for editors and linters"
     schema = commands.add_parser("schema", help=text, description=text, allow_abbrev=False)
     schema.set_defaults(command=_schema)
-    text = "the whole story on an embedded stand-in for AWS, no account needed"
+    text = "show the whole story on an embedded stand-in for AWS, without an account"
     demo = commands.add_parser("demo", help=text, description=text, allow_abbrev=False)
     demo.add_argument("--keep-running", action="store_true", help="leave everything up at the end, until Ctrl-C")
     demo.set_defaults(command=_demo)
     return parser
 
 
-# The commands import what they need themselves: `check` starts no boto3, and the demo's stand-in is an extra.
+def _add_flags(parser: argparse.ArgumentParser) -> None:
+    """The flags that stand for a config file."""
+    group = parser.add_argument_group("a config without a file", "FRESHMOUNT_SECRETS holds the same: NAME=ARN,NAME=ARN")
+    group.add_argument(
+        "--secret",
+        dest="secrets",
+        metavar="NAME=ARN",
+        action="append",
+        help="a secret: one file per key of a JSON object in the directory NAME, otherwise the file NAME",
+    )
+    group.add_argument("--volume", metavar="DIR", help="as `volume.path`")
+    group.add_argument("--period", metavar="DURATION", help="as `poll.period`")
+    group.add_argument(
+        "--signal", dest="signals", metavar="NAME:PROCESS", action="append", help="notify: such as SIGHUP:nginx"
+    )
+    group.add_argument("--touch", dest="touches", metavar="PATH", action="append", help="notify: touch this file")
+    group.add_argument("--url", dest="urls", metavar="URL", action="append", help="notify: POST to this URL")
+
+
+# Each command imports what it needs: `check` does not load boto3, and the demo has a server of its own.
 
 
 @contextlib.contextmanager
 def _importing() -> Iterator[None]:
-    """Import an agent's modules with the garbage collector off: everything they make stays, and collecting costs 30 of
-    400 ms."""
+    """Import the agent's modules with the garbage collector off: everything they create stays, so collecting would
+    waste 30 of 400 ms."""
     gc.disable()
     yield
     gc.freeze()
@@ -257,6 +335,32 @@ def _work(args: SimpleNamespace) -> int:
 
         run.imports_of_worker()
     return work.work(args.handle)
+
+
+def _wait(args: argparse.Namespace | SimpleNamespace) -> int:
+    from agent.commands import wait
+
+    return wait.wait(args.config, args.port, args.timeout)
+
+
+def _port(text: str) -> int:
+    import argparse
+
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port from 1 to 65535")
+    return int(text)
+
+
+def _patience(text: str) -> float:
+    import argparse
+
+    from agent.config import reading
+
+    found = reading.seconds(text)
+    if not found:
+        hint = f"; write {text}s for seconds" if text.isdigit() and int(text) else ""
+        raise argparse.ArgumentTypeError(f"{text!r} is not a duration such as 90s or 2m30s{hint}")
+    return found
 
 
 def _check(args: argparse.Namespace) -> int:
@@ -300,8 +404,11 @@ def _seconds(text: str) -> float:
 def _version_id(text: str) -> str:
     import argparse
 
-    if not 32 <= len(text) <= 64:  # according to GetSecretValue's API reference
-        raise argparse.ArgumentTypeError(f"{text!r} is not a version id: those have 32 to 64 characters")
+    number = text.isascii() and text.isdigit() and len(text) < 19
+    if not number and not 32 <= len(text) <= 64:  # according to GetSecretValue's API reference
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a version id: which has 32 to 64 characters, or of a parameter a number"
+        )
     return text
 
 
@@ -337,8 +444,14 @@ def _plan(args: argparse.Namespace) -> int:
     return 0
 
 
+def _try(args: argparse.Namespace) -> int:
+    from agent.commands import try_out
+
+    return try_out.try_out(args.config, args.sample, args.out)
+
+
 def _columns() -> int | None:
-    """The width of the terminal that is written to, if it is one."""
+    """The width of the terminal on standard output; None if it is not a terminal."""
     try:
         return os.get_terminal_size(sys.stdout.fileno()).columns or None
     except (OSError, ValueError):
@@ -352,14 +465,17 @@ def _schema(_args: argparse.Namespace) -> int:
 
 
 def _demo(args: argparse.Namespace) -> int:
+    import importlib.util
+
+    if importlib.util.find_spec("agent.demo") is None:
+        raise StartError("the demo is not in the image; in a clone of the repository run `make demo`")
     from agent.demo import story
 
     return story.run(keep_running=args.keep_running)
 
 
 def _terminate(environ: Mapping[str, str], reason: str) -> None:
-    """Write the reason where `kubectl describe` shows it. Kubelet creates the file; elsewhere there is none to
-    write."""
+    """Write the reason where `kubectl describe` shows it, if kubelet created that file. Elsewhere, do nothing."""
     path = environ.get("FRESHMOUNT_TERMINATION_LOG", DEFAULT_TERMINATION_LOG)
     line = " ".join(reason.split()).encode()[:_TERMINATION_LIMIT]
     try:

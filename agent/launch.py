@@ -1,33 +1,32 @@
-"""The first lines of every command, ahead of all that takes time to import.
+"""The first lines of every command, before anything that takes time to import.
 
 Until they have run, the kernel drops a SIGTERM to the first process of a container, and another process of the same uid
-may read the credentials in this one's environment. So nothing is imported here but what the interpreter has built in,
-or loads in a fraction of a millisecond.
+may read the credentials in this one's environment. So this imports only what is built into the interpreter, or loads in
+a fraction of a millisecond.
 """
 
 import os
 import sys
 
-TYPE_CHECKING = False  # `typing` is none of those
+TYPE_CHECKING = False  # importing `typing` would take too long
 if TYPE_CHECKING:
     import signal as _signal
     from typing import Any
 else:
-    import _signal  # without the enums that `signal` makes
+    import _signal  # without the enums that `signal` creates
 
 STEERING = (_signal.SIGTERM, _signal.SIGINT, _signal.SIGHUP, _signal.SIGUSR1)
 _PR_SET_DUMPABLE, _PR_SET_PDEATHSIG = 4, 1
 
 
 def begin(argv: list[str]) -> None:
-    """Do what must not wait for the imports of the command that `argv` names. Changes this process, as a whole.
+    """Do what must not wait for the imports of the command that `argv` names. Changes the whole process.
 
-    1. `init`, `run` and what `run` becomes and starts wait for their signals, so block them: one that comes now is
-       there when they look. As the first process of a container the others let SIGTERM end them, which the kernel does
-       not do by itself.
-    2. Close the memory.
-    3. Let a worker die with the process that started it. One that has died before closed the worker's socket, which
-       the worker will see.
+    1. `init`, `run` and what `run` becomes and starts wait for signals, so block these: a signal that arrives now is
+       pending until they look. Any other command, as the first process of a container, needs a handler for SIGTERM, or
+       the kernel ignores it.
+    2. Make the memory private.
+    3. Let a worker die with the process that started it. If that is dead already, the worker finds its socket closed.
     """
     # 1.
     if argv[1:2] in (["init"], ["run"], ["rest"], ["work"]):
@@ -42,8 +41,9 @@ def begin(argv: list[str]) -> None:
 
 
 def keep_private() -> None:
-    """Let nobody look into this process's memory, where values and credentials are: no core dump, and no ptrace or
-    /proc/PID/{mem,environ} for others of its uid, such as an app that shares the process namespace. See prctl(2).
+    """Keep others out of this process's memory, which holds values and credentials. Allows no core dump, and no ptrace
+    or /proc/PID/{mem,environ} to other processes of its uid, such as an app in the same process namespace. See
+    prctl(2).
     """
     import resource
 

@@ -9,15 +9,14 @@ from __future__ import annotations
 import json
 import sys
 import tempfile
-import threading
 import time
 from contextlib import ExitStack
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
 
+from tests.support.answers import Answer, Answers
 from tests.support.aws import Fault, Proxy, QuickStandIn, environment
 from tests.support.chart import built, need_helm, ours
 from tests.support.monitored import Prometheus, free_port, scraping
@@ -34,19 +33,6 @@ PODS = ("web-7d9f-4xk2p", "web-7d9f-9qmzt", "web-7d9f-hb6vw")
 UNITS = {"s": "seconds", "reqps": "calls per second", "none": "", "currencyUSD": "$"}
 
 
-class _App(BaseHTTPRequestHandler):
-    """The target of every agent."""
-
-    accepts = True
-
-    def do_POST(self) -> None:
-        self.send_response(204 if _App.accepts else 503)
-        self.end_headers()
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
 def main(to: str) -> None:
     """Let it happen, then draw."""
     with tempfile.TemporaryDirectory() as made, QuickStandIn() as aws, ExitStack() as ending:
@@ -54,9 +40,7 @@ def main(to: str) -> None:
         (home / "prometheus").mkdir()
         rendered = built(need_helm(), home / "charts").template(ours(dashboard={"enabled": True}))
         (content,) = rendered.one("ConfigMap", "-dashboard")["data"].values()
-        app = ending.enter_context(ThreadingHTTPServer(("127.0.0.1", 0), _App))
-        threading.Thread(target=app.serve_forever, daemon=True).start()
-        ending.callback(app.shutdown)
+        app = ending.enter_context(Answers(lambda _: Answer(status=204)))
         for name in ("db", "api"):
             aws.put(name, "1")
         ports, proxies = {}, []
@@ -65,7 +49,7 @@ def main(to: str) -> None:
             proxies.append(ending.enter_context(Proxy(aws.url)))
             pod, ports[name] = Pod(aws, proxies[-1], home / name), free_port()
             secrets = [f"{{name: {s}, secretId: {s}, files: [{{path: {s}}}]}}" for s in ("db", "api")]
-            target = f"{{name: app, url: 'http://127.0.0.1:{app.server_port}/'}}"
+            target = f"{{name: app, url: '{app.url}/'}}"
             path = pod.write(*secrets, notify=(target,), period="3s")
             path.write_text(path.read_text().replace("listen: 127.0.0.1:0", f"listen: 127.0.0.1:{ports[name]}"))
             ending.enter_context(running("run", path, environment())).ready()
@@ -79,7 +63,8 @@ def main(to: str) -> None:
                 proxies[0].fail(Fault.access_denied())
             if second == DENIED.stop:
                 proxies[0].heal()
-            _App.accepts = second not in REFUSED
+            status = 503 if second in REFUSED else 204
+            app.answer = lambda _, status=status: Answer(status=status)
         draw(json.loads(content), prometheus, began, time.time(), to)
 
 

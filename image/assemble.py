@@ -37,9 +37,9 @@ NOT_IN_STDLIB = (
         "xx*",
     ),
 )
-# Of botocore's 440 services: the one that is asked, and those of which the credential chain may need a client.
-SERVICES = {"secretsmanager", "sts", "sso", "sso-oidc", "signin"}
-ENDPOINTS = {"secretsmanager", "sts", "portal.sso", "oidc", "signin"}  # their names in endpoints.json
+# Of botocore's 440 services: those that are asked, and those of which the credential chain may need a client.
+SERVICES = {"secretsmanager", "ssm", "sts", "sso", "sso-oidc", "signin"}
+ENDPOINTS = {"secretsmanager", "ssm", "sts", "portal.sso", "oidc", "signin"}  # their names in endpoints.json
 # libyaml's parser, 2 MB, is another than the one that tells where in a config a problem is.
 NOT_IN_PACKAGES = ("bin", "__pycache__", "tests", "testing", "_yaml*")
 USERS = "root:x:0:0:root:/:/nonexistent\nfreshmount:x:65532:65532:freshmount:/:/nonexistent\n"
@@ -54,7 +54,7 @@ def main(site: Path, agent: Path, out: Path) -> None:
     if _endpoints(packages) != before:
         raise SystemExit("the pruning moved an endpoint of AWS; look at SERVICES and ENDPOINTS")
     ours = out / "agent" / home.relative_to("/")
-    shutil.copytree(agent, ours / "agent")
+    shutil.copytree(agent, ours / "agent", ignore=shutil.ignore_patterns("demo"))
     _start(ours)
     _command(out / "agent", home)
     python = out / "python"
@@ -113,7 +113,7 @@ import botocore.session
 session = botocore.session.Session()
 for partition in session.get_available_partitions():
     for region in session.get_available_regions("sts", partition):
-        for service in ("secretsmanager", "sts"):
+        for service in ("secretsmanager", "ssm", "sts"):
             keys = {"aws_access_key_id": "x", "aws_secret_access_key": "x"}
             print(session.create_client(service, region, **keys).meta.endpoint_url)
 """

@@ -36,7 +36,7 @@ def main() -> None:
     for partition, region in REGIONS.items():
         session = boto3.session.Session(region_name=region)
         suffix = "amazonaws.com.cn" if partition == "aws-cn" else "amazonaws.com"
-        for service in ("secretsmanager", "sts"):
+        for service in ("secretsmanager", "ssm", "sts"):
             client = session.client(service, aws_access_key_id="x", aws_secret_access_key="x")
             assert client.meta.endpoint_url == f"https://{service}.{region}.{suffix}", client.meta.endpoint_url
             assert client.meta.partition == partition
@@ -47,7 +47,7 @@ def main() -> None:
     _watches()
     _threads()
     keep_private()
-    for absent in ("pip", "setuptools", "ensurepip", "moto"):
+    for absent in ("pip", "setuptools", "ensurepip", "moto", "agent.demo"):
         assert importlib.util.find_spec(absent) is None, f"{absent} is in the image"
     for shell in ("sh", "bash", "busybox", "apt-get"):
         assert not any(os.path.exists(f"/{place}/{shell}") for place in ("bin", "usr/bin", "sbin", "usr/sbin"))

@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 import trustme
 
-from tests.support.aws import StandIn
+from tests.support.aws import MotoStandIn
 from tests.support.running import until
 
 ENGINE, IMAGE = os.environ["ENGINE"], os.environ["IMAGE"]
@@ -47,7 +47,7 @@ def engine(*argv: str, check: bool = True) -> subprocess.CompletedProcess[str]:
 class Pod:
     """A pause container whose process namespace the others share, a Memory emptyDir with fsGroup, a ConfigMap."""
 
-    def __init__(self, aws: StandIn) -> None:
+    def __init__(self, aws: MotoStandIn) -> None:
         self.aws, self.name = aws, f"freshmount-test-{uuid.uuid4().hex[:8]}"
         self.home = Path(tempfile.mkdtemp(dir="/dev/shm"))
         self.home.chmod(0o755)
@@ -121,7 +121,7 @@ notify: [{{name: web, signal: SIGHUP, process: {{name: web}}}}]
 @pytest.fixture
 def pod() -> Iterator[Pod]:
     os.environ.update(AWS_ACCESS_KEY_ID="x", AWS_SECRET_ACCESS_KEY="x")
-    with StandIn() as aws:
+    with MotoStandIn() as aws:
         pod = Pod(aws)
         yield pod
         pod.close()

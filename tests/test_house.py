@@ -1,8 +1,8 @@
 """The one rule of imports, read from the source.
 
-`core` imports nothing of ours; `config` and `render` import `core`; an adapter imports `core` and its own folder, never
-another adapter; `engine` imports `core`; only `commands` name concrete adapters, and a command is imported when it is
-asked for.
+`core` imports nothing of ours; `config` and `render` import `core`, and the language of templates; an adapter imports
+`core` and its own folder, never another adapter; `engine` imports `core`; only `commands` name concrete adapters, and a
+command is imported when it is asked for.
 """
 
 from __future__ import annotations
@@ -19,31 +19,34 @@ HOME = Path(__file__).parent.parent / "agent"
 ADAPTERS = ("sources/aws", "sinks/volume", "targets", "triggers", "observe")
 MAY_IMPORT = {
     "core": (),
-    "config": ("core",),
-    "render": ("core",),
+    "config": ("core", "render/template"),
+    "render": ("core", "render/template"),
+    "render/template": ("core",),
     **dict.fromkeys(ADAPTERS, ("core",)),
     "engine": ("core",),
     "commands": ("core", "config", "render", "engine", *ADAPTERS),
     "demo": ("core", "commands"),
 }
-PURE = ("core", "config", "render")
+PURE = ("core", "config", "render", "render/template")
 BUT = {"render/require.py"}  # what it holds a value against takes the machine's TLS and clock
 IMPURE = {"boto3", "botocore", "os", "threading", "time", "structlog", "socket", "subprocess", "signal", "urllib3"}
 # Each library has one door.
 ONLY_IN = {
-    "boto3": ("demo",),  # the demo plays the person who rotates
+    "boto3": (),  # botocore alone is enough
     "botocore": ("sources/aws",),
-    "moto": ("demo",),
-    "prometheus_client": ("demo",),  # it reads what a scraper reads
+    "prometheus_client": ("demo",),  # the demo reads what a scraper reads
     "structlog": ("observe",),
     "urllib3": ("targets",),
     "watchdog": ("triggers",),
-    "yaml": ("config",),
+    "yaml": ("config", "render/template"),
 }
 # What `run` with secrets of Secrets Manager alone must not import until it is asked for.
 NOT_AT_START = (
     *("argparse", "prometheus_client", "boto3", "moto"),
     *("agent.observe.page", "agent.render.dotenv", "agent.render.properties", "agent.render.require"),
+    *("agent.render.certificates", "agent.render.encodings", "agent.render.template", "agent.render.templated"),
+    *("agent.sources.aws.parameter_store", "agent.sources.aws.sets", "agent.sources.aws.roles"),
+    *("agent.sources.aws.find", "agent.core.re2"),
     *("agent.commands.doctor", "agent.commands.plan", "agent.commands.pin", "agent.demo"),
 )
 

@@ -1,7 +1,7 @@
 """What a command beside the agent can use: the config file, if it can be read, and the agent itself.
 
-In an incident the file may be broken while the agent runs well with the one that it read before. So a command needs
-little of the file, and reads it leniently: where the agent listens, and where its volume is.
+In an incident the file may be broken while the agent runs well with the previous config. So these commands need little
+of the file and read it leniently: where the agent listens, and where its volume is.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ _FILE_LIMIT = 2 << 20  # bytes of a config
 
 
 class Attached(Record):
-    """An agent as it was found. `config` is what the file says, None while the file is refused (`refused` is why).
-    `report` is the agent's own, None when none answers."""
+    """An agent as it was found. `config` is what the file says; it is None while the file is refused, and `refused` is
+    why. `report` is the agent's own; it is None when no agent answers."""
 
     path: str
     site: Site
@@ -37,16 +37,16 @@ class Attached(Record):
 
     @property
     def problems(self) -> tuple[str, ...]:
-        """What is wrong with the file, one line each."""
+        """What is wrong with the file, one line for each problem."""
         return tuple(str(self.refused).splitlines()) if self.refused else ()
 
 
 def attach(path: str) -> Attached:
-    """Find the agent of the config at `path`. Raises nothing for a file that is broken or not there.
+    """Find the agent of the config at `path`. Never raises for a file that is broken or missing.
 
-    1. The file says where to look, else the default does.
-    2. The agent is asked. It knows best where its volume is: an edit of that is refused until a restart. A volume that
-       is not here belongs to another container.
+    1. Take the address from the file, or else the default.
+    2. Ask the agent. It knows best where its volume is, because an edit of that takes effect only with a restart. A
+       volume that does not exist here is in another container.
     """
     # 1.
     found, refused = None, None
@@ -64,7 +64,7 @@ def attach(path: str) -> Attached:
 
 
 def ask(listen: Listen) -> Report | None:
-    """The report of the agent that listens there, or None when none answers."""
+    """The report of the agent that listens there, or None if none answers."""
     host = {"::": "localhost", "0.0.0.0": "127.0.0.1"}.get(listen.host, listen.host)  # noqa: S104
     connection = http.client.HTTPConnection(host, listen.port, timeout=TIMEOUT)
     try:
@@ -72,7 +72,7 @@ def ask(listen: Listen) -> Report | None:
         answer = connection.getresponse()
         found: Report = json.loads(answer.read(_LONGEST)) if answer.status == 200 else {}
     except (OSError, http.client.HTTPException, ValueError):
-        return None  # somebody else listens there, or nobody
+        return None  # nothing listens there, or something else does
     finally:
         connection.close()
     try:
@@ -83,7 +83,7 @@ def ask(listen: Listen) -> Report | None:
 
 
 def _text(path: str) -> str:
-    """The text of a broken file, whatever is wrong with it."""
+    """The text of a broken file, as far as it can be read."""
     try:
         with open(path, "rb") as handle:
             return handle.read(_FILE_LIMIT).decode("utf-8-sig", "replace")

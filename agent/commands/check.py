@@ -1,4 +1,4 @@
-"""`freshmount check`, and what every command does with a config first: read it."""
+"""`freshmount check`, and the first step of every command with a config: read it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from agent.triggers import config_file
 
 
 def check(path: str) -> int:
-    """Validate the config at `path`, offline; prints a warning for what looks like a slip. Returns 0. Raises
+    """Validate the config at `path`, offline. Prints a warning for what looks like a mistake. Returns 0. Raises
     ConfigError."""
     _, found = load(path)
     print(f"{path}: ok: {found.bundle.contents}")
@@ -18,6 +18,6 @@ def check(path: str) -> int:
 
 
 def load(path: str) -> tuple[str, Config]:
-    """The text of the file and what it means. Raises ConfigError, with every problem, also when it cannot be read."""
+    """The text of the file and what it means. Raises ConfigError with every problem, or if it cannot be read."""
     text = config_file.read(path)
     return text, native.parse(text, path)

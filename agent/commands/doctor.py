@@ -1,7 +1,6 @@
 """`freshmount doctor`: is everything as the agent needs it? In the pod, as an init container, or on a laptop.
 
-Everything is checked for real, as far as that is possible without notifying a target or publishing a file; values are
-discarded.
+It makes real calls, as far as that is possible without notifying a target or publishing a file, and discards values.
 """
 
 from __future__ import annotations
@@ -18,19 +17,20 @@ from typing import Literal, NamedTuple
 from agent.commands import preflight, terminal
 from agent.commands.attach import Attached, ask, attach
 from agent.core.errors import Failure, SecretError
-from agent.core.model import Config, Place, Secret, Target, Wanted, counted
+from agent.core.model import Config, Place, Ref, Request, Secret, Target, Wanted, counted
 from agent.core.record import replace
 from agent.engine.pool import Pool, Raised, Unanswered
 from agent.observe import layout, report
 from agent.observe.layout import Mood, Screen
 from agent.observe.report import Report
 from agent.render.files import render
-from agent.sources.aws.secrets_manager import SecretsManager
+from agent.sources.aws.clients import Service
+from agent.sources.aws.source import Aws, service
 from agent.targets import notify
 
-LIMIT = 3.0  # seconds for each look at the network
+LIMIT = 3.0  # seconds for each network check
 
-_SKEW_WARNS, _SKEW_FAILS = 60.0, 240.0  # seconds; AWS refuses signatures that are 5 minutes off
+_SKEW_WARNS, _SKEW_FAILS = 60.0, 240.0  # seconds; AWS refuses signatures whose time is 5 minutes off
 
 Outcome = Literal["ok", "warning", "bad"]
 
@@ -42,7 +42,7 @@ _CHECK = 24  # columns of a check's name
 
 
 class Finding(NamedTuple):
-    """One check: its name, its outcome, and a sentence that says what was found and what to do."""
+    """One check: its name, its outcome, and a sentence about what was found and what to do."""
 
     check: str
     outcome: Outcome
@@ -73,7 +73,7 @@ def examine(path: str, *, as_json: bool, before_app: bool) -> int:
 
 
 def _lines(finding: Finding, screen: Screen) -> list[str]:
-    """A mark, the check, and the sentence: beside them, or below them where a terminal is too narrow for that."""
+    """A mark, the check's name, and the sentence: beside the name, or below it on a terminal that is too narrow."""
     mark = layout.painted(_MARKS[finding.outcome], _MOODS[finding.outcome], screen)
     message = report.printable(finding.message)
     left = screen.width - _CHECK - 3
@@ -93,7 +93,7 @@ def _findings(path: str) -> Iterator[Finding]:
             for problem in found.refused.problems
         )
         yield from _in_force(found.report)
-        source = SecretsManager(connect_timeout=1.0, read_timeout=1.8, attempts=1)
+        source = Aws(connect_timeout=1.0, read_timeout=1.8, attempts=1)
         yield from _bounded({"credentials": partial(_credentials, source)})
     if found.config:
         yield _config(path, found.config)
@@ -107,15 +107,15 @@ def _findings(path: str) -> Iterator[Finding]:
 
 
 def _in_force(made: Report | None) -> Iterator[Finding]:
-    """What the agent says about the config that it continues with. The file itself cannot be checked further."""
+    """What the agent reports about the config that it has in force. The file itself cannot be checked further."""
     if made is None:
         yield Finding(
-            "agent", "warning", "none answers; secrets and targets are not checked before the config is corrected"
+            "agent", "warning", "no agent answers; correct the config to have secrets and targets checked as well"
         )
         return
     agent = made["agent"]
     since = report.ago(agent["config"]["inForceSince"], made["at"])
-    yield Finding("agent", "ok", f"has the config of {since} in force, and says this of it:")
+    yield Finding("agent", "ok", f"has the config of {since} in force, and reports:")
     for secret in made["secrets"]:
         state, error = report.secret_state(secret), secret["error"]
         said = f"{state}, version {report.short(secret['versionId'])}" if secret["versionId"] else state
@@ -133,13 +133,13 @@ def _config(path: str, config: Config) -> Finding:
     mount = preflight.mount_of(path)
     if mount and mount.is_sub_path:
         return Finding(
-            "config", "warning", f"{path} is mounted with subPath, so an edit never arrives; mount the whole ConfigMap"
+            "config", "warning", f"{path} is mounted with subPath, so edits never arrive; mount the whole ConfigMap"
         )
     return Finding("config", "ok", f"{path}: {config.bundle.contents}")
 
 
 def _bounded(asks: dict[str, Callable[[], Finding]]) -> Iterator[Finding]:
-    """Each finding as it comes; a check that takes longer than LIMIT is reported as such."""
+    """Run the checks in parallel, and yield each finding as it comes. A check that takes longer than LIMIT fails."""
     pool = Pool("doctor")
     for check, answer in pool.ask(asks, each=LIMIT, total=LIMIT * (1 + len(asks)), stopped=lambda: False):
         if isinstance(answer, Unanswered):
@@ -148,27 +148,38 @@ def _bounded(asks: dict[str, Callable[[], Finding]]) -> Iterator[Finding]:
             )
         elif isinstance(answer, Raised):
             logging.getLogger(__name__).debug("a check failed", exc_info=answer.error)
-            yield Finding(check, "bad", "what was answered could not be read; --log-level debug says where")
+            yield Finding(check, "bad", "the answer could not be read; --log-level debug shows where")
         else:
             yield answer
 
 
 # -- AWS --------------------------------------------------------------------------------------------------------------
 def _aws(config: Config) -> Iterator[Finding]:
-    source = SecretsManager(connect_timeout=1.0, read_timeout=1.8, attempts=1, credentials_limit=LIMIT - 0.2)
+    source = Aws(connect_timeout=1.0, read_timeout=1.8, attempts=1, credentials_limit=LIMIT - 0.2)
     source.prepare(config.bundle.secrets)
     yield from _bounded({"credentials": partial(_credentials, source)})
-    endpoints = {secret.ref.place: secret for secret in config.bundle.secrets}
-    yield from _bounded({f"endpoint {_name(o)}": partial(_endpoint, source, o) for o in endpoints})
-    yield from _bounded({"caller": partial(_caller, source, next(iter(endpoints)))})
-    yield from _bounded({f"secret {each.name}": partial(_secret, source, each) for each in config.bundle.wanted})
+    refs = [ref for secret in config.bundle.secrets for ref in secret.ref.places]
+    endpoints = {_endpoint_name(ref): (ref.place, service(ref.kind)) for ref in refs}
+    yield from _bounded({name: partial(_endpoint, source, name, *which) for name, which in endpoints.items()})
+    callers = {_caller_name(ref.place): ref.place for ref in reversed(refs)}
+    yield from _bounded({name: partial(_caller, source, name, callers[name]) for name in sorted(callers)})
+    yield from _bounded(
+        {
+            _secret_name(wanted.name, turn, ref): partial(
+                _secret, source, _secret_name(wanted.name, turn, ref), wanted, ref
+            )
+            for wanted in config.bundle.wanted
+            for turn, ref in enumerate(wanted.secret.ref.places)
+        }
+    )
 
 
-def _name(place: Place) -> str:
-    return place.region or "of the environment"
+def _endpoint_name(ref: Ref) -> str:
+    of_service = "ssm " if service(ref.kind) == "ssm" else ""
+    return f"endpoint {of_service}{ref.place.region or 'of the environment'}"
 
 
-def _credentials(source: SecretsManager) -> Finding:
+def _credentials(source: Aws) -> Finding:
     identity = source.identity(whole=True)
     if identity.source == "none":
         return Finding("credentials", "bad", identity.warning or "none")
@@ -178,8 +189,8 @@ def _credentials(source: SecretsManager) -> Finding:
     return Finding("credentials", "ok", f"{identity.source}{left}")
 
 
-def _endpoint(source: SecretsManager, place: Place) -> Finding:
-    check, url = f"endpoint {_name(place)}", source.endpoint(place)
+def _endpoint(source: Aws, check: str, place: Place, of: Service) -> Finding:
+    url = source.endpoint(place, of)
     if isinstance(url, Failure):
         return Finding(check, "bad", url.message)
     between = source.proxy(url)
@@ -188,34 +199,44 @@ def _endpoint(source: SecretsManager, place: Place) -> Finding:
     except preflight.CheckFailed as unfit:
         return Finding(check, "bad", f"{between.shown}: {unfit}" if between else str(unfit))
     if between:
-        return Finding(check, "ok", f"{url} by way of {between.shown}, which answers at {address}")
+        return Finding(check, "ok", f"{url} through {between.shown}, which answers at {address}")
     return Finding(check, "ok", f"{url} answers at {address}{', TLS verified' if url.startswith('https') else ''}")
 
 
-def _caller(source: SecretsManager, place: Place) -> Finding:
+def _caller_name(place: Place) -> str:
+    return f"role {place.roles[-1].split(':')[4]}/{place.roles[-1].rpartition('/')[2]}" if place.roles else "caller"
+
+
+def _caller(source: Aws, check: str, place: Place) -> Finding:
     caller = source.caller(place)
     if isinstance(caller, Failure):
-        # The agent itself needs STS only to get a role's credentials.
+        # The agent itself needs STS only to get credentials for a role.
         outcome: Outcome = "bad" if caller.reason == "credentials" else "warning"
-        return Finding("caller", outcome, f"STS does not say who the caller is: {caller.message}")
+        return Finding(check, outcome, f"STS did not identify the caller: {caller.message}")
     if abs(caller.skew) < _SKEW_WARNS:
-        return Finding("caller", "ok", f"{caller.arn}; the clock agrees with AWS's")
+        return Finding(check, "ok", f"{caller.arn}; the clock agrees with AWS's")
     outcome = "bad" if abs(caller.skew) >= _SKEW_FAILS else "warning"
     return Finding(
-        "caller", outcome, f"{caller.arn}; this node's clock is {caller.skew:+.0f} s off AWS's: check its time service"
+        check,
+        outcome,
+        f"{caller.arn}; this node's clock differs from AWS's by {caller.skew:+.0f} s; check its time service",
     )
 
 
-def _secret(source: SecretsManager, wanted: Wanted) -> Finding:
-    """Both calls that the agent makes, and what it would make of the value."""
-    secret = wanted.secret
-    check, version = f"secret {secret.name}", secret.ref.version_id
+def _secret_name(name: str, turn: int, ref: Ref) -> str:
+    return f"secret {name} in {ref.place.region}" if turn else f"secret {name}"
+
+
+def _secret(source: Aws, check: str, wanted: Wanted, ref: Ref) -> Finding:
+    """Make both calls that the agent makes, and render the value like the agent."""
+    secret = replace(wanted.secret, ref=ref)
+    version = ref.version_id
     if version is None:
-        observed = source.describe(secret).result
+        observed = source.observe((Request(secret),)).results[secret.name]
         if isinstance(observed, Failure):
             return _refused(check, secret, observed)
         version = observed.version_id
-    fetched = source.value(secret, version).result
+    fetched = source.fetch((Request(secret, version),)).results[secret.name]
     if isinstance(fetched, Failure):
         return _refused(check, secret, fetched)
     try:
@@ -239,7 +260,8 @@ def _volume(path: str) -> Iterator[Finding]:
         yield Finding(
             "volume mount",
             "warning",
-            f"{mount.point} is a part of a volume ({mount.root}), as by subPath; mount the whole, here and in the app",
+            f"{mount.point} is only a part of a volume ({mount.root}), as with subPath; mount the whole volume, here "
+            "and in the app",
         )
     elif mount and not mount.in_memory:
         yield Finding(
@@ -249,7 +271,7 @@ def _volume(path: str) -> Iterator[Finding]:
         yield Finding("volume mount", "ok", f"{mount.point} is in memory")
     if there and (parts := preflight.frozen_parts(path)):
         yield Finding(
-            "mounts of others", "bad", f"mounted with subPath, so no update is seen there: {', '.join(parts[:3])}"
+            "mounts of others", "bad", f"mounted with subPath, so they never see an update: {', '.join(parts[:3])}"
         )
     if not there:
         path = os.path.dirname(path.rstrip("/"))
@@ -266,12 +288,14 @@ def _volume(path: str) -> Iterator[Finding]:
         yield Finding(
             "volume",
             "bad",
-            f"{path} is sticky and holds what belongs to another uid ({', '.join(strangers[:3])}), which cannot be "
-            "replaced: run init and sidecar as one uid",
+            f"{path} is sticky and contains files of another uid ({', '.join(strangers[:3])}), which this uid cannot "
+            "replace; run init and sidecar as one uid",
         )
     else:
         yield Finding(
-            "volume", "ok", f"{path} can be written: {space}" + ("" if there else "; the volume is made at start")
+            "volume",
+            "ok",
+            f"{path} can be written: {space}" + ("" if there else "; the agent creates the volume when it starts"),
         )
 
 
@@ -286,5 +310,5 @@ def _port(found: Attached) -> Finding:
     if listen.port == 0 or preflight.free(listen.host, listen.port):
         return Finding("listen", "ok", f"{shown} is free")
     if ask(listen):
-        return Finding("listen", "ok", f"{shown} is the running agent's")
-    return Finding("listen", "bad", f"{shown} is taken by another program; set `listen` to a free address")
+        return Finding("listen", "ok", f"{shown} is in use by the running agent")
+    return Finding("listen", "bad", f"{shown} is in use by another program; set `listen` to a free address")

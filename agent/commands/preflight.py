@@ -1,6 +1,6 @@
-"""What the machine provides: mounts, memory, space, the endpoint's address. Checked by `doctor`.
+"""Checks of the machine for `doctor`: mounts, memory, space, the endpoint's address.
 
-Nothing is left behind: files of the trial have names of the sweep's pattern and are removed again.
+They leave nothing behind: they remove their trial files, whose names the agent's own sweep knows, too.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from agent.sinks.volume import files
 
 _MEMORY = frozenset({"tmpfs", "ramfs"})
 
-# Kubelet mounts a volume's directory whole; below its name there is only something with `subPath`.
+# Kubelet mounts the whole directory of a volume. A path below its name means `subPath`.
 _SUB_PATH = re.compile(r"/volumes/kubernetes\.io~[^/]+/[^/]+/.")
 
 
 class CheckFailed(FreshmountError):
-    """Something is not as the agent needs it; somebody must change it."""
+    """Something is not as the agent needs it, and must be changed by a person."""
 
 
 class Mount(Record):
-    """The mount that a path lies on: where it is mounted, its file system and device, which part of that is mounted."""
+    """The mount that a path lies on: its mount point, its file system and device, and which part of that is mounted."""
 
     point: str
     kind: str
@@ -38,17 +38,17 @@ class Mount(Record):
 
     @property
     def in_memory(self) -> bool:
-        """Whether nothing of it ever reaches a disk (but for swap)."""
+        """Whether its content never reaches a disk, except by swapping."""
         return self.kind in _MEMORY
 
     @property
     def is_sub_path(self) -> bool:
-        """Whether it is a part of a volume, which never sees that part replaced."""
+        """Whether only a part of a volume is mounted. Such a mount never shows that part's replacement."""
         return bool(_SUB_PATH.search(self.root)) or (self.in_memory and self.root != "/")
 
 
 def mounts(table: str = "/proc/self/mountinfo") -> list[Mount]:
-    """All mounts that a process sees; none where the kernel does not say. See proc(5)."""
+    """All mounts that a process sees; empty where the kernel does not say. See proc(5)."""
     found = []
     try:
         with open(table, encoding="utf-8", errors="surrogateescape") as handle:
@@ -69,7 +69,7 @@ def mount_of(path: str, table: str = "/proc/self/mountinfo") -> Mount | None:
 
 
 def frozen_parts(path: str) -> list[str]:
-    """Where other processes, as far as they can be seen, have a part of this directory mounted and not the whole."""
+    """Where other visible processes have only a part of this directory mounted, instead of the whole."""
     own = mount_of(path)
     if own is None:
         return []
@@ -92,9 +92,9 @@ def _unescaped(word: str) -> str:
 
 
 def try_out(path: str) -> str:
-    """Do once in the directory what a publish does: write, link, rename. Returns its free space as text.
+    """Do once in the directory what publishing does: write, link, rename. Returns its free space as text.
 
-    Raises Unfit with the reason.
+    Raises CheckFailed with the reason.
     """
     try:
         handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -104,7 +104,7 @@ def try_out(path: str) -> str:
         try:
             _write_link_rename(handle)
         except FileNotFoundError:
-            _write_link_rename(handle)  # an agent that runs may have swept in between
+            _write_link_rename(handle)  # a running agent may have swept the trial files away
         space = os.fstatvfs(handle)
     except OSError as error:
         found = os.fstat(handle)
@@ -130,16 +130,16 @@ def _write_link_rename(handle: int) -> None:
 
 
 def foreign(path: str) -> list[str]:
-    """Names in a sticky directory that belong to another uid: the agent may not rename or remove them."""
+    """Names in a sticky directory that belong to another uid, so that the agent may not rename or remove them."""
     if not os.stat(path).st_mode & stat.S_ISVTX:
         return []
     return sorted(name for name in os.listdir(path) if os.lstat(os.path.join(path, name)).st_uid != os.geteuid())
 
 
 def reach(url: str, bundle: str | None, timeout: float) -> str:
-    """Find the host of the URL, connect, and with https check its certificate against the bundle (None: the system's).
+    """Resolve the host of the URL, connect, and with https verify its certificate with the bundle (None: the system's).
 
-    Returns the address that answered. Raises Unfit with the step that failed. `timeout` is seconds for each step.
+    Returns the address that answered. Raises CheckFailed with the step that failed. `timeout` is seconds for each step.
     """
     parts = urlsplit(url)
     host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
@@ -152,7 +152,7 @@ def reach(url: str, bundle: str | None, timeout: float) -> str:
     except OSError as error:
         reason = "no answer in time" if isinstance(error, TimeoutError) else os.strerror(error.errno or 0)
         raise CheckFailed(
-            f"{host} ({address}) cannot be reached at port {port}: {reason}; check routes, security groups, the VPC "
+            f"{host} ({address}) cannot be reached on port {port}: {reason}; check routes, security groups, the VPC "
             "endpoint and NetworkPolicies"
         ) from None
     with connection:
@@ -168,7 +168,7 @@ def reach(url: str, bundle: str | None, timeout: float) -> str:
 
 
 def free(host: str, port: int) -> bool:
-    """Whether the address can be listened on."""
+    """Whether the agent could listen on the address."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as trying:
         trying.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, cast
 
 from agent import __version__
 from agent.core import crossing
+from agent.core.flags import Flags
 from agent.core.rest import HANDOVER, Account, Common, Handover
 
 if TYPE_CHECKING:
@@ -105,9 +106,9 @@ def rest(handle: int) -> int:
     )
 
     def watch(changed: Callable[[], None]) -> Trigger:
-        from agent.triggers.watch import watch
+        from agent.triggers.watch import Watch, watch
 
-        return watch(resting.path, changed)
+        return Watch(None) if isinstance(resting.path, Flags) else watch(resting.path, changed)
 
     if handed.exit_with:
         from agent.targets import process

@@ -1,4 +1,4 @@
-"""`freshmount init` and `run`: the adapters are made and passed to the engine."""
+"""`freshmount init` and `run`: create the adapters and pass them to the engine."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from agent import __version__
 from agent.core.errors import cause
+from agent.core.flags import Flags
 from agent.engine.keeper import Keeper, Loaded
 from agent.engine.loop import Loop, Signals
 from agent.engine.one_pass import Adapters
@@ -36,13 +37,13 @@ def imports_of_worker() -> None:
     import agent.observe.log
     import agent.render.files
     import agent.sinks.volume.volume
-    import agent.sources.aws.secrets_manager
+    import agent.sources.aws.source
     import agent.targets.notify
     import agent.triggers.config_file  # noqa: F401
 
 
 def init(path: str, log_format: Format, log_level: str) -> int:
-    """Fill the volume once. Returns 0 when a complete generation is there, 1 when a stop came before.
+    """Fill the volume once. Returns 0 when a complete generation is published, 1 if the agent is stopped before that.
 
     Raises ConfigError, VolumeError, or StartError with the last reason per secret.
     """
@@ -50,7 +51,7 @@ def init(path: str, log_format: Format, log_level: str) -> int:
 
 
 def run(path: str, log_format: Format, log_level: str) -> int:
-    """Fill the volume, then keep it fresh until a stop is asked for. Returns 0. Raises as `init` does.
+    """Fill the volume, then keep it fresh until a stop is asked for. Returns 0. Raises what `init` raises.
 
     Once there is a complete generation this process becomes the resting one, and does not return here.
     """
@@ -62,11 +63,11 @@ def keeper(path: str, loaded: Loaded, volume: Volume, signals: Signals, log: Log
     from agent.commands import again
     from agent.observe import events
     from agent.render.files import render
-    from agent.sources.aws.secrets_manager import SecretsManager
+    from agent.sources.aws.source import Aws
     from agent.targets.notify import Notified
     from agent.triggers import config_file
 
-    source = SecretsManager()
+    source = Aws()
     source.prepare(loaded.config.bundle.secrets)
     return Keeper(
         path,
@@ -114,13 +115,13 @@ class _Agent:
         return self._loop.fill(self._begun, self._keeper.one_pass)
 
     def keep_fresh(self) -> int:
-        # Here, since `init` needs none of it.
+        # Imported here because `init` needs none of it.
         from agent.targets import process
 
         def watch(changed: Callable[[], None]) -> Trigger:
-            from agent.triggers.watch import watch
+            from agent.triggers.watch import Watch, watch
 
-            return watch(self._keeper.path, changed)
+            return Watch(None) if isinstance(self._keeper.path, Flags) else watch(self._keeper.path, changed)
 
         self._server = self._serve(None)
         self._log.info("listening", port=self._server.port)
@@ -150,7 +151,7 @@ class _Agent:
         )
 
     def _begun(self) -> None:
-        """Log version and identity, once the volume is ours."""
+        """Log version and identity, once this agent holds the volume."""
         identity = self._keeper.find_identity()
         self._log.info("started", version=__version__, config=self._keeper.path, identity=identity.source)
         if identity.warning:
@@ -163,7 +164,7 @@ class _Agent:
 
         1. Only with a complete generation, with nothing in memory that cannot be handed on, and with no stop to obey.
         2. Write down what is handed on, outside of this process's memory.
-        3. Stop serving; whoever asks from now on waits for the next server on the socket.
+        3. Stop serving: a client that connects from now on waits for the next server on the socket.
         4. Let volume and socket stay open, and become it. What fails here leaves everything as it was.
         """
         # 1.
@@ -177,6 +178,7 @@ class _Agent:
             # 2.
             common = rest.Common(
                 self._keeper.path,
+                self._keeper.path.text if isinstance(self._keeper.path, Flags) else None,
                 self._log_format,
                 self._log_level,
                 self._volume.path,

@@ -1,4 +1,4 @@
-"""`freshmount status`: what the running agent says of itself, or else what its volume holds."""
+"""`freshmount status`: what the running agent reports or, without one, what its volume holds."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ EVERY = 2.0  # seconds between two looks of --watch
 
 
 def show(path: str, *, as_json: bool, watch: bool) -> int:
-    """Print the status of the agent that runs with the config at `path`. Returns 0, also when only the volume could be
+    """Print the status of the agent that runs with the config at `path`. Returns 0, even if only the volume could be
     read.
 
-    A config that is refused at the moment comes first; when there is neither agent nor volume either, 2 is returned.
-    Raises StartError when there is neither with a good config, VolumeError when the volume cannot be read.
+    The problems of a config that is refused now come first; if there is neither agent nor volume, the result is then 2.
+    With a valid config and neither of them, raises StartError. Raises VolumeError when the volume cannot be read.
     """
     try:
         while True:
@@ -44,7 +44,7 @@ def show(path: str, *, as_json: bool, watch: bool) -> int:
 
 
 def _print(text: str, *, over: bool) -> None:
-    """With --watch on a terminal each report replaces the one before; elsewhere they follow each other."""
+    """Print a report. With --watch on a terminal it replaces the one before; elsewhere it follows it."""
     if over and sys.stdout.isatty():
         text = "\033[H" + text.replace("\n", "\033[K\n") + "\033[J"
     sys.stdout.write(text)
@@ -52,7 +52,7 @@ def _print(text: str, *, over: bool) -> None:
 
 
 def look(found: Attached) -> Report:
-    """The report of the agent, or of the volume when it does not answer."""
+    """The report of the agent, or of the volume if no agent answers."""
     made = found.report or _of_volume(found)
     return report.with_problems(made, found.problems) if found.problems else made
 

@@ -1,4 +1,4 @@
-"""The streams of a command: what they can show, and what happens to output that nobody reads."""
+"""The streams of a command: what they can show, and what happens when nothing reads them."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from agent.observe.layout import Screen
 
 _WIDTH = 80  # columns where the width is unknown
 
-_LEAST = 20  # columns; a smaller width is a mistake
+_LEAST = 20  # columns; a smaller width is ignored
 
-_ASCII = {"✓": "+", "✗": "x", "…": "...", "→": "->", "–": "-", "’": "'"}  # for streams that cannot carry these
+_ASCII = {"✓": "+", "✗": "x", "…": "...", "→": "->", "–": "-", "’": "'"}  # for streams that cannot encode these
 
 
 def screen(stream: TextIO, environ: Mapping[str, str]) -> Screen:
-    """What the reader of the stream has. COLUMNS wins; NO_COLOR and TERM=dumb are honoured."""
+    """What the reader of the stream has. COLUMNS overrides the width; NO_COLOR and TERM=dumb are honoured."""
     terminal = stream.isatty()
     columns = environ.get("COLUMNS", "")
     width = int(columns) if columns.isascii() and columns.isdigit() else 0
     if not width and terminal:
-        with contextlib.suppress(OSError):  # one without a size
+        with contextlib.suppress(OSError):  # this terminal has no size
             width = os.get_terminal_size(stream.fileno()).columns
     colour = terminal and not environ.get("NO_COLOR") and environ.get("TERM") != "dumb"
     return Screen(max(width or _WIDTH, _LEAST), terminal, colour)
 
 
 class OutputFailed(Exception):
-    """Standard output takes nothing more; `error` is why."""
+    """Standard output cannot be written any more; `error` is why."""
 
     def __init__(self, error: OSError) -> None:
         super().__init__(str(error))
@@ -39,12 +39,12 @@ class OutputFailed(Exception):
 
     @property
     def reader_gone(self) -> bool:
-        """Whether the reader has simply ended, as `head` does."""
+        """Whether the reader has simply ended, like `head`."""
         return isinstance(self.error, BrokenPipeError)
 
 
 class _Guarded:
-    """Standard output whose failures can be distinguished from all others."""
+    """Standard output that raises OutputFailed, to distinguish its failures from all others."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -66,18 +66,18 @@ class _Guarded:
 
 
 def prepare() -> None:
-    """Make the standard streams safe to write to, whatever we were started with. From then on a write to standard
-    output raises OutputFailed when it fails, and a character that it cannot carry is replaced.
+    """Make the standard streams safe to write to, however the process was started. After this, a failed write to
+    standard output raises OutputFailed, and a character that it cannot encode is replaced.
 
-    1. A closed stream leads nowhere. Its number must not go to the next file that is opened.
-    2. Standard output is guarded.
+    1. Connect closed streams to /dev/null. Otherwise the next file that is opened gets their number.
+    2. Guard standard output.
     """
     # 1.
     for number in range(3):
         try:
             os.fstat(number)
         except OSError:
-            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # the lowest free number: this one
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # takes the lowest free number, which is this one
     # Python has None for a stream that was closed.
     sys.stdout = sys.stdout or os.fdopen(1, "w", encoding="utf-8")
     sys.stderr = sys.stderr or os.fdopen(2, "w", encoding="utf-8")

@@ -1,8 +1,7 @@
-"""YAML text → nodes with line and column. Knows nothing of our config.
+"""From YAML text to nodes with line and column. Knows nothing of the config.
 
-YAML 1.1 reads `0400` as 256, `NO` as false, `1:30` as 90, and silently takes the last of two equal keys. So nothing
-is resolved here: a plain scalar stays the text as written, and the caller that wants a type says what it must look
-like.
+YAML 1.1 reads `0400` as 256, `NO` as false and `1:30` as 90, and silently takes the last of two equal keys. So nothing
+is resolved here: a plain scalar stays as it is written, and a caller that needs a type checks the form itself.
 """
 
 from __future__ import annotations
@@ -17,20 +16,24 @@ from agent.core.record import Record
 
 LIMIT = 1 << 20  # characters of a document
 
-_NODES = 100_000  # of a document, aliases expanded
+_NODES = 100_000  # in a document, after aliases are expanded
 
 _DEPTH = 50
 
-_IMPLICIT = frozenset({"str", "int", "float", "bool", "null", "timestamp", "merge", "value"})  # tags nobody wrote
+_IMPLICIT = frozenset(
+    {"str", "int", "float", "bool", "null", "timestamp", "merge", "value"}
+)  # tags that YAML adds itself
 
 
 class Scalar(Record):
-    """One value as it is written. `plain`: without quotes, so YAML itself might take it for a number or a boolean."""
+    """One value as it is written. `plain` means without quotes: YAML might take it for a number or a boolean.
+    `indent`: the columns before each line of a block (`|`), which begins on the line below."""
 
     line: int
     column: int
     text: str
     plain: bool
+    indent: int | None = None
 
     @property
     def empty(self) -> bool:
@@ -47,7 +50,7 @@ class Sequence(Record):
 
 
 class Mapping(Record):
-    """Keys, each with its own position, and their nodes, in the order of the text."""
+    """Keys, each with its position, and their nodes, in the order of the text."""
 
     line: int
     column: int
@@ -58,31 +61,43 @@ Node = Scalar | Sequence | Mapping
 
 
 def compose(text: str) -> tuple[Node | None, tuple[Problem, ...]]:
-    """The document, with the problems of its form. Without a node the text could not be understood at all."""
+    """The one document of a text, with the problems of its form. Without a node the text could not be understood at
+    all."""
+    nodes, problems = compose_all(text)
+    if len(nodes) > 1:
+        return None, (Problem(nodes[1].line, nodes[1].column, "is a second document; only one is read"),)
+    return nodes[0] if nodes else None, problems
+
+
+def compose_all(text: str) -> tuple[tuple[Node, ...], tuple[Problem, ...]]:
+    """The documents of a text, empty ones aside, with the problems of their form. Without a node the text could not be
+    understood at all."""
     if len(text) > LIMIT:
-        return None, (Problem(1, 1, f"has more than {LIMIT} characters; nothing that large is read"),)
+        return (), (Problem(1, 1, f"has more than {LIMIT} characters; nothing that large is read"),)
     try:
-        documents = list(yaml.compose_all(text, Loader=yaml.SafeLoader))
+        documents = [document for document in yaml.compose_all(text, Loader=yaml.SafeLoader) if not _empty(document)]
     except yaml.MarkedYAMLError as error:
-        return None, (_explained(text, error),)
+        return (), (_explained(text, error),)
     except (yaml.YAMLError, ValueError) as error:
         # A character that YAML does not allow; its error has no line.
         place = getattr(error, "position", 0) or 0
         line = text.count("\n", 0, place) + 1
-        return None, (Problem(line, place - text.rfind("\n", 0, place), _not_allowed(text[place : place + 1])),)
+        return (), (Problem(line, place - text.rfind("\n", 0, place), _not_allowed(text[place : place + 1])),)
     except RecursionError:
-        return None, (Problem(1, 1, "is nested too deeply"),)
-    if not documents or documents[0] is None:
-        return None, (Problem(1, 1, "is empty; start from an example such as config/minimal.yaml"),)
-    if len(documents) > 1:
-        mark = documents[1].start_mark
-        return None, (Problem(mark.line + 1, mark.column + 1, "is a second document; only one is read"),)
+        return (), (Problem(1, 1, "is nested too deeply"),)
+    if not documents:
+        return (), (Problem(1, 1, "is empty; start from an example such as config/minimal.yaml"),)
     reader = _Reader()
     try:
-        node = reader.read(documents[0], 0)
+        nodes = tuple(reader.read(document, 0) for document in documents)
     except _Unreadable as unreadable:
-        return None, (unreadable.problem,)
-    return node, tuple(reader.problems)
+        return (), (unreadable.problem,)
+    return nodes, tuple(reader.problems)
+
+
+def _empty(document: yaml.Node | None) -> bool:
+    """Whether nothing stands between two marks of documents."""
+    return document is None or (isinstance(document, yaml.ScalarNode) and not document.value and not document.style)
 
 
 def _explained(text: str, error: yaml.MarkedYAMLError) -> Problem:
@@ -100,12 +115,12 @@ def _explained(text: str, error: yaml.MarkedYAMLError) -> Problem:
 
 def _not_allowed(char: str) -> str:
     if char == "\0":
-        return "has a character U+0000, as a text in UTF-16 or a binary file does; save it as UTF-8 text"
-    return f"a character is not allowed here{f', U+{ord(char):04X}' if char else ''}; remove it"
+        return "contains U+0000, so it is probably UTF-16 text or a binary file; save it as UTF-8 text"
+    return f"contains a character that YAML does not allow{f', U+{ord(char):04X}' if char else ''}; remove it"
 
 
 class _Unreadable(Exception):
-    """The document cannot be understood at all, for this one reason."""
+    """The document cannot be read at all, for this one reason."""
 
     def __init__(self, problem: Problem) -> None:
         self.problem = problem
@@ -119,15 +134,16 @@ class _Reader:
     def read(self, node: yaml.Node, depth: int) -> Node:
         line, column = node.start_mark.line + 1, node.start_mark.column + 1
         self._left -= 1
-        if self._left < 0 or depth > _DEPTH:  # also the result of an alias to itself
-            raise _Unreadable(Problem(line, column, "is nested too deeply, or its aliases expand without end"))
+        if self._left < 0 or depth > _DEPTH:  # an alias to itself ends here, too
+            raise _Unreadable(Problem(line, column, "is nested too deeply, or its aliases never stop expanding"))
         if isinstance(node, yaml.MappingNode):
             return Mapping(line, column, tuple(self._entries(node, depth)))
         if isinstance(node, yaml.SequenceNode):
             return Sequence(line, column, tuple(self.read(item, depth + 1) for item in node.value))
         if node.tag.removeprefix("tag:yaml.org,2002:") not in _IMPLICIT:
-            self.problems.append(Problem(line, column, f"tag {node.tag} is not known here; write the value without it"))
-        return Scalar(line, column, node.value, plain=getattr(node, "style", None) is None)
+            self.problems.append(Problem(line, column, f"tag {node.tag} is not supported; remove it"))
+        style = getattr(node, "style", None)
+        return Scalar(line, column, node.value, style is None, _indent(node) if style == "|" else None)
 
     def _entries(self, node: yaml.MappingNode, depth: int) -> Iterable[tuple[Scalar, Node]]:
         seen: dict[str, Scalar] = {}
@@ -143,19 +159,30 @@ class _Reader:
             if not isinstance(key, Scalar):
                 self.problems.append(Problem(key.line, key.column, "a key must be a word"))
             elif key.plain and key.text == "<<":
-                self.problems.append(Problem(key.line, key.column, "merge keys (<<) are not read; write the keys out"))
+                self.problems.append(
+                    Problem(key.line, key.column, "merge keys (<<) are not supported; write the keys out")
+                )
             elif key.text in seen:
                 first = seen[key.text].line
                 self.problems.append(
-                    Problem(key.line, key.column, f"key {key.text!r} is there already, in line {first}; remove one")
+                    Problem(key.line, key.column, f"key {key.text!r} is already on line {first}; remove one of them")
                 )
             else:
                 seen[key.text] = key
                 yield key, value
 
 
+def _indent(node: yaml.Node) -> int:
+    """The columns before each line of a block: as many as before its first line that is not empty."""
+    text: str = node.start_mark.buffer or ""
+    begins = text.find("\n", node.start_mark.pointer) + 1
+    lines = text[begins : text.find("\0", begins)].split("\n")
+    first = next((line for line in lines if line.strip()), "")
+    return len(first) - len(first.lstrip(" "))
+
+
 def suggestion(word: str, known: Iterable[str]) -> str:
-    """`; did you mean 'X'?` for the closest known word, or nothing."""
+    """`; did you mean 'X'?` with the closest known word, or an empty string."""
     known = list(known)
     folded = {candidate.lower(): candidate for candidate in known}
     close = difflib.get_close_matches(word.lower(), folded, n=1)

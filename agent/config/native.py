@@ -1,31 +1,34 @@
-"""From a document to a frozen `Config`, or every problem at once, each with its position.
+"""From a document to a frozen `Config`, or to every problem at once, each with its position.
 
-Pure: text in, value out. Nothing is looked up in the environment, on disk or in AWS.
+Pure: text in, value out. Looks up nothing in the environment, on disk or in AWS.
 """
 
 from __future__ import annotations
 
+import importlib
 import re
-from typing import get_args
+from collections.abc import Iterable
+from collections.abc import Mapping as Mapping_
 
 from agent.config import document
-from agent.config.document import Mapping, Node, Scalar, suggestion
-from agent.config.reading import SHORTEST, Reader, Section, written
+from agent.config.document import Mapping, Node, Scalar, Sequence, suggestion
+from agent.config.foreign import Foreign, Given
+from agent.config.outputs import OutputReader, Paths
+from agent.config.reading import SHORTEST, Section, written
 from agent.core import arn
 from agent.core.errors import ConfigError, Problem
-from agent.core.jmespath_keys import QUOTED_KEYS, mended_path
 from agent.core.model import (
+    CALLS,
     JITTER,
     Bundle,
     Config,
-    Format,
+    Kind,
     Listen,
     Output,
     PidFile,
     Place,
     ProcessName,
-    Projection,
-    Quoting,
+    Query,
     Ref,
     Require,
     Secret,
@@ -37,54 +40,62 @@ from agent.core.model import (
     Touch,
     Url,
 )
+from agent.core.record import replace
 
 
 def least_stale_after(settle: float, secrets: tuple[Secret, ...]) -> float:
-    """The shortest `staleAfter` (seconds) with which a healthy agent stays ready: one attempt may fail, so two of the
-    longest periods pass between two confirmations, each with its jitter, and a moved version settles before it is
-    published. 0 when nothing is polled.
+    """The shortest `staleAfter` (seconds) with which a healthy agent stays ready. 0 when nothing is polled.
+
+    One attempt may fail, so two of the longest periods, each with jitter, can pass between two confirmations. A moved
+    version also settles before it is published.
     """
     longest = _longest_period(secrets)
     return round(2 * (1 + JITTER) * longest + settle, 6) if longest else 0.0
 
 
 def _longest_period(secrets: tuple[Secret, ...]) -> float:
-    """Of those that are polled; 0 when none is."""
+    """The longest period of the polled secrets, in seconds; 0 when none is polled."""
     return max((secret.period for secret in secrets if secret.ref.version_id is None), default=0.0)
 
 
 def doubts(config: Config) -> list[str]:
-    """What is allowed and yet looks like a slip, a sentence each."""
+    """One sentence for each thing that is allowed but looks like a mistake."""
     return [
-        f"{secret.name}: {secret.ref.id} ends as a complete ARN does, but in what may be a part of the name: AWS "
-        "takes the last six characters for its own suffix and may not find the secret; give the ARN as "
-        "`aws secretsmanager describe-secret` prints it (if this is it, all is well). The policy of `plan` covers both"
-        for secret in config.bundle.secrets
-        if arn.looks_complete(secret.ref.id)
+        *config.warnings,
+        *(
+            f"{secret.name}: {secret.ref.id} ends in a dash and six characters. If they are part of the name, AWS "
+            "takes them for the suffix of an ARN and may not find the secret: use the ARN that `aws secretsmanager "
+            "describe-secret` prints. If this is that ARN, ignore this warning. The policy of `plan` covers both cases"
+            for secret in config.bundle.secrets
+            if secret.ref.kind == "secretsmanager" and arn.looks_complete(secret.ref.id)
+        ),
     ]
 
 
 # -- from document to Config ---------------------------------------------------------------------------------------
 API_VERSION, KIND = "freshmount.dev/v1", "Config"
 
+# The modules beside this one that read other people's manifests, by the API group of those.
+FOREIGN: Mapping_[str, str] = {}
+
 VOLUME_PATH = "/freshmount/secrets"
-
-FORMATS: tuple[Format, ...] = get_args(Format)
-
-QUOTINGS: tuple[Quoting, ...] = get_args(Quoting)
 
 SIGNALS = ("SIGHUP", "SIGINT", "SIGQUIT", "SIGUSR1", "SIGUSR2", "SIGTERM", "SIGCONT", "SIGWINCH")
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 
-_MODE = re.compile(r"0?[0-7]{3}")
-
 _LISTEN = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([^\s\[\]:]*)):(\d{1,5})")
 
 _STAGE = re.compile(r".{1,256}")  # according to GetSecretValue's API reference
 
-# System directories. No volume can be below the first ones either; the last ones are refused only themselves, since
-# an app may well mount a volume at /etc/app.
+_NAME_START = re.compile(r"[A-Za-z0-9/_+=.@-][A-Za-z0-9/_+=.@!-]{0,511}")
+
+_EXTERNAL_ID = re.compile(r"[A-Za-z0-9_+=,.@:/-]{2,1224}")  # according to AssumeRole's API reference
+
+_NUMBER = re.compile(r"[1-9][0-9]{0,17}")
+
+# System directories. For those before the last line, every path below is refused, too. Those on the last line are
+# refused only themselves, because an app may well mount a volume at /etc/app.
 _SYSTEM = re.compile(
     r"/|(/usr)?/(bin|sbin|lib|lib32|lib64)(/.*)?|/(boot|proc|sys)(/.*)?|/dev(?!/shm/.)(/.*)?"
     r"|(/var)?/run/secrets/kubernetes\.io(/.*)?"
@@ -93,58 +104,116 @@ _SYSTEM = re.compile(
 
 KEYS = {
     "config": (
-        "apiVersion", "kind", "region", "endpointUrl", "volume", "poll", "startup", "staleAfter", "listen", "secrets",
-        "notify", "exitWith",
+        "apiVersion", "kind", "region", "endpointUrl", "roleArn", "externalId", "sessionTags", "volume", "poll",
+        "startup", "staleAfter", "listen", "secrets", "files", "notify", "exitWith",
     ),
     "volume": ("path", "fileMode"),
     "poll": ("period", "rotationPeriod", "settle"),
     "startup": ("timeout",),
-    "secret": ("name", "secretId", "versionStage", "versionId", "period", "optional", "files", "require"),
+    "secret": (
+        "name", "secretId", "versionStage", "versionId", "parameter", "parameterVersion", "parameterLabel",
+        "parameters", "find", "roleArn", "externalId", "sessionTags", "failover", "period", "optional", "files",
+        "require", "missing",
+    ),
+    "find": ("name", "path", "tags"),
+    "failover": (
+        "region", "secretId", "parameter", "parameters", "endpointUrl", "roleArn", "externalId", "sessionTags",
+    ),
     "require": ("keys", "match", "certificate"),
     "match": ("key", "pattern"),
     "certificate": ("certificate", "privateKey"),
-    "file": ("path", "directory", "jmesPath", "format", "quoting", "fileMode"),
+    "file": (
+        "path", "directory", "jmesPath", "format", "quoting", "encoding", "missing", "template", "fileMode",
+    ),
+    "sharedFile": ("path", "template", "secrets", "pem", "pkcs12", "fileMode"),
+    "pem": ("certificate", "privateKey"),
+    "pkcs12": ("certificate", "privateKey", "password", "legacy"),
+    "keyOf": ("secret", "key"),
     "target": ("name", "touch", "signal", "process", "handled", "url", "secrets", "splay"),
     "process": ("name", "pidFile"),
     "exitWith": ("process",),
 }  # fmt: skip
 
 
-def parse(text: str, source: str) -> Config:
-    """The config that the text means. Raises ConfigError with every problem in it, in the order of the text.
+SOURCES: dict[str, Kind] = {
+    "secretId": "secretsmanager",
+    "parameter": "parameter",
+    "parameters": "parameters",
+    "find": "find",
+}
 
-    `source` is what the problems are reported against, such as the file's path.
+# The keys that go with one of these alone.
+_BELONGS = {
+    "versionStage": "secretId",
+    "versionId": "secretId",
+    "parameterVersion": "parameter",
+    "parameterLabel": "parameter",
+}
+
+
+def _placed(place: Place, kind: Kind, given: str) -> Place:
+    """Where what is given is asked for: an ARN says its region, and the endpoint of one service is not another's."""
+    full = arn.SECRET_ARN.fullmatch(given) or arn.PARAMETER_ARN.fullmatch(given)
+    region = full[2] if full else place.region
+    url, service = place.endpoint_url, CALLS[kind][0]
+    if url and service != "secretsmanager" and not arn.serves(url, service, region):
+        url = None
+    return replace(place, region=region, endpoint_url=url)
+
+
+def parse(text: str, source: str) -> Config:
+    """Parse the text into a config. Raises ConfigError with every problem in it, in the order of the text.
+
+    `source` names the text in messages, such as the file's path.
     """
-    node, problems = document.compose(text)
-    if other := _other_document(node):
+    nodes, problems = document.compose_all(text)
+    own, foreign = _divided(nodes)
+    if other := next(filter(None, map(_other_document, own)), None):
         raise ConfigError(source, (other,))
     reader = _Reader(list(problems), KEYS)
-    config = reader.config(node) if node is not None else None
+    for second in own[1:]:
+        reader.wrong(second, f"is a second {KIND}; only one is read")
+    config = reader.config(own[0] if own else None, foreign) if nodes else None
     if reader.problems or config is None:
         raise ConfigError(source, tuple(sorted(reader.problems, key=lambda p: (p.line, p.column))))
     return config
 
 
+def _divided(nodes: Iterable[Node]) -> tuple[list[Node], dict[str, list[Mapping]]]:
+    """The documents that are configs of our own, or nothing that is known; and those of others, by what reads them."""
+    own: list[Node] = []
+    foreign: dict[str, list[Mapping]] = {}
+    for node in nodes:
+        entries = {key.text: value for key, value in node.entries} if isinstance(node, Mapping) else {}
+        version = entries.get("apiVersion")
+        group = version.text.rpartition("/")[0] if isinstance(version, Scalar) else ""
+        if isinstance(node, Mapping) and group in FOREIGN:
+            foreign.setdefault(FOREIGN[group], []).append(node)
+        else:
+            own.append(node)
+    return own, foreign
+
+
 def _other_document(node: Node | None) -> Problem | None:
-    """What is wrong with a document that contains a config instead of being one. Otherwise every key of it would be a
-    problem."""
+    """The one problem of a document that contains a config instead of being one. Without this check every key of it
+    would be reported."""
     if isinstance(node, Scalar) and "\n" in node.text and "apiVersion" in node.text:
-        return Problem(node.line, node.column, "is a config in quotes; write it without them (with yq: yq -r)")
+        return Problem(node.line, node.column, "is a config in quotes; remove the quotes (with yq: yq -r)")
     entries = {key.text: value for key, value in node.entries} if isinstance(node, Mapping) else {}
     kind = entries.get("kind")
     if isinstance(kind, Scalar) and kind.text in ("ConfigMap", "Secret") and entries.keys() & {"data", "stringData"}:
-        what = f"is a whole {kind.text} of Kubernetes; give the text that stands in it, under data, config.yaml"
+        what = f"is a whole {kind.text} of Kubernetes; use only the text under its key data, config.yaml"
         return Problem(kind.line, kind.column, what)
     return None
 
 
-_TOP_LEVEL = re.compile(r"^(?=[^\s#])", re.MULTILINE)  # where a key of the top level begins
+_TOP_LEVEL = re.compile(r"^(?=[^\s#])", re.MULTILINE)  # where a top-level key begins
 
 
 def salvage(text: str) -> Site:
-    """Where the agent of a config is, as far as a text that `parse` refuses says so; else the default.
+    """Where to find the agent, according to a text that `parse` refuses. Defaults replace what cannot be read.
 
-    A text that is not YAML is read key by key, so that an error in one key hides no other.
+    Text that is not YAML is read key by key, so that an error in one key does not hide the others.
     """
     node, _ = document.compose(text)
     nodes = [node] if node else [document.compose(part)[0] for part in _TOP_LEVEL.split(text[: document.LIMIT])]
@@ -162,15 +231,17 @@ def salvage(text: str) -> Site:
     return Site(path or VOLUME_PATH, reader.listen(Section(None, found)))
 
 
-class _Reader(Reader):
+class _Reader(OutputReader):
     """Reads nodes into the values of a config."""
 
-    def config(self, node: Node) -> Config | None:
-        top = self.section(node, "config", required=("apiVersion", "kind", "secrets"))
-        if top.node is None:
+    def config(self, node: Node | None, foreign: Mapping_[str, list[Mapping]]) -> Config | None:
+        """The config of a document of our own, if there is one, and of documents of others."""
+        top = self.section(node, "config", required=("apiVersion", "kind", *(() if foreign else ("secrets",))))
+        if top.node is None and not foreign:
             return None
-        self.constant(top, "apiVersion", API_VERSION)
-        self.constant(top, "kind", KIND)
+        if top.node is not None:
+            self.constant(top, "apiVersion", API_VERSION)
+            self.constant(top, "kind", KIND)
         region = self.pattern(top, "region", arn.REGION, "a region such as eu-west-1")
         endpoint = self.url(top, "endpointUrl", "https://secretsmanager.eu-west-1.amazonaws.com")
         volume = self.section(top.entries.get("volume"), "volume")
@@ -180,24 +251,38 @@ class _Reader(Reader):
         period = self.duration(poll, "period", 60.0, least=SHORTEST)
         rotation_period = self.duration(poll, "rotationPeriod", min(10.0, period), least=SHORTEST)
         if "rotationPeriod" in poll and rotation_period > period:
-            self.wrong(poll.entries["rotationPeriod"], "rotationPeriod is longer than period; it is the quicker one")
+            self.wrong(poll.entries["rotationPeriod"], "rotationPeriod is longer than period; make it shorter")
         settle = self.duration(poll, "settle", 0.0)
         startup = self.section(top.entries.get("startup"), "startup")
-        secrets, outputs = self.secrets(top, Place(region, endpoint), period, mode)
+        place = self.assuming(top, Place(region, endpoint))
+        secrets, outputs = self.secrets(top, place, period, mode)
+        read = self.foreign(foreign, Given(place, period, mode, frozenset(secret.name for secret in secrets)))
+        secrets, outputs = secrets + read.secrets, outputs + read.outputs
         targets = self.targets(top, path, secrets, outputs)
         stale_after = self.duration(top, "staleAfter", 0.0)
         if 0 < stale_after < (least := least_stale_after(settle, secrets)):
             self.wrong(
                 top.entries["staleAfter"],
-                f"staleAfter is too short for a period of {written(_longest_period(secrets))}: an agent that has one "
-                f"failed attempt could not meet it; give at least {written(least)}, or shorten the period",
+                f"staleAfter is too short for a period of {written(_longest_period(secrets))}: one failed attempt "
+                f"would make the pod not ready; set at least {written(least)}, or shorten the period",
             )
         startup_timeout = self.duration(startup, "timeout", 120.0)
         timing = Timing(period, rotation_period, settle, startup_timeout, stale_after)
         return Config(
             Bundle(secrets, outputs, targets, timing),
             Settings(path, self.listen(top), self.exit_with(top)),
+            read.warnings,
         )
+
+    def foreign(self, documents: Mapping_[str, list[Mapping]], given: Given) -> Foreign:
+        """What the documents of others ask for."""
+        found = Foreign()
+        for name, nodes in documents.items():
+            module = importlib.import_module(f"agent.config.{name}")  # few configs have such documents
+            read: Foreign = module.read(nodes, self.problems, given)
+            found = Foreign(found.secrets + read.secrets, found.outputs + read.outputs, found.warnings + read.warnings)
+            given = replace(given, names=given.names | {secret.name for secret in read.secrets})
+        return found
 
     def exit_with(self, top: Section) -> ProcessName | PidFile | None:
         section = self.section(top.entries.get("exitWith"), "exitWith", required=("process",))
@@ -209,9 +294,10 @@ class _Reader(Reader):
         """The secrets and what each is published as."""
         found, outputs = [], []
         names: dict[str, Node] = {}
-        paths: list[tuple[Output, Node]] = []
+        paths: Paths = []
+        sections: list[tuple[str, Section]] = []
         for node in self.items(top, "secrets", "secrets"):
-            section = self.section(node, "secret", required=("name", "secretId", "files"))
+            section = self.section(node, "secret", required=("name",))
             if section.node is None:
                 continue
             name = self.unique_name(section, names)
@@ -224,56 +310,147 @@ class _Reader(Reader):
                     require=self.require(section),
                 )
             )
-            outputs += self.files(section, name, mode, paths)
+            sections.append((name, section))
+        shared = self.shared(top, names, mode, paths)
+        used = {name for output in shared for name in output.inputs}
+        for name, section in sections:
+            if "files" in section:
+                outputs += self.of_secret(section, name, mode, paths)
+            elif name not in used and name:
+                outputs.append(self.by_content(section, name, mode, paths))
         self.collisions(paths)
-        return tuple(found), tuple(outputs)
+        return tuple(found), (*outputs, *shared)
+
+    def assuming(self, section: Section, place: Place) -> Place:
+        """The place with the roles that a section names; external id and tags belong to the roles beside them."""
+        if "roleArn" in section:
+            node = section.entries["roleArn"]
+            chain = node.items if isinstance(node, Sequence) else (node,)
+            place = replace(place, roles=self.roles(chain), external_id=None, tags=())
+        for key in ("externalId", "sessionTags"):
+            if key in section and not place.roles:
+                self.wrong(section.key(key), f"{key} belongs to a role; remove it, or give roleArn")
+        known = "an external id: 2 to 1224 letters, digits and +=,.@:/-"
+        external_id = self.pattern(section, "externalId", _EXTERNAL_ID, known)
+        tags = self.texts(section, "sessionTags", "a tag's value")
+        return replace(place, external_id=external_id or place.external_id, tags=tags or place.tags)
+
+    def roles(self, nodes: tuple[Node, ...]) -> tuple[str, ...]:
+        found = []
+        for node in nodes:
+            text = self.scalar(node, "the ARN of a role")
+            if text is not None and not arn.ROLE_ARN.fullmatch(text):
+                self.wrong(node, f"{text!r} is not the ARN of a role, such as arn:aws:iam::111122223333:role/reader")
+            elif text is not None and text in found:
+                self.wrong(node, f"{text!r} is in the chain already; remove one")
+            found.append(text or "")
+        return tuple(found)
+
+    def texts(self, section: Section, key: str, what: str) -> tuple[tuple[str, str], ...]:
+        """A mapping of names of one's own to texts, in the order of the names."""
+        node = section.entries.get(key)
+        if node is None:
+            return ()
+        if not isinstance(node, Mapping) or not node.entries:
+            self.wrong(node, f"{key} must be a mapping of names to texts, with at least one")
+            return ()
+        return tuple(sorted((name.text, self.scalar(value, what) or "") for name, value in node.entries))
 
     def ref(self, section: Section, place: Place) -> Ref:
-        secret_id = self.secret_id(section)
-        full = arn.SECRET_ARN.fullmatch(secret_id)
-        version_id = self.pattern(
-            section, "versionId", arn.VERSION_ID, "a version id: those have 32 to 64 characters, without spaces"
-        )
-        if version_id is not None and "versionStage" in section:
-            self.wrong(section.key("versionStage"), "versionId and versionStage contradict; give one of them")
-        stage = self.pattern(section, "versionStage", _STAGE, "a stage such as AWSPREVIOUS") or "AWSCURRENT"
-        return Ref(
-            id=secret_id,
-            place=Place(full[2], place.endpoint_url) if full else place,
-            version_stage=None if version_id is not None else stage,
-            version_id=version_id,
-        )
+        given = [key for key in SOURCES if key in section]
+        if section.node is not None and not given:
+            others = ", ".join(key for key in SOURCES if key != "secretId")
+            self.wrong(section.node, f"key 'secretId' is missing; or give one of {others} in its place")
+        if section.node is not None and len(given) > 1:
+            self.wrong(section.key(given[1]), f"needs exactly one of {', '.join(SOURCES)}")
+        source = given[0] if given else "secretId"
+        kind = SOURCES[source]
+        for key, belongs in _BELONGS.items():
+            if key in section and belongs != source:
+                self.wrong(section.key(key), f"{key} belongs to {belongs}, not to {source}; remove it")
+        stage, version_id = self.version(section, source)
+        query = self.query(section) if source == "find" else None
+        given_id = query.shown if query else self.identifier(section, source)
+        ref = Ref(given_id, _placed(self.assuming(section, place), kind, given_id), stage, version_id, kind, query)
+        return replace(ref, replicas=self.replicas(section, source, ref, place)) if "failover" in section else ref
 
-    def files(self, secret: Section, name: str, mode: int, paths: list[tuple[Output, Node]]) -> list[Output]:
-        found = []
-        for node in self.items(secret, "files", "files"):
-            section = self.section(node, "file")
+    def replicas(self, secret: Section, source: str, ref: Ref, place: Place) -> tuple[Ref, ...]:
+        """The same in other regions, in the order in which they are asked. What is not said anew is as in the first."""
+        node = secret.entries["failover"]
+        nodes = self.items(secret, "failover", "regions") if isinstance(node, Sequence) else (node,)
+        found: list[Ref] = []
+        taken = {ref.place.region or ""}
+        for each in nodes:
+            section = self.section(each, "failover", required=("region",))
             if section.node is None:
                 continue
-            kinds = [key for key in ("path", "directory") if key in section]
-            if len(kinds) != 1:
-                self.wrong(node, "needs exactly one of path and directory")
-                continue
-            directory = kinds[0] == "directory"
-            path = self.relative(section, kinds[0])
-            if directory and "format" in section:
-                self.wrong(section.key("format"), "format and directory contradict: each key becomes a raw file")
-            form = self.format(section)
-            if "quoting" in section and form != "dotenv":
-                self.wrong(section.key("quoting"), "quoting belongs to format: dotenv; remove it, or give that format")
-            how = Projection(directory, form, self.expression(section), self.quoting(section))
-            output = Output(path or "", (name,), how, self.mode(section, mode))
-            found.append(output)
-            if path:
-                paths.append((output, section.entries[kinds[0]]))
-        return found
+            for key in SOURCES:
+                if key in section and key != source:
+                    self.wrong(section.key(key), f"{key} is another kind than {source}; give {source}, or remove it")
+            region = self.pattern(section, "region", arn.REGION, "a region such as eu-west-1")
+            if region is not None and region in taken:
+                self.wrong(section.entries["region"], f"region {region} is asked already; give another one")
+            taken.add(region or "")
+            given = self.identifier(section, source) if source in section else arn.in_region(ref.id, region or "")
+            own = given.split(":")[3] if given.startswith("arn:") else region
+            if region is not None and own != region:
+                self.wrong(section.entries[source], f"the ARN is of region {own}, not of {region}; correct one of them")
+            url = self.url(section, "endpointUrl", "https://secretsmanager.eu-central-1.amazonaws.com")
+            inherited = place.endpoint_url
+            if inherited and not arn.serves(inherited, CALLS[ref.kind][0], region):
+                inherited = None  # the first region's own endpoint
+            at = replace(ref.place, region=region, endpoint_url=url or inherited)
+            found.append(replace(ref, id=given, place=self.assuming(section, at)))
+        return tuple(found)
+
+    def query(self, secret: Section) -> Query:
+        """Which secrets belong to a set."""
+        section = self.section(secret.entries["find"], "find")
+        if section.node is not None and not section.entries:
+            self.wrong(section.node, "find is empty; name at least one of name, path and tags")
+        name = self.text(section, "name", "a pattern")
+        if name is not None:
+            from agent.core import re2  # few configs have one
+
+            try:
+                re2.compile(name)
+            except re2.BadPattern as error:
+                self.wrong(section.entries["name"], f"{name!r} is not a pattern for names: {error}")
+        path = self.pattern(section, "path", _NAME_START, "how names begin, such as prod/")
+        return Query(name, path, self.texts(section, "tags", "a tag's value"))
+
+    def identifier(self, section: Section, source: str) -> str:
+        """The ARN, name or path that a key gives."""
+        match source:
+            case "parameter":
+                return self.parameter(section)
+            case "parameters":
+                known = "a path of parameters such as /prod/app/"
+                return self.pattern(section, "parameters", arn.PARAMETER_PATH, known) or ""
+        return self.secret_id(section)
+
+    def version(self, section: Section, source: str) -> tuple[str | None, str | None]:
+        """The stage, or the one version, that is asked for."""
+        if source == "parameter":
+            of_label, of_version, known = "parameterLabel", "parameterVersion", "a version's number, such as 3"
+            label = "a label: letters, digits, '.', '_' and '-', with no digit, aws or ssm in front"
+            stage = self.pattern(section, of_label, arn.PARAMETER_LABEL, label) or "AWSCURRENT"
+            version_id = self.pattern(section, of_version, _NUMBER, known)
+        else:
+            of_label, of_version = "versionStage", "versionId"
+            known = "a version id, which has 32 to 64 characters and no spaces"
+            stage = self.pattern(section, of_label, _STAGE, "a stage such as AWSPREVIOUS") or "AWSCURRENT"
+            version_id = self.pattern(section, of_version, arn.VERSION_ID, known)
+        if of_version in section and of_label in section:
+            self.wrong(section.key(of_label), f"{of_version} and {of_label} exclude each other; remove one")
+        return (None, version_id) if version_id is not None else (stage, None)
 
     def require(self, secret: Section) -> Require | None:
         if "require" not in secret:
             return None
         section = self.section(secret.entries["require"], "require")
         if section.node is not None and not section.entries:
-            self.wrong(section.node, "require is empty; name keys, match or certificate, or remove it")
+            self.wrong(section.node, "require is empty; add keys, match or certificate, or remove it")
         keys = [self.scalar(node, "a key of the secret's JSON") for node in self.items(section, "keys", "keys")]
         matches = []
         for node in self.items(section, "match", "mappings with key and pattern"):
@@ -284,22 +461,6 @@ class _Reader(Reader):
             pair = self.section(section.entries["certificate"], "certificate", required=("certificate", "privateKey"))
             certificate = self.text(pair, "certificate") or "", self.text(pair, "privateKey") or ""
         return Require(tuple(key or "" for key in keys), tuple(matches), certificate)
-
-    def collisions(self, paths: list[tuple[Output, Node]]) -> None:
-        """No two entries claim one path, and none lies under another's file or directory."""
-        taken: dict[str, tuple[Output, Node]] = {}
-        for output, node in paths:
-            if output.path in taken:
-                self.wrong(node, f"path {output.path!r} is taken already, in line {taken[output.path][1].line}")
-            else:
-                taken[output.path] = output, node
-        for path, (_, node) in taken.items():
-            parts = path.split("/")
-            for end in range(1, len(parts)):
-                above = taken.get("/".join(parts[:end]))
-                if above:
-                    kind = "directory" if above[0].renderer.directory else "file"
-                    self.wrong(node, f"path {path!r} lies under the {kind} {above[0].path!r} of line {above[1].line}")
 
     def targets(
         self, top: Section, volume: str, secrets: tuple[Secret, ...], outputs: tuple[Output, ...]
@@ -323,13 +484,13 @@ class _Reader(Reader):
         return tuple(found)
 
     def apart(self, node: Node, path: str, volume: str, outputs: tuple[Output, ...]) -> None:
-        """A touched file must not be one of ours: touching a published file would damage it."""
+        """A touched file must not be one of the agent's: touching a published file would damage it."""
         if not (path + "/").startswith(volume.rstrip("/") + "/"):
             return
         first = path[len(volume.rstrip("/")) :].strip("/").split("/")[0]
         published = {output.path.split("/")[0] for output in outputs}
         if not first or first.startswith("..") or first in published:
-            self.wrong(node, f"{path!r} is the agent's own; touch a file outside of what is published in {volume}")
+            self.wrong(node, f"{path!r} belongs to the agent; touch a file that is not published in {volume}")
 
     def action(self, section: Section, node: Node) -> Touch | Signal | Url | None:
         kinds = [key for key in ("touch", "signal", "url") if key in section]
@@ -338,7 +499,7 @@ class _Reader(Reader):
             return None
         for key in ("process", "handled"):
             if kinds != ["signal"] and key in section:
-                self.wrong(section.key(key), f"{key} belongs to a signal; remove it, or give a signal")
+                self.wrong(section.key(key), f"{key} needs a signal; set a signal, or remove {key}")
         if kinds == ["touch"]:
             return Touch(self.absolute(section, "touch") or "/")
         if kinds == ["url"]:
@@ -361,7 +522,7 @@ class _Reader(Reader):
             return PidFile(self.absolute(process, "pidFile") or "/")
         name = self.text(process, "name") or ""
         if "/" in name:
-            self.wrong(process.entries["name"], "is the name of a command, without its directory")
+            self.wrong(process.entries["name"], "must be the name of a command, without its directory")
         return ProcessName(name)
 
     def watched(self, section: Section, secrets: set[str]) -> frozenset[str] | None:
@@ -371,37 +532,12 @@ class _Reader(Reader):
         for node in self.items(section, "secrets", "names of secrets"):
             name = self.scalar(node, "the name of a secret")
             if name is not None and name in names:
-                self.wrong(node, f"{name!r} is there already; remove one")
+                self.wrong(node, f"{name!r} is listed twice; remove one")
             elif name is not None and name not in secrets:
                 self.wrong(node, f"no secret is named {name!r}{suggestion(name, secrets)}")
             elif name is not None:
                 names.add(name)
         return frozenset(names)
-
-    def format(self, section: Section) -> Format:
-        chosen = self.choice(section, "format", FORMATS)
-        return next((form for form in FORMATS if form == chosen), "raw")
-
-    def quoting(self, section: Section) -> Quoting:
-        chosen = self.choice(section, "quoting", QUOTINGS)
-        return next((quoting for quoting in QUOTINGS if quoting == chosen), "sh")
-
-    def mode(self, section: Section, default: int) -> int:
-        node = section.entries.get("fileMode")
-        if node is None:
-            return default
-        text = self.scalar(node, 'a mode such as "0440"')
-        if text is None:
-            return default
-        if isinstance(node, Scalar) and node.plain:
-            self.wrong(node, f'a mode is a quoted octal string: write "{text.rjust(4, "0")}"; YAML reads it otherwise')
-        elif not _MODE.fullmatch(text):
-            self.wrong(node, f'{text!r} is not a mode such as "0440": three octal digits, with a leading 0')
-        elif not int(text, 8) & 0o400:
-            self.wrong(node, f"mode {text!r} keeps the file from its owner; let the owner read it")
-        else:
-            return int(text, 8)
-        return default
 
     def listen(self, top: Section) -> Listen:
         text = self.text(top, "listen", 'an address such as "[::]:9105"') or "[::]:9105"
@@ -410,7 +546,7 @@ class _Reader(Reader):
             return Listen(found[1] or found[2] or "::", int(found[3]))
         host, colon, port = text.rpartition(":")
         if found or (colon and port.isdigit() and len(port) > 5):
-            what = f"{port} is no port: those end at 65535"
+            what = f"{port} is not a port; the highest is 65535"
         elif text.isdigit():
             what = f'the colon before the port is missing; write ":{text}"'
         elif text.count(":") > 1 and "[" not in text:
@@ -418,28 +554,39 @@ class _Reader(Reader):
         elif not colon or not port:
             what = f'the port is missing; write "{host or text}:9105"'
         elif not port.isdigit():
-            what = f"{port!r} is no port: give a number up to 65535"
+            what = f"{port!r} is not a port; write a number up to 65535"
         else:
-            what = "a host is a name, an IPv4 address or an IPv6 address in brackets"
+            what = "the host must be a name, an IPv4 address, or an IPv6 address in brackets"
         self.wrong(top.entries["listen"], f'{text!r} is not an address such as "[::]:9105" or "127.0.0.1:9105": {what}')
         return Listen("::", 9105)
 
     def secret_id(self, section: Section) -> str:
         text = self.text(section, "secretId", "an ARN or a name") or ""
         node = section.entries.get("secretId", section.node)
-        if node is None or not text:
-            return text
+        if node is not None and text:
+            self.named(node, text, (arn.SECRET_ARN, arn.SECRET_NAME), "a secret", "AWS Secrets Manager")
+        return text
+
+    def parameter(self, section: Section) -> str:
+        text = self.text(section, "parameter", "an ARN or a name") or ""
+        node = section.entries.get("parameter", section.node)
+        if node is not None and text:
+            self.named(node, text, (arn.PARAMETER_ARN, arn.PARAMETER_NAME), "a parameter", "Parameter Store")
+        return text
+
+    def named(self, node: Node, text: str, known: tuple[re.Pattern[str], ...], what: str, service: str) -> None:
+        """An ARN or a name must be one of that service: `known` are the forms of both."""
+        full, name = known
         if text.startswith("arn:"):
-            if not arn.SECRET_ARN.fullmatch(text):
-                self.wrong(node, f"{text!r} is not the ARN of a secret in AWS Secrets Manager")
+            if not full.fullmatch(text):
+                self.wrong(node, f"{text!r} is not the ARN of {what} in {service}")
             elif arn.contradicts(text):
                 _, partition, _, region, *_ = text.split(":")
                 self.wrong(
-                    node, f"region {region} is not in partition {partition}, but in {arn.partition(region)}; correct it"
+                    node, f"region {region} is in partition {arn.partition(region)}, not {partition}; correct the ARN"
                 )
-        elif not arn.SECRET_NAME.fullmatch(text):
-            self.wrong(node, f"{text!r} is neither an ARN nor a name that a secret can have")
-        return text
+        elif not name.fullmatch(text):
+            self.wrong(node, f"{text!r} is neither an ARN nor a valid name of {what}")
 
     def volume_path(self, volume: Section) -> str:
         path = self.absolute(volume, "path")
@@ -448,31 +595,15 @@ class _Reader(Reader):
         if _SYSTEM.fullmatch(path):
             self.wrong(
                 volume.entries["path"],
-                f"{path!r} is a directory of the system, where files that are not secrets lie; give a directory of its "
-                "own below a mount, such as /freshmount/secrets",
+                f"{path!r} is a system directory, which holds other files; set a directory of its own below a mount, "
+                "such as /freshmount/secrets",
             )
         return path
 
     def unique_name(self, section: Section, names: dict[str, Node]) -> str:
-        name = self.pattern(section, "name", _NAME, "a name of letters, digits, '.', '_' and '-', at most 63")
+        name = self.pattern(section, "name", _NAME, "a name of at most 63 letters, digits, '.', '_' and '-'")
         if name is not None:
             if name in names:
-                self.wrong(section.entries["name"], f"name {name!r} is taken already, in line {names[name].line}")
+                self.wrong(section.entries["name"], f"name {name!r} is already used on line {names[name].line}")
             names.setdefault(name, section.entries["name"])
         return name or ""
-
-    def expression(self, section: Section) -> str | None:
-        text = self.text(section, "jmesPath", "a JMESPath expression")
-        if text is not None:
-            import jmespath  # few configs have such an expression
-
-            try:
-                jmespath.compile(text)
-            except jmespath.exceptions.JMESPathError as error:
-                reason = " ".join(str(error).split("\n")[0].split())
-                mended = mended_path(text)
-                hint = f"; {QUOTED_KEYS}: write jmesPath: {mended}" if mended else ""
-                self.wrong(section.entries["jmesPath"], f"{text!r} is not a JMESPath expression: {reason}{hint}")
-            except (ValueError, RecursionError, TypeError):
-                self.wrong(section.entries["jmesPath"], f"{text!r} is not a JMESPath expression")
-        return text

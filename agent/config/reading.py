@@ -1,6 +1,6 @@
-"""Values from the nodes of a document: every problem is collected with its position, and none stops the reading.
+"""From the nodes of a document to values. Collects every problem with its position; no problem stops the reading.
 
-Knows durations, paths, URLs and sections, and nothing of what the config means by them.
+Knows durations, paths, URLs and sections, but not what the config uses them for.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ SHORTEST = 0.1  # seconds of a period; a mistyped unit must not become a busy lo
 
 
 class Section(Record):
-    """A mapping whose keys are known; empty where there was none."""
+    """A mapping with only known keys; empty where the document has none."""
 
     node: Mapping | None
     entries: dict[str, Node]
@@ -34,14 +34,14 @@ class Section(Record):
         return key in self.entries
 
     def key(self, name: str) -> Scalar:
-        """The position of a key that is there."""
+        """The key itself, with its position. It must exist."""
         entries = self.node.entries if self.node else ()
         return next(key for key, _ in entries if key.text == name)
 
 
 class Reader:
-    """Reads nodes into values and collects what is wrong in `problems`. A wrong value is replaced by a harmless one, so
-    that the rest is still checked; the caller then discards the whole.
+    """Reads nodes into values, and collects what is wrong in `problems`. A harmless value replaces a wrong one, so that
+    the rest is still checked; if there are problems, the caller must discard the result.
 
     `known` names the keys of each kind of section.
     """
@@ -51,11 +51,11 @@ class Reader:
         self._known = known
 
     def wrong(self, node: Node, message: str) -> None:
-        """Note a problem at the node."""
+        """Record a problem at the node."""
         self.problems.append(Problem(node.line, node.column, message))
 
     def section(self, node: Node | None, kind: str, required: tuple[str, ...] = ()) -> Section:
-        """The keys and values of a mapping; unknown keys and missing ones are problems."""
+        """The keys and values of a mapping. Unknown keys and missing required ones are problems."""
         if node is None:
             return Section(None, {})
         if not isinstance(node, Mapping):
@@ -67,7 +67,7 @@ class Reader:
                 entries[key.text] = value
             else:
                 known = self._known[kind]
-                hint = suggestion(key.text, known) or f"; known here are {', '.join(known)}"
+                hint = suggestion(key.text, known) or f"; the known keys here are {', '.join(known)}"
                 self.wrong(key, f"key {key.text!r} is not known{hint}")
         for name in required:
             if name not in entries:
@@ -83,7 +83,7 @@ class Reader:
             self.wrong(node, f"{key} must be a list of {what}, not {_found(node)}")
             return ()
         if not node.items:
-            self.wrong(node, f"{key} is empty; list at least one")
+            self.wrong(node, f"{key} is empty; it needs at least one entry")
         return node.items
 
     def scalar(self, node: Node, what: str) -> str | None:
@@ -93,7 +93,7 @@ class Reader:
             return None
         return node.text
 
-    def text(self, section: Section, key: str, what: str = "a text") -> str | None:
+    def text(self, section: Section, key: str, what: str = "text") -> str | None:
         """The text of a key, or None if it is not there."""
         node = section.entries.get(key)
         return None if node is None else self.scalar(node, what)
@@ -106,10 +106,10 @@ class Reader:
         return text
 
     def constant(self, section: Section, key: str, value: str) -> None:
-        """A key that has only one valid value."""
+        """Check a key that has only one valid value."""
         text = self.text(section, key, repr(value))
         if text is not None and text != value:
-            self.wrong(section.entries[key], f"{key} is {text!r}; this agent reads {value!r}")
+            self.wrong(section.entries[key], f"{key} is {text!r}; this agent reads only {value!r}")
 
     def choice(self, section: Section, key: str, known: tuple[str, ...]) -> str:
         """One of the known words; the first if the key is missing."""
@@ -125,12 +125,12 @@ class Reader:
         if node is None:
             return False
         if not isinstance(node, Scalar) or not node.plain or node.text not in ("true", "false"):
-            self.wrong(node, f"{key} is true or false, not {_found(node)}")
+            self.wrong(node, f"{key} must be true or false, not {_found(node)}")
             return False
         return node.text == "true"
 
     def duration(self, section: Section, key: str, default: float, least: float = 0.0) -> float:
-        """Seconds; durations are written such as 500ms, 30s, 2m or 1h30m."""
+        """Seconds, from a duration such as 500ms, 30s, 2m or 1h30m."""
         text = self.text(section, key, "a duration such as 30s")
         if text is None:
             return default
@@ -153,7 +153,9 @@ class Reader:
             return None
         shown = shown_url(text)
         if "@" in re.split("[/?#]", text.partition("://")[2] or text)[0]:
-            self.wrong(section.entries[key], f"{key} carries credentials, which a config is no place for; remove them")
+            self.wrong(
+                section.entries[key], f"{key} contains credentials, which do not belong in a config; remove them"
+            )
         elif problem := _no_url(text):
             said = key if "@" in shown else repr(shown)
             self.wrong(section.entries[key], f"{said} is not a URL such as {example}: {problem}")
@@ -170,21 +172,21 @@ class Reader:
         return "/" + "/".join(part for part in parts if part)
 
     def relative(self, section: Section, key: str) -> str | None:
-        """A path below the volume, or None if it is none."""
+        """A path below the volume, or None if it is not valid."""
         text = self.text(section, key, "a path below the volume")
         if text is None:
             return None
         parts = text.split("/")
         if text.startswith("/"):
-            problem = "must be relative: it lies below volume.path"
+            problem = "must be relative to volume.path"
         elif any(part.startswith("..") for part in parts):
-            problem = "leaves the volume, or has a name that starts with '..', which are the agent's own"
+            problem = "leaves the volume, or has a name that starts with '..', which only the agent may use"
         elif any(part in ("", ".") for part in parts):
-            problem = "has an empty or '.' part; write it without"
+            problem = "has an empty or '.' part; remove it"
         elif _unprintable(text):
-            problem = "has a control character in it"
+            problem = "contains a control character"
         elif len(text.encode()) > _PATH_LIMIT or any(len(part.encode()) > _NAME_BYTES for part in parts):
-            problem = f"is too long: {_NAME_BYTES} bytes for each name, {_PATH_LIMIT} in all"
+            problem = f"is too long: at most {_NAME_BYTES} bytes for each name and {_PATH_LIMIT} in all"
         else:
             return text
         self.wrong(section.entries[key], f"{text!r} {problem}")
@@ -201,14 +203,14 @@ class Reader:
 
 
 def shown_url(text: str) -> str:
-    """A URL as it may be shown: without query and fragment, which may hold a token."""
+    """A URL that is safe to show: without query and fragment, which may contain a token."""
     return re.split("[?#]", text)[0]
 
 
 def _no_url(text: str) -> str | None:
-    """Why the text is not a URL that can be called, if so."""
+    """Why the text is not a URL that can be called; None if it is one."""
     if any(char.isspace() or ord(char) < 0x20 for char in text):
-        return "it has a space in it"
+        return "it contains a space"
     scheme, found, _ = text.partition("://")
     if not found:
         return "it does not begin with http:// or https://"
@@ -225,7 +227,7 @@ def _no_url(text: str) -> str | None:
 
 
 def written(length: float) -> str:
-    """Seconds as a duration is written, such as 1h30m; never less than `length`, to the millisecond."""
+    """Seconds written as a duration such as 1h30m, rounded up to the millisecond."""
     millis = math.ceil(round(length * 1000, 3))
     parts = []
     for size, unit in ((3_600_000, "h"), (60_000, "m"), (1000, "s"), (1, "ms")):
@@ -236,7 +238,7 @@ def written(length: float) -> str:
 
 
 def seconds(text: str) -> float | None:
-    """The length of a duration such as 1h30m, or None if the text is none."""
+    """The length of a duration such as 1h30m in seconds, or None if the text is not one."""
     found = _DURATION.fullmatch(text)
     return _length(found) if found and text else None
 

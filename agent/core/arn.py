@@ -12,6 +12,16 @@ _CHARACTERS = r"[A-Za-z0-9/_+=.@!-]"
 
 SECRET_ARN = re.compile(rf"arn:(aws[a-z-]*):secretsmanager:([a-z0-9-]+):\d{{12}}:secret:{_CHARACTERS}+")
 
+PARAMETER_ARN = re.compile(r"arn:(aws[a-z-]*):ssm:([a-z0-9-]+):\d{12}:parameter/[A-Za-z0-9/_.-]+")
+
+PARAMETER_NAME = re.compile(r"/?[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)*")
+
+PARAMETER_PATH = re.compile(r"/|(/[A-Za-z0-9_.-]+)+/?")
+
+PARAMETER_LABEL = re.compile(r"(?!(?i:aws|ssm)|\d)[A-Za-z0-9_.-]{1,100}")
+
+ROLE_ARN = re.compile(r"arn:aws[a-z-]*:iam::\d{12}:role/[A-Za-z0-9_+=,.@/-]+")
+
 SECRET_NAME = re.compile(rf"{_CHARACTERS}{{1,512}}")
 
 REGION = re.compile(r"[a-z]{2,}(-[a-z]+)+-\d+")
@@ -51,9 +61,9 @@ def _of(region: str) -> tuple[str, str]:
 
 
 def contradicts(arn: str) -> bool:
-    """Whether the partition and the region of a secret's ARN cannot belong together. False for a partition that is
-    not known here."""
-    found = SECRET_ARN.fullmatch(arn)
+    """Whether the partition and the region of the ARN of a secret or a parameter cannot belong together. False for a
+    partition that is not known here."""
+    found = SECRET_ARN.fullmatch(arn) or PARAMETER_ARN.fullmatch(arn)
     return found is not None and found[1] in PARTITIONS and found[1] != partition(found[2])
 
 
@@ -78,3 +88,47 @@ def resources(secret_id: str, region: str | None) -> tuple[str, ...]:
     if not _SUFFIX.search(secret_id):
         return (secret_id + _UNKNOWN,)
     return (secret_id, secret_id + _UNKNOWN) if looks_complete(secret_id) else (secret_id,)
+
+
+def in_region(given: str, region: str) -> str:
+    """The same name, or the ARN of the same name in another region: a replica's differs in its region alone."""
+    if not given.startswith("arn:"):
+        return given
+    parts = given.split(":")
+    return ":".join([*parts[:3], region, *parts[4:]])
+
+
+def parameter(given: str, region: str | None) -> tuple[str, ...]:
+    """What an IAM policy calls a parameter, given by name or ARN."""
+    return (given,) if given.startswith("arn:") else (_parameter(region) + given.lstrip("/"),)
+
+
+def beneath(path: str, region: str | None) -> tuple[str, ...]:
+    """What an IAM policy calls a path of parameters and everything beneath it."""
+    bare = path.strip("/")
+    return (f"{_parameter(region)}{bare}", f"{_parameter(region)}{bare}/*") if bare else (_parameter(region) + "*",)
+
+
+def beginning(start: str, region: str | None) -> tuple[str, ...]:
+    """What an IAM policy calls all secrets whose names begin so."""
+    region = region or "*"
+    return (f"arn:{partition(region)}:secretsmanager:{region}:*:secret:{start}*",)
+
+
+def _parameter(region: str | None) -> str:
+    region = region or "*"
+    return f"arn:{partition(region)}:ssm:{region}:*:parameter/"
+
+
+def serves(url: str, service: str, region: str | None) -> bool:
+    """Whether a URL may be asked for a service in a region, as far as its host says.
+
+    A VPC endpoint's host names both: `vpce-….secretsmanager.eu-west-1.vpce.amazonaws.com`. A host that names neither,
+    such as a stand-in's, serves everything.
+    """
+    labels = set(re.split(r"[/:.]", url.partition("://")[2].partition("/")[0]))
+    named = labels & {"secretsmanager", "secretsmanager-fips", "ssm", "ssm-fips"}
+    regions = {label for label in labels if REGION.fullmatch(label)}
+    return (not named or service in {name.removesuffix("-fips") for name in named}) and (
+        not regions or region is None or region in regions
+    )

@@ -177,7 +177,10 @@ def _failed(wanted: Wanted, desired: Desired, published: Published, answer: Answ
 
 def _unprojectable(wanted: Wanted, desired: Desired, published: Published, answer: Answer | None) -> Step | None:
     refused = _was_refused(desired, wanted)
-    return Step(wanted.name, "keep", "unprojectable") if refused and refused == _version(wanted, answer) else None
+    if refused is None or refused.version_id != _version(wanted, answer) or _remade(refused.created_at, answer):
+        return None
+    replica = answer.replica if isinstance(answer, Observation) else None
+    return Step(wanted.name, "keep", "unprojectable") if refused.replica in (None, replica) else None
 
 
 def _new(wanted: Wanted, desired: Desired, published: Published, answer: Answer | None) -> Step | None:
@@ -201,7 +204,8 @@ def _pinned(wanted: Wanted, desired: Desired, published: Published, answer: Answ
 
 
 def _current(wanted: Wanted, desired: Desired, published: Published, answer: Answer | None) -> Step | None:
-    same = published.secrets[wanted.name].version_id == _version(wanted, answer)
+    before = published.secrets[wanted.name]
+    same = before.version_id == _version(wanted, answer) and not _remade(before.created_at, answer)
     return Step(wanted.name, "keep", "current") if same else None
 
 
@@ -233,9 +237,16 @@ def _version(wanted: Wanted, answer: Answer | None) -> str | None:
     return answer.version_id if isinstance(answer, Observation) else wanted.secret.ref.version_id
 
 
-def _was_refused(desired: Desired, wanted: Wanted) -> str | None:
+def _remade(created_at: float | None, answer: Answer | None) -> bool:
+    """Whether the version that was observed is known to be another than the one of that time, whatever it is called: a
+    parameter that is deleted and made again begins at version 1 again."""
+    found = answer.created_at if isinstance(answer, Observation) else None
+    return None not in (created_at, found) and created_at != found
+
+
+def _was_refused(desired: Desired, wanted: Wanted) -> Refusal | None:
     refusal = desired.refused.get(wanted.name)
-    return refusal.version_id if refusal and refusal.fingerprint == wanted.fingerprint else None
+    return refusal if refusal and refusal.fingerprint == wanted.fingerprint else None
 
 
 def compose(
@@ -273,6 +284,8 @@ def compose(
             fetched, files = fresh[wanted.name]
             before = published.secrets.get(wanted.name)
             same = before and (before.version_id, before.fingerprint) == (fetched.version_id, wanted.fingerprint)
+            numbered = wanted.secret.ref.kind == "parameter"  # one that was made again has the same number
+            same = same and not (numbered and before and before.created_at != fetched.created_at)
             entries[wanted.name] = Entry(
                 fetched.version_id,
                 fetched.stages,

@@ -17,12 +17,48 @@ Format = Literal["raw", "json", "dotenv", "properties"]
 
 Quoting = Literal["sh", "dotenv"]
 
+Encoding = Literal["none", "base64", "base64url", "hex"]
+
+Missing = Literal["error", "skip", "empty"]
+
+# One secret of Secrets Manager; one parameter of Parameter Store; all parameters beneath a path; all secrets of Secrets
+# Manager that match. The last two are sets: their value is a JSON object of name to text.
+Kind = Literal["secretsmanager", "parameter", "parameters", "find"]
+
+SETS: frozenset[Kind] = frozenset({"parameters", "find"})
+
+SET_LIMIT = 1 << 20  # bytes of the values of a set, with their names
+
 
 class Place(Record):
-    """Where a secret is asked for. None means: what boto3's own chain finds."""
+    """Where a secret is asked for. None means: what boto3's own chain finds.
+
+    `roles` are assumed in this order before, each with the credentials of the one before it. `external_id` and `tags`
+    (of the session, name and value) are for the last of them.
+    """
 
     region: str | None
     endpoint_url: str | None
+    roles: tuple[str, ...] = ()
+    external_id: str | None = None
+    tags: tuple[tuple[str, str], ...] = ()
+
+
+class Query(Record):
+    """Which secrets belong to a set: those that meet all of these. `name` is a regular expression (RE2) that is found
+    anywhere in the name, `path` how the name begins; `tags` must be there, each with exactly this value.
+    """
+
+    name: str | None = None
+    path: str | None = None
+    tags: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def shown(self) -> str:
+        """The query as messages name it."""
+        parts = [f"name {self.name}"] if self.name is not None else []
+        parts += [f"path {self.path}"] if self.path is not None else []
+        return ", ".join([*parts, *(f"tag {name}={value}" for name, value in self.tags)])
 
 
 class Require(Record):
@@ -36,21 +72,42 @@ class Require(Record):
 
 
 class Ref(Record):
-    """What a source is asked for. Exactly one of `version_stage` and `version_id` is set."""
+    """What a source is asked for. Exactly one of `version_stage` and `version_id` is set.
+
+    A parameter's `version_stage` is its label, or AWSCURRENT for its latest version (no label begins with `aws`), and
+    its `version_id` its number. `query` is what a set of kind `find` is made of, and `id` its text. `replicas` are
+    asked in this order while the place is away.
+    """
 
     id: str
     place: Place
     version_stage: str | None = "AWSCURRENT"
     version_id: str | None = None
+    kind: Kind = "secretsmanager"
+    query: Query | None = None
+    replicas: tuple[Ref, ...] = ()
 
     @property
     def resources(self) -> tuple[str, ...]:
-        """What an IAM policy calls it, as `arn.resources` says."""
+        """What an IAM policy calls it, as `arn` says."""
+        match self.kind:
+            case "parameter":
+                return arn.parameter(self.id, self.place.region)
+            case "parameters":
+                return arn.beneath(self.id, self.place.region)
+            case "find":
+                return arn.beginning(self.query.path if self.query and self.query.path else "", self.place.region)
         return arn.resources(self.id, self.place.region)
 
     def at(self, version_id: str) -> Ref:
         """The same at one version, whatever the stages say."""
-        return replace(self, version_stage=None, version_id=version_id)
+        replicas = tuple(replica.at(version_id) for replica in self.replicas)
+        return replace(self, version_stage=None, version_id=version_id, replicas=replicas)
+
+    @property
+    def places(self) -> tuple[Ref, ...]:
+        """Itself and its replicas, in the order in which they are asked."""
+        return (self, *self.replicas)
 
 
 class Secret(Record):
@@ -67,13 +124,80 @@ class Projection(Record):
     """How one secret becomes a file or, with `directory`, one file per top-level key of its JSON object.
 
     `quoting` says for whom `format: dotenv` quotes: a POSIX shell, or the libraries and tools that read .env files
-    themselves.
+    themselves. `encoding` is what a text is decoded from. `missing` says what becomes of a key that is null or not
+    there: an error, no file (or line), or an empty one.
     """
 
     directory: bool = False
     format: Format = "raw"
     jmes_path: str | None = None
     quoting: Quoting = "sh"
+    encoding: Encoding = "none"
+    missing: Missing = "error"
+
+
+class ByContent(Record):
+    """What a secret without `files` becomes: a directory with one file per key if it is a JSON object, otherwise a
+    file."""
+
+    missing: Missing = "error"
+
+
+class Written(Record):
+    """Where a text begins in the config's file. With `block` each of its lines begins at that column.
+
+    All are equal: a text is the same wherever it stands.
+    """
+
+    line: int
+    column: int
+    block: bool
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Written)
+
+    def __hash__(self) -> int:
+        return 0
+
+    def place(self, line: int, column: int) -> tuple[int, int]:
+        """Where in the config's file a place of the text is. Of a text that is no block only the beginning is known."""
+        if self.block:
+            return self.line + line - 1, self.column + column - 1
+        return self.line, self.column + column - 1 if line == 1 else self.column
+
+
+class Template(Record):
+    """A text in Go's template language. Its dot is the one input; with `by_name` an object of the inputs by name."""
+
+    text: str
+    by_name: bool
+    written: Written
+
+
+class KeyOf(Record):
+    """One key of a secret's JSON object; None: the whole value."""
+
+    secret: str
+    key: str | None
+
+
+class Pem(Record):
+    """A certificate with its chain in the order that TLS wants, and its key, if it is given."""
+
+    certificate: KeyOf
+    private_key: KeyOf | None = None
+
+
+class Pkcs12(Record):
+    """A keystore made of PEM. `legacy`: with the encryption that Java 8 before 8u301 and old Windows read."""
+
+    certificate: KeyOf
+    private_key: KeyOf
+    password: KeyOf | None = None
+    legacy: bool = False
+
+
+How = Projection | ByContent | Template | Pem | Pkcs12
 
 
 class Output(Record):
@@ -85,17 +209,40 @@ class Output(Record):
 
     path: str
     inputs: tuple[str, ...]
-    renderer: Projection
+    renderer: How
     mode: int
 
     @property
     def spec(self) -> list[object]:
         """What distinguishes it from another, in the form in which fingerprints hold it."""
-        how = self.renderer
-        # The default stays out: what an earlier agent published must not look edited.
-        quoting = [how.quoting] if how.quoting != "sh" else []
         shared = [list(self.inputs)] if len(self.inputs) > 1 else []
-        return [self.path, how.directory, how.format, how.jmes_path, self.mode, *quoting, *shared]
+        match self.renderer:
+            case Projection(directory, form, jmes_path, quoting, encoding, missing):
+                # Defaults stay out: what an earlier agent published must not look edited.
+                added: list[object] = [quoting] if quoting != "sh" else []
+                added += [{"encoding": encoding}] if encoding != "none" else []
+                added += [{"missing": missing}] if missing != "error" else []
+                return [self.path, directory, form, jmes_path, self.mode, *added, *shared]
+            case ByContent(missing):
+                how: list[object] = ["by content", missing]
+            case Template(text, by_name):
+                how = ["template", text, by_name]
+            case Pem(certificate, key):
+                how = ["pem", *_key(certificate), *_key(key)]
+            case Pkcs12(certificate, key, password, legacy):
+                how = ["pkcs12", *_key(certificate), *_key(key), *_key(password), legacy]
+        return [self.path, *how, self.mode, *shared]
+
+    @property
+    def may_be_several(self) -> bool:
+        """Whether it may become a directory with several files."""
+        return isinstance(self.renderer, ByContent) or (
+            isinstance(self.renderer, Projection) and self.renderer.directory
+        )
+
+
+def _key(key: KeyOf | None) -> list[str | None]:
+    return [key.secret, key.key] if key else [None, None]
 
 
 class Wanted(Record):
@@ -113,14 +260,19 @@ class Wanted(Record):
     def fingerprint(self) -> str:
         """Changes exactly when the same version would have to be fetched or rendered again.
 
-        The endpoint is left out: another way to reach the same secret publishes nothing new.
+        Endpoint and replicas are left out: another way to reach the same secret publishes nothing new.
         """
         ref, require = self.secret.ref, self.secret.require
         spec: list[object] = [ref.id, ref.place.region, ref.version_stage, ref.version_id]
         spec.append([output.spec for output in self.outputs])
         if require:
             spec.append([require.keys, require.matches, require.certificate])
-        import hashlib  # which brings 4 MiB of libcrypto that a process at rest does without
+        # Defaults stay out: what an earlier agent published must not look edited.
+        if ref.kind != "secretsmanager":
+            spec.append({"kind": ref.kind, "query": ref.query and [ref.query.name, ref.query.path, ref.query.tags]})
+        if ref.place.roles:
+            spec.append({"roles": ref.place.roles})
+        import hashlib  # loads 4 MiB of libcrypto, which a process at rest does not need
 
         return hashlib.sha256(json.dumps(spec).encode()).hexdigest()[:16]
 
@@ -243,6 +395,7 @@ class Config(Record):
 
     bundle: Bundle
     settings: Settings
+    warnings: tuple[str, ...] = ()  # of what is allowed and means something else than its reader may expect
 
 
 def counted(number: int, noun: str) -> str:
@@ -290,19 +443,42 @@ class Rotation(Record):
 
 
 class Refusal(Record):
-    """A version that could not be projected under a spec, and why. It is not fetched again until either changes."""
+    """A version that could not be projected under a spec, and why. It is not fetched again until either changes.
+
+    `created_at` is when that version was made (epoch seconds), if that is known. `replica`: it is only this region that
+    cannot be followed, since its version is not newer than what is published.
+    """
 
     version_id: str
     fingerprint: str
     failure: Failure
+    created_at: float | None = None
+    replica: str | None = None
 
 
 class Observation(Record):
-    """What DescribeSecret says: the version that holds the wanted stage, that version's stages, and rotation."""
+    """What a source says without a value: the version that holds the wanted stage, that version's stages, and rotation.
+
+    `created_at` is when that version was made (epoch seconds), if the source says so: a parameter that was deleted and
+    made again has its version numbers again. `replica` is the region that said it in place of the first one.
+    """
 
     version_id: str
     stages: tuple[str, ...]
     rotation: Rotation
+    created_at: float | None = None
+    replica: str | None = None
+
+
+class Served(Record):
+    """Which place answered for a secret that has replicas: the how many-th, 0 being the first, and its region.
+
+    `instead` is why the first one did not; None: it did.
+    """
+
+    turn: int
+    region: str
+    instead: Failure | None = None
 
 
 class PublishedSecret(Record):
@@ -431,9 +607,23 @@ class Publication(Record):
         return whole and carried and self.entries.keys() == published.secrets.keys()
 
 
-Operation = Literal["DescribeSecret", "GetSecretValue"]
+Operation = Literal[
+    "DescribeSecret",
+    "GetSecretValue",
+    "ListSecrets",
+    "BatchGetSecretValue",
+    "GetParameters",
+    "GetParametersByPath",
+    "AssumeRole",
+]
 
-OPERATIONS: Mapping[str, tuple[Operation, ...]] = {"secretsmanager": ("DescribeSecret", "GetSecretValue")}  # by source
+# By kind the source that is asked, and how the calls that observe and fetch are named, in metrics.
+CALLS: Mapping[Kind, tuple[str, Operation, Operation]] = {
+    "secretsmanager": ("secretsmanager", "DescribeSecret", "GetSecretValue"),
+    "parameter": ("ssm", "GetParameters", "GetParameters"),
+    "parameters": ("ssm", "GetParametersByPath", "GetParametersByPath"),
+    "find": ("secretsmanager", "ListSecrets", "BatchGetSecretValue"),
+}
 
 Outcome = Literal["success", "noop", "error"]
 
@@ -491,7 +681,7 @@ class PassResult(Record):
     `complete`: every file that the config asks for is there, optional secrets aside; `as_asked` names the secrets whose
     files are those that their spec asks for. `interrupted`: a stop was asked for. `pending` holds per pending target
     the generation that it has not accepted, `next_polls` and `next_tries` when secrets are asked about and pending
-    targets notified next.
+    targets notified next. `served` says of secrets with replicas which place answered.
     """
 
     started_at: float
@@ -515,6 +705,7 @@ class PassResult(Record):
     next_polls: Mapping[str, float] = field(default_factory=dict)
     next_tries: Mapping[str, float] = field(default_factory=dict)
     calls: tuple[Call, ...] = ()
+    served: Mapping[str, Served] = field(default_factory=dict)
     sweep_in: float | None = None  # seconds
     complete: bool = False
     as_asked: frozenset[str] = frozenset()

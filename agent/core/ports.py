@@ -14,7 +14,6 @@ from agent.core.model import (
     Delivery,
     Identity,
     Observation,
-    Operation,
     Output,
     Pending,
     Publication,
@@ -32,12 +31,10 @@ class Source(Protocol):
     An error of one secret is returned as its `Failure`. An exception that is raised all the same counts as one, too.
     """
 
-    limit: float  # seconds that one call takes at most, a second attempt included
-    name: str  # of the source, in metrics
-    operations: tuple[Operation, Operation]  # names of the calls of `observe` and of `fetch`, in metrics
+    limit: float  # seconds that one batch takes at most, second attempts included
 
     def batches(self, requests: Sequence[Request]) -> list[tuple[Request, ...]]:
-        """The requests in the groups in which they are best sent: one call each."""
+        """The requests in the groups in which they are best sent, each of one kind and one place."""
 
     def observe(self, batch: tuple[Request, ...]) -> Answers[Observation]:
         """For each secret which version is wanted now; no value is transferred."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from agent.core.errors import REASONS, Failure, Reason
-from agent.core.model import OK, OPERATIONS, OUTCOMES, Bundle, Operation, Outcome, PassResult, PublishedSecret
+from agent.core.model import CALLS, OK, OUTCOMES, Bundle, Operation, Outcome, PassResult, PublishedSecret
 from agent.core.pins import Pin
 from agent.core.record import Record, field, replace
 
@@ -58,6 +58,8 @@ class SecretStatus(Record):
     up_to_date: bool = False
     as_asked: bool = False
     failure: Failure | None = None  # of the last attempt
+    region: str | None = None  # of the place that answered last, for a secret with replicas
+    instead: Failure | None = None  # why its first place did not
     errors: Mapping[Reason, int] = field(default_factory=lambda: dict.fromkeys(REASONS, 0))
 
 
@@ -97,24 +99,17 @@ class Status(Record):
     repairs: int = 0
     secrets: Mapping[str, SecretStatus] = field(default_factory=dict)
     targets: Mapping[str, TargetStatus] = field(default_factory=dict)
-    source_requests: Mapping[tuple[str, Operation, str], int] = field(
-        default_factory=lambda: {
-            (source, each, OK): 0 for source, operations in OPERATIONS.items() for each in operations
-        }
-    )
+    source_requests: Mapping[tuple[str, Operation, str], int] = field(default_factory=dict)
     pass_seconds: Histogram = Histogram.empty(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
-    source_seconds: Mapping[tuple[str, Operation], Histogram] = field(
-        default_factory=lambda: {
-            (source, operation): Histogram.empty(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
-            for source, operations in OPERATIONS.items()
-            for operation in operations
-        }
-    )
+    source_seconds: Mapping[tuple[str, Operation], Histogram] = field(default_factory=dict)
     publish_to_notify: Histogram = Histogram.empty(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5, 15, 60, 300)
     rotation_to_file: Histogram = Histogram.empty(1, 5, 10, 15, 30, 60, 90, 120, 300, 900, 3600)
     config_reload_success: bool = True
     config_last_reload: float | None = None
     config_problems: tuple[str, ...] = ()  # of the file, while it is refused
+
+
+_CALL = Histogram.empty(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 
 
 def begin(
@@ -131,9 +126,15 @@ def begin(
 
 
 def configured(status: Status, bundle: Bundle, pinned: Mapping[str, Pin] | None = None) -> Status:
-    """The status of a bundle: what is new starts empty, what left is gone. `pinned`: the secrets that are pinned."""
+    """The status of a bundle: what is new starts empty, what left is gone. `pinned`: the secrets that are pinned.
+
+    Calls are counted from 0 for what the bundle asks for, and for nothing else.
+    """
+    calls = [(CALLS[kind][0], each) for kind in {s.ref.kind: None for s in bundle.secrets} for each in CALLS[kind][1:]]
     return replace(
         status,
+        source_requests={**{(*call, OK): 0 for call in calls}, **status.source_requests},
+        source_seconds={**dict.fromkeys(calls, _CALL), **status.source_seconds},
         stale_after=bundle.timing.stale_after,
         secrets={
             secret.name: _held(
@@ -142,6 +143,7 @@ def configured(status: Status, bundle: Bundle, pinned: Mapping[str, Pin] | None 
                     period=secret.period,
                     optional=secret.optional,
                     version_stage=secret.ref.version_stage,
+                    **({} if secret.ref.replicas else {"region": None, "instead": None}),
                 ),
                 (pinned or {}).get(secret.name),
             )
@@ -195,7 +197,7 @@ def after(status: Status, result: PassResult) -> Status:
     requests = dict(status.source_requests)
     for call in result.calls:
         operation, request = (call.source, call.operation), (call.source, call.operation, call.code)
-        seconds[operation] = seconds[operation].observe(call.seconds)
+        seconds[operation] = seconds.get(operation, _CALL).observe(call.seconds)
         requests[request] = requests.get(request, 0) + 1
     notified = status.publish_to_notify
     for delivery in result.deliveries:
@@ -261,8 +263,21 @@ def _rotated(histogram: Histogram, before: SecretStatus | None, now: PublishedSe
 
 
 def _secret_after(secret: SecretStatus, result: PassResult, ended: float, *, absent: bool) -> SecretStatus:
-    """First what is published, then what AWS said, then how this attempt ended."""
-    return _attempted(_observed(_published(secret, result), result, ended), result, ended, absent=absent)
+    """First what is published, then what AWS said and where, then how this attempt ended."""
+    said = _served(_observed(_published(secret, result), result, ended), result)
+    return _attempted(said, result, ended, absent=absent)
+
+
+def _served(secret: SecretStatus, result: PassResult) -> SecretStatus:
+    """A place that did not answer is counted, although a replica did."""
+    served = result.served.get(secret.name)
+    if served is None:
+        none_answered = secret.region is not None and secret.name in result.failures
+        return replace(secret, instead=None) if none_answered else secret
+    errors = secret.errors
+    if served.instead and secret.name not in result.failures:
+        errors = {**errors, served.instead.reason: errors[served.instead.reason] + 1}
+    return replace(secret, region=served.region, instead=served.instead, errors=errors)
 
 
 def _published(secret: SecretStatus, result: PassResult) -> SecretStatus:

@@ -1,4 +1,4 @@
-"""The whole story on an embedded stand-in for AWS: moto's server in this process, the agent and an app as their own.
+"""The whole story on a stand-in for AWS: that is in this process, agent and app are their own.
 
 Each scene either happened or the demo fails; nothing is shown that was not seen.
 """
@@ -6,49 +6,28 @@ Each scene either happened or the demo fails; nothing is shown that was not seen
 from __future__ import annotations
 
 import json
-import logging
 import os
-import queue
 import shlex
 import signal
-import socket
 import stat
 import statistics
-import subprocess
 import sys
 import tempfile
-import textwrap
-import threading
 import time
 import urllib.error
 import urllib.request
-from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from agent.commands import terminal
-from agent.core.errors import FreshmountError, StartError
 from agent.core.record import Record
-
-REGION = "eu-west-1"
-
-PATIENCE = 15.0  # seconds until a scene that does not happen counts as failed
+from agent.demo.children import PATIENCE, ROOT, Child, DemoFailed, all_ended
+from agent.demo.narrator import Narrator, series
+from agent.demo.stand_in import REGION, QuickStandIn, StandIn
 
 OUTAGE = 2.5  # seconds without AWS
 
 BETWEEN = 0.2  # seconds from one rotation to the one that belongs to it; less than the config's `settle`
-
-WIDTH = 80  # columns of the narrowest terminal that people use
-
-_INDENT = "   "
-
-_ROOT = Path(__file__).resolve().parents[2]  # so that `-m agent` is this one, whatever directory we were called in
-
-# Becomes the program in its arguments, which the kernel kills (9) when its parent dies (PR_SET_PDEATHSIG, prctl(2)).
-# Not a preexec_fn: the stand-in's threads make it unsafe to run Python between fork and exec.
-_DIE_WITH_US = "import ctypes, os, sys; ctypes.CDLL(None).prctl(1, 9); os.execv(sys.argv[1], sys.argv[1:])"
 
 _CONFIG = """\
 apiVersion: freshmount.dev/v1
@@ -73,7 +52,7 @@ notify:
     process: {{pidFile: {home}/app.pid}}
 """
 
-# Run from the directory of the package, as our children are, with the interpreter that has boto3.
+# Run from the directory of the package, as our children are, with the same interpreter.
 _ROTATE = """\
 #!/bin/sh
 # Usage: sh {path} PASSWORD
@@ -85,10 +64,6 @@ story.put_password(*sys.argv[1:])' {url} {arn} "${{1:?give a password}}"
 _SHOWN_METRICS = ("passes_total", "source_requests_total", "secret_errors_total", "notifications_total")
 
 
-class DemoFailed(FreshmountError):
-    """A scene did not happen."""
-
-
 class Rotation(Record):
     """One rotation as it was seen. Seconds: from PutSecretValue to the file, from the file to the app's reload."""
 
@@ -97,139 +72,17 @@ class Rotation(Record):
     to_signal: float
 
 
-class Narrator:
-    """Prints the story, 80 columns wide; in colour on a terminal that has any, unless NO_COLOR is set."""
-
-    def __init__(self) -> None:
-        self._colour = terminal.screen(sys.stdout, os.environ).colour
-        self._scenes = 0
-
-    def scene(self, title: str) -> None:
-        self._scenes += 1
-        print(f"\n{self._styled('1;36', f'{self._scenes}. {title}')}", flush=True)
-
-    def say(self, text: str) -> None:
-        print(_wrapped(text, _INDENT), flush=True)
-
-    def quote(self, text: str) -> None:
-        for line in text.splitlines():
-            print(_INDENT + self._styled("2", line), flush=True)
-
-    def seen(self, text: str) -> None:
-        print(f"{_INDENT}{self._styled('32', '✓')} {_wrapped(text, _INDENT + '  ').lstrip()}", flush=True)
-
-    def failed(self, text: str) -> None:
-        first, *rest = text.splitlines()  # the rest is quoted
-        told = _wrapped(f"FAILED: {first}", _INDENT).replace("FAILED", self._styled("31", "FAILED"), 1)
-        print("\n" + "\n".join((told, *rest)), flush=True)
-
-    def _styled(self, style: str, text: str) -> str:
-        return f"\033[{style}m{text}\033[0m" if self._colour else text
-
-
-def _wrapped(text: str, indent: str) -> str:
-    """The text with that much before each line. What is to be copied, such as a path, is never broken."""
-    return textwrap.fill(
-        text,
-        WIDTH,
-        initial_indent=indent,
-        subsequent_indent=indent,
-        replace_whitespace=False,
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
-
-
-class Child:
-    """A process of the story, which dies with us, and whose lines, JSON objects, are waited for."""
-
-    def __init__(self, name: str, argv: list[str], stream: str) -> None:
-        pipes: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": None} | {stream: subprocess.PIPE}
-        # A session of its own: Ctrl-C reaches the demo, which ends its children in order.
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", _DIE_WITH_US, sys.executable, "-m", *argv],
-            cwd=_ROOT,
-            stdin=subprocess.DEVNULL,
-            start_new_session=True,
-            text=True,
-            **pipes,
-        )
-        self._name = name
-        self._last: deque[str] = deque(maxlen=3)
-        self._lines: queue.Queue[dict[str, Any] | None] = queue.Queue()
-        threading.Thread(target=self._read, args=(getattr(self.process, stream),), daemon=True).start()
-
-    def _read(self, lines: Any) -> None:
-        for line in lines:
-            self._last.append(line)
-            with suppress(ValueError):
-                self._lines.put(json.loads(line))
-        self._lines.put(None)
-
-    def next_line(self, what: str, patience: float | None = None) -> dict[str, Any]:
-        """The next line, waited for up to `patience` seconds. Raises DemoFailed when none comes."""
-        with suppress(queue.Empty):
-            line = self._lines.get(timeout=patience)
-            if line is not None:
-                return line
-            raise self._failure(f"the {self._name} ended with exit code {self.process.wait(PATIENCE)} before {what}")
-        raise self._failure(f"did not happen within {PATIENCE:g} s: {what}")
-
-    def await_line(self, what: str, matches: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
-        """The next line that matches. Raises DemoFailed when it does not come."""
-        end = time.monotonic() + PATIENCE
-        while not matches(line := self.next_line(what, max(0.0, end - time.monotonic()))):
-            pass
-        return line
-
-    def end(self) -> int:
-        """Ask it to end; its exit code. Raises DemoFailed when it does not."""
-        self.process.terminate()
-        with suppress(subprocess.TimeoutExpired):
-            return self.process.wait(PATIENCE)
-        raise self._failure(f"the {self._name} did not end within {PATIENCE:g} s after SIGTERM")
-
-    def _failure(self, text: str) -> DemoFailed:
-        return DemoFailed(f"{text}\nThe last that the {self._name} said:\n{''.join(self._last) or 'nothing'}".rstrip())
-
-
-class StandIn:
-    """moto's server, which can be taken away and brought back without losing its secrets."""
-
-    def __init__(self, server: Any) -> None:
-        import boto3
-
-        # Bound and never listening: nobody else is given the port while the server is away.
-        self._reserved = socket.socket()
-        self._reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self._reserved.bind(("127.0.0.1", 0))
-        host, port = self._reserved.getsockname()
-        self.url = f"http://{host}:{port}"
-        self._make: Callable[[], Any] = lambda: server(ip_address=host, port=port, verbose=False)
-        self.start()
-        self.client: Any = boto3.session.Session().client("secretsmanager", region_name=REGION, endpoint_url=self.url)
-
-    def start(self) -> None:
-        self._server = self._make()
-        self._server.start()
-
-    def stop(self) -> None:
-        self._server.stop()
-
-
 def run(*, keep_running: bool) -> int:
-    """Tell the story. Returns 0 when all of it happened, 1 when not, 130 after Ctrl-C.
-
-    Raises StartError when the stand-in is not installed.
-    """
+    """Tell the story. Returns 0 when all of it happened, 1 when not, 130 after Ctrl-C."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
+    _leave_aws()
     narrator = Narrator()
     try:
         with (
             tempfile.TemporaryDirectory(prefix="freshmount-demo-", ignore_cleanup_errors=True) as home,
-            _stand_in() as aws,
-            _children() as children,
+            QuickStandIn() as aws,
+            all_ended() as children,
         ):
             _Story(narrator, Path(home), aws, children).tell(keep_running=keep_running)
     except KeyboardInterrupt:
@@ -251,28 +104,6 @@ def _interrupt(*_: object) -> None:
     raise KeyboardInterrupt
 
 
-@contextmanager
-def _stand_in() -> Iterator[StandIn]:
-    try:
-        from moto.server import ThreadedMotoServer
-    except ImportError:
-        found = None
-    else:
-        found = ThreadedMotoServer
-    if found is None:
-        raise StartError(
-            "the demo's stand-in for AWS, moto, is not installed; in a clone of the repository run `make demo`, "
-            "or pip install '.[demo]' and then `freshmount demo`"
-        )
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    _leave_aws()
-    aws = StandIn(found)
-    try:
-        yield aws
-    finally:
-        aws.stop()
-
-
 def _leave_aws() -> None:
     """Nothing in this process, and in those that it starts, meets a real account."""
     for name in [name for name in os.environ if name.startswith("AWS_")]:
@@ -290,29 +121,9 @@ def _leave_aws() -> None:
 
 def put_password(url: str, arn: str, password: str) -> None:
     """Rotate the secret `db` of a demo that still runs: the password moves, the rest of the value stays."""
-    import boto3
-
-    _leave_aws()
-    client: Any = boto3.session.Session().client("secretsmanager", region_name=REGION, endpoint_url=url)
-    value = json.loads(client.get_secret_value(SecretId=arn)["SecretString"])
-    client.put_secret_value(SecretId=arn, SecretString=json.dumps({**value, "password": password}))
-
-
-@contextmanager
-def _children() -> Iterator[list[Child]]:
-    """A list of processes, all of which are ended at the end."""
-    children: list[Child] = []
-    try:
-        yield children
-    finally:
-        for child in children:
-            child.process.terminate()
-        for child in children:
-            try:
-                child.process.wait(2.0)
-            except subprocess.TimeoutExpired:
-                child.process.kill()
-                child.process.wait()
+    aws = StandIn(url)
+    value = json.loads(aws.ask("secretsmanager.GetSecretValue", SecretId=arn)["SecretString"])
+    aws.rotate(arn, json.dumps({**value, "password": password}))
 
 
 def _until(what: str, condition: Callable[[], bool]) -> None:
@@ -321,14 +132,6 @@ def _until(what: str, condition: Callable[[], bool]) -> None:
         if time.monotonic() > end:
             raise DemoFailed(f"did not happen within {PATIENCE:g} s: {what}")
         time.sleep(0.05)
-
-
-def _series(before: str, series: str) -> list[str]:
-    """The line of a series, or a line for each label where they do not fit beside its name."""
-    name, _, labels = series.partition("{")
-    if len(before) + len(series) + len(_INDENT) <= WIDTH:
-        return [before + series]
-    return [before + name, *(" " * (len(before) + 2) + label for label in labels.rstrip("}").split(","))]
 
 
 def _db(password: str, together: int) -> str:
@@ -342,7 +145,7 @@ def _api(token: str, together: int) -> str:
 class _Story:
     """The scenes, in order; each waits for what it tells."""
 
-    def __init__(self, narrator: Narrator, home: Path, aws: StandIn, children: list[Child]) -> None:
+    def __init__(self, narrator: Narrator, home: Path, aws: QuickStandIn, children: list[Child]) -> None:
         self._n = narrator
         self._home = home
         self._volume = home / "secrets"
@@ -376,7 +179,7 @@ class _Story:
     def _create(self) -> None:
         self._n.scene("Two secrets in a stand-in for AWS Secrets Manager")
         for name, value in (("db", _db("pw-1", 1)), ("api", _api("key-1", 1))):
-            self._arns[name] = self._aws.client.create_secret(Name=f"prod/{name}", SecretString=value)["ARN"]
+            self._arns[name] = self._aws.put(f"prod/{name}", value)
             self._n.say(self._arns[name])
 
     def _start_agent(self) -> Child:
@@ -416,7 +219,7 @@ class _Story:
     def _outage(self, agent: Child, app: Child) -> None:
         self._n.scene("AWS fails for a while")
         before = self._files()
-        self._aws.stop()
+        self._aws.away = True
         end = time.monotonic() + OUTAGE
         failed = agent.await_line("the agent's log tells of it", lambda line: line.get("event") == "secret failed")
         self._n.say(f"the agent's log: {failed['event']}, secret={failed['secret']}, reason={failed['reason']}")
@@ -428,7 +231,7 @@ class _Story:
         if live != 200:
             raise DemoFailed(f"/livez answers {live} while AWS is away; that would restart the agent")
         self._n.seen(f"{errors:.0f} failures counted; the files stay byte for byte, /livez answers {live}")
-        self._aws.start()
+        self._aws.away = False
         self._rotate(app, "after the outage", api=_api("key-3", 3), db=_db("pw-4", 3))
         self._n.seen("AWS is back, and so is the next rotation: the app uses pw-4")
 
@@ -445,7 +248,7 @@ class _Story:
         self._n.say("metrics (freshmount_…) since the first generation")
         for name, value in self._metrics().items():
             if value != before.get(name, 0.0) and name.startswith(_SHOWN_METRICS):
-                for line in _series(f"{before.get(name, 0.0):>4.0f} → {value:<4.0f} ", name):
+                for line in series(f"{before.get(name, 0.0):>4.0f} → {value:<4.0f} ", name):
                     self._n.say(line)
         app.process.terminate()
         counts = app.await_line("the app's counts", lambda line: line["event"] == "end")
@@ -476,7 +279,7 @@ class _Story:
     def _rotator(self) -> Path:
         """A script that rotates the password: one line to copy, however long the paths in it are."""
         path = self._home / "rotate"
-        words = {"root": _ROOT, "python": sys.executable, "url": self._aws.url, "arn": self._arns["db"], "path": path}
+        words = {"root": ROOT, "python": sys.executable, "url": self._aws.url, "arn": self._arns["db"], "path": path}
         text = _ROTATE.format(**{name: shlex.quote(str(word)) for name, word in words.items()})
         path.write_text(text, encoding="utf-8")
         return path
@@ -501,7 +304,7 @@ class _Story:
         password = json.loads(values["db"])["password"]
         for turn, (name, value) in enumerate(values.items()):
             time.sleep(BETWEEN if turn else 0.0)  # a pass that falls between them must not publish half of it
-            self._aws.client.put_secret_value(SecretId=self._arns[name], SecretString=value)
+            self._aws.rotate(self._arns[name], value)
         rotated = time.time()
         self._n.say("PutSecretValue: " + f", {BETWEEN * 1000:.0f} ms later ".join(f"prod/{name}" for name in values))
         file = app.await_line("the new file", lambda line: line.get("password") == password)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 
-from agent.core import crossing, model, pins, schedule, status
+from agent.core import crossing, failover, model, pins, schedule, status
 from agent.core.errors import ConfigError, Failure, Problem, StartError, VolumeError
 from agent.core.model import Bundle, Config, Identity, PassResult, Settings
 from agent.core.pins import Pin, Pins
@@ -203,7 +203,8 @@ class Keeper:
     @property
     def limit(self) -> float:
         """Seconds that a pass takes at most."""
-        return 2 * pass_limit(self._adapters.source, len(self.bundle.secrets)) + NOTIFY_LIMIT
+        limit = failover.rounds(self.bundle) * pass_limit(self._adapters.source, len(self.bundle.secrets))
+        return 2 * limit + NOTIFY_LIMIT
 
     def _say_complete(self, result: PassResult) -> None:
         """Log once that everything is published, where no other line says so: there was nothing to do at the start."""

@@ -7,21 +7,24 @@ lose one more thread to a server that sends its answer byte by byte, and a targe
 
 from __future__ import annotations
 
+import itertools
 import time
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter, deque
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import Any, TypeVar
 
 from agent.core.record import Record
 
-IN_FLIGHT = 8  # calls that are waited for at once, at most
+IN_FLIGHT = 8  # calls of one lane that are waited for at once, at most
 
 _IN_TURN = 4  # calls that may take turns before another thread joins in: with its TLS connection it costs 0.5 MiB
 
 _SLOW = 0.25  # seconds after which others no longer wait for a call to end
 
 _OUTLIVED = 24  # more threads, for calls that exceeded their limit; when all are taken, no further call is made
+
+_THREADS = IN_FLIGHT + _OUTLIVED
 
 _TICK = 0.1  # seconds until a stop is noticed, at most
 
@@ -49,28 +52,46 @@ class Pool:
     """
 
     def __init__(self, name: str, *, keeps_late: bool = False) -> None:
-        self._threads = ThreadPoolExecutor(IN_FLIGHT + _OUTLIVED, name)
+        self._threads = ThreadPoolExecutor(_THREADS, name)
         self._keeps_late = keeps_late
         self._outlived: dict[str, Future[Any]] = {}
+        self._lanes: dict[str, Hashable] = {}  # of each name that was ever asked
 
     def ask(
-        self, asks: Mapping[str, Callable[[], R]], *, each: float, total: float, stopped: Callable[[], bool]
+        self,
+        asks: Mapping[str, Callable[[], R]],
+        *,
+        each: float,
+        total: float,
+        stopped: Callable[[], bool],
+        lanes: Mapping[str, Hashable] | None = None,
     ) -> Iterator[tuple[str, R | Unanswered | Raised]]:
         """Each name with its answer, in the order of arrival.
 
         `each` is the limit of one call and `total` that of all, in seconds. When a stop is asked for, the rest is late
         at once. An exception of a call is its answer: no server, proxy or process ends the caller.
+
+        `lanes` says what each name depends on, such as one account in one region. Lanes share the threads evenly, those
+        that hang in calls that were given up included: one that hangs takes none from another. Nor does it take their
+        time: where there are several, none begins a call later than after `each`.
         """
         end = time.monotonic() + total
-        answered, waiting = self._from_before(asks)
+        lanes = lanes or {}
+        self._lanes.update({name: lanes.get(name) for name in asks})
+        answered, left = self._from_before(asks)
         yield from answered
+        waiting: dict[Hashable, deque[str]] = {}
+        for name in left:
+            waiting.setdefault(lanes.get(name), deque()).append(name)
+        several = len({lanes.get(name) for name in asks})
+        share = max(1, _THREADS // max(1, several))
+        begun_by = end if several < 2 else time.monotonic() + each
         flying: dict[Future[R], tuple[str, float]] = {}
-        at_once = max(2, min(IN_FLIGHT, len(waiting) // _IN_TURN))
-        while (waiting or flying) and not stopped() and (now := time.monotonic()) < end:
-            free = min(IN_FLIGHT, IN_FLIGHT + _OUTLIVED - self._taken())
+        at_once = max(2, min(IN_FLIGHT, len(left) // _IN_TURN))
+        while (flying or any(waiting.values())) and not stopped() and (now := time.monotonic()) < end:
             quick = sum(now < limit - each + _SLOW for _, limit in flying.values())
-            for _ in range(min(len(waiting), free - len(flying), at_once - quick)):
-                name = waiting.popleft()
+            most = at_once - quick if now <= begun_by else 0
+            for name in self._next(waiting, [name for name, _ in flying.values()], share, most):
                 flying[self._threads.submit(asks[name])] = name, now + each
             if not flying:
                 break
@@ -84,7 +105,7 @@ class Pool:
                     yield self._give_up(name, future)
         for future, (name, _) in flying.items():
             yield self._give_up(name, future)
-        for name in waiting:
+        for name in itertools.chain.from_iterable(waiting.values()):
             yield name, Unanswered(asked=False)
 
     @property
@@ -94,7 +115,7 @@ class Pool:
 
     def _from_before(
         self, asks: Mapping[str, Callable[[], R]]
-    ) -> tuple[list[tuple[str, R | Unanswered | Raised]], deque[str]]:
+    ) -> tuple[list[tuple[str, R | Unanswered | Raised]], list[str]]:
         """The answers of earlier calls for these names, and the names that must be asked now."""
         answered: list[tuple[str, R | Unanswered | Raised]] = []
         for name, future in list(self._outlived.items()):
@@ -107,11 +128,23 @@ class Pool:
                 del self._outlived[name]
                 answered.append((name, _answer(future)))
         known = {name for name, _ in answered}
-        return answered, deque(name for name in asks if name not in known)
+        return answered, [name for name in asks if name not in known]
 
-    def _taken(self) -> int:
-        """The number of threads that hang in calls that were given up."""
-        return sum(not future.done() for future in self._outlived.values())
+    def _next(self, waiting: Mapping[Hashable, deque[str]], flying: Iterable[str], share: int, most: int) -> list[str]:
+        """The names to ask now, `most` at most, taken from `waiting`: those of the lane with the fewest calls in flight
+        first. A lane has at most IN_FLIGHT, and no more than its share of the threads."""
+        in_flight = Counter(self._lanes[name] for name in flying)
+        taken = in_flight + Counter(self._lanes[name] for name, each in self._outlived.items() if not each.done())
+        chosen: list[str] = []
+        for _ in range(min(most, _THREADS - taken.total())):
+            able = [lane for lane in waiting if waiting[lane] and in_flight[lane] < IN_FLIGHT and taken[lane] < share]
+            if not able:
+                break
+            lane = min(able, key=in_flight.__getitem__)
+            in_flight[lane] += 1
+            taken[lane] += 1
+            chosen.append(waiting[lane].popleft())
+        return chosen
 
     def _give_up(self, name: str, future: Future[Any]) -> tuple[str, Unanswered]:
         self._outlived[name] = future

@@ -9,7 +9,7 @@ from agent.core.status import Status
 
 
 def passed(log: Log, before: Status, result: PassResult) -> None:
-    """One event per change or failure, none for a pass in which nothing happened."""
+    """Log one event per change or failure, and none for a pass in which nothing happened."""
     published = result.published
     if result.generation_made:
         log.info(
@@ -21,11 +21,15 @@ def passed(log: Log, before: Status, result: PassResult) -> None:
         )
     for name, version in sorted(result.recorded.items()):
         log.info(
-            "same content", secret=name, version=version, message="nobody is notified; this version is now published"
+            "same content",
+            secret=name,
+            version=version,
+            message="no target is notified; this version is now the published one",
         )
     if result.repaired:
         log.warning("repaired", generation=published.generation, found=dict(result.repaired))
     _failures(log, before, result)
+    _replicas(log, before, result)
     for name in sorted(result.succeeded):
         known = before.secrets.get(name)
         if known and known.failure:
@@ -58,5 +62,19 @@ def _failures(log: Log, before: Status, result: PassResult) -> None:
             continue  # already logged for this version
         if name not in absent:
             log.warning("secret failed", secret=name, reason=failure.reason, message=failure.message)
-        elif name not in status.absent(before):  # once: it is not a problem
+        elif name not in status.absent(before):  # logged once, as it is not a problem
             log.info("optional secret is absent", secret=name, message=failure.message)
+
+
+def _replicas(log: Log, before: Status, result: PassResult) -> None:
+    """Once for each change of the place that answers."""
+    for name, served in sorted(result.served.items()):
+        known = before.secrets.get(name)
+        was_instead = known.instead if known else None
+        if served.instead and (was_instead is None or known is None or known.region != served.region):
+            why = served.instead
+            log.warning(
+                "served by a replica", secret=name, region=served.region, reason=why.reason, message=why.message
+            )
+        elif was_instead and not served.instead:
+            log.info("served by its first region again", secret=name, region=served.region)

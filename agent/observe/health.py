@@ -1,4 +1,4 @@
-"""What the endpoint serves: what a status means to a kubelet, to a scraper and to people."""
+"""The pages of the HTTP endpoint: what a status means to kubelet, to a scraper and to people."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Any
 from agent.core.status import SecretStatus, Status
 from agent.observe import report
 from agent.observe.http import Page
-from agent.observe.report import time_of
+from agent.observe.report import error_of, time_of
 
 
 def pages(read: Callable[[], Status]) -> dict[str, Callable[[], Page]]:
-    """The pages by path, each a view of the status that `read` returns when it is asked for."""
+    """The pages by path. Each is a view of the status that `read` returns at the time of the request."""
 
     return {
         "/metrics": lambda: _metrics(read()),
@@ -27,11 +27,9 @@ def pages(read: Callable[[], Status]) -> dict[str, Callable[[], Page]]:
 
 
 def for_strangers(read: Callable[[], Status]) -> dict[str, Callable[[], Page]]:
-    """What is served instead where the request's Host is not the pod's own: no name, no ARN. Probes and scrapes, which
-    may use any Host, lose nothing that they need."""
-    refused = Page(
-        421, "text/plain", b"the Host of this request is not known here; ask by an IP address or localhost\n"
-    )
+    """The pages for a request whose Host is not the pod's own: without any name or ARN. Probes and scrapes, which may
+    use any Host, still get what they need."""
+    refused = Page(421, "text/plain", b"this agent does not know the request's Host; use an IP address or localhost\n")
 
     def brief() -> Page:
         page = ready(read(), time.time())
@@ -47,27 +45,28 @@ def _metrics(status: Status) -> Page:
 
 
 def _html(made: report.Report) -> bytes:
-    from agent.observe import page  # only where a person looks
+    from agent.observe import page  # needed only once a person looks
 
     return page.html(made).encode()
 
 
 def live(status: Status, monotonic: float) -> Page:
-    """200 while the loop turns. AWS being down does not matter here: a restart would not help."""
+    """200 while the loop turns. An outage of AWS does not count: a restart would not help."""
     late = monotonic - status.turns_by
     return _page(late <= 0, {"live": late <= 0, **({"lateBySeconds": round(late, 1)} if late > 0 else {})})
 
 
 def started(status: Status) -> Page:
-    """200 once a complete generation was published."""
+    """200 once a complete generation has been published."""
     return _page(status.started, {"started": status.started, "generation": status.generation})
 
 
 def ready(status: Status, now: float) -> Page:
-    """200 when started and, if `staleAfter` is set, no published secret was confirmed longer ago; JSON per secret.
+    """200 if the agent has started and every published secret was confirmed within `staleAfter`, if set. The body has
+    each secret as JSON.
 
-    Decided by what is served: a secret that an edit of the config asks for and that cannot be fetched is not ready,
-    but does not take the pod out of a Service. The same edit is read by all pods at once.
+    What the pod serves decides. A secret that an edit of the config adds, and that cannot be fetched, is not ready, but
+    does not take the pod out of its Service: all pods read the same edit at once.
     """
     secrets = status.secrets.values()
     good = status.started and status.generation > 0 and not any(_stale(s, status.stale_after, now) for s in secrets)
@@ -76,8 +75,8 @@ def ready(status: Status, now: float) -> Page:
 
 
 def _stale(secret: SecretStatus, stale_after: float, now: float) -> bool:
-    """Whether what is served was confirmed too long ago. A version that is asked for by its id never changes; and
-    files that an edit has just changed are no longer asked for."""
+    """Whether what is served was confirmed too long ago. This never applies to a version that is chosen by its id,
+    which cannot change, or to files that an edit has just made obsolete."""
     if not stale_after or secret.version_id is None or secret.version_stage is None or not secret.as_asked:
         return False
     return now - max(secret.last_success or 0.0, secret.published_at or 0.0) > stale_after
@@ -93,7 +92,7 @@ def _readiness(secret: SecretStatus, stale_after: float, now: float) -> dict[str
         "publishedAt": time_of(secret.published_at),
         "lastSuccess": time_of(secret.last_success),
         "upToDate": secret.up_to_date,
-        "error": {"reason": secret.failure.reason, "message": secret.failure.message} if secret.failure else None,
+        "error": error_of(secret.failure),
     }
 
 

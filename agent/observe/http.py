@@ -1,7 +1,7 @@
 """The HTTP endpoint: a few pages, each a view of an immutable value.
 
-One thread serves all connections, so that a client which says nothing, or reads slowly, costs a socket and no thread.
-Its loop is its own: asyncio would cost each agent 2.5 MiB and 13 ms of its start.
+One thread serves all connections, so that an idle or slow client costs a socket and no thread. It does not use asyncio,
+which would cost each agent 2.5 MiB and 13 ms of its start.
 """
 
 from __future__ import annotations
@@ -18,20 +18,21 @@ from selectors import EVENT_READ, EVENT_WRITE
 from typing import NamedTuple
 
 from agent.core.errors import StartError
+from agent.core.model import Listen
 
 CONNECTION_TIMEOUT = 5.0  # seconds from a connection's start, or its last request, to the next whole one
 
-AT_ONCE = 256  # connections; for one more the oldest is dropped, so that many idle ones keep nobody out
+AT_ONCE = 256  # connections; one more drops the oldest, so that idle ones cannot keep others out
 
 _HEAD_LIMIT = 16 << 10  # bytes of a request's head
 
 _BACKLOG = 128
 
-_OURS = (".localhost", ".svc", ".cluster.local")  # nobody can own a public name that ends so
+_OURS = (".localhost", ".svc", ".cluster.local")  # no public name can end in these
 
-_LAST_MOMENT = 0.05  # seconds in which a server that ends still answers; a client that is silent does not keep it
+_LAST_MOMENT = 0.05  # seconds in which a server that ends still answers; a silent client does not delay it further
 
-_ACCEPT_PAUSE = 1.0  # seconds until the next try, when there is no descriptor or memory for another connection
+_ACCEPT_PAUSE = 1.0  # seconds until the next attempt, when there is no descriptor or memory for another connection
 
 
 class Page(NamedTuple):
@@ -43,7 +44,7 @@ class Page(NamedTuple):
 
 
 class Server:
-    """A running endpoint. `port` is the real one, also after port 0."""
+    """A running endpoint. `port` is the actual port, even if 0 was asked for."""
 
     def __init__(self, loop: _Loop) -> None:
         self.port: int = loop.listening.getsockname()[1]
@@ -62,8 +63,8 @@ class Server:
         return self._loop.listening
 
     def release(self) -> None:
-        """Answer the requests that have come and drop all connections. The socket goes on listening, and whoever comes
-        is answered by the next server on it."""
+        """Answer the requests that have come and drop all connections. The socket goes on listening, and the next
+        server on it answers the clients that come."""
         self._loop.keeps_listening = True
         self.close()
 
@@ -77,22 +78,22 @@ def serve(
     *,
     listening: socket.socket | None = None,
 ) -> Server:
-    """Serve the pages by path; `[::]` means IPv4 too, and falls back to it where there is no IPv6. With `listening`,
-    the socket of a server that was released, host and port are its own.
+    """Serve the pages by path. `[::]` includes IPv4, and falls back to it where there is no IPv6. With `listening`, the
+    socket of a server that was released, host and port do not matter.
 
-    Where `strangers` has a page of that path, it is served instead to a request whose Host is none of this pod's (see
-    `is_ours`).
-    A page that raises is answered with 500 and no detail; the exception goes to `report`. Raises StartError when the
-    address cannot be listened on.
+    A request whose Host is not this pod's (see `is_ours`) gets the page in `strangers` instead, if there is one for its
+    path. If a page raises, the answer is 500 without any detail, and the exception goes to `report`. Raises StartError
+    if the address cannot be listened on.
     """
     try:
         return Server(_Loop(listening or _listen(host, port), pages, report, strangers))
     except OSError as error:
         failure = error
     if host == "::" and failure.errno in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL):
-        return serve("0.0.0.0", port, pages, report, strangers)  # noqa: S104 a scraper comes from outside of the pod
-    shown = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    raise StartError(f"cannot listen on {shown}: {failure.strerror or failure}; set `listen` to a free address")
+        return serve("0.0.0.0", port, pages, report, strangers)  # noqa: S104 scrapers are outside the pod
+    raise StartError(
+        f"cannot listen on {Listen(host, port).shown}: {failure.strerror or failure}; set `listen` to a free address"
+    )
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -112,11 +113,11 @@ def _listen(host: str, port: int) -> socket.socket:
 
 
 def is_ours(host: str) -> bool:
-    """Whether a request's Host may lead to this pod without a name that a stranger owns: an address, as kubelet and
-    Prometheus use it; a name of the cluster, of this machine, or without a dot. None at all is no browser's.
+    """Whether a request's Host cannot belong to a foreign web page: it is an address, as kubelet and Prometheus use it,
+    or a name of the cluster, of this machine, or without a dot. A request without a Host does not come from a browser.
 
-    A page of a stranger can let its own name lead to a port-forward (DNS rebinding), and the browser then gives it our
-    answers; but it asks with that name as Host.
+    A foreign web page can make its own name resolve to a port-forward (DNS rebinding), and the browser then gives it
+    the agent's answers. But the browser sends that name as Host.
     """
     name = host.lower()
     if not name.endswith("]"):
@@ -139,7 +140,7 @@ def _is_address(family: int, text: str) -> bool:
 
 
 class _Loop:
-    """What the thread does: accept, let each connection proceed when its client does, and drop who is late."""
+    """What the thread does: accept connections, serve each when its client is ready, and drop those that are late."""
 
     def __init__(
         self,
@@ -157,29 +158,29 @@ class _Loop:
         self._accept_again: float | None = None
         self._selector = selectors.DefaultSelector()
         self._selector.register(listening, EVENT_READ)
-        self._going_on, self._ended = socket.socketpair()  # when the one is closed, the other is readable
+        self._going_on, self._ended = socket.socketpair()  # closing the first makes the second readable
         self._selector.register(self._ended, EVENT_READ)
 
     def end(self) -> None:
-        """Let `run` come to its end; called by another thread."""
+        """Make `run` return. Called by another thread."""
         self._going_on.close()
 
     def run(self) -> None:
-        """Serve until `end`; then nothing is open any more."""
+        """Serve until `end` is called, then close everything."""
         while True:
-            # 1. Wait; with nothing open, until somebody comes.
+            # 1. Wait. With nothing open, wait until a client connects.
             ready = {key.fileobj: key.data for key, _ in self._selector.select(self._until_next())}
             if self._ended in ready:
                 self._finish()
                 break
-            # 2. Who is ready goes before who is late: a request that is whole by now came in time.
+            # 2. Serve those that are ready before dropping late ones: a request that is complete by now is in time.
             for connection in filter(None, ready.values()):
                 self._proceed(connection)
-            # 3. Drop who is late.
+            # 3. Drop those that are late.
             now = time.monotonic()
             for connection in [each for each in self._connections if each.deadline <= now]:
                 self._drop(connection)
-            # 4. Accept last: a place may be free now, and the connection that is dropped is none that was ready.
+            # 4. Accept last: there may be room now, and a connection that was ready is not dropped.
             if self._accept_again is not None and self._accept_again <= now:
                 self._listen_again(now)
             if self.listening in ready:
@@ -202,7 +203,7 @@ class _Loop:
                 self._proceed(key.data)
 
     def _until_next(self) -> float | None:
-        """Seconds until something is due, if anything is."""
+        """Seconds until something is due; None if nothing is."""
         due = [connection.deadline for connection in self._connections]
         if self._accept_again is not None:
             due.append(self._accept_again)
@@ -215,7 +216,7 @@ class _Loop:
             except (BlockingIOError, ConnectionAbortedError):
                 return
             except OSError:
-                # No descriptor or no memory. The client still waits, and the selector would report it without pause.
+                # No descriptor or no memory. The client still waits, so the selector would report it again at once.
                 self._selector.unregister(self.listening)
                 self._accept_again = time.monotonic() + _ACCEPT_PAUSE
                 return
@@ -237,7 +238,7 @@ class _Loop:
             self._accept_again = now + _ACCEPT_PAUSE
 
     def _proceed(self, connection: _Connection) -> None:
-        """Let it read, answer and write; whatever goes wrong in that ends this connection and no other."""
+        """Let the connection read, answer and write. Any failure ends this connection, but no other."""
         try:
             more = connection.proceed(self._page)
         except OSError:
@@ -262,24 +263,25 @@ class _Loop:
             return page() if page else Page(404, "text/plain", b"not found\n")
         except Exception as error:
             self._report(error)
-            return Page(500, "text/plain", b"this page is broken; the agent's log has the reason\n")
+            return Page(500, "text/plain", b"this page failed; the agent's log has the reason\n")
 
 
 class _Connection:
-    """HTTP/1.1 for clients that ask for pages: a request's body is thrown away, and ends the connection."""
+    """HTTP/1.1 for clients that read pages. A request with a body is answered, but the body is discarded and the
+    connection ends."""
 
     def __init__(self, client: socket.socket) -> None:
         client.setblocking(False)
         client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.client = client
         self.deadline = time.monotonic() + CONNECTION_TIMEOUT
-        self.unsent = b""  # of the answer; the next request waits until the kernel has it all
-        self.waits = True  # not answered yet, or not whole
+        self.unsent = b""  # the rest of the answer; the next request waits until the kernel has taken all of it
+        self.waits = True  # not answered yet, or not completely
         self._received = b""
         self._last = False  # whether the answer is the connection's last one
 
     def proceed(self, page: Callable[[str, str], Page]) -> bool:
-        """Write what is unsent, or else read; answer the requests that are whole. False when the client is gone."""
+        """Write what is unsent, or else read; then answer complete requests. False when the client has gone."""
         if self.unsent:
             self._send()
         elif not self._receive():
@@ -300,7 +302,7 @@ class _Connection:
         return bool(received)
 
     def _next_head(self) -> bytes | None:
-        """The next request's head, when it is whole or too long."""
+        """The head of the next request, once it is complete or too long."""
         head, end, rest = self._received.partition(b"\r\n\r\n")
         if not end and len(head) <= _HEAD_LIMIT:
             return None
@@ -312,23 +314,23 @@ class _Connection:
             self.unsent = self.unsent[self.client.send(self.unsent) :]
         self.waits = bool(self.unsent)
         if self._last and not self.unsent:
-            # Not closed, but read until the client closes: with a body unread, closing would be a reset, which takes
-            # from the client the answer that it has not read yet.
+            # Keep reading until the client closes. Closing a connection with an unread body would reset it, and the
+            # client could lose the answer.
             self.client.shutdown(socket.SHUT_WR)
 
 
 def _answer(head: bytes, page: Callable[[str, str], Page]) -> tuple[bytes, bool]:
-    """The answer to a request's head, and whether it is the last one."""
+    """The answer to a request's head, and whether it is the connection's last one."""
     line, *fields = head.decode("latin-1").split("\r\n")
     words = line.split(" ")
     named = {name.lower(): value.strip().lower() for name, _, value in (field.partition(":") for field in fields)}
     last = named.get("connection") == "close" or bool(named.keys() & {"content-length", "transfer-encoding"})
     if len(head) > _HEAD_LIMIT:
-        return _message(Page(431, "text/plain", b"too long\n"), last=True), True
+        return _message(Page(431, "text/plain", b"the request is too long\n"), last=True), True
     if len(words) != 3 or words[2] not in ("HTTP/1.1", "HTTP/1.0"):
-        return _message(Page(400, "text/plain", b"not understood\n"), last=True), True
+        return _message(Page(400, "text/plain", b"not a valid request\n"), last=True), True
     if words[0] not in ("GET", "HEAD"):
-        return _message(Page(405, "text/plain", b"only GET and HEAD\n"), last=True), True
+        return _message(Page(405, "text/plain", b"only GET and HEAD are allowed\n"), last=True), True
     last = last or words[2] == "HTTP/1.0"
     return _message(page(words[1].partition("?")[0], named.get("host", "")), last=last, body=words[0] == "GET"), last
 

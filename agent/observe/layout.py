@@ -1,4 +1,4 @@
-"""How text is laid out for its reader: tables, wrapped sentences, colour. What the reader has is a `Screen`."""
+"""Lay out text for its reader: tables, wrapped sentences, colour. `Screen` describes what the reader has."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ Mood = Literal["good", "bad", "mind", ""]
 
 _GAP = "  "
 
-_SHORTEST = 8  # columns that are left of a first cell
+_SHORTEST = 8  # columns; a first cell is never cut to fewer
 
 _CODES = {"good": "32", "bad": "31", "mind": "33"}
 
 
 class Screen(Record):
-    """Who reads. `width` is in columns. On a terminal sentences are wrapped and names are cut to fit; elsewhere each
-    sentence keeps its line and each name is whole, since programs look for them."""
+    """Where text is read. `width` is in columns. On a terminal, sentences are wrapped and names are cut to fit.
+    Elsewhere each sentence keeps its line and each name is complete, because programs search for them."""
 
     width: int = 80
     terminal: bool = False
@@ -29,18 +29,18 @@ PLAIN = Screen()
 
 
 def painted(text: str, mood: Mood, screen: Screen) -> str:
-    """The text in the colour of its mood, where there are colours."""
+    """The text in the colour of its mood, if the screen has colours."""
     return f"\033[{_CODES[mood]}m{text}\033[0m" if screen.colour and mood else text
 
 
 def wrapped(text: str, screen: Screen, indent: int = 2) -> list[str]:
-    """The text in lines that fit a terminal, all but the first indented; elsewhere one line.
+    """The text as lines that fit a terminal, all but the first indented; elsewhere as one line.
 
-    No word is broken: ARNs and paths are copied from here.
+    Never breaks a word, so that ARNs and paths can be copied.
     """
     if not screen.terminal or len(text) <= screen.width:
         return [text]
-    import textwrap  # only where a person reads
+    import textwrap  # needed only on a terminal
 
     return textwrap.wrap(
         text,
@@ -60,13 +60,13 @@ def table(
     spare: Sequence[str] = (),
     mood: Callable[[str, str], Mood] = lambda _column, _cell: "",
 ) -> list[str]:
-    """Aligned columns, the head first. `mood` colours a cell of a column.
+    """A table with aligned columns, its head first. `mood` gives the colour of a cell in a column.
 
-    What is too wide gives way step by step, until it fits:
+    A table that is too wide is narrowed step by step until it fits:
 
-    1. cells are said in fewer characters (`shorter` of a column and its cell),
-    2. the columns of `spare` are left out, the first of them first; a last line says which,
-    3. on a terminal the cells of the first column are cut in the middle.
+    1. abbreviate the cells, with `shorter` of a column and its cell,
+    2. omit the columns in `spare`, in that order; a last line names them,
+    3. on a terminal, cut the cells of the first column in the middle.
     """
     lines = [list(columns), *map(list, rows)]
     # 1.
@@ -96,12 +96,12 @@ def table(
         )
         made[-1] = made[-1].rstrip()
     if left_out:
-        made += wrapped(f"({', '.join(left_out)}: left out to fit {screen.width} columns; --json has all)", screen)
+        made += wrapped(f"({', '.join(left_out)} omitted to fit {screen.width} columns; --json has all)", screen)
     return made
 
 
 def cut(text: str, width: int) -> str:
-    """The text in at most so many characters. Beginning and end stay: names differ in either."""
+    """The text in at most `width` characters. Cuts the middle: names differ at the beginning or at the end."""
     if len(text) <= width:
         return text
     end = (width - 1) // 2

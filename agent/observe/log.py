@@ -1,4 +1,4 @@
-"""structlog set-up and redaction."""
+"""Set up structlog, and redact what could be a value before it is logged."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ HIDDEN = "<secret>"
 
 
 def logger() -> Log:
-    """Where events are logged, once `configure` was called."""
+    """The log for events. Call `configure` first."""
     made: Log = structlog.get_logger()
     return made
 
 
 def configure(form: Format = "auto", level: str = "info", stream: TextIO | None = None) -> None:
-    """Send the log to `stream` (default: standard error): JSON lines, or for people on a terminal.
+    """Send the log to `stream` (default: standard error), as JSON lines, or for people on a terminal.
 
-    The libraries' own logging takes the same way, from warnings on; at DEBUG botocore, boto3 and urllib3 are capped at
-    INFO, since they would print the bodies of answers.
+    Warnings of the libraries go there, too. At level debug, botocore, boto3 and urllib3 stay at INFO, because they
+    would print the bodies of answers.
     """
     stream = stream or sys.stderr
     console = form == "console" or (form == "auto" and stream.isatty())
@@ -40,7 +40,7 @@ def configure(form: Format = "auto", level: str = "info", stream: TextIO | None 
         _render_exception,
         redact,
     ]
-    render: list[Any] = [structlog.processors.JSONRenderer(default=_plain)]  # which escapes what commands a terminal
+    render: list[Any] = [structlog.processors.JSONRenderer(default=_plain)]  # it escapes control characters
     if console:
         plain = structlog.dev.plain_traceback
         render = [_tame, structlog.dev.ConsoleRenderer(colors=_coloured(stream), exception_formatter=plain)]
@@ -58,7 +58,7 @@ def configure(form: Format = "auto", level: str = "info", stream: TextIO | None 
     )
     debug = number == logging.DEBUG
     logging.basicConfig(handlers=[bridge], level=number if debug else max(number, logging.WARNING), force=True)
-    logging.raiseExceptions = False  # a log that nobody reads any more must not end the agent
+    logging.raiseExceptions = False  # a log that cannot be written must not end the agent
     for name in ("botocore", "boto3", "urllib3"):
         logging.getLogger(name).setLevel(logging.INFO if debug else logging.NOTSET)
 
@@ -68,7 +68,7 @@ def _coloured(stream: TextIO) -> bool:
 
 
 class _Lines:
-    """Where rendered lines go. The agent does not end because nobody reads its log any more."""
+    """Writes rendered lines. Ignores failures: a log that cannot be written must not end the agent."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -84,7 +84,7 @@ class _Lines:
 
 
 def redact(_logger: Any, _method: str, event: Any) -> Any:
-    """A processor that replaces whatever could be a value, however deep it is nested."""
+    """A processor that replaces everything that could be a value, however deeply nested."""
     return {key: _hidden(value) for key, value in event.items()}
 
 
@@ -101,9 +101,9 @@ def _hidden(value: Any) -> Any:
 
 
 def _tame(_logger: Any, _method: str, event: Any) -> Any:
-    """A processor for terminals: foreign text, such as AWS's or a process's name, is printed and commands nothing. What
+    """A processor for terminals: removes control characters from foreign text, such as AWS's or a process's name. What
     is not text is printed by `repr`, which escapes it anyway."""
-    from agent.observe.report import printable  # only where a person looks
+    from agent.observe.report import printable  # needed only on a terminal
 
     lines = event.pop("exception", None)  # has lines of its own
     tame = {printable(str(key)): printable(value) if isinstance(value, str) else value for key, value in event.items()}
@@ -111,10 +111,10 @@ def _tame(_logger: Any, _method: str, event: Any) -> Any:
 
 
 def _render_exception(_logger: Any, _method: str, event: Any) -> Any:
-    """A processor that turns `exc_info` into text: where, and of what class.
+    """A processor that turns `exc_info` into text: the places and the class of the exception.
 
-    The message of an exception is kept where it is known to carry no value: our own errors, and those of the operating
-    system. No local variables: they are where the values are.
+    Keeps the message only if it is known to contain no value: of the agent's own errors, and of the operating system's.
+    Never shows local variables, which may hold values.
     """
     found = event.pop("exc_info", None)
     if found is True:
@@ -127,7 +127,7 @@ def _render_exception(_logger: Any, _method: str, event: Any) -> Any:
 
 
 def describe(error: BaseException) -> str:
-    """Where an exception came from and of what class it is, one line each; its message only where that is safe."""
+    """Where an exception came from, one line for each frame, and its class. Its message only if that is safe."""
     return "\n".join(_describe(error))
 
 

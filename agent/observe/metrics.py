@@ -1,7 +1,7 @@
-"""The metrics of a status, for a scraper, in Prometheus' text format. Views of one immutable `Status`: nothing is
-counted here.
+"""The metrics for a scraper, in Prometheus' text format. They are views of one immutable `Status`; this module counts
+nothing.
 
-Written here, since prometheus_client brings an HTTP server, TLS and what these need: 8 MiB in every pod.
+prometheus_client is not used: it includes an HTTP server and loads TLS, 7.5 MiB in every pod.
 https://prometheus.io/docs/instrumenting/exposition_formats/
 """
 
@@ -19,16 +19,14 @@ _ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
 
 
 def _agent(status: Status) -> Iterator[str]:
-    yield from _gauge("build_info", "The version that runs.", ["version"], {(status.version,): 1})
+    yield from _gauge("build_info", "The running version.", ["version"], {(status.version,): 1})
     yield from _counter("passes", "Passes by outcome.", ["outcome"], {(o,): n for o, n in status.passes.items()})
     yield from _histogram("pass_duration_seconds", "How long passes took.", [], {(): status.pass_seconds})
     yield from _gauge("last_pass_timestamp_seconds", "When the last pass ended.", [], {(): status.last_pass})
     yield from _gauge(
         "generation_timestamp_seconds", "When the current generation was published.", [], {(): status.generation_at}
     )
-    yield from _counter(
-        "repairs", "Files and links that were found missing or altered, and repaired.", [], {(): status.repairs}
-    )
+    yield from _counter("repairs", "Files and links found missing or altered, and repaired.", [], {(): status.repairs})
     yield from _gauge(
         "config_reload_success",
         "Whether the config file on disk is the config in force.",
@@ -63,6 +61,12 @@ def _secrets(status: Status) -> Iterator[str]:
         {(n, s.version_id, s.version_stage or ""): 1 for n, s in status.secrets.items() if s.version_id},
     )
     yield from _gauge(
+        "secret_region_info",
+        "The region that answered last for a secret with failover.",
+        ["secret", "region"],
+        {(n, s.region): 1 for n, s in status.secrets.items() if s.region},
+    )
+    yield from _gauge(
         "secret_published_timestamp_seconds",
         "When the files of the published version last changed.",
         ["secret"],
@@ -70,13 +74,13 @@ def _secrets(status: Status) -> Iterator[str]:
     )
     yield from _gauge(
         "secret_next_rotation_timestamp_seconds",
-        "The time on or before which AWS rotates the secret next.",
+        "The latest time at which AWS rotates the secret next.",
         ["secret"],
         each(lambda s: s.next_rotation),
     )
     yield from _gauge(
         "secret_pinned_until_timestamp_seconds",
-        "Until when `freshmount pin` holds the secret at a version.",
+        "When the pin by `freshmount pin` ends.",
         ["secret"],
         each(lambda s: s.pinned_until),
     )
@@ -88,7 +92,7 @@ def _secrets(status: Status) -> Iterator[str]:
     )
     yield from _gauge(
         "secret_up_to_date",
-        "Whether what is published is what AWS said was current when last asked.",
+        "Whether the published version is the one that AWS last reported as current.",
         ["secret"],
         each(lambda s: int(s.up_to_date)),
     )
@@ -97,7 +101,7 @@ def _secrets(status: Status) -> Iterator[str]:
 def _sources(status: Status) -> Iterator[str]:
     yield from _counter(
         "source_requests",
-        "Calls to a source by the code that they ended with.",
+        "Calls to a source, by result code.",
         ["source", "operation", "code"],
         dict(status.source_requests),
     )
@@ -122,7 +126,7 @@ def _targets(status: Status) -> Iterator[str]:
     )
     yield from _gauge(
         "notification_pending",
-        "Whether the target has not accepted the latest change yet.",
+        "Whether the target has yet to accept the latest change.",
         ["target"],
         {(name,): int(target.pending is not None) for name, target in status.targets.items()},
     )

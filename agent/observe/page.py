@@ -1,7 +1,7 @@
-"""The status page for `kubectl port-forward`: one self-contained document, which refreshes itself.
+"""The status page for `kubectl port-forward`: one self-contained document that refreshes itself.
 
-Rendered whole by the agent, so it reads the same without JavaScript; with it, the page fetches itself every two seconds
-and replaces the old part by the new one. Imported when first asked for.
+The agent renders the whole page, so it reads the same without JavaScript. With JavaScript the page fetches itself every
+two seconds and replaces its content. Imported at the first request.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""What the agent reports about itself: a `Status` as JSON, and that as text for people.
+"""What the agent reports about itself: a `Status` as JSON, and the JSON as text for people.
 
-The JSON is what `GET /status` serves and `freshmount status --json` prints; the text and the page are views of it. It
-holds names, versions, times and reasons, never a value.
+`GET /status` serves the JSON and `freshmount status --json` prints it; the text and the page are views of it. It
+contains names, versions, times and reasons, never a value.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from agent.core.errors import Failure
 from agent.core.model import Published
 from agent.core.status import SecretStatus, Status, TargetStatus
 from agent.observe import layout
@@ -17,7 +18,7 @@ from agent.observe.layout import PLAIN, Mood, Screen
 
 _NEVER = 1e11  # epoch seconds that no clock reaches
 
-_SHORT = 8  # characters of a version id that distinguish it from others
+_SHORT = 8  # characters of a version id, enough to distinguish it from others
 
 Report = dict[str, Any]
 
@@ -50,7 +51,7 @@ def of_agent(status: Status, now: float) -> Report:
 
 
 def of_volume(published: Published, now: float, path: str) -> Report:
-    """The report of the volume at `path`, whose agent does not answer; `now` is epoch seconds."""
+    """The report of the volume at `path` when its agent does not answer; `now` is epoch seconds."""
     return {
         "from": "volume",
         "at": time_of(now),
@@ -77,13 +78,13 @@ def of_volume(published: Published, now: float, path: str) -> Report:
 
 
 def with_problems(report: Report, problems: Iterable[str]) -> Report:
-    """The report with the problems of the config file at this moment, whether or not its agent has seen them."""
+    """The report with the current problems of the config file, whether or not the agent has read them."""
     agent = report["agent"]
     return {**report, "agent": {**agent, "config": {**agent.get("config", {}), "problems": list(problems)}}}
 
 
 def _errors(secrets: Iterable[SecretStatus]) -> dict[str, int]:
-    """How often each reason occurred, over all secrets; those that did not occur are left out."""
+    """How often each reason occurred, over all secrets. Omits reasons that did not occur."""
     counts: dict[str, int] = {}
     for secret in secrets:
         for reason, count in secret.errors.items():
@@ -108,12 +109,20 @@ def _secret(secret: SecretStatus) -> Report:
         "pinnedUntil": time_of(secret.pinned_until),
         "upToDate": secret.up_to_date,
         "optional": secret.optional,
-        "error": {"reason": secret.failure.reason, "message": secret.failure.message} if secret.failure else None,
+        "region": secret.region,
+        "servedInstead": error_of(secret.instead),
+        "error": error_of(secret.failure),
     }
 
 
+def error_of(failure: Failure | None) -> Report | None:
+    """A failure as JSON."""
+    return {"reason": failure.reason, "message": failure.message} if failure else None
+
+
 def _next_poll(secret: SecretStatus) -> float | None:
-    """A version that the config fixes is not asked about again once it is published, a pinned one when its pin ends."""
+    """When the secret is polled next. Once published, a version that the config fixes is never polled, and a pinned one
+    is polled when its pin ends."""
     fixed = secret.version_stage is None and secret.up_to_date
     return secret.pinned_until if fixed else secret.next_poll
 
@@ -130,7 +139,7 @@ def _target(target: TargetStatus) -> Report:
 
 
 def time_of(epoch: float | None) -> str | None:
-    """Epoch seconds as people and programs read them: UTC, to the millisecond."""
+    """Epoch seconds as text: UTC, to the millisecond."""
     if not epoch or not 0 < epoch < _NEVER:  # a damaged record may say anything
         return None
     return datetime.fromtimestamp(epoch, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
@@ -138,7 +147,7 @@ def time_of(epoch: float | None) -> str | None:
 
 # -- for people -------------------------------------------------------------------------------------------------------
 def ago(moment: str | None, at: str) -> str:
-    """How far the moment is from the report's own: `3m ago`, `in 42s`; a dash if there was none."""
+    """The distance from the report's time to the moment: `3m ago`, `in 42s`, or a dash if there is none."""
     if moment is None:
         return "-"
     seconds = (datetime.fromisoformat(at) - datetime.fromisoformat(moment)).total_seconds()
@@ -154,7 +163,7 @@ def short(version: str | None) -> str:
 
 
 def headline(report: Report) -> list[str]:
-    """What is worth knowing about the agent as a whole, in sentences; the problems of its config file come first."""
+    """Sentences about the agent as a whole. The problems of its config file come first."""
     agent, at = report["agent"], report["at"]
     config = agent.get("config", {})
     lines = ["The config file is REFUSED:", *config["problems"]] if config.get("problems") else []
@@ -172,7 +181,7 @@ def headline(report: Report) -> list[str]:
         f"freshmount {agent['version']}, started {ago(agent['upSince'], at)}, {passed}.",
         f"Published: {generation}." + ("" if agent["started"] else " No complete one yet: the app waits."),
         f"Config: {config['path']}, read {ago(config['inForceSince'], at)}"
-        + ("." if config["isTheFile"] and not config["problems"] else "; that version stays in force."),
+        + ("." if config["isTheFile"] and not config["problems"] else "; it stays in force."),
         f"Identity: {agent['identity'] or 'not known yet'}.",
     ]
     if agent["errors"]:
@@ -187,7 +196,7 @@ TARGET_COLUMNS = ("TARGET", "STATE", "GENERATION", "ACCEPTED", "NEXT TRY")
 
 _FUTURE = ("POLL", "ROTATION", "NEXT TRY")
 
-_SPARE = ("CREATED", "SEEN", "STAGE", "ROTATION")  # what a narrow terminal leaves out, in this order
+_SPARE = ("CREATED", "SEEN", "STAGE", "ROTATION")  # omitted on a narrow terminal, in this order
 
 _MOODS: dict[str, Mood] = {
     "fresh": "good",
@@ -201,12 +210,12 @@ _MOODS: dict[str, Mood] = {
 
 
 def mood(state: str) -> Mood:
-    """How a state is coloured."""
+    """The mood, and so the colour, of a state."""
     return _MOODS.get(state.partition(" ")[0], "")
 
 
 def secret_row(secret: Mapping[str, Any], at: str) -> tuple[str, ...]:
-    """The cells of one secret, as `SECRET_COLUMNS` names them."""
+    """The cells of one secret, in the order of `SECRET_COLUMNS`."""
     stage = secret["versionStage"]
     fixed = stage is None and not secret.get("pinnedVersionId")
     return (
@@ -221,8 +230,8 @@ def secret_row(secret: Mapping[str, Any], at: str) -> tuple[str, ...]:
 
 
 def secret_state(secret: Mapping[str, Any]) -> str:
-    """`fresh`, `stale`, `missing`, `absent` (which an optional one may be); `pinned`, or `pin pending` while another
-    version is published; or `-`: not known."""
+    """`fresh`, `stale`, `missing`, or `absent`, which is allowed for an optional secret; `pinned`, or `pin pending`
+    while another version is published; or `-` if unknown."""
     if "upToDate" not in secret:
         return "-"
     if pinned := secret.get("pinnedVersionId"):
@@ -233,15 +242,15 @@ def secret_state(secret: Mapping[str, Any]) -> str:
 
 
 def target_state(target: Mapping[str, Any]) -> str:
-    """`accepted`, `pending N` (the generation), or `-`: nothing was delivered since the agent's start, or not known.
-    The first files notify nobody."""
+    """`accepted`, `pending N` (the generation), or `-` if unknown or nothing was delivered since the agent's start. The
+    first files notify no target."""
     if pending := target.get("pendingGeneration"):
         return f"pending {pending}"
     return "accepted" if target.get("acceptedAt") else "-"
 
 
 def target_row(target: Mapping[str, Any], at: str) -> tuple[str, ...]:
-    """The cells of one target, as `TARGET_COLUMNS` names them."""
+    """The cells of one target, in the order of `TARGET_COLUMNS`."""
     return (
         target["name"],
         target_state(target),
@@ -252,17 +261,23 @@ def target_row(target: Mapping[str, Any], at: str) -> tuple[str, ...]:
 
 
 def notes(report: Report) -> list[tuple[str, str]]:
-    """Each secret and target that needs a sentence, with that sentence."""
+    """A name and a sentence for each secret and target that needs one."""
     found = [(s["name"], _of_pin(s, report["at"])) for s in report["secrets"] if s.get("pinnedVersionId")]
+    found += [(s["name"], _of_replica(s)) for s in report["secrets"] if s.get("servedInstead")]
     found += [(s["name"], _of_error(s)) for s in report["secrets"] if s.get("error")]
     return found + [(t["name"], t["message"] or "") for t in report["targets"] if t.get("pendingGeneration")]
 
 
 def _of_pin(secret: Mapping[str, Any], at: str) -> str:
-    ends = f"by `freshmount pin`, which ends {ago(secret['pinnedUntil'], at)}"
+    ends = f"`freshmount pin`, which ends {ago(secret['pinnedUntil'], at)}"
     if secret["pinnedVersionId"] == secret["versionId"]:
-        return f"held at this version {ends}"
-    return f"waits for version {secret['pinnedVersionId']}, asked for {ends}; it is not published yet"
+        return f"held at this version by {ends}"
+    return f"waits for version {secret['pinnedVersionId']} of {ends}; it is not published yet"
+
+
+def _of_replica(secret: Mapping[str, Any]) -> str:
+    instead = secret["servedInstead"]
+    return f"served by {secret['region']}, since its first region is away: {instead['reason']}: {instead['message']}"
 
 
 def _of_error(secret: Mapping[str, Any]) -> str:
@@ -271,7 +286,7 @@ def _of_error(secret: Mapping[str, Any]) -> str:
 
 
 def text(report: Report, screen: Screen = PLAIN) -> str:
-    """The report for people, in lines that fit the screen except for words that cannot be broken."""
+    """The report for people, in lines that fit the screen, except for words that are never broken."""
     at = report["at"]
     lines = [line for sentence in headline(report) for line in layout.wrapped(printable(sentence), screen)]
     lines += ["", *_table(SECRET_COLUMNS, [secret_row(s, at) for s in report["secrets"]], screen)]
@@ -283,7 +298,7 @@ def text(report: Report, screen: Screen = PLAIN) -> str:
 
 
 def printable(text: str) -> str:
-    """The text without what a terminal takes for a command: it may come from whoever listens on the agent's port."""
+    """The text without control characters: it may come from any program that listens on the agent's port."""
     return "".join(char if char.isprintable() else "?" for char in text)
 
 
@@ -299,5 +314,5 @@ def _table(columns: tuple[str, ...], rows: list[tuple[str, ...]], screen: Screen
 
 
 def _shorter(column: str, cell: str) -> str:
-    """A time without the word that its column implies: `ago` in a column of past times, `in` in one of future times."""
+    """A time without the word that its column implies: `ago` in a column of past times, `in` in one of future ones."""
     return cell.removeprefix("in ") if column in _FUTURE else cell.removesuffix(" ago")

@@ -1,4 +1,4 @@
-"""Apply a function to each of many things, and collect why it fails for some."""
+"""Apply a function to many things, and collect the problems of those for which it fails."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _Made = TypeVar("_Made")
 
 
 def every(make: Callable[[_T], _Made], things: Iterable[_T]) -> list[_Made]:
-    """The result for each thing. Raises ProjectionError with the problems of all of them, not only of the first."""
+    """The result for each thing. Raises ProjectionError with the problems of all that fail, not only the first."""
     problems: list[str] = []
     made = attempts(make, things, problems)
     if problems:
@@ -22,7 +22,7 @@ def every(make: Callable[[_T], _Made], things: Iterable[_T]) -> list[_Made]:
 
 
 def attempts(make: Callable[[_T], _Made], things: Iterable[_T], problems: list[str]) -> list[_Made]:
-    """The results for the things that succeed; why the others fail is added to the problems."""
+    """The results for the things that succeed. Adds the problems of the others to `problems`."""
     made = []
     for thing in things:
         try:

@@ -1,4 +1,4 @@
-"""What a version must hold, except for its certificate. Pure."""
+"""Check what a version must contain, except for its certificate. Pure."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ Search = Callable[[str, str], bool | None]
 
 
 def searched(pattern: str, text: str) -> bool | None:
-    """Whether the pattern is found in the text."""
+    """Whether the text contains a match of the pattern."""
     return re.search(pattern, text) is not None
 
 
 def meets(
     value: SecretValue, require: Require, search: Search = searched
 ) -> tuple[tuple[str, ...], tuple[SecretValue, SecretValue] | None]:
-    """Check a value against what is required of it, except for the certificate, which is returned with its key, both
-    PEM.
+    """Check a value against its `require`, except for the certificate.
 
-    The result is every problem found, and the pair: None if none is required, or one of the two is not there. `search`
-    says whether a pattern is found in a text, or None if that takes too long. Problems name the key and the check,
-    never a value. Raises ProjectionError for a value that has no keys at all.
+    Returns every problem found, and the certificate with its key, both PEM: None if no certificate is required, or if
+    either is missing. `search` says whether a text contains a match of a pattern; it returns None if that takes too
+    long. Problems name the key and the check, never a value. Raises ProjectionError for a value that is not a JSON
+    object.
     """
     tree = as_object(parse(value), "require")
 
@@ -42,7 +42,7 @@ def meets(
         key, pattern = check
         found = search(pattern, text_of(key))
         if found is None:
-            raise ProjectionError(f"require: the pattern of key {shown(key)} takes too long; make it simpler")
+            raise ProjectionError(f"require: the pattern of key {shown(key)} takes too long; simplify it")
         if not found:
             raise ProjectionError(f"require: key {shown(key)} does not match its pattern")
 

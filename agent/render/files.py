@@ -1,32 +1,26 @@
-"""From the values of secrets to files."""
+"""Render a secret's value into its files."""
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Iterable, Mapping
-from functools import partial
-from typing import Any
+from collections.abc import Iterable, Mapping
 
-from agent.core.errors import ProjectionError, SecretError, shown
-from agent.core.model import Output, Projection, Secret
+from agent.core.errors import ProjectionError, SecretError
+from agent.core.model import SETS, ByContent, Output, Pem, Pkcs12, Projection, Secret, Template
 from agent.core.value import Fetched, ProjectedFile, SecretValue
+from agent.render import projection
 from agent.render.attempts import every
-from agent.render.json import compact, parse
-from agent.render.raw import as_object, encode, filled, plain
-from agent.render.select import pick
+from agent.render.input import Input
 
 LIMIT = 65_536  # bytes of a secret; https://docs.aws.amazon.com/secretsmanager/latest/userguide/reference_limits.html
-
-_NAME_LIMIT = 255  # bytes of a file's name
 
 
 def render(
     inputs: Iterable[tuple[Secret, Fetched]], outputs: Iterable[Output]
 ) -> dict[Output, dict[str, ProjectedFile]]:
-    """The files that these versions of secrets become, by output, once each meets what is required of it.
+    """The files for these versions of secrets, by output, if each version meets its secret's `require`.
 
-    All of them or none. Raises ProjectionError with every problem of the versions, or SecretError when the machine does
-    not let them be checked now.
+    All of them or none. Raises ProjectionError with every problem of the versions, or SecretError if the machine
+    prevents the check for now.
     """
     inputs = tuple(inputs)
     problems: tuple[str, ...] = ()
@@ -35,7 +29,7 @@ def render(
     for secret, fetched in inputs:
         try:
             if secret.require:
-                from agent.render import require  # which brings TLS; few configs require anything
+                from agent.render import require  # it loads TLS, which few configs need
 
                 require.check(fetched.value, secret.require)
         except ProjectionError as error:
@@ -43,7 +37,8 @@ def render(
         except SecretError as error:
             unchecked = error
     try:
-        files = project({secret.name: fetched.value for secret, fetched in inputs}, outputs)
+        sets = frozenset(secret.name for secret, _ in inputs if secret.ref.kind in SETS)
+        files = project({secret.name: fetched.value for secret, fetched in inputs}, outputs, sets)
     except ProjectionError as error:
         problems += error.problems
     if problems:
@@ -53,72 +48,48 @@ def render(
     return files
 
 
-def project(values: Mapping[str, SecretValue], outputs: Iterable[Output]) -> dict[Output, dict[str, ProjectedFile]]:
-    """The files that these values, by secret's name, become: by output, path relative to the volume to content and
-    mode.
+def project(
+    values: Mapping[str, SecretValue], outputs: Iterable[Output], sets: frozenset[str] = frozenset()
+) -> dict[Output, dict[str, ProjectedFile]]:
+    """The files for these values, by secret's name: for each output, from each path, relative to the volume, to its
+    content and mode. `sets` names those that are sets: a slash in one of their keys begins a directory.
 
-    All of them or none. Raises ProjectionError, which names path, key and what to do, never a value; the versions are
+    All of them or none. Raises ProjectionError, which names path, key and what to do, never a value. The versions are
     then unusable until one of them or the spec changes.
     """
-    for value in values.values():
+    for name, value in values.items():
         if not len(value):
             raise ProjectionError("the secret is empty; put a value into it")
-        if len(value) > LIMIT:
+        if len(value) > LIMIT and name not in sets:
             raise ProjectionError(f"the secret has {len(value)} bytes, more than the {LIMIT} that AWS allows")
-    trees = {name: functools.cache(partial(parse, value)) for name, value in values.items()}
+    inputs = {name: Input(value, nested=name in sets) for name, value in values.items()}
 
     def made(output: Output) -> tuple[Output, dict[str, ProjectedFile]]:
-        (name,) = output.inputs
-        contents = _contents(output.path, output.renderer, values[name], trees[name])
+        contents = _contents(output, inputs)
         return output, {path: ProjectedFile(SecretValue(c, text=True), output.mode) for path, c in contents}
 
     return dict(every(made, outputs))
 
 
-def _contents(path: str, how: Projection, value: SecretValue, read: Callable[[], Any]) -> list[tuple[str, bytes]]:
-    """Path and content of each file that one secret becomes."""
-    if not how.directory and how.format == "raw" and how.jmes_path is None:
-        return [(path, value.reveal())]
-    where = f"directory {path}" if how.directory else f"file {path}"
-    tree = pick(read(), how.jmes_path, where)
-    if how.directory:
-        return every(partial(_file_of, path, where), as_object(tree, where).items())
-    if how.format == "json":
-        return [(path, encode(compact(tree), where))]
-    if line := _line(how):
-        lines = every(partial(line, where), as_object(tree, where).items())
-        return [(path, encode("".join(lines), where))]
-    return [(path, filled(encode(plain(tree, where, None), where), where, None))]
+def _contents(output: Output, inputs: Mapping[str, Input]) -> list[tuple[str, bytes]]:
+    """Path and content of each file that an output becomes. What few configs need is imported only for those."""
+    path, mine = output.path, {name: inputs[name] for name in output.inputs}
+    match output.renderer:
+        case Projection() as how:
+            return projection.contents(path, how, *mine.values())
+        case ByContent(missing):
+            (only,) = mine.values()
+            how = Projection(directory=only.is_object(), missing=missing)
+            return projection.contents(path, how, only)
+        case Template() as template:
+            from agent.render import templated
 
+            return [(path, templated.content(path, template, mine))]
+        case Pem() as pem:
+            from agent.render import certificates
 
-def _line(how: Projection) -> Callable[[str, tuple[str, Any]], str] | None:
-    """What makes one line of a file of lines; None for other formats. Imported only for configs with such a file."""
-    match how.format, how.quoting:
-        case "dotenv", "sh":
-            from agent.render.dotenv import sh_line
+            return [(path, certificates.pem(path, pem, mine))]
+        case Pkcs12() as keystore:
+            from agent.render import certificates
 
-            return sh_line
-        case "dotenv", _:
-            from agent.render.dotenv import dotenv_line
-
-            return dotenv_line
-        case "properties", _:
-            from agent.render.properties import property_line
-
-            return property_line
-    return None
-
-
-def _file_of(directory: str, where: str, entry: tuple[str, Any]) -> tuple[str, bytes]:
-    """The file that one key of the object becomes."""
-    key, item = entry
-    return f"{directory}/{_file_name(key, where)}", filled(encode(plain(item, where, key), where), where, key)
-
-
-def _file_name(key: str, where: str) -> str:
-    """The key, if it can be a file's name."""
-    encoded = key.encode("utf-8", "surrogatepass")
-    control = any(ord(char) < 0x20 or ord(char) == 0x7F for char in key)
-    if not key or key == "." or key.startswith("..") or "/" in key or control or len(encoded) > _NAME_LIMIT:
-        raise ProjectionError(f"{where}: key {shown(key)} cannot be a file's name; rename it, or pick keys by jmesPath")
-    return key
+            return [(path, certificates.pkcs12(path, keystore, mine))]

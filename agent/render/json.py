@@ -1,4 +1,4 @@
-"""JSON with its numbers as they are written: read strictly, written compactly."""
+"""Read JSON strictly and write it compactly, with numbers exactly as they are written."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import Any
 from agent.core.errors import ProjectionError, shown
 from agent.core.value import SecretValue
 
-# What may come out for one file: an expression can double what it picks over and over.
+# Limits for one file: an expression can double what it picks over and over.
 _FILE_LIMIT = 4 << 20  # characters
 
-_PIECES_LIMIT = 1 << 17  # pieces of JSON, twice as many as a whole secret of 64 KiB can have; bounds the time
+_PIECES_LIMIT = 1 << 17  # pieces of JSON, twice as many as a secret of 64 KiB can have; this limits the time
 
 _MARKS = {b"\xef\xbb\xbf": "UTF-8", b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
 
@@ -24,7 +24,7 @@ _NESTED = "the secret's JSON is nested too deeply; store less in one value, or u
 
 
 class _Unusable(Exception):
-    """What a hook of the parser found; its text names keys only."""
+    """What a hook of the parser found. Its text names only keys."""
 
 
 class _Float(float):
@@ -35,7 +35,7 @@ class _Integer(int):
     literal: str
 
 
-_Float.__name__, _Integer.__name__ = "float", "int"  # jmespath's functions know types by their name
+_Float.__name__, _Integer.__name__ = "float", "int"  # jmespath's functions identify types by name
 
 
 def _number(kind: type[_Float] | type[_Integer]) -> Callable[[str], Any]:
@@ -43,7 +43,7 @@ def _number(kind: type[_Float] | type[_Integer]) -> Callable[[str], Any]:
         try:
             number: Any = kind(literal)
         except ValueError:
-            number = _Float(literal)  # more digits than Python turns into an int
+            number = _Float(literal)  # it has more digits than Python converts to an int
         number.literal = literal
         return number
 
@@ -51,7 +51,7 @@ def _number(kind: type[_Float] | type[_Integer]) -> Callable[[str], Any]:
 
 
 def _no_constant(_name: str) -> Any:
-    raise _Unusable("the secret's JSON has NaN or Infinity in it, which JSON does not know")
+    raise _Unusable("the secret's JSON contains NaN or Infinity, which are not valid JSON")
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -64,7 +64,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def parse(value: SecretValue) -> Any:
-    """The value as JSON, its numbers as they are written."""
+    """The value as JSON, with numbers as they are written. Raises ProjectionError."""
     try:
         text = value.reveal().decode()
         return json.loads(
@@ -88,16 +88,16 @@ def parse(value: SecretValue) -> Any:
 
 
 def _marked(value: SecretValue) -> str | None:
-    """What to do about a byte order mark in front of the value, which no editor shows; None if there is none."""
+    """What to do about a byte order mark at the start of the value, which editors do not show. None if it has none."""
     mark = next((name for mark, name in _MARKS.items() if value.reveal().startswith(mark)), None)
     return mark and (
-        f"the secret begins with a byte order mark (BOM) of {mark}, as PowerShell writes it, which JSON may not; store "
-        "it as UTF-8 without one, or use `format: raw` without jmesPath"
+        f"the secret begins with a byte order mark (BOM) of {mark}, such as PowerShell writes; JSON must not have one: "
+        "store the secret as UTF-8 without a BOM, or use `format: raw` without jmesPath"
     )
 
 
 def compact(value: Any) -> str:
-    """Compact JSON with the numbers as they were written, which json.dumps would read as floats and round."""
+    """Compact JSON with numbers as they were written, where json.dumps would round them. Raises ProjectionError."""
     pieces: list[str] = []
     length = 0
     try:
@@ -105,8 +105,8 @@ def compact(value: Any) -> str:
             pieces.append(piece)
             length += len(piece)
             if length > _FILE_LIMIT or len(pieces) > _PIECES_LIMIT:
-                raise ProjectionError("far more comes out for one file than a secret can hold; pick less by jmesPath")
-    except RecursionError:  # some versions of the parser read deeper than this writes
+                raise ProjectionError("one file would be far larger than a secret can be; pick less by jmesPath")
+    except RecursionError:  # some versions of the parser accept deeper nesting than this can write
         pieces = []
     if not pieces:
         raise ProjectionError(_NESTED)
@@ -131,9 +131,9 @@ def _pieces(value: Any) -> Iterator[str]:
 
 
 def _quoted(value: Any) -> str:
-    """A string, a boolean or null, or a number that a function of jmespath came to, as JSON."""
+    """A string, boolean or null as JSON, or a number that a jmespath function returned."""
     try:
         return json.dumps(value, ensure_ascii=False, allow_nan=False)
     except (TypeError, ValueError):
         pass
-    raise ProjectionError("jmesPath comes to an expression, or to a number without end, which JSON cannot hold")
+    raise ProjectionError("the result of jmesPath is an expression, or not a finite number: JSON cannot hold either")

@@ -1,4 +1,4 @@
-"""Files that java.util.Properties reads."""
+"""Render files for java.util.Properties."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _PROPERTY_ESCAPES = {"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r", "\f": 
 
 
 def _property(text: str, *, key: bool = False) -> str:
-    """A key or value as java.util.Properties reads it; all but printable ASCII as UTF-16 escapes."""
+    """A key or value, escaped for java.util.Properties. Writes all but printable ASCII as UTF-16 escapes."""
     special = " =:#!" if key else ""
     out = []
     for place, char in enumerate(text):

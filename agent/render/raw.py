@@ -1,4 +1,4 @@
-"""A value as the content of a file, as it is."""
+"""Render a value as the content of a file, unchanged."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from agent.render.json import compact
 
 # -- writing -------------------------------------------------------------------------------------------------------
 def plain(value: Any, where: str, key: str | None) -> str:
-    """A value as the content of a file: strings as they are, everything else as its JSON."""
+    """A value as the content of a file: strings unchanged, everything else as JSON. Raises ProjectionError for null."""
     if value is None:
         at = f" key {shown(key)}" if key is not None else ""
-        raise ProjectionError(f"{where}:{at} is null; give it a value, or take it out")
+        raise ProjectionError(f"{where}:{at} is null; give it a value, or remove it")
     return value if isinstance(value, str) else compact(value)
 
 
 def as_object(tree: Any, where: str) -> dict[str, Any]:
     if not isinstance(tree, dict):
-        raise ProjectionError(f"{where}: needs a JSON object, but there is {kind(tree)}")
+        raise ProjectionError(f"{where}: needs a JSON object, not {kind(tree)}")
     if not tree:
         raise ProjectionError(f"{where}: the JSON object is empty")
     return tree
@@ -37,7 +37,7 @@ def encode(text: str, where: str) -> bytes:
         return text.encode()
     except UnicodeEncodeError:
         pass
-    raise ProjectionError(f"{where}: half of a surrogate pair stands alone in it, which UTF-8 cannot hold")
+    raise ProjectionError(f"{where}: contains half of a surrogate pair, which UTF-8 cannot hold")
 
 
 def kind(value: Any) -> str:

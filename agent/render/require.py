@@ -1,14 +1,13 @@
-"""What a version must hold before it is published; a certificate and its key by the standard library's TLS alone.
+"""Check what a version must contain before it is published. Uses only the standard library's TLS for certificates.
 
-OpenSSL reads both only from files. They are put into memory that has no name (memfd_create(2)), never on a disk.
+OpenSSL reads a certificate and its key only from files. So they go into anonymous memory (memfd_create(2)), never on a
+disk.
 """
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import os
-import re
 import signal
 import ssl
 import time
@@ -19,19 +18,18 @@ from agent.core.model import Require
 from agent.core.value import SecretValue
 from agent.render import checks
 from agent.render.checks import Search
+from agent.render.pem import blocks, body, element
 
-PATTERN_LIMIT = 0.2  # seconds of this process's own time for all patterns of a version; a good one takes a thousandth
-
-_BEGIN = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----")
+PATTERN_LIMIT = 0.2  # seconds of this process's CPU time for all patterns of a version; a good one takes a thousandth
 
 _UTC_TIME, _VERSION = 0x17, 0xA0  # tags of X.690 and RFC 5280
 
 
 def check(value: SecretValue, require: Require | None) -> None:
-    """Check a value against what is required of it. Only the main thread may, since it can be interrupted.
+    """Check a value against its `require`. Call it only in the main thread, because only that can be interrupted.
 
-    Raises ProjectionError, which names every check that fails and no content, or SecretError when the machine does not
-    let it be checked now: then the version is not refused, and is tried again.
+    Raises ProjectionError, which names every check that fails, but no content. Raises SecretError if the machine
+    prevents the check for now: the version is then not refused, and the agent tries again.
     """
     if require is None:
         return
@@ -47,20 +45,22 @@ def check(value: SecretValue, require: Require | None) -> None:
     if problems:
         raise ProjectionError(*problems)
     if machine:
-        raise SecretError(Failure("other", f"require: the certificate cannot be checked: {machine}; tried again"))
+        raise SecretError(
+            Failure("other", f"require: the certificate cannot be checked now: {machine}; the agent tries again")
+        )
 
 
 # -- patterns ------------------------------------------------------------------------------------------------------
 class _TooLong(Exception):
-    """The time for the patterns is over."""
+    """The time for the patterns is used up."""
 
 
 @contextlib.contextmanager
 def _bounded() -> Iterator[Search]:
-    """A search that gives up, with None, when the time for all patterns of one version is over.
+    """A search that gives up, and returns None, when the time for all patterns of one version is used up.
 
-    `re` backtracks, so a pattern may take longer than the pod lives, and holds every thread meanwhile. But it looks for
-    signals now and then, and ends with what their handler raises. The timer counts the time that this process spends,
+    `re` backtracks, so a pattern may take longer than the pod lives, and blocks every thread meanwhile. But it checks
+    for signals now and then, and stops with what their handler raises. The timer counts only this process's CPU time,
     so a pod that was suspended does not refuse a good version.
     """
     armed = False
@@ -82,7 +82,7 @@ def _bounded() -> Iterator[Search]:
         except _TooLong:
             return None
 
-    # The handler stays: a signal on its way finds it still, and not the default, which is to end the process.
+    # The handler stays installed for a signal that is already on its way. The default would end the process.
     signal.signal(signal.SIGVTALRM, over)
     signal.setitimer(signal.ITIMER_VIRTUAL, PATTERN_LIMIT, 0.01)
     try:
@@ -95,57 +95,42 @@ def _bounded() -> Iterator[Search]:
 def _problem_with(certificate: SecretValue, key: SecretValue) -> str | None:
     """What is wrong with the pair, both PEM, the certificate first in its chain; None if nothing is.
 
-    They must belong together, and the certificate be valid now. For whom it is good (servers, clients, mail) and how
-    strong its key is are for its users to judge. Text around the blocks is left out, as other readers do.
+    The two must belong together, and the certificate must be valid now. Its purpose (servers, clients, mail) and the
+    strength of its key are not checked. Text around the blocks is ignored, as other readers do.
     """
-    # Only the key must not print, but the two are handled alike.
-    blocks = _blocks(certificate, b"CERTIFICATE")
+    # Only the key is secret, but both are handled alike.
+    chain = blocks(certificate, b"CERTIFICATE")
     pair = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     pair.set_ciphers("DEFAULT:@SECLEVEL=0")
     try:
-        with _unnamed(blocks) as chain, _unnamed(_blocks(key, b"PRIVATE KEY", b"PARAMETERS")) as private:
-            pair.load_cert_chain(chain, private, password=_no_password)
+        with _unnamed(chain) as certificates, _unnamed(blocks(key, b"PRIVATE KEY", b"PARAMETERS")) as private:
+            pair.load_cert_chain(certificates, private, password=_no_password)
     except ssl.SSLError as error:
         if error.reason == "KEY_VALUES_MISMATCH":
             return "the private key is not the certificate's"
         return "certificate or private key is not PEM that TLS can use (or the key has a password)"
     except ValueError:
         return "the private key has a password"
-    return _validity(blocks[0])
+    return _validity(chain[0])
 
 
 def _no_password() -> str:
     return ""
 
 
-def _blocks(pem: SecretValue, *kinds: bytes) -> list[SecretValue]:
-    """The blocks whose label ends with one of the kinds, in their order, without the text around them."""
-    found: list[SecretValue] = []
-    label, lines = b"", [b""]
-    for line in map(bytes.rstrip, pem.reveal().splitlines()):
-        if begin := _BEGIN.fullmatch(line):
-            label, lines = begin[1], []
-        lines.append(line)
-        if label and line == b"-----END " + label + b"-----":
-            if label.endswith(kinds):
-                found.append(SecretValue(b"\n".join(lines) + b"\n", text=True))
-            label, lines = b"", []
-    return found
-
-
 def _validity(certificate: SecretValue) -> str | None:
-    """What is wrong with the dates of one PEM block, which OpenSSL has read already.
+    """What is wrong with the dates of one PEM block that OpenSSL has already accepted; None if nothing is.
 
-    The standard library gives them only for certificates that it verified as a server's or a client's, so they are read
-    here: Certificate, TBSCertificate, and in it behind version, serial number, algorithm and issuer; RFC 5280, 4.1.
+    The standard library gives the dates only for certificates that it verified as a server's or a client's, so this
+    reads them itself: in the TBSCertificate, after version, serial number, algorithm and issuer (RFC 5280, 4.1).
     """
-    der = base64.b64decode(b"".join(certificate.reveal().splitlines()[1:-1]))
-    _, at, _ = _element(der, 0)
-    _, at, _ = _element(der, at)
+    der = body(certificate)
+    _, at, _ = element(der, 0)
+    _, at, _ = element(der, at)
     skipped = 4 if der[at] == _VERSION else 3
     for _ in range(skipped):
-        _, _, at = _element(der, at)
-    _, at, _ = _element(der, at)
+        _, _, at = element(der, at)
+    _, at, _ = element(der, at)
     begins, at = _moment(der, at)
     ends, _ = _moment(der, at)
     now = time.strftime("%Y%m%d%H%M%S", time.gmtime())
@@ -154,27 +139,18 @@ def _validity(certificate: SecretValue) -> str | None:
     return "the certificate is not valid yet" if now < begins else None
 
 
-def _element(der: bytes, at: int) -> tuple[int, int, int]:
-    """The tag of the element there, where its content begins, and where it ends."""
-    tag, length, at = der[at], der[at + 1], at + 2
-    if length & 0x80:
-        size = length & 0x7F
-        length, at = int.from_bytes(der[at : at + size], "big"), at + size
-    return tag, at, at + length
-
-
 def _moment(der: bytes, at: int) -> tuple[str, int]:
-    """A time as YYYYMMDDhhmmss, in UTC, and where it ends."""
-    tag, begins, ends = _element(der, at)
+    """A time as YYYYMMDDhhmmss in UTC, and where the element ends."""
+    tag, begins, ends = element(der, at)
     text = der[begins:ends].decode("ascii").rstrip("Z")
-    if tag == _UTC_TIME:  # of two digits for the year, which is one from 1950 to 2049
+    if tag == _UTC_TIME:  # its year has two digits and is from 1950 to 2049
         text = ("19" if text >= "50" else "20") + text
     return text, ends
 
 
 @contextlib.contextmanager
 def _unnamed(content: list[SecretValue]) -> Iterator[str]:
-    """A path to memory that holds the blocks until the end."""
+    """A path to anonymous memory that holds the blocks while the context is open."""
     handle = os.memfd_create("certificate", os.MFD_CLOEXEC)
     try:
         for block in content:

@@ -1,4 +1,4 @@
-"""Picking from a secret's JSON, by JMESPath."""
+"""Pick from a secret's JSON by JMESPath."""
 
 from __future__ import annotations
 
@@ -18,31 +18,32 @@ _SHOWN = 20  # keys that an error lists
 
 @functools.cache
 def _compiled(expression: str) -> ParsedResult:
-    import jmespath  # which, with the `inspect` that it brings, would cost every pod 1.4 MiB
+    import jmespath  # with `inspect`, which it imports, it would cost every pod 1.4 MiB
 
     return jmespath.compile(expression)
 
 
-def pick(tree: Any, expression: str | None, where: str) -> Any:
-    """What the expression picks from the tree; the whole tree without one."""
+def pick(tree: Any, expression: str | None, where: str, *, missing: bool = False) -> Any:
+    """What the expression picks from the tree, or the whole tree without an expression. Raises ProjectionError, also
+    for nothing and null, unless these may be `missing`."""
     if expression is None:
         return tree
     try:
         picked = _compiled(expression).search(tree)
-    except Exception:  # a function of jmespath may raise anything, and its message may quote the value
+    except Exception:  # a jmespath function may raise anything, and its message may quote the value
         failed = True
     else:
         failed = False
     if failed:
-        raise ProjectionError(f"{where}: jmesPath {expression!r} does not fit the secret's JSON; try it on a sample")
-    if picked is None:
+        raise ProjectionError(f"{where}: jmesPath {expression!r} fails for the secret's JSON; try it on a sample")
+    if picked is None and not missing:
         found = keys_of(tree, expression, in_jmespath=True)
         raise ProjectionError(f"{where}: jmesPath {expression!r} finds nothing or null; {found}")
     return picked
 
 
 def keys_of(tree: Any, expression: str, *, in_jmespath: bool = False) -> str:
-    """What helps to correct an expression, or the name of a key: the keys that exist."""
+    """The keys that exist, as a hint for correcting an expression or a key's name."""
     if not isinstance(tree, dict):
         return f"the secret's JSON is {kind(tree)}, not an object"
     if not tree:

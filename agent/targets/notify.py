@@ -22,11 +22,12 @@ class Notifier(Protocol):
         """Notify the target; return what was done. Raises Refused, ProcessRefused or OSError when it did not accept."""
 
     def examine(self) -> str:
-        """Check whether `tell` would reach it, without notifying it; return what was found. Raises as `tell` does."""
+        """Check whether `tell` would reach the target, without notifying it; return what was found. Raises what `tell`
+        raises."""
 
 
 class Notified(Record):
-    """A target, as `ports.Target` has it."""
+    """One target of the config: the adapter behind `ports.Target`."""
 
     spec: Target
     ours: Callable[[int], bool] = lambda _pid: False  # whether a process is one of the agent's own, never meant
@@ -34,37 +35,37 @@ class Notified(Record):
     def deliver(self, pending: Pending) -> Delivery:
         """Notify the target once; the outcome is a value, whatever goes wrong.
 
-        Blocks for as long as the target's own limits allow (longer for a URL that sends its headers byte by byte), so
-        the caller bounds it.
+        Blocks for as long as the target's own limits allow, and longer for a URL that sends its headers byte by byte.
+        The caller must set the limit.
         """
         accepted, message = _outcome(self.spec, lambda: _notifier(self.spec, self.ours).tell(pending))
         seconds = max(0.0, time.time() - pending.changed_at) if accepted else None
         return Delivery(self.spec.name, pending.generation, accepted, message, seconds)
 
     def examine(self) -> tuple[bool, str]:
-        """Whether `deliver` would reach the target now, and what was found; it is not notified. Blocks as `deliver`
-        does."""
+        """Whether `deliver` would reach the target now, and what was found. The target is not notified. Blocks like
+        `deliver`."""
         return _outcome(self.spec, lambda: _notifier(self.spec, self.ours).examine())
 
 
 def _outcome(target: Target, ask: Callable[[], str]) -> tuple[bool, str]:
-    """Whether it worked, and a sentence. Whatever one target does must not end the agent for all the others."""
+    """Whether it worked, and a sentence about it. A failing target must not end the agent for all the others."""
     try:
         return True, ask()
     except (Refused, ProcessRefused) as refusal:
         return False, str(refusal)
     except OSError as error:
-        return False, f"it cannot be notified: {cause(error)}" + (f": {error.filename}" if error.filename else "")
+        return False, f"cannot be notified: {cause(error)}" + (f": {error.filename}" if error.filename else "")
     except Exception:
         logging.getLogger(__name__).debug("target %s", target.name, exc_info=True)
         return (
             False,
-            "it cannot be notified, for a reason that nobody foresaw; log level debug says where: please report it",
+            "cannot be notified because of an internal error; please report it, with the log at level debug",
         )
 
 
 def _notifier(target: Target, ours: Callable[[int], bool]) -> Notifier:
-    """What notifies this target."""
+    """The notifier for this target's kind of action."""
     match target.action:
         case Touch():
             return TouchFile(target.action)

@@ -1,7 +1,7 @@
-"""Finding a process and holding on to it, by Linux's /proc and pidfd.
+"""Find a process and hold on to it, by means of Linux's /proc and pidfd.
 
-Everything here may race with processes that end and with pids that are used again. So identity is held by a pidfd from
-the match to the signal; where that is refused, by the start time.
+A process may end at any moment, and its pid may be reused. So a pidfd identifies the process from the match to the
+signal; where pidfds are refused, its start time does.
 """
 
 from __future__ import annotations
@@ -30,30 +30,29 @@ _PROC_LIMIT = 4 << 20  # bytes of a file in /proc; a process in 65,536 groups ha
 
 _PID_FILE_LIMIT = 64  # bytes
 
-_LOOK_AGAIN = 0.5  # seconds between two looks for a process that is not there, or has no pidfd
+_LOOK_AGAIN = 0.5  # seconds between two looks for a process that does not exist yet, or has no pidfd
 
-_LONG_REFUSED = 30.0  # seconds after which `when_ended` reports why it still waits for a process to hold
+_LONG_REFUSED = 30.0  # seconds after which `when_ended` reports why it has found no process yet
 
-_PID_FILE_SLACK = 2.0  # seconds between two clocks; a pid is not used again that soon
+_PID_FILE_SLACK = 2.0  # seconds by which two clocks may differ; a pid is not reused that soon
 
 _HARMLESS = frozenset({"SIGCONT", "SIGWINCH", "SIGURG", "SIGCHLD"})  # their default action ends no process
 
 _REFUSED = frozenset({errno.ENOSYS, errno.EPERM, errno.EINVAL})
 
-_GONE = (FileNotFoundError, ProcessLookupError, PermissionError)  # the last: /proc is mounted with hidepid
+_GONE = (FileNotFoundError, ProcessLookupError, PermissionError)  # the last where /proc is mounted with hidepid
 
 
 def _mask(*names: str) -> int:
-    """The signals of these names, without their SIG, as a mask of /proc/PID/status."""
+    """The named signals (without the prefix SIG) as a mask in the form of /proc/PID/status."""
     return sum(1 << (signal.Signals[f"SIG{name}"] - 1) for name in names)
 
 
 class Runtime(Record):
-    """A runtime that catches signals before the program does, so that a handler in /proc says nothing about the
-    program.
+    """A runtime that installs signal handlers of its own, so that a handler in /proc says nothing about the program.
 
-    It is known by the signals that it `catches` and `ignores`. Unless the program handles them, `own` end it, or are
-    thrown away. All are masks as in /proc/PID/status.
+    It is recognised by the signals that it `catches` and `ignores`. Those in `own` end the process, or have no effect,
+    unless the program itself handles them. All three are masks in the form of /proc/PID/status.
     """
 
     name: str
@@ -62,7 +61,7 @@ class Runtime(Record):
     own: int
 
 
-# The first that fits counts. So look Go 1.26, bash 5.2, OpenJDK 17, Ruby 3.1, Erlang 25, Node 20 and Python 3.11.
+# The first match counts. Measured with Go 1.26, bash 5.2, OpenJDK 17, Ruby 3.1, Erlang 25, Node 20 and Python 3.11.
 _RUNTIMES = (
     Runtime("Go's runtime", _mask("ILL", "TRAP", "FPE", "XCPU", "VTALRM", "PROF", "PWR"), 0, (1 << 64) - 1),
     Runtime(
@@ -95,14 +94,14 @@ _RUNTIMES = (
 
 
 class Dispositions(Record):
-    """What a process does with signals, as masks of /proc/PID/status."""
+    """What a process does with signals, as masks from /proc/PID/status."""
 
     caught: int
     ignored: int
     blocked: int
 
     def runtime(self, bit: int) -> Runtime | None:
-        """The runtime that catches this signal by itself, if one is known by its marks."""
+        """The runtime that catches this signal on its own account, if the process runs in a known one."""
         for runtime in _RUNTIMES:
             if runtime.catches & ~self.caught == 0 and runtime.ignores & ~self.ignored == 0:
                 return runtime if runtime.own & self.caught & bit else None
@@ -123,9 +122,10 @@ class Process(Record):
     signals: Dispositions | None
 
     def objection(self, name: str, *, handled: bool) -> str | None:
-        """Why the signal must not be sent, as it follows "process 7 (app)": it may end the process. None if it may.
+        """Why the signal must not be sent because it may end the process, phrased to follow "process 7 (app)". None if
+        it is safe to send.
 
-        `handled`: somebody says that the program handles it. It counts only where the kernel cannot say.
+        `handled`: the config says that the program handles it. This counts only where the kernel cannot say.
         """
         if name in _HARMLESS:
             return None
@@ -133,8 +133,8 @@ class Process(Record):
             if handled:
                 return None
             return (
-                f"is not sent {name}, which may end it: this kernel does not say which signals it handles (no SigCgt "
-                "in /proc); if it handles this one, set `handled: true`, else use touch or url"
+                f"is not sent {name}, which may end it: this kernel does not show which signals it handles (no SigCgt "
+                "in /proc); if it handles this one, set `handled: true`, otherwise use touch or url"
             )
         bit = 1 << (signal.Signals[name] - 1)
         if self.signals.ignored & bit:
@@ -145,24 +145,24 @@ class Process(Record):
             return None
         return (
             f"is not sent {name}, which may end it: {runtime.name} catches that signal in every program; if this one "
-            "handles it, set `handled: true`, else use touch or url"
+            "handles it, set `handled: true`, otherwise use touch or url"
         )
 
 
 def look(pid: int) -> Process | None:
-    """The process of that pid, or None if there is none, or only a zombie or a kernel thread, or one that is hidden
-    from us. Raises OSError where /proc cannot be read."""
+    """The process with that pid. None if it does not exist, is hidden from this agent, or is a zombie or a kernel
+    thread. Raises OSError where /proc cannot be read."""
     try:
         text = _read(f"{_PROC}/{pid}/stat")
         fields = dict(line.split(":\t", 1) for line in _read(f"{_PROC}/{pid}/status").split("\n") if ":\t" in line)
     except _GONE:
         return None
-    # The name stands in parentheses and may hold some itself.
+    # The name is in parentheses and may itself contain some.
     before, _, after = text.rpartition(")")
     rest = after.split()
     try:
         state, parent, started = rest[0], int(rest[1]), int(rest[19]) / _TICKS
-    except (IndexError, ValueError, OverflowError):  # cut short: it ended meanwhile
+    except (IndexError, ValueError, OverflowError):  # cut short: the process has just ended
         return None
     if state in ("Z", "X") or "VmSize" not in fields:
         return None
@@ -182,7 +182,7 @@ def _read(path: str) -> str:
 
 
 def _uid(fields: dict[str, str]) -> int | None:
-    """The effective one."""
+    """The effective uid."""
     try:
         return int(fields["Uid"].split()[1])
     except (KeyError, IndexError, ValueError):
@@ -190,7 +190,7 @@ def _uid(fields: dict[str, str]) -> int | None:
 
 
 def _dispositions(fields: dict[str, str]) -> Dispositions | None:
-    """None where the kernel does not say them all, such as gVisor's."""
+    """None where the kernel does not report all of them, as in gVisor."""
     try:
         return Dispositions(*(int(fields[name], 16) for name in ("SigCgt", "SigIgn", "SigBlk")))
     except (KeyError, ValueError):
@@ -198,8 +198,8 @@ def _dispositions(fields: dict[str, str]) -> Dispositions | None:
 
 
 def awaits(pid: int, name: str) -> bool:
-    """Whether the process waits for the signal as our agent does, and so is not ended by it: blocked in all threads but
-    the main one, whose mask sigtimedwait(2) opens while it waits."""
+    """Whether the process waits for the signal as this agent does, so that the signal does not end it: all threads
+    block it except the main one, whose mask sigtimedwait(2) opens while it waits."""
     bit = 1 << (signal.Signals[name] - 1)
     try:
         others = [task for task in os.listdir(f"{_PROC}/{pid}/task") if task != str(pid)]
@@ -214,12 +214,12 @@ def awaits(pid: int, name: str) -> bool:
 
 @contextmanager
 def hold(spec: ProcessName | PidFile, ours: Callable[[int], bool] = lambda _pid: False) -> Iterator[Held]:
-    """The one process that is meant, held until the end. Raises ProcessRefused with what was found instead. `ours` says
-    of a pid whether it is another process of the agent, which is not meant.
+    """Find the one process that `spec` names, and hold it while the context is open. Raises ProcessRefused with what
+    was found instead. `ours` says whether a pid is another process of the agent, which is never meant.
 
     1. Match.
-    2. Hold that pid by a pidfd: from here on it names this process or nothing.
-    3. Look again: if it is still the process that matched, the pidfd belongs to it.
+    2. Open a pidfd for the pid: from now on it refers to this process or to nothing.
+    3. Look again: if the pid is still the process that matched, the pidfd belongs to it.
     """
     # 1.
     matched = _by_pid_file(spec.path, ours) if isinstance(spec, PidFile) else _by_name(spec.name, ours)
@@ -229,7 +229,7 @@ def hold(spec: ProcessName | PidFile, ours: Callable[[int], bool] = lambda _pid:
         # 3.
         again = look(matched.pid)
         if again is None or again.started != matched.started:
-            raise ProcessRefused(f"process {matched.pid} ({matched.name}) ended while it was looked at")
+            raise ProcessRefused(f"process {matched.pid} ({matched.name}) ended while the agent looked at it")
         yield Held(again, handle)
     finally:
         if handle is not None:
@@ -237,24 +237,24 @@ def hold(spec: ProcessName | PidFile, ours: Callable[[int], bool] = lambda _pid:
 
 
 class Held(Record):
-    """A process that cannot be mistaken for another of the same pid."""
+    """A process that cannot be mistaken for a later one with the same pid."""
 
     process: Process
     pidfd: int | None
 
     def ask(self) -> None:
-        """Whether we may signal it, without a signal. Raises ProcessRefused as `send` does."""
+        """Check whether this agent may signal the process, without sending a signal. Raises what `send` raises."""
         self._deliver(0, "a signal")
 
     def send(self, name: str) -> None:
-        """Send the signal. Raises ProcessRefused if the process is gone or may not be signalled by us."""
+        """Send the signal. Raises ProcessRefused if the process has ended or this agent may not signal it."""
         self._deliver(signal.Signals[name], name)
 
     def outlast(self) -> None:
-        """Wait until it has ended."""
+        """Wait until the process has ended."""
         if self.pidfd is not None:
             ended = select.poll()
-            ended.register(self.pidfd, select.POLLIN)  # readable from its end on, see pidfd_open(2)
+            ended.register(self.pidfd, select.POLLIN)  # readable once the process has ended, see pidfd_open(2)
             ended.poll()
             return
         while (now := look(self.process.pid)) and now.started == self.process.started:
@@ -269,8 +269,8 @@ class Held(Record):
         except PermissionError:
             runs = "another uid" if self.process.uid is None else f"uid {self.process.uid}"
             reason = (
-                f"process {self.process.pid} ({self.process.name}) runs as {runs}, this agent as uid "
-                f"{os.geteuid()}: {name} is not permitted; run both as one uid (runAsUser), or use touch or url"
+                f"process {self.process.pid} ({self.process.name}) runs as {runs} and this agent as uid "
+                f"{os.geteuid()}, so {name} is not permitted; run both as one uid (runAsUser), or use touch or url"
             )
         raise ProcessRefused(reason)
 
@@ -282,7 +282,8 @@ class Held(Record):
             except OSError as error:
                 if error.errno not in _REFUSED:
                     raise
-        # A seccomp profile that refuses the pidfd may well allow kill; if not, its EPERM is the kernel's own.
+        # A seccomp profile that refuses pidfds may still allow kill. If it refuses that too, the EPERM looks like the
+        # kernel's own.
         now = look(self.process.pid)
         if now is None or now.started != self.process.started:
             raise ProcessLookupError
@@ -304,12 +305,12 @@ def when_ended(
     held: tuple[int, float] | None = None,
     ours: Callable[[int], bool] = lambda _pid: False,
 ) -> Awaited:
-    """Call `ended`, on a thread of its own, with who it was, when the process that is meant has ended.
+    """Call `ended` when the process that `spec` names has ended, on a separate thread. The argument describes it.
 
-    One that is not there yet is waited for; so is one that cannot be distinguished from others. A pid file that was
-    written since this call and names no process any more means that the app ended before it was found. While no process
-    can be held, `trouble` is called with the reason, once for each reason that lasts for 30 s. `held` is what an
-    earlier wait of this agent held: when that process is not there any more, the app has ended. `ours` as in `hold`.
+    Waits for a process that does not exist yet, or that cannot be distinguished from others. If a pid file was written
+    after this call and its process no longer exists, the app ended before it was found. While no process can be held,
+    `trouble` is called with the reason, once for each reason that lasts for 30 s. `held` is the process that this agent
+    held before: if it no longer exists, the app has ended. `ours` as in `hold`.
     """
     since, awaited = time.time(), Awaited()
 
@@ -325,7 +326,7 @@ def when_ended(
                     app.outlast()
                 ended(f"process {app.process.pid} ({app.process.name})")
                 return
-            except Exception as error:  # whatever it is: a thread that died would leave the Job waiting for ever
+            except Exception as error:  # any: if this thread ended, the Job would wait for ever
                 why = str(error) if isinstance(error, ProcessRefused) else _unforeseen(error)
             if isinstance(spec, PidFile) and _was_quick(spec.path, since):
                 ended(f"the process of pid file {spec.path}")
@@ -344,7 +345,7 @@ def when_ended(
 def _unforeseen(error: Exception) -> str:
     if isinstance(error, OSError):
         return f"the process cannot be held: {cause(error)}" + (f": {error.filename}" if error.filename else "")
-    return f"the process cannot be held: what {_PROC} says is not understood"
+    return f"the process cannot be held: {_PROC} has a form that this agent does not understand"
 
 
 def _was_quick(path: str, since: float) -> bool:
@@ -363,14 +364,14 @@ def _pidfd(pid: int) -> int | None:
     except OSError as error:
         if error.errno not in _REFUSED:
             raise
-        return None  # gVisor and some seccomp profiles know no pidfd
+        return None  # gVisor and some seccomp profiles have no pidfds
     if gone:
-        raise ProcessRefused(f"process {pid} ended while it was looked at")
+        raise ProcessRefused(f"process {pid} ended while the agent looked at it")
     return None
 
 
 def _by_name(name: str, ours: Callable[[int], bool]) -> Process:
-    """The top-most process of that name: nginx's master and not its workers."""
+    """The topmost process of that name: nginx's master, not its workers."""
     wanted = name.encode()[:_COMM].decode(errors="replace")
     found = {}
     for entry in os.listdir(_PROC):
@@ -383,18 +384,18 @@ def _by_name(name: str, ours: Callable[[int], bool]) -> Process:
     top = [process for process in found.values() if process.parent not in found]
     if len(top) > 1:
         listed = ", ".join(f"{process.pid} ({process.name})" for process in sorted(top, key=lambda p: p.pid))
-        raise ProcessRefused(f"several processes match {name!r}: {listed}; use a pid file to say which is meant")
+        raise ProcessRefused(f"several processes match {name!r}: {listed}; use pidFile to choose one")
     if not top and own:
-        raise ProcessRefused(f"only this agent itself matches {name!r}; name the app as `ps -o comm` shows it")
+        raise ProcessRefused(f"only this agent matches {name!r}; use the app's name as `ps -o comm` shows it")
     if not top:
         raise ProcessRefused(
-            f"no process matches {name!r}; set shareProcessNamespace: true and name it as `ps -o comm` shows it"
+            f"no process matches {name!r}; set shareProcessNamespace: true and use the name that `ps -o comm` shows"
         )
     return _permitted(top[0], ours)
 
 
 def _argument(pid: int) -> str | None:
-    """The base name of the command as it was called. The other arguments may carry secrets: they are not kept."""
+    """The base name of the command as it was called. The other arguments may contain secrets and are not kept."""
     try:
         with open(f"{_PROC}/{pid}/cmdline", "rb") as handle:
             return os.path.basename(handle.read(4096).split(b"\0", 1)[0]).decode(errors="replace")
@@ -406,17 +407,17 @@ def _by_pid_file(path: str, ours: Callable[[int], bool]) -> Process:
     pid, written = _in_pid_file(path)
     process = look(pid)
     if process is None:
-        raise ProcessRefused(f"pid file {path}: it is stale: there is no process {pid}, or none that this agent sees")
+        raise ProcessRefused(f"pid file {path} is stale: process {pid} does not exist, or this agent cannot see it")
     if _started_at(process) > written + _PID_FILE_SLACK:
         raise ProcessRefused(
-            f"pid file {path}: it is stale: process {process.pid} ({process.name}) started after it was written"
+            f"pid file {path} is stale: process {process.pid} ({process.name}) started after the file was written"
         )
     return _permitted(process, ours)
 
 
 def _in_pid_file(path: str) -> tuple[int, float]:
-    """The pid that a file holds, and when it was written (epoch seconds). No link, FIFO or device is followed or waited
-    for. Raises ProcessRefused for anything that is not a pid file."""
+    """The pid in the file, and when the file was written (epoch seconds). Follows no link and waits for no FIFO or
+    device. Raises ProcessRefused for anything that is not a pid file."""
     try:
         handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
@@ -451,7 +452,9 @@ def _is_ours(process: Process, ours: Callable[[int], bool]) -> bool:
 
 def _permitted(process: Process, ours: Callable[[int], bool]) -> Process:
     if _is_ours(process, ours):
-        raise ProcessRefused("that is this agent itself")
+        raise ProcessRefused(f"process {process.pid} is this agent itself")
     if process.pid == 1:
-        raise ProcessRefused(f"process 1 ({process.name}) is the first of its pid namespace and is never signalled")
+        raise ProcessRefused(
+            f"process 1 ({process.name}) is never signalled: it is the first process of its pid namespace"
+        )
     return process

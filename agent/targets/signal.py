@@ -11,7 +11,7 @@ from agent.targets.process import Process, hold
 
 
 class SignalProcess(Record):
-    """Signal one process, unless it has the new files anyway or the signal may end it."""
+    """Signal one process, unless it started after the files were published or the signal may end it."""
 
     action: Signal
     ours: Callable[[int], bool] = lambda _pid: False

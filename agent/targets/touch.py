@@ -15,7 +15,7 @@ _TOUCH = os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 class TouchFile(Record):
-    """Create an empty file, or move the modification time of the one that is there."""
+    """Create an empty file, or advance the modification time of the existing one."""
 
     action: Touch
 
@@ -29,7 +29,7 @@ class TouchFile(Record):
             found = os.fstat(handle)
             if not stat.S_ISREG(found.st_mode):
                 raise Refused(f"{path} cannot be touched: it is not a regular file")
-            # A clock that stands still, or was set back, must not hide the change.
+            # A clock that stands still or was set back must not hide the change.
             now = max(time.time_ns(), found.st_mtime_ns + 1)
             os.utime(handle, ns=(now, now))
         except OSError as error:
@@ -51,8 +51,8 @@ class TouchFile(Record):
         return f"{path} can be touched"
 
     def _open(self) -> int:
-        """The file, made if missing. Under fs.protected_regular opening another's file in a sticky directory with
-        O_CREAT fails, so it is opened without at first."""
+        """Open the file, and create it if it is missing. Where fs.protected_regular is set, O_CREAT fails for another
+        user's file in a sticky directory, so the first attempt does without it."""
         try:
             return os.open(self.action.path, _TOUCH)
         except FileNotFoundError:
@@ -75,4 +75,4 @@ class TouchFile(Record):
                 return f"{path} belongs to uid {os.lstat(path).st_uid}"
             except OSError:
                 continue
-        return "its directory cannot be looked into"
+        return "its directory cannot be searched"

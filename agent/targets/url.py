@@ -45,11 +45,12 @@ class CallUrl(Record):
     def examine(self) -> str:
         with self._calling(_EXAMINED) as (pool, shown):
             status = pool.request("HEAD", self.action.url, redirect=False).status
-        return f"{shown} answers (HEAD: {status}); what it says to POST is seen with the first change"
+        return f"{shown} answers HEAD with {status}; the first change shows how it answers POST"
 
     @contextmanager
     def _calling(self, timeout: urllib3.Timeout) -> Iterator[tuple[urllib3.PoolManager, str]]:
-        """What calls, and the URL as it is shown. Raises Refused, with a sentence, for what goes wrong within."""
+        """The connection pool, and the URL as messages show it. Any failure inside is raised as Refused, with a
+        sentence."""
         shown = self.action.url
         try:
             parts = urlsplit(shown)
@@ -64,19 +65,19 @@ class CallUrl(Record):
 
 
 def _sentence(error: BaseException) -> str:
-    """Why a URL cannot be called; nothing that the other side sent."""
+    """Why a URL cannot be called. Quotes nothing that the other side sent."""
     first = network.innermost(error)
     match first:
         case socket.gaierror():
-            return f"its name does not resolve ({cause(first)}); check DNS"
+            return f"its host name does not resolve ({cause(first)}); check DNS"
         case ssl.SSLCertVerificationError():
-            return f"its certificate is refused: {first.verify_message}"
+            return f"its certificate was refused: {first.verify_message}"
         case ssl.SSLError():
-            return "it does not speak TLS, or not with this agent; is it http?"
+            return "the TLS handshake failed; is it an http server?"
         case http.client.RemoteDisconnected():
-            return "it closed the connection without an answer"
+            return "it closed the connection without answering"
         case http.client.HTTPException():
-            return "its answer is not HTTP, or longer than an answer may be"
+            return "its answer is not HTTP, or its headers are too long"
         case TimeoutError() if isinstance(error, urllib3.exceptions.ConnectTimeoutError):
             return "no connection in time; check routes and NetworkPolicies"
         case TimeoutError():
@@ -87,6 +88,6 @@ def _sentence(error: BaseException) -> str:
             return cause(first)
         case urllib3.exceptions.TimeoutError():
             return "no answer in time"
-        case ValueError():  # urllib3's own for a URL are among them, and Python's for a host name
-            return "it is not a URL that can be called; check its host and port"
-    return "its answer is not understood"
+        case ValueError():  # urllib3's errors about a URL, and Python's about a host name
+            return "it is not a valid URL; check its host and port"
+    return "its answer cannot be understood"

@@ -1,4 +1,4 @@
-"""The config as a file: reading it. `config` says what it means, `watch` when it changes."""
+"""Read the config file. `agent.config` says what it means, `watch` notices when it changes."""
 
 from __future__ import annotations
 
@@ -8,17 +8,20 @@ import select
 import stat
 
 from agent.core.errors import ConfigError, Problem, cause
+from agent.core.flags import Flags
 
-_LIMIT = 8 << 20  # bytes; more than `parse` accepts, whatever its characters are, so that it can say so
+_LIMIT = 8 << 20  # bytes; more than `parse` accepts in any encoding, so that `parse` can say so
 
-_PATIENCE = 5.0  # seconds for the next bytes of a pipe
+_PATIENCE = 5.0  # seconds to wait for the next bytes of a pipe
 
 
 def read(path: str) -> str:
-    """The text of the file. Raises ConfigError when it cannot be read as text.
+    """The text of the file, or of the flags that stand for one. Raises ConfigError when it cannot be read as text.
 
-    What is no regular file is given 5 s to say something, such as the pipe of a shell's `<(…)`.
+    Waits up to 5 s for the content of what is not a regular file, such as the pipe of a shell's `<(…)`.
     """
+    if isinstance(path, Flags):
+        return path.text
     content = b""
     try:
         handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -26,7 +29,7 @@ def read(path: str) -> str:
             content = _content(handle)
         finally:
             os.close(handle)
-        # A character that the limit cuts in two is not an error.
+        # It is not an error when the limit cuts a character in two.
         text = codecs.getincrementaldecoder("utf-8")().decode(content, final=len(content) < _LIMIT)
         return text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
     except OSError as error:
@@ -37,7 +40,8 @@ def read(path: str) -> str:
 
 
 def _content(handle: int) -> bytes:
-    """All of it, up to the limit. Raises TimeoutError when a pipe has no writer, or one that is silent for too long."""
+    """The whole content, up to the limit. Raises TimeoutError when a pipe has no writer, or its writer is silent for
+    too long."""
     content, more = b"", select.poll()
     more.register(handle, select.POLLIN)
     is_pipe = stat.S_ISFIFO(os.fstat(handle).st_mode)
@@ -53,16 +57,16 @@ def _content(handle: int) -> bytes:
             continue
         events = more.poll(_PATIENCE * 1000)
         if not events:
-            raise TimeoutError(f"it is a pipe into which nobody wrote for {_PATIENCE:g} s")
-        if not events[0][1] & select.POLLIN:  # the writer came and went
+            raise TimeoutError(f"it is a pipe, and nothing was written to it for {_PATIENCE:g} s")
+        if not events[0][1] & select.POLLIN:  # the writer has closed it again
             return content
     return content
 
 
 def _not_utf8(content: bytes, place: int) -> Problem:
-    """Where the bytes stop being UTF-8, and what they may be instead."""
+    """Where the content stops being UTF-8, and what it may be instead."""
     if content.startswith((b"\xff\xfe", b"\xfe\xff")):
-        return Problem(1, 1, "is text in UTF-16, as PowerShell and some editors write it; save it as UTF-8")
+        return Problem(1, 1, "is UTF-16 text, which PowerShell and some editors write; save it as UTF-8")
     before = content[:place].decode()
     line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
-    return Problem(line, column, f"has the byte 0x{content[place]:02x} here, which is not UTF-8; save it as UTF-8")
+    return Problem(line, column, f"is not UTF-8: byte 0x{content[place]:02x}; save the file as UTF-8")

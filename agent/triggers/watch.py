@@ -1,7 +1,7 @@
-"""watchdog on the config file's *directory*.
+"""Watch the *directory* of the config file, with watchdog.
 
-Kubelet swaps a `..data` link in it; a watch on the file itself would see nothing of that, and one on the link only the
-first swap.
+Kubelet swaps a `..data` link in it. A watch on the file itself would miss that, and a watch on the link would see only
+the first swap.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from watchdog.observers.api import BaseObserver
 
 from agent.core.errors import cause
 
-# Not opened and closed_no_write: those are our own reads.
+# `opened` and `closed_no_write` are left out: the agent's own reads cause them.
 _CHANGES = frozenset({EVENT_TYPE_CLOSED, EVENT_TYPE_CREATED, EVENT_TYPE_DELETED, EVENT_TYPE_MODIFIED, EVENT_TYPE_MOVED})
 
 
 class Watch:
-    """A running watch, or with `active` False the `reason` why there is none."""
+    """A running watch. If there is none, `active` is False and `reason` says why."""
 
     def __init__(self, observer: BaseObserver | None, reason: str | None = None) -> None:
         self._observer = observer
@@ -36,7 +36,7 @@ class Watch:
 
     @property
     def active(self) -> bool:
-        """Whether changes will be noticed; if not, the caller still reads the config periodically."""
+        """Whether changes are noticed. If not, the caller must read the config periodically."""
         return self._observer is not None
 
     def close(self) -> None:
@@ -47,21 +47,21 @@ class Watch:
 
 
 def watch(path: str, changed: Callable[[], None]) -> Watch:
-    """Call `changed`, on a thread of the watch, whenever the file at `path` may have changed.
+    """Call `changed`, on the watch's own thread, whenever the file at `path` may have changed.
 
-    It may be called more often than the file changes; the caller compares. Never raises: where inotify is not available
-    (a limit reached, gVisor), the returned Watch is not active.
+    It may be called more often than the file changes, so the caller must compare. Never raises: where inotify is not
+    available (a limit is reached, or gVisor), the returned Watch is not active.
     """
     directory, name = os.path.split(os.path.abspath(path))
-    try:  # which of the three asks for inotify depends on watchdog's version
+    try:  # which of these three calls opens inotify depends on watchdog's version
         observer = Observer()
         observer.daemon = True
         observer.schedule(_Changes(name, changed), directory, recursive=False)
         observer.start()
     except OSError as error:
         return Watch(None, f"{directory} cannot be watched: {cause(error)}")
-    except RuntimeError:  # Python's word for it
-        return Watch(None, f"{directory} cannot be watched: there is no thread left for it")
+    except RuntimeError:  # Python raises it when no thread can be started
+        return Watch(None, f"{directory} cannot be watched: no further thread can be started")
     return Watch(observer)
 
 

@@ -22,7 +22,7 @@ import yaml
 from agent import __version__
 from agent.commands.plan import policy
 from agent.config.native import parse
-from tests.support.aws import StandIn, environment
+from tests.support.aws import MotoStandIn, environment
 from tests.support.chart import (
     CHARTS,
     KUBERNETES,
@@ -122,7 +122,8 @@ def test_modes(demo: Chart, mode: str, kube: str, everything: bool) -> None:
         assert pod.get("shareProcessNamespace", False) is bool(runs)
         for container in [*inits, *others]:
             assert "cpu" not in container["resources"]["limits"]
-            assert ("startupProbe" in container) is (expected == "native")
+            assert ("lifecycle" in container) is (expected == "native")
+            assert "startupProbe" not in container
             assert ("readinessProbe" in container) is (expected == "sidecar")
     more = ["NetworkPolicy"] if everything else []
     if everything and means != "init":
@@ -149,9 +150,7 @@ def test_a_job_that_the_agent_ends_with(demo: Chart) -> None:
     assert pod["shareProcessNamespace"] is True and "initContainers" not in pod
     assert [c["args"][0] for c in pod["containers"] if c["name"] != "web"] == ["run"]
     refusal = demo.refusal(ours(config={"exitWith": {"process": {"pidFile": "/run/job.pid"}}}))
-    assert (
-        "freshmount.config.exitWith: the pidFile is /run/job.pid, which the agent's container does not see" in refusal
-    )
+    assert "freshmount.config.exitWith: the pidFile is /run/job.pid" in refusal
 
 
 @pytest.mark.parametrize("kind", ["StatefulSet", "DaemonSet"])
@@ -516,18 +515,52 @@ def test_readiness_counts_where_it_says_something(demo: Chart, values: dict[str,
     assert ("readinessProbe" in demo.template(ours(**values)).agent()) is expected
 
 
-@pytest.mark.parametrize(
-    ("timeout", "seconds"), [(None, 150), ("0s", 30), ("1m30s", 120), ("2h", 7230), ("1500ms", 31)]
-)
+TIMEOUTS = [(None, 150), ("0s", 30), ("1m30s", 120), ("2h", 7230), ("1500ms", 31)]
+
+
+def started_within(timeout: str | None) -> dict[str, Any]:
+    return {"config": {"startup": {"timeout": timeout}}} if timeout else {}
+
+
+@pytest.mark.parametrize(("timeout", "seconds"), TIMEOUTS)
 def test_kubelet_waits_longer_than_the_agent(demo: Chart, timeout: str | None, seconds: int) -> None:
     """So that a start that fails ends with the agent's own reason."""
-    values = ours(config={"startup": {"timeout": timeout}}) if timeout else {}
-    probe = demo.template(values).agent()["startupProbe"]
-    assert probe == {
+    rendered = demo.template(ours(holdBack="probe", **started_within(timeout)))
+    agent = rendered.agent()
+    assert agent["startupProbe"] == {
         "httpGet": {"path": "/startupz", "port": "freshmount"},
         "periodSeconds": 1,
         "failureThreshold": seconds,
     }
+    assert "lifecycle" not in agent
+    assert ("startup" in yaml.safe_load(rendered.config())) is bool(timeout)
+
+
+@pytest.mark.parametrize(
+    "values", [{}, {"mode": "native", "holdBack": "hook"}, {"mode": "sidecar", "holdBack": "hook"}]
+)
+@pytest.mark.parametrize(("timeout", "seconds"), [(None, 60), *TIMEOUTS[1:]])
+def test_a_hook_waits_longer_than_the_agent(
+    demo: Chart, values: dict[str, Any], timeout: str | None, seconds: int
+) -> None:
+    """It is the default of native sidecars; a plain one has it first in the list, or the app would not wait. kubelet
+    ends no pod meanwhile, so the agent gives up after 30 s unless the config says otherwise."""
+    values = {**values, "config": {"listen": ":9200", **started_within(timeout).get("config", {})}}
+    rendered = demo.template(ours(**values))
+    agent = rendered.agent()
+    command = ["freshmount", "wait", "--port=9200", f"--timeout={seconds}s"]
+    assert agent["lifecycle"] == {"postStart": {"exec": {"command": command}}}
+    assert "startupProbe" not in agent
+    assert yaml.safe_load(rendered.config())["startup"] == {"timeout": timeout or "30s"}
+    if values.get("mode") == "sidecar":
+        assert [c["name"] for c in rendered.pod()["containers"]] == ["freshmount", "web"]
+
+
+@pytest.mark.parametrize("hold", ["", "hook"])
+def test_nothing_but_a_hook_holds_back_what_is_beside_a_plain_sidecar(demo: Chart, hold: str) -> None:
+    agent = demo.template(ours(mode="sidecar", holdBack=hold)).agent()
+    assert ("lifecycle" in agent) is bool(hold)
+    assert "startupProbe" not in agent and "readinessProbe" in agent
 
 
 def test_the_port_is_the_configs(demo: Chart) -> None:
@@ -754,40 +787,46 @@ def test_a_port_is_free_in_a_pod_of_its_own(two: Chart, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("values", "sentence"),
     [
-        ({"freshmount": None}, "freshmount.enabled is missing: add a block freshmount: to your values.yaml"),
-        (ours(image={"repository": ""}), "freshmount.image.repository is missing: there is no published image yet"),
-        (ours(subPath="db"), "freshmount.subPath: a subPath mount never sees an update, so leave it out"),
+        ({"freshmount": None}, "freshmount.enabled is missing"),
+        (ours(image={"repository": ""}), "freshmount.image.repository is missing"),
+        (ours(subPath="db"), "freshmount.subPath"),
         (
             ours(extraVolumeMounts=[{"name": "freshmount", "mountPath": "/x", "subPath": "db"}]),
-            "freshmount is mounted with subPath, which never sees an update: mount the whole volume",
+            "freshmount.extraVolumeMounts: freshmount is",
         ),
         (
             ours(extraVolumeMounts=[{"name": "freshmount-config", "mountPath": "/x", "subPathExpr": "$(A)"}]),
-            "freshmount-config is mounted with subPath, which never sees an update: mount the whole volume",
+            "freshmount.extraVolumeMounts: freshmount-config is",
         ),
-        (ours(config={"volume": {"path": "/freshmount"}}), "take a directory below the mount"),
-        (ours(config={"volume": {"path": "/elsewhere"}}), "outside of the volume mounted at /freshmount: leave it out"),
-        (ours(config={"listen": "127.0.0.1:9105"}), "come by the pod's address, so listen on [::]:9105"),
-        (ours(config={"listen": "[::1]:9105"}), "come by the pod's address, so listen on [::]:9105"),
-        (ours(config={"listen": ":0"}), "probes and Prometheus need a port that is known, such as [::]:9105"),
-        (ours(config={"listen": ":65536"}), "probes and Prometheus need a port that is known, such as [::]:9105"),
+        (ours(config={"volume": {"path": "/freshmount"}}), "freshmount.config.volume.path is /freshmount,"),
+        (ours(config={"volume": {"path": "/elsewhere"}}), "freshmount.config.volume.path is /elsewhere,"),
+        (ours(config={"listen": "127.0.0.1:9105"}), "listen on [::]:9105"),
+        (ours(config={"listen": "[::1]:9105"}), "listen on [::]:9105"),
+        (ours(config={"listen": ":0"}), "freshmount.config.listen is :0"),
+        (ours(config={"listen": ":65536"}), "freshmount.config.listen is :65536"),
         (ours(config={"endpointUrl": "http://x:65536"}), "freshmount.config.endpointUrl is http://x:65536"),
         *((ours(mode="init", **{name: ON}), f"freshmount.{name}.enabled is true") for name in MONITORING),
         (ours(mode="init", readiness=True), "freshmount.readiness is true"),
+        *(
+            (ours(mode=mode, holdBack=hold), f"freshmount.holdBack is {hold}, but in mode {mode} an init container")
+            for mode in ("init", "both")
+            for hold in ("hook", "probe")
+        ),
+        (ours(mode="sidecar", holdBack="probe"), "freshmount.holdBack is probe, but kubelet starts the app beside"),
         (
             ours(prometheusRule={**ON, "runbookUrl": "docs/runbook.md"}),
             "freshmount.prometheusRule.runbookUrl is docs/runbook.md",
         ),
         (
             ours(config={"notify": [{"name": "a", "touch": "/tmp/x"}]}),
-            "touch of a is /tmp/x, which the agent's container does not see: take a path below /freshmount",
+            "freshmount.config.notify: touch of a is /tmp/x",
         ),
         (
             ours(config={"notify": [{"name": "a", "signal": "SIGHUP", "process": {"pidFile": "/run/x"}}]}),
-            "pidFile of a is /run/x, which the agent's container does not see",
+            "freshmount.config.notify: pidFile of a is /run/x",
         ),
-        (ours(aws={"identity": "irsa"}), "freshmount.aws.roleArn is missing: name the role"),
-        (ours(aws={"skipContainers": ["freshmount"]}), "which needs the credentials: list the app's containers"),
+        (ours(aws={"identity": "irsa"}), "freshmount.aws.roleArn is missing"),
+        (ours(aws={"skipContainers": ["freshmount"]}), "freshmount.aws.skipContainers names freshmount"),
     ],
 )  # fmt: skip
 def test_refusals_say_what_to_do(demo: Chart, values: dict[str, Any], sentence: str) -> None:
@@ -977,8 +1016,8 @@ def test_notes_say_what_was_turned_on(demo: Chart, tmp_path: Path) -> None:
         "PodMonitor, PrometheusRule, dashboard, NetworkPolicy",
         '"secretsmanager:GetSecretValue"',
         "aws eks create-pod-identity-association",
-        "a signal reaches only processes of the agent's own uid",
-        "the NetworkPolicy closes the whole pod",
+        "freshmount.shareProcessNamespace",
+        "networkPolicy.ingress",
     ):
         assert line in notes
     touch = {"notify": [{"name": "web", "touch": "/freshmount/reload"}]}
@@ -1100,6 +1139,37 @@ def test_the_policy_is_the_one_of_plan(bare: Chart, tmp_path: Path, path: Path) 
     assert json.loads(said(bare, tmp_path / "a", values, "iamPolicy")) == policy(parse(text, str(path)))
 
 
+_ROLE = "arn:aws:iam::222233334444:role"
+_PARAMETER = "arn:aws:ssm:eu-west-1:111122223333:parameter"
+
+
+@pytest.mark.parametrize(
+    "secrets",
+    [
+        f"{{name: a, parameter: /a/b}}, {{name: b, parameter: plain, failover: {{region: cn-north-1}}}}, "
+        f"{{name: c, parameter: '{_PARAMETER}/c', "
+        "failover: [{region: us-east-1}, {region: us-east-2, parameter: /d}]}",
+        "{name: a, parameters: /}, {name: b, parameters: /b/, failover: {region: us-east-1, parameters: /c}}",
+        "{name: a, find: {name: x}}, {name: b, find: {path: prod/}, failover: {region: us-gov-east-1}}",
+        f"{{name: a, secretId: a, failover: {{region: us-east-1, secretId: b}}}}, "
+        f"{{name: b, secretId: '{ARN}-AbCdEf', failover: {{region: us-east-1}}, versionId: {'a' * 32}}}",
+        f"{{name: a, secretId: a, roleArn: [{_ROLE}/a, {_ROLE}/b], sessionTags: {{x: y}}}}, "
+        "{name: b, parameter: /b}, "
+        f"{{name: c, secretId: c, roleArn: {_ROLE}/c, sessionTags: {{x: y}}}}",
+        f"{{name: a, find: {{path: a}}, failover: {{region: us-east-1, roleArn: {_ROLE}/a}}}}",
+    ],
+)
+@pytest.mark.parametrize(
+    "default", ["", f"roleArn: {_ROLE}/default", f"roleArn: {_ROLE}/default\nsessionTags: {{t: v}}"]
+)
+def test_the_policy_of_every_source_is_the_one_of_plan(bare: Chart, tmp_path: Path, secrets: str, default: str) -> None:
+    """With replicas and roles; what the pod's own identity needs."""
+    listed = re.sub(r"\{name: (\w),", r"{name: \1, files: [{path: \1}],", secrets)
+    text = f"apiVersion: freshmount.dev/v1\nkind: Config\nregion: eu-west-1\n{default}\nsecrets: [{listed}]\n"
+    found = json.loads(said(bare, tmp_path / "a", configured(text), "iamPolicy"))
+    assert found == policy(parse(text, "c.yaml"))
+
+
 @pytest.mark.parametrize(
     "id_", [f"{ARN}-{end}" for end in ("master", "MASTER", "123456", "Master", "mAst3r", "word", "seventh")]
 )
@@ -1151,12 +1221,12 @@ def test_versions_agree() -> None:
 
 
 @pytest.fixture
-def aws() -> Iterator[StandIn]:
-    with StandIn() as stand_in:
+def aws() -> Iterator[MotoStandIn]:
+    with MotoStandIn() as stand_in:
         yield stand_in
 
 
-def test_the_demo_runs(demo: Chart, aws: StandIn, tmp_path: Path) -> None:
+def test_the_demo_runs(demo: Chart, aws: MotoStandIn, tmp_path: Path) -> None:
     """The agent on the rendered config and arguments, the app as rendered beside it: filled, rotated, told."""
     mount = tmp_path / "mount"
     mount.mkdir()

@@ -7,11 +7,9 @@ import re
 import shutil
 import signal
 import subprocess
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +21,7 @@ from agent.core.errors import Failure
 from agent.core.model import Delivery, Observation, Rotation
 from tests.core.test_status import BEGIN, published, result
 from tests.observe.test_metrics import exposition
+from tests.support.answers import Answer, Answers
 from tests.support.aws import Fault, Proxy, QuickStandIn, environment
 from tests.support.chart import CHARTS, Chart, Rendered, built, need, need_helm, ours
 from tests.support.monitored import JOB, SHORT, free_port, scraping
@@ -243,7 +242,7 @@ def test_a_service_monitor_instead(demo: Chart) -> None:
     assert endpoint["port"] == service["spec"]["ports"][0]["name"]
     assert endpoint["relabelings"] == [{"targetLabel": "job", "replacement": JOB}]
     assert all(JOB in rule["expr"] for rule in rules(rendered))
-    assert "scraped twice: take one" in demo.refusal(ours(**ALL, serviceMonitor=ON))
+    assert "freshmount.podMonitor and freshmount.serviceMonitor" in demo.refusal(ours(**ALL, serviceMonitor=ON))
 
 
 def test_panels_do_not_overlap(monitoring: Rendered) -> None:
@@ -313,24 +312,6 @@ def loop_held(agent: Agent) -> Iterator[None]:
         tracer.wait()
 
 
-class Accepting(BaseHTTPRequestHandler):
-    def do_POST(self) -> None:
-        self.send_response(204)
-        self.end_headers()
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
-@contextmanager
-def accepting(port: int) -> Iterator[None]:
-    """A target that takes every notification."""
-    with ThreadingHTTPServer(("127.0.0.1", port), Accepting) as server:
-        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
-        yield
-        server.shutdown()
-
-
 def test_under_a_real_prometheus(demo: Chart, tmp_path: Path) -> None:
     """Every fault at a time, each in a pod of its own: its alert fires, it ends when mended, and no other comes."""
     for tool in ("prometheus", "strace"):
@@ -376,7 +357,7 @@ def test_under_a_real_prometheus(demo: Chart, tmp_path: Path) -> None:
             return lambda: (pods[name].proxy.heal(), pods[name].agent.pass_now())[1]
 
         def taken() -> None:
-            ending.enter_context(accepting(pods["refusing"].target))
+            ending.enter_context(Answers(lambda _: Answer(status=204), port=pods["refusing"].target))
             pods["refusing"].agent.pass_now()
 
         mending = {

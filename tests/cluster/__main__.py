@@ -4,6 +4,9 @@ python -m tests.cluster up            a node, until it is ended
 python -m tests.cluster down          nothing of it any more
 python -m tests.cluster test [ARGS]   pytest on it, and down if it was not up before
 python -m tests.cluster start [ARGS]  measures how long a pod takes to start, likewise
+python -m tests.cluster rotation [ARGS]   how long a rotation takes to the app's handler
+python -m tests.cluster memory [ARGS]     what the agents of many pods take of the node's memory
+python -m tests.cluster kills [ARGS]      kill -9 of the agent in its pod, around a rotation
 """
 
 from __future__ import annotations
@@ -15,7 +18,7 @@ import sys
 
 from tests.cluster import build, images, inside, node
 
-USAGE = "python -m tests.cluster up | down | test [ARGUMENTS OF PYTEST] | start [--pairs N]"
+USAGE = "python -m tests.cluster up | down | test [ARGUMENTS OF PYTEST] | start | rotation | memory | kills [--help]"
 
 
 def main(arguments: list[str]) -> int:
@@ -32,8 +35,8 @@ def main(arguments: list[str]) -> int:
         case ["test", *rest]:
             program = ["-m", "pytest", "-p", "no:cacheprovider", *(rest or ["tests/cluster"])]
             return elsewhere(program) if os.environ.get("KUBECONFIG") else here(program)
-        case ["start", *rest]:
-            return here(["-m", "tests.cluster.start", *rest])
+        case ["start" | "rotation" | "memory" | "kills" as figure, *rest]:
+            return here(["-m", f"tests.cluster.{figure}", *rest])
     print(USAGE, file=sys.stderr)
     return 2
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from tests.cluster.kube import Object, container, is_ready
+from tests.cluster.kube import Object, container, is_ready, name_of
 from tests.cluster.world import AGENT, APP, World
+from tests.support.aws import MotoStandIn
 from tests.support.running import until
+
+BEFORE = Path(__file__).parent / "before"
 
 
 def untouched(world: World, pod: str) -> bool:
@@ -110,6 +113,7 @@ def test_a_bad_edit_changes_nothing_and_the_pod_stays_ready(world: World) -> Non
 def test_pin_status_and_doctor_by_exec(world: World) -> None:
     """A version is held, told, and let go; status and doctor agree."""
     world.put("db", "one")
+    assert isinstance(world.aws, MotoStandIn)
     first = world.aws.client.describe_secret(SecretId=world.id("db"))["VersionIdsToStages"]
     pod = world.start(world.config([world.secret("db")], [world.hup()]))
     with world.k.log(pod, APP) as app:
@@ -153,3 +157,32 @@ def test_doctor_by_debug(world: World, tmp_path: Path) -> None:
     assert not [found for found in findings if found["outcome"] == "bad"], findings
     assert state["exitCode"] == 0
     assert untouched(world, pod)
+
+
+def test_an_upgrade_from_the_chart_before(world: World) -> None:
+    """The old pod serves until the new one is ready, and leaves; Helm renames, doubles and forgets nothing."""
+    world.put("db", "one")
+    values = {"aws": world.proxy.url, "image": world.cluster.image, "appImage": world.cluster.app_image}
+    world.k.helm(BEFORE, values)
+    old = name_of(world.k.ready())
+    world.rotate("db", "two")
+    until(lambda: world.k.page(old, 8080, "/") == "reads 2\ndb\n")
+
+    world.install(world.values(world.config([world.secret("db")], [world.hup()])))
+    replaced = world.k.until(
+        "pods", lambda pod: pod["metadata"]["name"] != old and is_ready(pod), "another pod that is ready"
+    )
+    new = name_of(replaced)
+    with world.k.log(new, APP) as app:
+        assert app.event("start")["files"] == {"db": "two"}
+        world.rotate("db", "three")
+        assert app.event("signal")["files"] == {"db": "three"}
+    world.k.kubectl("wait", "--for=delete", f"pod/{old}", "--timeout=60s")
+    assert untouched(world, new)
+    made = json.loads(world.k.kubectl("get", "configmaps,serviceaccounts,deployments", "--output=json").stdout)["items"]
+    assert sorted((it["kind"], name_of(it)) for it in made if name_of(it) not in ("default", "kube-root-ca.crt")) == [
+        ("ConfigMap", "web-demo-app"),
+        ("ConfigMap", "web-demo-freshmount"),
+        ("Deployment", "web-demo"),
+        ("ServiceAccount", "web-demo"),
+    ]

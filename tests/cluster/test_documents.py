@@ -3,37 +3,84 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
+from typing import Any
 
 import yaml
 
+from tests.cluster.kube import Object
 from tests.cluster.world import World
-from tests.whole.test_docs import MANIFESTS, NOT_KUBERNETES
+from tests.support import chart
+from tests.whole.test_docs import BLOCKS, MANIFESTS, NOT_KUBERNETES
 
 DOCUMENTS = [
     (path, document)
     for path, text in MANIFESTS
     if "{{" not in text  # a template of Helm's
     for document in yaml.safe_load_all(text)
-    # Those of operators are not in a plain cluster.
-    if document["apiVersion"] not in NOT_KUBERNETES and "." not in document["apiVersion"].partition("/")[0]
+    if document["apiVersion"] not in NOT_KUBERNETES
 ]
+SECURITY = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
 
 
-def test_there_are_manifests() -> None:
-    assert {document["kind"] for _, document in DOCUMENTS} >= {"Pod", "ConfigMap", "ServiceAccount"}
+def parts() -> list[tuple[Path, Object]]:
+    """The blocks that are a part of a pod's spec: its lists, or keys of its first init container."""
+    found = []
+    for path, kind, text in BLOCKS:
+        if kind == "yaml" and "{{" not in text and (path, text) not in MANIFESTS:
+            part: Any = yaml.safe_load(text)
+            if isinstance(part, dict) and part.keys() & {"initContainers", "containers", "startupProbe", "lifecycle"}:
+                found.append((path, part))
+    return found
 
 
-def test_the_api_server_accepts_every_manifest(world: World) -> None:
-    named = {document["spec"].get("serviceAccountName") for _, document in DOCUMENTS if document["kind"] == "Pod"}
-    world.k.apply(
-        *({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name}} for name in named if name)
-    )
+def whole(part: Object) -> Object:
+    """The pod of the README with that part in the place of its own. A part says nothing of security."""
+    (pod,) = (document for path, document in DOCUMENTS if path.name == "README.md" and document["kind"] == "Pod")
+    spec = {**pod["spec"]}
+    if part.keys() & {"initContainers", "containers"}:
+        lists = {name: [{**each, "securityContext": SECURITY} for each in part[name]] for name in part}
+        return {**pod, "spec": {**spec, **lists}}
+    agent = {key: value for key, value in spec["initContainers"][0].items() if key not in ("lifecycle", "startupProbe")}
+    return {**pod, "spec": {**spec, "initContainers": [{**agent, **part}]}}
+
+
+def refusals(world: World, documents: list[tuple[str, Object]]) -> list[str]:
+    """What the API server says against them; a warning counts, too."""
+    for name in {document["spec"].get("serviceAccountName") for _, document in documents if document["kind"] == "Pod"}:
+        world.k.apply({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name}})
     refused = []
-    for path, document in DOCUMENTS:
-        what = f"{path.name}: {document['kind']} {document['metadata']['name']}"
+    for what, document in documents:
         done = world.k.kubectl(
             "apply", "--dry-run=server", "--validate=strict", "--filename=-", stdin=json.dumps(document), check=False
         )
         if done.returncode or "Warning" in done.stderr:
-            refused.append(f"{what}: {done.stderr.strip()}")
+            refused.append(f"{what}: {document['kind']} {document['metadata']['name']}: {done.stderr.strip()}")
+    return refused
+
+
+def test_there_are_manifests() -> None:
+    assert {document["kind"] for _, document in DOCUMENTS} >= {"Pod", "ConfigMap", "ServiceAccount"}
+    assert {key for _, part in parts() for key in part} >= {"initContainers", "containers", "startupProbe"}
+
+
+def test_the_api_server_accepts_every_manifest(world: World) -> None:
+    documents = [(path.name, document) for path, document in DOCUMENTS]
+    documents += [(path.name, whole(part)) for path, part in parts()]
+    refused = refusals(world, documents)
+    assert not refused, "\n".join(refused)
+
+
+def test_the_api_server_accepts_all_that_the_chart_can_render(world: World) -> None:
+    """But for what belongs to operators, which are not in a plain cluster."""
+    values = world.values(
+        world.config([world.secret("db")], [world.hup()]),
+        networkPolicy={"enabled": True},
+        dashboard={"enabled": True},
+        aws={"identity": "irsa", "roleArn": "arn:aws:iam::111122223333:role/web"},
+    )
+    drawn = chart.Chart(world.cluster.helm, world.chart()).template({**values, "job": {"enabled": True}}, "1.34")
+    assert {"NetworkPolicy", "Deployment", "Job", "ConfigMap", "ServiceAccount"} <= {*drawn.kinds()}
+    local = [{**each, "metadata": {**each["metadata"], "namespace": world.k.name}} for each in drawn.documents]
+    refused = refusals(world, [("chart", each) for each in local])
     assert not refused, "\n".join(refused)

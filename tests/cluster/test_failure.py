@@ -8,8 +8,9 @@ from datetime import datetime
 
 import pytest
 
-from tests.cluster.kube import PATIENCE, Object, container
-from tests.cluster.world import AGENT, APP, World, in_pod
+from tests.cluster.kube import PATIENCE, Object, container, is_ready, name_of
+from tests.cluster.world import AGENT, APP, World, in_pod, labelled
+from tests.support.aws import Fault
 
 # A process of the pod, found in the namespace that its containers share by words of its command line.
 FIND = """
@@ -54,6 +55,22 @@ def test_a_rotation_during_the_agents_absence_is_told_after_it(world: World) -> 
         world.in_app(pod, STOP_AGENT)
         world.rotate("db", "two")
         world.in_app(pod, KILL_AGENT)
+        assert app.event("signal")["files"] == {"db": "two"}
+    assert [line["event"] for line in world.k.said(pod, APP)] == ["start", "signal"]
+
+
+@pytest.mark.parametrize("hold", ["hook", "probe"])
+def test_a_killed_agent_is_back_while_aws_is_away(world: World, hold: str) -> None:
+    """What is published is complete, so neither hook nor probe waits for AWS."""
+    world.put("db", "one")
+    pod = world.start(world.config([world.secret("db")], [world.hup()]), holdBack=hold)
+    world.proxy.fail(Fault.internal_error())
+    world.in_app(pod, KILL_AGENT)
+    status = world.k.pod(restarted(AGENT), "the agent restarted", pod)
+    assert container(status, APP)["restartCount"] == 0
+    world.proxy.heal()
+    with world.k.log(pod, APP) as app:
+        world.rotate("db", "two")
         assert app.event("signal")["files"] == {"db": "two"}
     assert [line["event"] for line in world.k.said(pod, APP)] == ["start", "signal"]
 
@@ -105,6 +122,44 @@ def test_a_restarted_app_has_the_latest_files_and_is_not_signalled_for_old_news(
         ("start", "two"),
         ("signal", "three"),
     ]
+
+
+def test_what_is_stale_takes_its_pod_out_of_the_service_until_it_is_confirmed(world: World) -> None:
+    """By `staleAfter` and the readiness probe; nobody is restarted, and the app keeps its files."""
+    world.put("db", "one")
+    pod = world.start(world.config([world.secret("db")], staleAfter="3s"))
+    world.proxy.fail(Fault.internal_error())
+    stale = world.k.pod(lambda it: not is_ready(it), "not ready", pod)
+    assert container(stale, APP)["ready"] and not container(stale, AGENT)["ready"]
+    assert world.in_app(pod, "print(open('/freshmount/secrets/db').read())") == "one\n"
+    world.proxy.heal()
+    fresh = world.k.ready(pod)
+    assert container(fresh, AGENT)["restartCount"] == container(fresh, APP)["restartCount"] == 0
+
+
+def test_a_drained_node_lets_the_agent_leave_last_and_the_next_pod_starts_elsewhere(world: World) -> None:
+    """There is no elsewhere here, so it waits until the node takes pods again."""
+    if not world.cluster.own_node:
+        pytest.skip("draining is not for somebody else's cluster")
+    world.put("db", "one")
+    pod = world.start(world.config([world.secret("db")]), [labelled("drained", world.k.name)])
+    node = world.k.get("pod", pod)["spec"]["nodeName"]
+    try:
+        with world.k.log(pod, APP) as app, world.k.log(pod, AGENT) as agent:
+            app.event("start")
+            # The selector of a drain knows no namespaces.
+            world.cluster.run(
+                *("drain", node, f"--pod-selector=drained={world.k.name}", "--delete-emptydir-data", "--timeout=60s")
+            )
+            gone = app.event("end")
+            stopped = agent.until(lambda line: line.get("event") == "stopped", "stopped")
+        assert gone["files"] == {"db": "one"} and stopped["signal"] == "SIGTERM"
+        assert datetime.fromisoformat(stopped["timestamp"]).timestamp() > gone["at"]
+        waiting = world.k.pod(lambda it: it["metadata"]["name"] != pod, "another pod")
+        assert not is_ready(waiting)
+    finally:
+        world.cluster.run("uncordon", node)
+    assert json.loads(world.k.page(name_of(world.k.ready(name_of(waiting))), 8080, "/")) == {"db": "one"}
 
 
 @pytest.mark.parametrize("how", ["delete", "evict"])

@@ -6,9 +6,10 @@ import json
 
 import pytest
 
-from tests.cluster.kube import PATIENCE, Object, container, name_of
-from tests.cluster.world import AGENT, APP, NO_SHARED_PROCESSES, World, after_agent
+from tests.cluster.kube import PATIENCE, Object, container, is_ready, name_of
+from tests.cluster.world import AGENT, APP, NO_SHARED_PROCESSES, Edit, World, after_agent
 from tests.support.aws import Fault
+from tests.support.running import until
 
 DB = {"path": "db/password", "jmesPath": "password"}
 
@@ -55,11 +56,14 @@ def test_the_namespace_enforces_the_standard_that_our_pods_meet(world: World) ->
     assert done.returncode != 0 and "restricted" in done.stderr
 
 
-@pytest.mark.parametrize("mode", ["native", "init", "sidecar", "both"])
-def test_a_mode_brings_the_files_and_what_it_promises_afterwards(world: World, mode: str) -> None:
+@pytest.mark.parametrize(
+    ("mode", "hold"),
+    [("native", "hook"), ("native", "probe"), ("init", ""), ("sidecar", ""), ("sidecar", "hook"), ("both", "")],
+)
+def test_a_mode_brings_the_files_and_what_it_promises_afterwards(world: World, mode: str, hold: str) -> None:
     """Every mode fills the volume; those with an agent that runs tell of a rotation, `init` has none."""
     world.put("db", json.dumps({"password": "pw-1"}))
-    pod = world.start(world.config([world.secret("db", DB)], [world.hup()]), mode=mode)
+    pod = world.start(world.config([world.secret("db", DB)], [world.hup()]), mode=mode, holdBack=hold)
     status = world.k.get("pod", pod)
     first = {c["name"] for c in status["spec"].get("initContainers", ())}
     beside = {c["name"] for c in status["spec"]["containers"]} - {APP}
@@ -71,7 +75,7 @@ def test_a_mode_brings_the_files_and_what_it_promises_afterwards(world: World, m
     }[mode]
     with world.k.log(pod, APP) as app:
         started = app.event("start")
-        if mode != "sidecar":  # there the app may be first
+        if (mode, hold) != ("sidecar", ""):  # there the app may be first
             assert started["files"] == {"db/password": "pw-1"}
         assert json.loads(world.k.page(pod, 8080, "/")) == {"db/password": "pw-1"}
         world.rotate("db", json.dumps({"password": "pw-2"}))
@@ -94,14 +98,26 @@ def test_other_kinds_that_run_on(world: World, kind: str) -> None:
         assert app.event("signal")["files"] == {"db/password": "pw-2"}
 
 
-@pytest.mark.parametrize("mode", ["native", "both"])
-def test_a_job_completes(world: World, mode: str) -> None:
+@pytest.mark.parametrize(("mode", "hold"), [("native", "hook"), ("native", "probe"), ("both", "")])
+def test_a_job_completes(world: World, mode: str, hold: str) -> None:
     """The sidecar does not keep it from its end."""
     world.put("db", json.dumps({"password": "pw-1"}))
-    values = world.values(world.config([world.secret("db", DB)]), mode=mode)
+    values = world.values(world.config([world.secret("db", DB)]), mode=mode, holdBack=hold)
     world.install({**values, "job": {"enabled": True}, "replicas": 0})
     world.k.until("jobs", lambda job: job.get("status", {}).get("succeeded") == 1, "succeeded")
     assert "db" in world.k.kubectl("logs", "job/web-demo", f"--container={APP}").stdout
+
+
+def test_a_plain_sidecar_ends_with_its_job(world: World) -> None:
+    """By `exitWith`, once the app's process has ended."""
+    world.put("db", json.dumps({"password": "pw-1"}))
+    config = world.config([world.secret("db", DB)], exitWith={"process": {"name": "python3"}})
+    values = world.values(config, mode="both")
+    lasting: Edit = ("templates/job.yaml", '"import os; print(', '"import os, time; time.sleep(3); print(')
+    world.install({**values, "job": {"enabled": True}, "replicas": 0}, [lasting])
+    done = world.k.pod(lambda pod: pod["status"]["phase"] == "Succeeded", "succeeded")
+    assert {container(done, name)["state"]["terminated"]["exitCode"] for name in (AGENT, APP)} == {0}
+    world.k.until("jobs", lambda job: job.get("status", {}).get("succeeded") == 1, "succeeded")
 
 
 def test_a_cron_job_completes(world: World) -> None:
@@ -113,27 +129,70 @@ def test_a_cron_job_completes(world: World) -> None:
         assert app.event("start")["files"] == {"db/password": "pw-1"}
 
 
-def test_with_aws_away_the_pod_waits_and_says_why_and_starts_when_it_is_back(world: World) -> None:
+def gave_up(pod: Object) -> Object:
+    """What the agent's last end looked like; empty while it has not ended."""
+    return dict(container(pod, AGENT).get("lastState", {}).get("terminated") or {})
+
+
+def asked(world: World) -> None:
+    """Until an agent has asked AWS, which it does not do twice before the first answer."""
+    until(lambda: len(world.proxy.calls) > 2)
+
+
+@pytest.mark.parametrize("hold", ["hook", "probe"])
+def test_with_aws_away_the_pod_waits_and_says_why_and_starts_when_it_is_back(world: World, hold: str) -> None:
     """The agent gives up after `startup.timeout` with its reason and is started again; the app never starts early."""
     world.put("db", json.dumps({"password": "pw-1"}))
     world.proxy.fail(Fault.internal_error())
     config = world.config([world.secret("db", DB)], startup={"timeout": "5s"})
-    world.install(world.values(config))
+    world.install(world.values(config, holdBack=hold))
     failed = world.k.pod(
-        lambda pod: "db" in container(pod, AGENT).get("lastState", {}).get("terminated", {}).get("message", ""),
+        lambda pod: "db" in gave_up(pod).get("message", ""),
         "the reason in the termination message",
     )
-    assert container(failed, AGENT)["lastState"]["terminated"]["exitCode"] == 1
+    assert gave_up(failed)["exitCode"] == 1
     assert not container(failed, APP).get("started")
-    message = container(failed, AGENT)["lastState"]["terminated"]["message"]
+    message = gave_up(failed)["message"]
     described = world.k.kubectl("describe", "pod", name_of(failed)).stdout
-    assert message.split()[0] in described and "Startup probe failed" in described
+    assert message.split()[0] in described
+    assert {"hook": "PostStartHook failed", "probe": "Startup probe failed"}[hold] in described
 
     world.proxy.heal()
     ready = world.k.ready(name_of(failed), PATIENCE * 2)
     assert container(ready, APP)["restartCount"] == 0
     with world.k.log(name_of(ready), APP) as app:
         assert app.event("start")["files"] == {"db/password": "pw-1"}
+
+
+def test_while_a_hook_waits_the_agent_tells_why_and_the_pod_can_go(world: World) -> None:
+    """kubelet shows no log and ends no pod before the agent has given up; `freshmount status` has the reason."""
+    world.put("db", json.dumps({"password": "pw-1"}))
+    world.proxy.fail(Fault.access_denied())
+    config = world.config([world.secret("db", DB)], startup={"timeout": "10s"})
+    world.install(world.values(config, holdBack="hook"))
+    asked(world)
+    pod = name_of(world.k.pod(lambda _: True, "there"))
+    (secret,) = world.k.status(pod)["secrets"]
+    assert secret["error"]["reason"] == "access_denied"
+    world.k.kubectl("delete", "pod", pod, "--wait=true", "--timeout=30s")
+    world.proxy.heal()
+    assert json.loads(world.k.page(name_of(world.k.ready()), 8080, "/")) == {"db/password": "pw-1"}
+
+
+def test_beside_a_plain_sidecar_the_app_starts_without_its_files_once_the_hook_has_failed(world: World) -> None:
+    """What that mode costs: kubelet goes on to the next container. The pod is not ready until the files are there."""
+    world.put("db", json.dumps({"password": "pw-1"}))
+    world.proxy.fail(Fault.internal_error())
+    config = world.config([world.secret("db", DB)], startup={"timeout": "5s"})
+    world.install(world.values(config, mode="sidecar", holdBack="hook"))
+    early = world.k.pod(lambda pod: container(pod, APP).get("started"), "the app started")
+    assert not is_ready(early)
+    with world.k.log(name_of(early), APP) as app:
+        assert app.event("start")["files"] == {}
+    world.proxy.heal()
+    ready = world.k.ready(name_of(early), PATIENCE * 2)
+    assert container(ready, APP)["restartCount"] == 0
+    assert json.loads(world.k.page(name_of(ready), 8080, "/")) == {"db/password": "pw-1"}
 
 
 def test_one_denied_secret_of_five_holds_the_start_back_and_is_named(world: World) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.cluster.kube import Cluster, Namespace, Object, name_of
-from tests.support.aws import REGION, Proxy, StandIn
+from tests.support.aws import REGION, MotoStandIn, Proxy, QuickStandIn
 
 HERE = Path(__file__).parent
 CREDENTIALS = [{"name": "AWS_ACCESS_KEY_ID", "value": "testing"}, {"name": "AWS_SECRET_ACCESS_KEY", "value": "testing"}]
@@ -31,6 +31,12 @@ def in_pod(line: str) -> Edit:
     return DEPLOYMENT, "    spec:\n      serviceAccountName:", f"    spec:\n      {line}\n      serviceAccountName:"
 
 
+def labelled(key: str, value: str) -> Edit:
+    """A label of the pod."""
+    labels = "\n      labels:\n        "
+    return DEPLOYMENT, f"{labels}{{{{-", f"{labels}{key}: {value}\n        {{{{-"
+
+
 def after_agent(container: Object) -> Edit:
     """An init container after the agent's."""
     old = "      initContainers:\n        {{- nindent 8 . }}\n"
@@ -50,7 +56,9 @@ def app_security(**more: object) -> Edit:
 
 
 class World:
-    def __init__(self, namespace: Namespace, aws: StandIn, proxy: Proxy, demo: Path, home: Path) -> None:
+    def __init__(
+        self, namespace: Namespace, aws: MotoStandIn | QuickStandIn, proxy: Proxy, demo: Path, home: Path
+    ) -> None:
         self.k, self.aws, self.proxy = namespace, aws, proxy
         self._demo, self._home = demo, home
         self._charts = 0

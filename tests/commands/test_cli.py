@@ -36,7 +36,7 @@ def test_wrong_usage_is_two(argv: tuple[str, ...]) -> None:
 def test_a_wrong_environment_is_wrong_usage(name: str, argv: tuple[str, ...]) -> None:
     """It is named with what is known."""
     done = run(*argv, env={name: "loud"})
-    assert done.returncode == 2 and f"{name} is 'loud'; known are" in done.stderr
+    assert done.returncode == 2 and f"{name} is 'loud'" in done.stderr
 
 
 @pytest.mark.parametrize("command", ["init", "run"])
@@ -202,6 +202,13 @@ def test_what_costs_memory_and_serves_nobody_is_not_imported(command: str, tmp_p
     assert {"botocore", "structlog", "yaml"} <= imported
     assert not imported & {"boto3", "s3transfer", "moto", "cryptography", "jsonschema", "requests"}
     assert not imported & {"prometheus_client", "watchdog"}
+
+
+def test_the_image_has_no_demo(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """It says where there is one."""
+    monkeypatch.setitem(sys.modules, "agent.demo", None)
+    assert cli.main(["demo"], {}) == 1
+    assert "make demo" in capsys.readouterr().err
 
 
 def test_check_needs_no_library_of_the_running_agent(tmp_path: Path) -> None:

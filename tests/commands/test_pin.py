@@ -18,7 +18,7 @@ from tests.support.aws import Fault, Proxy, QuickStandIn
 from tests.support.monitored import free_port
 from tests.support.pod import App, Pod
 from tests.support.running import ended, running, until
-from tests.support.words import bundle, secret
+from tests.support.words import bundle, wanted
 
 NONE = "00000000-0000-0000-0000-000000000000"
 
@@ -221,9 +221,9 @@ def test_what_cannot_be_held(pod: Pod, argv: tuple[str, ...], code: int, words: 
 
 def test_the_config_that_is_acted_on() -> None:
     """A pin is what versionId would be; one that has run out, or names nothing, is none."""
-    conf = bundle(secret("db"), secret("api"))
+    conf = bundle(wanted("db"), wanted("api"))
     held = pins.apply(conf, {"db": Pin("v1", 100.0), "api": Pin("v2", 50.0), "gone": Pin("v3", 100.0)}, 60.0)
-    assert held == bundle(secret("db", version_id="v1", version_stage=None), secret("api"))
+    assert held == bundle(wanted("db", version_id="v1", version_stage=None), wanted("api"))
     assert pins.apply(conf, {}, 60.0) is conf
 
 

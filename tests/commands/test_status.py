@@ -13,15 +13,14 @@ import struct
 import subprocess
 import sys
 import termios
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.support.answers import Answer, Answers
 from tests.support.aws import Fault, Proxy, QuickStandIn, environment
 from tests.support.chart import need
 from tests.support.monitored import free_port
@@ -169,29 +168,14 @@ def test_without_an_agent_the_volume_tells(pod: Pod) -> None:
     assert json.loads(status(pod, "--json").stdout)["from"] == "volume"
 
 
-class Impostor(BaseHTTPRequestHandler):
-    answer = b""
-
-    def do_GET(self) -> None:
-        self.send_response(200)
-        self.end_headers()
-        self.wfile.write(self.answer)
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
 @pytest.mark.parametrize("answer", [b"[]", b"7", b'{"from": "agent"}', b'{"from": "agent", "secrets": 1}', b"<html>"])
 def test_whoever_else_listens_there_is_no_agent(pod: Pod, answer: bytes) -> None:
     """The volume tells then."""
     with running("init", pod.config) as agent:
         assert agent.wait() == 0
     port = int(re.findall(r"listen: 127.0.0.1:(\d+)", pod.config.read_text())[0])
-    Impostor.answer = answer
-    with ThreadingHTTPServer(("127.0.0.1", port), Impostor) as server:
-        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+    with Answers(lambda _: Answer(answer), port=port):
         assert status(pod).stdout.startswith("The agent does not answer")
-        server.shutdown()
 
 
 def test_watch_looks_again(pod: Pod, agent: Agent) -> None:

@@ -35,9 +35,9 @@ def test_nothing_is_resolved(text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "line", "column", "part"),
     [
-        ("a: 1\nb: 2\na: 3\n", 3, 1, "in line 1"),
-        ("a: [1\n", 1, 4, "not closed"),
-        ("a: \x07\n", 1, 4, "not allowed"),
+        ("a: 1\nb: 2\na: 3\n", 3, 1, "line 1"),
+        ("a: [1\n", 1, 4, "']'"),
+        ("a: \x07\n", 1, 4, "U+0007"),
         ("", 1, 1, "empty"),
         ("# only a comment\n", 1, 1, "empty"),
         ("a: 1\n---\nb: 2\n", 3, 1, "second document"),
@@ -51,7 +51,7 @@ def test_nothing_is_resolved(text: str) -> None:
     ],
 )
 def test_a_problem_of_form_has_its_place(text: str, line: int, column: int, part: str) -> None:
-    """What cannot be read is told with line and column; nothing is raised."""
+    """What cannot be read is reported with line and column; nothing is raised."""
     found = problems(text)
     assert len(found) == 1
     assert part in found[0][2]
@@ -110,9 +110,8 @@ def test_aliases_do_not_expand_without_end() -> None:
     """Ten lists of ten aliases each stay a small problem."""
     lines = ["a0: &a0 [x,x,x,x,x,x,x,x,x,x]"]
     lines += [f"a{n}: &a{n} [{','.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 10)]
-    assert [message for _, _, message in problems("\n".join(lines))] == [
-        "is nested too deeply, or its aliases expand without end"
-    ]
+    [(_, _, message)] = problems("\n".join(lines))
+    assert "aliases" in message
 
 
 @pytest.mark.parametrize(("word", "expected"), [("secretID", "secretId"), ("perod", "period"), ("zzz", None)])

@@ -11,7 +11,8 @@ import jsonschema
 import pytest
 import yaml
 
-from agent.config.native import FORMATS, KEYS, SIGNALS, parse
+from agent.config.native import KEYS, SIGNALS, parse
+from agent.config.outputs import ENCODINGS, FORMATS, MISSING
 from tests.support.configs import BEYOND, STRUCTURAL, VALID
 from tests.support.paths import ROOT
 
@@ -59,6 +60,7 @@ def test_invalid_structure_is_refused(text: str) -> None:
 def test_the_keys_are_the_same() -> None:
     """A key added to one and forgotten in the other breaks the build."""
     secret = SCHEMA["properties"]["secrets"]["items"]
+    shared = SCHEMA["properties"]["files"]["items"]
     target = SCHEMA["properties"]["notify"]["items"]
     sections = {
         "config": SCHEMA,
@@ -67,6 +69,12 @@ def test_the_keys_are_the_same() -> None:
         "startup": SCHEMA["properties"]["startup"],
         "secret": secret,
         "file": secret["properties"]["files"]["items"],
+        "sharedFile": shared,
+        "pem": shared["properties"]["pem"],
+        "pkcs12": shared["properties"]["pkcs12"],
+        "keyOf": shared["properties"]["pem"]["properties"]["certificate"],
+        "find": secret["properties"]["find"],
+        "failover": secret["properties"]["failover"]["anyOf"][0],
         "require": secret["properties"]["require"],
         "match": secret["properties"]["require"]["properties"]["match"]["items"],
         "certificate": secret["properties"]["require"]["properties"]["certificate"],
@@ -79,6 +87,8 @@ def test_the_keys_are_the_same() -> None:
     }
     assert target["properties"]["signal"]["enum"] == list(SIGNALS)
     assert sections["file"]["properties"]["format"]["enum"] == list(FORMATS)
+    assert sections["file"]["properties"]["encoding"]["enum"] == list(ENCODINGS)
+    assert sections["file"]["properties"]["missing"]["enum"] == list(MISSING)
 
 
 def test_go_reads_the_patterns_too() -> None:

@@ -34,7 +34,7 @@ def failure(url: str) -> Failure:
 def served(authority: trustme.CA, name: str, **fields: object) -> Answers:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert(name, **fields).configure_cert(context)  # type: ignore[arg-type]
-    return Answers(lambda _: Answer(b"{}"), context)
+    return Answers(lambda _: Answer(b"{}"), context=context)
 
 
 @pytest.fixture

@@ -23,20 +23,20 @@ from agent.render.files import render
 from agent.sinks.volume.volume import Volume
 from agent.sources.aws.secrets_manager import SecretsManager
 from agent.targets.notify import Notified
-from tests.support.aws import Fault, Proxy, StandIn
+from tests.support.aws import Fault, MotoStandIn, Proxy
 from tests.support.words import bundle, output, wanted
 
 
 @pytest.fixture(scope="module")
-def aws() -> Iterator[StandIn]:
-    with StandIn() as stand_in:
+def aws() -> Iterator[MotoStandIn]:
+    with MotoStandIn() as stand_in:
         yield stand_in
 
 
 class Agent:
     """Passes by hand, with a clock of its own."""
 
-    def __init__(self, aws: StandIn, home: Path) -> None:
+    def __init__(self, aws: MotoStandIn, home: Path) -> None:
         self.aws = aws
         self.proxy = Proxy(aws.url)
         self.home = home
@@ -103,7 +103,7 @@ class Agent:
 
 
 @pytest.fixture
-def agent(aws: StandIn, tmp_path: Path) -> Iterator[Agent]:
+def agent(aws: MotoStandIn, tmp_path: Path) -> Iterator[Agent]:
     agent = Agent(aws, tmp_path)
     yield agent
     agent.proxy.close()
@@ -276,7 +276,7 @@ def test_a_stage_that_moves_on_is_followed_in_the_same_pass(agent: Agent) -> Non
     def move(handler: Any, _status: int, _body: bytes) -> None:
         agent.proxy.heal()
         agent.aws.rotate(agent.id("a"), "3")
-        handler.answer(*agent.proxy.forward(dict(handler.headers.items()), json.dumps(handler.asked).encode()))
+        handler.answer(*agent.proxy.forward(dict(handler.headers.items()), handler.body))
 
     agent.proxy.fail(Fault(move), operation="GetSecretValue")
     result = agent.do(later=1000)

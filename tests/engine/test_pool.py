@@ -147,3 +147,32 @@ def test_an_exit_in_a_call_is_no_answer() -> None:
 
     with pytest.raises(SystemExit):
         ask(Pool("test"), each=30, a=leave)
+
+
+def test_a_lane_that_hangs_delays_no_other(hanging: Hanging) -> None:
+    """An account that does not answer takes neither the threads nor the time of another: its calls begin no later
+    than after the limit of one, however many there are."""
+    hangs = {f"h{i}": hanging.call("") for i in range(60)}
+    asked = {**hangs, "quick": lambda: "answer"}
+    lanes = {name: "quick" if name == "quick" else "hanging" for name in asked}
+    pool = Pool("test")
+    for _ in range(6):
+        answers = pool.ask(asked, each=0.3, total=60, stopped=lambda: False, lanes=lanes)
+        assert dict(answers)["quick"] == "answer"
+    assert 0 < hanging.made <= (IN_FLIGHT + 24) // 2, "half of the threads are the other lane's"
+
+
+def test_lanes_get_their_share_although_one_of_them_took_all_before(hanging: Hanging) -> None:
+    """A config that is edited may bring another account beside one that hangs: it is asked when threads end, and
+    what hangs gets no further thread."""
+    pool = Pool("test")
+    hangs = {f"h{i}": hanging.call("") for i in range(40)}
+    ask(pool, **hangs)
+    made, asked = hanging.made, {**hangs, "new": lambda: "new"}
+    lanes = {name: name[0] for name in asked}
+    assert dict(pool.ask(asked, each=0.05, total=5, stopped=lambda: False, lanes=lanes))["new"] == Unanswered(False)
+    hanging.release.set()
+    assert until(
+        lambda: ended({"new": dict(pool.ask({"new": lambda: "new"}, each=30, total=30, stopped=lambda: False))["new"]})
+    )
+    assert hanging.made == made

@@ -17,7 +17,7 @@ import pytest
 from packaging.version import Version
 
 from image.start.deferred import BY_NAME, DEFERRED, SILENT, Taken
-from tests.support.aws import Proxy, StandIn
+from tests.support.aws import MotoStandIn, Proxy
 from tests.support.paths import ROOT
 from tests.support.pod import Pod
 from tests.support.running import until
@@ -57,13 +57,13 @@ fitting = pytest.mark.skipif(bool(older()), reason="the stand-ins fit the librar
 
 
 @pytest.fixture(scope="module")
-def aws() -> Iterator[StandIn]:
-    with StandIn() as stand_in:
+def aws() -> Iterator[MotoStandIn]:
+    with MotoStandIn() as stand_in:
         yield stand_in
 
 
 @pytest.fixture
-def pod(aws: StandIn, tmp_path: Path) -> Iterator[Pod]:
+def pod(aws: MotoStandIn, tmp_path: Path) -> Iterator[Pod]:
     with Proxy(aws.url) as proxy:
         pod = Pod(aws, proxy, tmp_path)
         pod.put("db", '{"password": "pw"}')

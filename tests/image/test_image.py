@@ -7,13 +7,12 @@ import hashlib
 import re
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
+from tests.support.answers import Answer, Answers, Asked
 from tests.support.paths import ROOT
 
 HOME = ROOT
@@ -37,39 +36,24 @@ def test_the_lock_names_no_registry() -> None:
     assert "http" not in LOCK and "--index" not in LOCK and "--find-links" not in LOCK
 
 
-class Registry(BaseHTTPRequestHandler):
+def registered(asked: Asked) -> Answer:
     """As registries are: a manifest for who shows a token, which anybody gets."""
-
-    def do_GET(self) -> None:
-        address = f"http://{self.headers['Host']}"
-        if self.path == "/token?service=here&scope=repository%3Alibrary%2Fpython%3Apull":
-            self.answer(200, b'{"token": "t0"}')
-        elif self.path != "/v2/library/python/manifests/3.13-slim":
-            self.answer(404, b"")
-        elif self.headers["Authorization"] != "Bearer t0":
-            asked = f'Bearer realm="{address}/token",service="here",scope="repository:library/python:pull"'
-            self.answer(401, b"", ("WWW-Authenticate", asked))
-        else:
-            assert "application/vnd.oci.image.index.v1+json" in self.headers["Accept"]
-            self.answer(200, MANIFEST)
-
-    def answer(self, status: int, body: bytes, *headers: tuple[str, str]) -> None:
-        self.send_response(status)
-        for name, value in (("Content-Length", str(len(body))), *headers):
-            self.send_header(name, value)
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_: object) -> None:
-        pass
+    if asked.path == "/token?service=here&scope=repository%3Alibrary%2Fpython%3Apull":
+        return Answer(b'{"token": "t0"}')
+    if asked.path != "/v2/library/python/manifests/3.13-slim":
+        return Answer(status=404)
+    if asked.headers.get("Authorization") != "Bearer t0":
+        realm = f"http://{asked.headers['Host']}/token"
+        scope = f'Bearer realm="{realm}",service="here",scope="repository:library/python:pull"'
+        return Answer(status=401, headers=(("WWW-Authenticate", scope),))
+    assert "application/vnd.oci.image.index.v1+json" in asked.headers["Accept"]
+    return Answer(MANIFEST)
 
 
 @pytest.fixture
 def registry() -> Iterator[str]:
-    with ThreadingHTTPServer(("127.0.0.1", 0), Registry) as server:
-        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
-        yield f"127.0.0.1:{server.server_port}"
-        server.shutdown()
+    with Answers(registered) as server:
+        yield f"127.0.0.1:{server.port}"
 
 
 @pytest.mark.parametrize("before", ["", f"@sha256:{'0' * 64}"])

@@ -15,7 +15,7 @@ from agent.core.errors import Failure
 from agent.core.model import Place, Secret
 from agent.core.value import Fetched
 from agent.sources.aws.secrets_manager import SecretsManager
-from tests.support.answers import KEYS, ROLE, Answer, Answers, Asked, assumed, refused, temporary
+from tests.support.answers import KEYS, ROLE, Answer, Answers, Asked, assumed, metadata, refused, temporary
 from tests.support.running import until
 from tests.support.words import secret
 
@@ -82,13 +82,6 @@ def pod_identity(monkeypatch: pytest.MonkeyPatch, source: Answers, token: Path) 
         AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE=str(token),
     )
     return token
-
-
-def metadata(asked: Asked) -> Answer:
-    """The instance's metadata."""
-    if asked.method == "PUT":
-        return Answer(b"token")
-    return Answer(b"node-role") if asked.path.endswith("security-credentials/") else temporary()
 
 
 def missing(path: Path) -> None:

@@ -57,7 +57,13 @@ class Directly:
     """A pool that asks one after the other, in this thread."""
 
     def ask(
-        self, asks: Mapping[str, Callable[[], Any]], *, each: float, total: float, stopped: Callable[[], bool]
+        self,
+        asks: Mapping[str, Callable[[], Any]],
+        *,
+        each: float,
+        total: float,
+        stopped: Callable[[], bool],
+        **_: object,
     ) -> Iterator[tuple[str, Any]]:
         for name, ask in asks.items():
             yield name, ask()
@@ -68,7 +74,6 @@ class Asked:
 
     limit = 15.0
     name: str = "secretsmanager"
-    operations: tuple[Operation, Operation] = "DescribeSecret", "GetSecretValue"
 
     def batches(self, requests: Iterable[Request]) -> list[tuple[Request, ...]]:
         return [(request,) for request in requests]

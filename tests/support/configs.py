@@ -28,6 +28,13 @@ def _require(text: str) -> str:
     return document(secret=_SECRET + f", require: {{{text}}}")
 
 
+def whole(more: str, top: str = "") -> str:
+    """A config of a secret without `files`."""
+    return f"apiVersion: freshmount.dev/v1\nkind: Config\n{top}\nsecrets: [{{name: db, secretId: prod/db{more}}}]\n"
+
+
+_KEYSTORE = "files: [{{path: b, pkcs12: {{certificate: {{secret: db}}, privateKey: {{secret: db, key: key}}{}}}}}]"
+
 VALID = {
     "minimal": document(),
     "a name": _id("prod/db"),
@@ -76,7 +83,62 @@ VALID = {
     "signal that is not": _target("name: a, signal: SIGHUP, process: {name: go}, handled: false"),
     "region": document(top="region: us-gov-west-1"),
     "ends with the app": document(top="exitWith: {process: {name: job}}"),
+    "by content": whole(""),
+    "by content, without what is missing": whole(", missing: skip"),
+    "decoded": document(files="{path: a, jmesPath: k, encoding: base64}, {path: b, encoding: hex, format: raw}"),
+    "decoded directory": document(files="{directory: a, encoding: base64url, missing: empty}"),
+    "missing for all": document(secret=_SECRET + ", missing: skip", files="{directory: a}, {path: b, missing: error}"),
+    "template": document(files="{path: a, template: '{{ .user }}:{{ .password }}', fileMode: '0400'}"),
+    "template of a block": document(
+        files="{path: a}", top="files:\n  - path: b\n    template: |\n      {{ .db.user }}\n"
+    ),
+    "template of all": document(
+        top="files: [{path: b, secrets: [db], template: '{{ range $k, $v := .db }}{{ $k }}{{ end }}'}]"
+    ),
+    "shared only": whole(", period: 5m", top="files: [{path: b, template: '{{ .db }}'}]"),
+    "pem": document(
+        top="files: [{path: b, pem: {certificate: {secret: db, key: crt}, privateKey: {secret: db, key: key}}}]"
+    ),
+    "pem of a whole secret": document(top="files: [{path: b, pem: {certificate: {secret: db}}}]"),
+    "keystore": document(top=_KEYSTORE.format("")),
+    "old keystore": document(top=_KEYSTORE.format(", legacy: true, password: {secret: db, key: pw}")),
     "ends with a pid file's": document(top="exitWith: {process: {pidFile: /run/app.pid}}"),
+}
+
+_ROLE = "arn:aws:iam::111122223333:role"
+
+_PARAMETER = "name: flags, parameter: /prod/flags"
+
+VALID |= {
+    "a parameter": document(secret=_PARAMETER),
+    "a parameter without a path": document(secret="name: flags, parameter: flags"),
+    "a parameter by its arn": document(
+        secret="name: flags, parameter: 'arn:aws:ssm:eu-west-1:111122223333:parameter/prod/flags'"
+    ),
+    "a parameter's version": document(secret=_PARAMETER + ", parameterVersion: 3"),
+    "a parameter's version in quotes": document(secret=_PARAMETER + ", parameterVersion: '3'"),
+    "a parameter's label": document(secret=_PARAMETER + ", parameterLabel: live"),
+    "parameters": document(secret="name: app, parameters: /prod/app/", files="{directory: app}"),
+    "parameters without the last slash": document(secret="name: app, parameters: /prod/app"),
+    "all parameters": document(secret="name: app, parameters: /"),
+    "find": document(secret="name: a, find: {name: '^prod/.*[0-9]+$', path: prod/, tags: {team: payments}}"),
+    "find by name": document(secret="name: a, find: {name: '(?:db|api)-\\d{2}'}"),
+    "find by tags": document(secret="name: a, find: {tags: {team: a, stage: '1'}}, failover: {region: us-east-1}"),
+    "failover": document(secret=_SECRET + ", failover: {region: eu-central-1}"),
+    "failover to several": document(
+        secret=_SECRET + ", failover: [{region: eu-central-1}, {region: us-east-1, secretId: other}]"
+    ),
+    "failover of a parameter": document(secret=_PARAMETER + ", failover: {region: eu-central-1, parameter: /other}"),
+    "failover with a role": document(
+        secret=_SECRET + f", failover: {{region: us-east-1, roleArn: {_ROLE}/a, endpointUrl: 'https://x'}}"
+    ),
+    "a role": document(top=f"roleArn: {_ROLE}/reader"),
+    "a chain of roles": document(top=f"roleArn: [{_ROLE}/one, {_ROLE}/path/two]\nexternalId: 'x:1'"),
+    "a role of one secret": document(
+        secret=_SECRET + f", roleArn: {_ROLE}/reader, externalId: abc, sessionTags: {{a: b}}"
+    ),
+    "no role for one secret": document(secret=_SECRET + ", roleArn: []", top=f"roleArn: {_ROLE}/reader"),
+    "an external id for the default": document(secret=_SECRET + ", externalId: abc", top=f"roleArn: {_ROLE}/reader"),
 }
 
 # A schema can see these.
@@ -127,6 +189,23 @@ STRUCTURAL = {
     "quoting of json": document(files="{path: a, format: json, quoting: sh}"),
     "quoting without a format": document(files="{path: a, quoting: dotenv}"),
     "quoting of a directory": document(files="{directory: a, quoting: dotenv}"),
+    "unknown encoding": document(files="{path: a, encoding: base32}"),
+    "encoding of json": document(files="{path: a, format: json, encoding: base64}"),
+    "unknown missing": document(files="{path: a, missing: ignore}"),
+    "unknown missing of all": whole(", missing: null"),
+    "template with format": document(files="{path: a, template: x, format: json}"),
+    "template with jmesPath": document(files="{path: a, template: x, jmesPath: k}"),
+    "template of a directory": document(files="{directory: a, template: x}"),
+    "empty template": document(files="{path: a, template: ''}"),
+    "no shared files": document(top="files: []"),
+    "shared file of nothing": document(top="files: [{path: a}]"),
+    "shared file of two kinds": document(top="files: [{path: a, template: x, pem: {certificate: {secret: db}}}]"),
+    "shared file with a format": document(top="files: [{path: a, template: '{{ .db }}', format: json}]"),
+    "shared directory": document(top="files: [{directory: a, template: '{{ .db }}'}]"),
+    "secrets of a pem": document(top="files: [{path: a, secrets: [db], pem: {certificate: {secret: db}}}]"),
+    "pem without certificate": document(top="files: [{path: a, pem: {privateKey: {secret: db}}}]"),
+    "pem of a key alone": document(top="files: [{path: a, pem: {certificate: {key: crt}}}]"),
+    "keystore without a key": document(top="files: [{path: a, pkcs12: {certificate: {secret: db}}}]"),
     "absolute path": document(files="{path: /a}"),
     "path that leaves": document(files="{path: a/../../b}"),
     "path of ours": document(files="{path: ..data}"),
@@ -157,6 +236,38 @@ STRUCTURAL = {
     "ends with two": document(top="exitWith: {process: {name: a, pidFile: /b}}"),
     "ends with a name alone": document(top="exitWith: {name: a}"),
     "listen without port": document(top="listen: '127.0.0.1'"),
+}
+
+STRUCTURAL |= {
+    "no source": document(secret="name: db"),
+    "two sources": document(secret=_SECRET + ", parameter: /a"),
+    "a secret and parameters": document(secret=_SECRET + ", parameters: /a"),
+    "a stage of a parameter": document(secret=_PARAMETER + ", versionStage: AWSPREVIOUS"),
+    "a label of a secret": document(secret=_SECRET + ", parameterLabel: live"),
+    "a version of a path": document(secret="name: app, parameters: /a, parameterVersion: 1"),
+    "version and label": document(secret=_PARAMETER + ", parameterVersion: 1, parameterLabel: live"),
+    "version 0": document(secret=_PARAMETER + ", parameterVersion: 0"),
+    "a version that is a word": document(secret=_PARAMETER + ", parameterVersion: latest"),
+    "a parameter with its version": document(secret="name: a, parameter: '/a:3'"),
+    "a path that is relative": document(secret="name: a, parameters: a/b"),
+    "a path with an empty part": document(secret="name: a, parameters: //a"),
+    "find nothing": document(secret="name: a, find: {}"),
+    "find as a text": document(secret="name: a, find: prod/"),
+    "find by no tag": document(secret="name: a, find: {tags: {}}"),
+    "find with a stage": document(secret="name: a, find: {path: a}, versionStage: AWSPREVIOUS"),
+    "find a negation": document(secret="name: a, find: {path: '!prod/'}"),
+    "failover without a region": document(secret=_SECRET + ", failover: {secretId: other}"),
+    "failover as a word": document(secret=_SECRET + ", failover: eu-central-1"),
+    "no failover": document(secret=_SECRET + ", failover: []"),
+    "failover to no region": document(secret=_SECRET + ", failover: {region: Frankfurt}"),
+    "a role that is a user": document(top="roleArn: arn:aws:iam::111122223333:user/a"),
+    "a role without an account": document(top="roleArn: arn:aws:iam:::role/a"),
+    "an external id without a role": document(top="externalId: abc"),
+    "a short external id": document(top=f"roleArn: {_ROLE}/a\nexternalId: a"),
+    "tags that are a list": document(top=f"roleArn: {_ROLE}/a\nsessionTags: [a]"),
+    "a parameter of another service": document(
+        secret="name: a, parameter: 'arn:aws:secretsmanager:eu-west-1:111122223333:secret:x-AbCdEf'"
+    ),
 }
 
 # These take more than a schema.
@@ -212,6 +323,41 @@ BEYOND = {
             "/var/run/secrets/kubernetes.io/serviceaccount",
         )
     },
+    "template that is none": document(files="{path: a, template: '{{ .user'}"),
+    "template with an unknown function": document(files="{path: a, template: '{{ env .user }}'}"),
+    "template of an unknown secret": document(top="files: [{path: a, template: '{{ .nope.user }}'}]"),
+    "template of nothing": document(top="files: [{path: a, template: 'x'}]"),
+    "template of all, unlisted": document(top="files: [{path: a, template: '{{ range . }}{{ . }}{{ end }}'}]"),
+    "template of a list with an unknown secret": document(top="files: [{path: a, template: x, secrets: [nope]}]"),
+    "pem of an unknown secret": document(top="files: [{path: a, pem: {certificate: {secret: nope}}}]"),
+    "shared path twice": document(top="files: [{path: db, template: '{{ .db }}'}]"),
+    "path under what may be a directory": whole("}, {name: o, secretId: o, files: [{path: db/x}]"),
+    "touch of a shared path": document(
+        top="files: [{path: s, template: '{{ .db }}'}]\nnotify: [{name: a, touch: /freshmount/secrets/s}]"
+    ),
     "port too high": document(top="listen: ':65536'"),
     "long name": document(files="{path: " + "a" * 256 + "}"),
+}
+
+BEYOND |= {
+    "a label that begins with a digit": document(secret=_PARAMETER + ", parameterLabel: 1st"),
+    "find with lookaround": document(secret="name: a, find: {name: '(?!prod)'}"),
+    "find with a reference back": document(secret="name: a, find: {name: '(a)\\1'}"),
+    "find with an open set": document(secret="name: a, find: {name: '[a'}"),
+    "failover to its own region": document(secret=_SECRET + ", failover: {region: eu-west-1}"),
+    "failover twice": document(secret=_SECRET + ", failover: [{region: us-east-1}, {region: us-east-1}]"),
+    "failover to another kind": document(secret=_SECRET + ", failover: {region: us-east-1, parameter: /a}"),
+    "failover to an ARN of another region": document(
+        secret=_SECRET
+        + ", failover: {region: us-east-1, secretId: 'arn:aws:secretsmanager:us-east-2:111122223333:secret:x-AbCdEf'}"
+    ),
+    "a role twice in a chain": document(top=f"roleArn: [{_ROLE}/a, {_ROLE}/a]"),
+    "an external id of a secret without a role": document(secret=_SECRET + ", externalId: abc"),
+    "an external id without the role that is taken away": document(
+        secret=_SECRET + ", roleArn: [], externalId: abc", top=f"roleArn: {_ROLE}/reader"
+    ),
+    "a label of AWS's": document(secret=_PARAMETER + ", parameterLabel: aws-live"),
+    "a parameter in a wrong partition": document(
+        secret="name: a, parameter: 'arn:aws:ssm:cn-north-1:111122223333:parameter/a'"
+    ),
 }

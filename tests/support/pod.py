@@ -7,7 +7,7 @@ import sys
 import uuid
 from pathlib import Path
 
-from tests.support.aws import Proxy, QuickStandIn, StandIn
+from tests.support.aws import Proxy, StandIn
 
 APP = """
 import os, signal, sys
@@ -24,7 +24,7 @@ while True: signal.pause()
 class Pod:
     """What the containers of one pod share: a volume, a config, secrets of their own."""
 
-    def __init__(self, aws: StandIn | QuickStandIn, proxy: Proxy, home: Path) -> None:
+    def __init__(self, aws: StandIn, proxy: Proxy, home: Path) -> None:
         self.aws, self.proxy, self.home = aws, proxy, home
         self.suffix = uuid.uuid4().hex[:8]
         self.volume = home / "secrets"

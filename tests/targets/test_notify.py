@@ -14,7 +14,6 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import NoReturn
 
@@ -25,6 +24,7 @@ import urllib3
 from agent.core.model import Delivery, Pending, PidFile, ProcessName, Signal, Target, Touch, Url
 from agent.targets import notify
 from agent.targets.notify import Notified
+from tests.support.answers import Answer, Answers, Asked
 from tests.targets.test_process import Children, Proc, children, proc
 
 __all__ = ["children", "proc"]
@@ -166,49 +166,27 @@ def test_a_process_that_started_later_has_the_files(children: Children, since: f
     assert child.stdout.readline() == ("heard\n" if told else "")
 
 
-class Web:
-    """A server that answers as the path says."""
-
-    def __init__(self) -> None:
-        self.heard: list[tuple[str, str, str]] = []
-        web = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                web.heard.append((self.path, self.headers["User-Agent"], self.headers["Content-Length"]))
-                self.send_response(int(self.path.split("/")[1].split("?")[0]))
-                self.send_header("Location", f"{web.url}/200")
-                self.end_headers()
-                self.wfile.write(b"a body that nobody reads")
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self._http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._http.server_port}"
-        threading.Thread(target=self._http.serve_forever, args=(0.05,), daemon=True).start()
-
-    def close(self) -> None:
-        self._http.shutdown()
-        self._http.server_close()
-
-
 @pytest.fixture
-def web() -> Iterator[Web]:
-    web = Web()
-    yield web
-    web.close()
+def web() -> Iterator[Answers]:
+    """Answers as the path says."""
+
+    def answer(asked: Asked) -> Answer:
+        status = int(asked.path.split("/")[1].split("?")[0])
+        return Answer(b"a body that nobody reads", status, headers=(("Location", f"{web.url}/200"),))
+
+    with Answers(answer) as web:
+        yield web
 
 
 @pytest.mark.parametrize(("status", "accepted"), [(200, True), (204, True), (302, False), (404, False), (500, False)])
-def test_two_hundreds_accept_and_nothing_else(web: Web, status: int, accepted: bool) -> None:
+def test_two_hundreds_accept_and_nothing_else(web: Answers, status: int, accepted: bool) -> None:
     """One POST, no redirect, no retry, and neither query nor body in the message."""
     delivery = deliver(pending(Url(f"{web.url}/{status}?token=hunter2")))
     assert delivery.accepted is accepted
     assert f"answered {status}" in delivery.message
     assert "hunter2" not in delivery.message and "nobody reads" not in delivery.message
-    assert [(path, length) for path, _, length in web.heard] == [(f"/{status}?token=hunter2", "0")]
-    assert web.heard[0][1].startswith("freshmount/")
+    assert [(asked.path, asked.headers["Content-Length"]) for asked in web.asked] == [(f"/{status}?token=hunter2", "0")]
+    assert web.asked[0].headers["User-Agent"].startswith("freshmount/")
 
 
 def test_a_process_on_a_kernel_that_does_not_tell_is_left_alive(proc: Proc, children: Children) -> None:
@@ -311,7 +289,7 @@ def test_a_path_that_is_none_is_refused() -> None:
         assert not deliver(pending(Signal("SIGHUP", PidFile(path)))).accepted
 
 
-def test_a_proxy_of_the_environment_is_not_asked(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_proxy_of_the_environment_is_not_asked(web: Answers, monkeypatch: pytest.MonkeyPatch) -> None:
     """The URL is the pod's own; what proxies the way to AWS has no part in it."""
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")

@@ -150,7 +150,7 @@ def test_an_app_that_dies_and_comes_back_always_has_the_latest(
         assert agent.stop() == 0
     report.row(
         f"the app (by {'name' if by_name else 'pid file'}) is killed around the signal and comes back: "
-        "it has the latest, is told once, nobody else is",
+        "it has the latest, is notified once, and no other process is",
         f"{turns} rotations, {len(scene.apps) - 1} starts of the app",
         scene.violations,
     )
@@ -176,7 +176,7 @@ def test_an_app_that_is_not_ready_is_told_when_it_is(pod: Pod, length: Length, r
             app.end()
         assert agent.stop() == 0
     report.row(
-        "an app without a handler is not ended, and told once when it has one", f"{turns} apps", scene.violations
+        "an app without a handler is not ended, and notified once when it has one", f"{turns} apps", scene.violations
     )
 
 
@@ -195,7 +195,9 @@ def test_two_of_one_name_are_refused_and_none_of_them_told(pod: Pod, report: Rep
         until(lambda: one.said("hup"))
         scene.expect("told", one.said("hup"), ["1"])
         assert agent.stop() == 0
-    report.row("two processes match: both are named, none is told until one is left", "1 rotation", scene.violations)
+    report.row(
+        "two processes match: both are named, none is notified until only one is left", "1 rotation", scene.violations
+    )
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to choose the next pid")
@@ -223,7 +225,7 @@ def test_a_pid_that_somebody_else_has_now_is_not_signalled(pod: Pod, length: Len
         assert agent.stop() == 0
     assert reused
     report.row(
-        "a stale pid file whose pid a bystander has now: the bystander is never told",
+        "a stale pid file whose pid a bystander has now: the bystander is never notified",
         f"{turns} rotations, {reused} pids used again",
         scene.violations,
     )
@@ -272,7 +274,10 @@ def test_a_pid_file_that_is_none(pod: Pod, report: Report) -> None:
             until(lambda before=before: app.said("hup") != before)
             scene.expect(f"{kind}: told when mended", app.said("hup"), [*before, str(scene.number)])
         assert agent.stop() == 0
-    promise = "a pid file that is empty, stale, huge, a link, a FIFO, …: refused, nobody told, told once when mended"
+    promise = (
+        "a pid file that is empty, stale, huge, a link, a FIFO, …: refused, no target notified; "
+        "notified once when corrected"
+    )
     report.row(promise, f"{len(NO_PID_FILES)} kinds", scene.violations)
 
 

@@ -346,7 +346,7 @@ def test_a_hostile_neighbour_leads_nothing_out_of_the_volume(pod: Pod, length: L
         scene.violations += [f"moved aside without a word: {name}" for name in kept if name not in told]
         assert agent.stop() == 0
     report.row(
-        "a hostile neighbour in the volume: nothing outside read, written or removed, and all mended when it is gone",
+        "a hostile neighbour in the volume: nothing outside read, written or removed, and all repaired when it is gone",
         f"{vandal.done:,} strikes during {scene.number:,} rotations, {repaired:.0f} repairs",
         scene.violations,
     )

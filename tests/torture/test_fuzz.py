@@ -14,7 +14,23 @@ from hypothesis import strategies as st
 
 from agent.config.native import parse
 from agent.core.errors import ConfigError, ProjectionError
-from agent.core.model import Config, Output, PidFile, ProcessName, Require, Signal, Target, Touch, Wanted
+from agent.core.model import (
+    ByContent,
+    Config,
+    KeyOf,
+    Output,
+    Pem,
+    PidFile,
+    Pkcs12,
+    ProcessName,
+    Projection,
+    Require,
+    Signal,
+    Target,
+    Template,
+    Touch,
+    Wanted,
+)
 from agent.core.value import SecretValue
 from agent.observe import log
 from tests.config.test_schema import SCHEMA
@@ -174,6 +190,8 @@ def _written(config: Config) -> str:
     }
     (endpoint,) = endpoints
     (region,) = regions or {None}
+    shared = [_file(each) for each in bundle.outputs if _shared(each)]
+    tree |= {"files": shared} if shared else {}
     tree |= {"endpointUrl": endpoint} if endpoint else {}
     tree |= {"region": region} if region else {}
     tree |= {"notify": [_target(target) for target in bundle.targets]} if bundle.targets else {}
@@ -193,7 +211,7 @@ def _secret(wanted: Wanted) -> dict[str, Any]:
         "secretId": ref.id,
         "period": _duration(secret.period),
         "optional": secret.optional,
-        "files": [_file(each) for each in wanted.outputs],
+        **_files(wanted.outputs),
         **({"versionId": ref.version_id} if ref.version_id else {"versionStage": ref.version_stage}),
         **({"require": _require(secret.require)} if secret.require else {}),
     }
@@ -212,11 +230,44 @@ def _process(process: ProcessName | PidFile) -> dict[str, str]:
     return {"name": process.name} if isinstance(process, ProcessName) else {"pidFile": process.path}
 
 
-def _file(made: Output) -> dict[str, Any]:
+def _files(outputs: tuple[Output, ...]) -> dict[str, Any]:
+    """The files of a secret's own; and, where it has none, what says so."""
+    own = [_file(each) for each in outputs if not _shared(each)]
+    missing = [each.renderer.missing for each in outputs if isinstance(each.renderer, ByContent)]
+    return {"missing": missing[0]} if missing else {"files": own} if own else {}
+
+
+def _shared(made: Output) -> bool:
     how = made.renderer
-    kind = {"directory": made.path} if how.directory else {"path": made.path, "format": how.format}
-    kind |= {"quoting": how.quoting} if how.format == "dotenv" else {}
-    return {**kind, "fileMode": f"{made.mode:04o}", **({"jmesPath": how.jmes_path} if how.jmes_path else {})}
+    return isinstance(how, (Pem, Pkcs12)) or (isinstance(how, Template) and how.by_name)
+
+
+def _file(made: Output) -> dict[str, Any]:
+    mode = {"fileMode": f"{made.mode:04o}"}
+    match made.renderer:
+        case Projection(directory, form, jmes_path, quoting, encoding, missing):
+            kind: dict[str, Any] = {"directory": made.path} if directory else {"path": made.path, "format": form}
+            kind |= {"quoting": quoting} if form == "dotenv" else {}
+            kind |= {"encoding": encoding} if form == "raw" else {}
+            return {**kind, **mode, "missing": missing, **({"jmesPath": jmes_path} if jmes_path else {})}
+        case Template(text, by_name):
+            listed = {"secrets": list(made.inputs)} if by_name else {}
+            return {"path": made.path, "template": text, **mode, **listed}
+        case Pem(certificate, key):
+            return {"path": made.path, "pem": _keys(certificate=certificate, privateKey=key), **mode}
+        case Pkcs12(certificate, key, password, legacy):
+            keys = _keys(certificate=certificate, privateKey=key, password=password)
+            return {"path": made.path, "pkcs12": {**keys, "legacy": legacy}, **mode}
+        case other:
+            raise AssertionError(other)
+
+
+def _keys(**keys: KeyOf | None) -> dict[str, Any]:
+    return {
+        name: {"secret": of.secret, **({"key": of.key} if of.key is not None else {})}
+        for name, of in keys.items()
+        if of
+    }
 
 
 def _target(target: Target) -> dict[str, Any]:

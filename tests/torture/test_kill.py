@@ -214,7 +214,7 @@ def _recovered(scene: Scene, agent: Agent, state: State, call: Call | None) -> N
 @pytest.mark.parametrize(
     ("what", "promise", "stride"),
     [
-        (FILES, "of a publish: one whole generation, everyone told, nothing left over", 41),
+        (FILES, "of a publish: one whole generation, every target notified, nothing left over", 41),
         (TELLING, "of a notification: none lost; doubled only between delivery and record", 5),
     ],
     ids=["publish", "notification"],
@@ -356,7 +356,7 @@ def test_the_first_generation_is_killed_at_each_call(
         _finish(scene, call)
     scene.expect("told of a first generation", scene.witness.told(), nobody)
     report.row(
-        f"kill -9 of `{command}` at each call of the first publish: all or nothing, nobody told",
+        f"kill -9 of `{command}` at each call of the first publish: all or nothing, no target notified",
         chain.tried,
         scene.violations,
         f"{scene.longest:.2f} s",
@@ -381,7 +381,7 @@ def test_a_later_init_is_killed_at_each_call(scene: Scene, length: Length, repor
         agent.pass_now()
     scene.expect("told of what init published", scene.witness.told(), nobody)
     report.row(
-        "kill -9 of `init` at each call of a later publish: the old set or the new, nobody told",
+        "kill -9 of `init` at each call of a later publish: the old set or the new, no target notified",
         chain.tried,
         scene.violations,
         f"{scene.longest:.2f} s",

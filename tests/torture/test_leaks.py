@@ -82,7 +82,7 @@ def test_every_failure_keeps_the_value(pod: Pod, length: Length, report: Report)
             agent.event("secret recovered", secret="db")
         pod.rotate("db", json.dumps({"v": CANARY + "2"}))
         agent.event("notification refused")
-        until((pod.volume / RECORD).exists)
+        until((pod.volume / ACCEPTANCES).exists)
         for page in PAGES:
             search(page, agent.page(page)[1], violations)
         process = Path(f"/proc/{agent.process.pid}")

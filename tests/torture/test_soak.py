@@ -46,7 +46,8 @@ def test_rotations(pod: Pod, length: Length, report: Report) -> None:
 def test_reloads(pod: Pod, length: Length, report: Report) -> None:
     """Secrets and targets come and go with each config, and with them their files and series."""
     turns, warm = length.choose(1_000, 24), length.choose(100, 12)
-    config, text = _config(pod), _config(pod).read_text()
+    config = _config(pod)
+    text = config.read_text()
     pod.put("extra", CANARY)
     more = text.replace("secrets: [", f"secrets: [{pod.secret('extra', '{path: extra}')}, ")
     violations: list[str] = []

@@ -63,7 +63,7 @@ def test_a_command_line_is_understood(path: Path, line: str) -> None:
     argv = [word for word in words[starts[-1] + 1 :] if word not in ("…", "&")]
     argv = ["10" if word == "N" else word for word in argv]
     argv = ["1a2b3c4d-0000-4000-8000-000000000000" if word.startswith("1a2b3c4d-") else word for word in argv]
-    wanting = {"pin": ["db", "--version-id", "0" * 32, "--for", "30m"], "unpin": ["db"]}
+    wanting = {"pin": ["db", "--version-id", "0" * 32, "--for", "30m"], "unpin": ["db"], "try": ["--sample", "s"]}
     if argv and len(argv) == 1 and argv[0] in wanting:
         argv += wanting[argv[0]]
     with contextlib.redirect_stderr(io.StringIO()) as said, contextlib.redirect_stdout(io.StringIO()):
@@ -89,7 +89,7 @@ def test_kubectl_understands_it(path: Path, line: str) -> None:
     program = chart_tools.kubectl()
     need(bool(program), "kubectl is not installed: make tools")
     argv = shlex.split(line.replace("…", "x"), comments=True)[1:]
-    if argv in (["exec", "POD"], ["debug"], ["exec"], ["describe"]):
+    if argv in (["exec", "POD"], ["debug"], ["exec"], ["describe"], ["logs"]):
         return  # the name of a command, with no arguments to go wrong
     argv = [argv[0], "--server=http://127.0.0.1:9", "--request-timeout=2s", *argv[1:]]
     done = subprocess.run([str(program), *argv], capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)

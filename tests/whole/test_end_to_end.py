@@ -13,31 +13,30 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
-from tests.support.answers import KEYS, ROLE, Answers, Asked, assumed, refused, temporary
-from tests.support.aws import Fault, Proxy, StandIn
+from tests.support.answers import KEYS, ROLE, Answer, Answers, Asked, assumed, refused, temporary
+from tests.support.aws import Fault, MotoStandIn, Proxy
 from tests.support.pod import App, Pod
 from tests.support.running import PATIENCE, ended, running, until
 
 
 @pytest.fixture(scope="module")
-def aws() -> Iterator[StandIn]:
-    with StandIn() as stand_in:
+def aws() -> Iterator[MotoStandIn]:
+    with MotoStandIn() as stand_in:
         yield stand_in
 
 
 @pytest.fixture
-def proxy(aws: StandIn) -> Iterator[Proxy]:
+def proxy(aws: MotoStandIn) -> Iterator[Proxy]:
     with Proxy(aws.url) as proxy:
         yield proxy
 
 
 @pytest.fixture
-def pod(aws: StandIn, proxy: Proxy, tmp_path: Path) -> Pod:
+def pod(aws: MotoStandIn, proxy: Proxy, tmp_path: Path) -> Pod:
     return Pod(aws, proxy, tmp_path)
 
 
@@ -142,33 +141,12 @@ def test_credentials_come_from_irsa(pod: Pod) -> None:
 
 def test_credentials_come_from_pod_identity(pod: Pod) -> None:
     """As EKS injects them: a local address, asked with a token from a file."""
-    asked = []
-
-    class Credentials(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            asked.append(self.headers["Authorization"])
-            expires = "2099-01-01T00:00:00Z"
-            body = {"AccessKeyId": "id", "SecretAccessKey": "key", "Token": "session", "Expiration": expires}
-            self.send_response(200)
-            self.end_headers()
-            self.wfile.write(json.dumps(body).encode())
-
-        def log_message(self, *_: object) -> None:
-            pass
-
     pod.put("db", "pw")
-    (pod.home / "token").write_text("pod-token")
-    with ThreadingHTTPServer(("127.0.0.1", 0), Credentials) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        env = {
-            "AWS_CONTAINER_CREDENTIALS_FULL_URI": f"http://127.0.0.1:{server.server_port}/v1/credentials",
-            "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE": str(pod.home / "token"),
-        }
-        with running("init", pod.write(pod.secret("db", "{path: db}")), env={**NO_KEYS, **env}) as agent:
+    with Answers(lambda _: temporary()) as source:
+        with running("init", pod.write(pod.secret("db", "{path: db}")), env=as_in_eks(source, pod.home)) as agent:
             assert agent.event("started")["identity"] == "EKS Pod Identity"
             assert agent.wait() == 0
-        server.shutdown()
-    assert asked == ["pod-token"]
+        assert [asked.headers["Authorization"] for asked in source.asked] == ["pod-token"]
     assert pod.read("db") == "pw"
 
 
@@ -349,21 +327,7 @@ def test_an_app_that_started_after_the_publish_is_left_alone(pod: Pod, app: App)
 
 def test_touch_and_url_are_told_of_their_secrets_only(pod: Pod) -> None:
     """A target with a secret filter hears of these secrets and of no others."""
-    posts: list[str] = []
-    heard = threading.Event()
-
-    class Hook(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            posts.append(self.path)
-            self.send_response(204)
-            self.end_headers()
-            heard.set()
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    hook = ThreadingHTTPServer(("127.0.0.1", 0), Hook)
-    threading.Thread(target=hook.serve_forever, daemon=True).start()
+    hook = Answers(lambda _: Answer(status=204))
     pod.put("db", "d1")
     pod.put("api", "a1")
     marker = pod.home / "marker"
@@ -372,21 +336,19 @@ def test_touch_and_url_are_told_of_their_secrets_only(pod: Pod) -> None:
         pod.secret("api", "{path: api}"),
         notify=(
             f"{{name: marker, touch: {marker}, secrets: [db]}}",
-            f"{{name: hook, url: 'http://127.0.0.1:{hook.server_port}/reload', secrets: [api]}}",
+            f"{{name: hook, url: '{hook.url}/reload', secrets: [api]}}",
         ),
     )
-    with running("run", config) as agent:
+    with hook, running("run", config) as agent:
         agent.ready()
-        assert not marker.exists() and not posts
+        assert not marker.exists() and not hook.asked
         pod.rotate("api", "a2")
         agent.event("notified", target="hook")
-        assert heard.is_set() and posts == ["/reload"] and not marker.exists()
+        assert [asked.path for asked in hook.asked] == ["/reload"] and not marker.exists()
         pod.rotate("db", "d2")
         agent.event("notified", target="marker")
-        assert marker.exists() and posts == ["/reload"]
+        assert marker.exists() and [asked.path for asked in hook.asked] == ["/reload"]
         assert agent.stop() == 0
-    hook.shutdown()
-    hook.server_close()
 
 
 def test_rotations_that_come_together_make_one_generation(pod: Pod) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from agent.core.model import Published
@@ -36,7 +36,9 @@ class Known(NamedTuple):
     record: GenerationRecord
 
 
-def read(root: int, now: Clock, known: Known | None, unrecorded: Mapping[str, int]) -> tuple[Published, Known | None]:
+def read(
+    root: int, now: Callable[[], Clock], known: Known | None, unrecorded: Mapping[str, int]
+) -> tuple[Published, Known | None]:
     """What is published, and the record that says so. `unrecorded` are acceptances that the volume does not hold yet.
     Raises OSError."""
     accepted, record_lost = _accepted(root, unrecorded)
@@ -47,7 +49,7 @@ def read(root: int, now: Clock, known: Known | None, unrecorded: Mapping[str, in
         accepted, record_lost = {}, True
     if found is None:
         return Published(accepted=accepted, record_lost=record_lost, damage=damage), known
-    current = found.seen_from(now, _linked_at(root))
+    current = found.seen_from(now(), _linked_at(root))
     paths: dict[str, list[str]] = {name: [] for name in current.secrets}
     damaged: set[str] = set()
     for path, finding in _inspect(root, current):

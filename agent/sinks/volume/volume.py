@@ -77,7 +77,7 @@ class Volume:
 
     @property
     def handle(self) -> int:
-        """The descriptor of the directory. The lock belongs to it: whoever inherits it holds the lock, too."""
+        """The descriptor of the directory. The lock belongs to it: a process that inherits it holds the lock, too."""
         return self._root
 
     def memory(self) -> str:
@@ -127,7 +127,7 @@ class Volume:
         Without a readable record nothing counts as published, unless this process knows what the record said.
         """
         try:
-            found, self._known = read_back.read(self._root, self._now(), self._known, self._unrecorded)
+            found, self._known = read_back.read(self._root, self._now, self._known, self._unrecorded)
             return found
         except OSError as error:
             raise self._error("cannot be read", error) from error

@@ -1,8 +1,8 @@
-"""AWS credentials: found by botocore's chain, looked for at each attempt until there are some, and renewed in time.
+"""AWS credentials: found by botocore's chain, searched for at each attempt until there are some, and renewed in time.
 
-botocore itself looks once, keeps the result for the life of the process, and renews under a lock that one hanging call
-holds for ever. Here each look-up has its own thread and session: the caller gives up after a limit, and the next
-attempt begins another.
+botocore itself searches once and keeps the result for the life of the process. It renews credentials under a lock,
+which one hanging call holds for ever. Here each look-up has its own thread and session: the caller gives up after a
+limit, and the next attempt starts another look-up.
 """
 
 from __future__ import annotations
@@ -29,19 +29,19 @@ from agent.core.errors import FreshmountError
 from agent.core.record import Record
 from agent.sources.aws import errors
 
-LIMIT = 11.0  # seconds for one look-up; below the limit of a call, which waits for it
+LIMIT = 11.0  # seconds for one look-up; less than the limit of a call, which waits for it
 
 _CONNECT_TIMEOUT, _READ_TIMEOUT = 2.0, 3.0  # of STS and SSO
 
-_EARLY = 900.0  # seconds before their end at which credentials are renewed; of short-lived ones half their life
+_EARLY = 900.0  # seconds before their expiry when credentials are renewed; short-lived ones at half their life
 
-_LAST = 30.0  # seconds before their end from which on they are no longer used
+_LAST = 30.0  # seconds before their expiry when credentials are no longer used
 
 _PAUSE = 30.0  # seconds between two attempts to renew credentials that can still be used
 
-_SHARED = 0.5  # seconds for which a failure answers all callers: the secrets of one pass
+_SHARED = 0.5  # seconds for which one failure is the answer to all callers: the secrets of one pass
 
-_HANGING = 4  # look-ups that hang, at most
+_HANGING = 4  # the most look-ups that may hang at once
 
 SOURCES = {
     "env": "environment",
@@ -61,11 +61,11 @@ _log = logging.getLogger(__name__)
 
 
 class NoCredentials(FreshmountError):
-    """There are no credentials now; says which source was asked, and why it gave none."""
+    """There are no credentials now. The message says which source was asked, and why it gave none."""
 
 
 class Found(Record):
-    """The source that gave credentials, and when they end (epoch seconds; None: never, or not known yet)."""
+    """The source that gave credentials, and when they expire (epoch seconds; None: never, or not known yet)."""
 
     method: str
     source: str
@@ -85,12 +85,12 @@ class _Keys(Record):
 
 
 class _LookUp:
-    """One walk through the chain. Written by its thread alone."""
+    """One search through the chain. Only its own thread writes to it."""
 
     def __init__(self) -> None:
         self.began = time.monotonic()
         self.method = ""  # the provider that is asked now
-        self.known = threading.Event()  # the source, or the end
+        self.known = threading.Event()  # set when the source is known, or the search has ended
         self.ended = threading.Event()
         self.ended_at = 0.0
         self.trouble: str | None = None
@@ -99,14 +99,14 @@ class _LookUp:
 
 
 class Credentials:
-    """What a client of botocore signs with, in place of botocore's own. May be used by any thread."""
+    """What a botocore client signs with, in place of botocore's own credentials. Any thread may use it."""
 
     method = "freshmount"
 
     def __init__(self, session: Callable[[], Session], *, attempts: int, limit: float = LIMIT) -> None:
-        """`session` makes a new session, `attempts` is for each call to STS or to a metadata service, `limit` is
-        seconds for a look-up."""
-        self.region: str | None = None  # STS's, where the environment names none
+        """`session` makes a new session, `attempts` is how often each call to STS or a metadata service is tried,
+        `limit` is the seconds allowed for a look-up."""
+        self.region: str | None = None  # for STS, where the environment names none
         self._session = session
         self._attempts = attempts
         self._limit = limit
@@ -115,7 +115,7 @@ class Credentials:
         self._look_ups: list[_LookUp] = []
 
     def get_frozen_credentials(self) -> Any:
-        """What a request is signed with. Raises NoCredentials."""
+        """The credentials that sign a request. Raises NoCredentials."""
         with self._lock:
             keys = self._keys
             if keys and time.time() < keys.renew_at:
@@ -123,15 +123,15 @@ class Credentials:
             usable = bool(keys and keys.usable())
             look_up = self._join(usable)
         if keys and usable:
-            return keys.frozen  # renewed beside
+            return keys.frozen  # another thread renews them meanwhile
         return self._await(look_up, whole=True, seconds=self._limit).keys.frozen
 
     def get_deferred_property(self, name: str) -> Callable[[], Any]:
-        """What botocore calls for the account when an endpoint depends on it."""
+        """botocore calls this for the account id when an endpoint depends on it."""
         return lambda: getattr(self.get_frozen_credentials(), name, None)
 
     def find(self, *, whole: bool = False, seconds: float | None = None) -> Found:
-        """The source of the credentials, after at most so many seconds; with `whole` when it has given some. Raises
+        """The source of the credentials. Waits at most `seconds`; with `whole`, until the source has given some. Raises
         NoCredentials."""
         with self._lock:
             if self._keys and time.time() < self._keys.renew_at:
@@ -140,7 +140,8 @@ class Credentials:
         return self._await(look_up, whole=whole, seconds=self._limit if seconds is None else seconds).found
 
     def present(self) -> tuple[Found, str | None] | None:
-        """The source of the current credentials and why they cannot be renewed, if that fails; None without any."""
+        """The source of the current credentials, and why they cannot be renewed if that fails. None without
+        credentials."""
         with self._lock:
             if not self._keys:
                 return None
@@ -149,13 +150,14 @@ class Credentials:
             return self._keys.found, failing or None
 
     def refused(self, began: float) -> None:
-        """AWS did not accept the credentials of a request that began then (monotonic): look for others."""
+        """AWS did not accept the credentials of a request that began at `began` (monotonic): search for others."""
         with self._lock:
             if self._keys and self._keys.since < began:
                 self._keys = None
 
     def _join(self, usable: bool) -> _LookUp | None:
-        """The look-up to wait for, begun now unless one is under way; None when too many hang. Holds the lock."""
+        """The look-up to wait for: the one under way, or a new one. None when too many hang. The caller holds the
+        lock."""
         now = time.monotonic()
         last = self._look_ups[-1] if self._look_ups else None
         if last and not last.ended.is_set() and now < last.began + self._limit:
@@ -172,7 +174,7 @@ class Credentials:
         return begun
 
     def _await(self, look_up: _LookUp | None, *, whole: bool, seconds: float) -> _LookUp:
-        """The look-up when it has ended, or knows its source. Raises NoCredentials."""
+        """The look-up once it has ended, or once its source is known. Raises NoCredentials."""
         if look_up is None:
             raise NoCredentials(_HANGS)
         left = look_up.began + self._limit - time.monotonic()
@@ -192,21 +194,18 @@ class Credentials:
             look_up.trouble = str(trouble)
         except Exception as error:
             _log.debug("no credentials", exc_info=error)
-            look_up.trouble = _why(look_up.method, error)
+            look_up.trouble = self._reason(look_up.method, error)
         look_up.ended_at = time.monotonic()
         look_up.ended.set()
         look_up.known.set()
 
+    def _reason(self, method: str, error: Exception) -> str:
+        """What an exception of a look-up means."""
+        return _why(method, error)
+
     def _look(self, look_up: _LookUp) -> _Keys:
         session = self._session()
-        session.set_default_client_config(
-            ClientConfig(
-                connect_timeout=_CONNECT_TIMEOUT,
-                read_timeout=_READ_TIMEOUT,
-                retries={"mode": "standard", "total_max_attempts": self._attempts},
-                defaults_mode=cast(Any, "legacy"),  # "auto" would ask the instance's metadata for a region
-            )
-        )
+        session.set_default_client_config(bounded(self._attempts))
         region = os.environ.get("AWS_REGION") or session.get_config_variable("region") or self.region
         loaded: Any = None
         providers: list[Any] = botocore.credentials.create_credential_resolver(session, region_name=region).providers
@@ -222,7 +221,7 @@ class Credentials:
         look_up.method = str(loaded.method or look_up.method)
         look_up.found = Found(look_up.method, _source(look_up.method))
         look_up.known.set()
-        frozen = loaded.get_frozen_credentials()  # here STS is asked, for a role
+        frozen = loaded.get_frozen_credentials()  # for a role, this calls STS
         for what, value in (("access key", frozen.access_key), ("secret key", frozen.secret_key)):
             _check(look_up.method, what, value)
         if frozen.token is not None:
@@ -231,19 +230,35 @@ class Credentials:
         expires = expiry.timestamp() if expiry else None
         if expires is not None and expires <= now:
             raise NoCredentials(f"{_source(look_up.method)}: {_EXPIRED}")
-        renew_at = float("inf") if expires is None else max(expires - _EARLY, (now + expires) / 2)
-        return _Keys(frozen, Found(look_up.method, _source(look_up.method), expires), time.monotonic(), renew_at)
+        return kept(frozen, Found(look_up.method, _source(look_up.method), expires), now)
 
     def _bound(self, provider: Any) -> None:
-        """Let a provider end by itself in time; botocore has no setting for these."""
+        """Make a provider end in time by itself; botocore has no setting for this."""
         if provider.METHOD == "container-role":
             provider._fetcher.RETRY_ATTEMPTS, provider._fetcher.SLEEP_TIME = self._attempts, 0.2
         if provider.METHOD == "custom-process":
             provider._popen = lambda command, **pipes: _process(command, 0.9 * self._limit, **pipes)
 
 
+def bounded(attempts: int) -> ClientConfig:
+    """What a client of STS or SSO is made with."""
+    return ClientConfig(
+        connect_timeout=_CONNECT_TIMEOUT,
+        read_timeout=_READ_TIMEOUT,
+        retries={"mode": "standard", "total_max_attempts": attempts},
+        defaults_mode=cast(Any, "legacy"),  # "auto" would ask the instance's metadata for a region
+    )
+
+
+def kept(frozen: Any, found: Found, now: float) -> _Keys:
+    """Credentials that were found at that time (epoch seconds), and when they are renewed."""
+    expires = found.expires
+    renew_at = float("inf") if expires is None else max(expires - _EARLY, (now + expires) / 2)
+    return _Keys(frozen, found, time.monotonic(), renew_at)
+
+
 def _process(command: list[str], seconds: float, **pipes: Any) -> Any:
-    """A process whose output is waited for only so long."""
+    """A process that is killed when it takes longer than `seconds`."""
     import subprocess
 
     class Bounded(subprocess.Popen[bytes]):
@@ -260,22 +275,22 @@ def _process(command: list[str], seconds: float, **pipes: Any) -> Any:
 
 
 # -- sentences --------------------------------------------------------------------------------------------------------
-_HANGS = "earlier look-ups still hang, so none is begun; tried again when they end"
+_HANGS = "earlier attempts to get them still hang; the agent tries again when they have ended"
 
-_EXPIRED = "what it gives has expired already; is it renewed, and is this node's clock right?"
+_EXPIRED = "its credentials have already expired; check that they are renewed and that this node's clock is right"
 
 _ADVICE = "annotate the service account for IRSA or associate it with a role for EKS Pod Identity"
 
 
 def _none_found() -> str:
-    """What it means that no source has credentials."""
+    """The sentence for when no source has credentials."""
     if "KUBERNETES_SERVICE_HOST" in os.environ:
         return f"none were found; {_ADVICE}"
-    return "none were found: not in the environment or a config file, nor from the instance's metadata"
+    return "none were found in the environment, in a config file or from the instance's metadata"
 
 
 def warning(found: Found) -> str | None:
-    """What should be checked about the source of the credentials.
+    """What to check about the source of the credentials; None if nothing looks wrong.
 
     botocore silently falls back to the instance's role when neither IRSA nor Pod Identity was injected.
     """
@@ -287,7 +302,7 @@ def warning(found: Found) -> str | None:
 
 
 def _astray() -> str | None:
-    """What AWS_ENDPOINT_URL does to the calls that get credentials."""
+    """A warning if AWS_ENDPOINT_URL also redirects the calls that get credentials."""
     url = os.environ.get("AWS_ENDPOINT_URL")
     if not url or os.environ.get("AWS_ENDPOINT_URL_STS"):
         return None
@@ -295,7 +310,7 @@ def _astray() -> str | None:
 
 
 def _source(method: str) -> str:
-    """A source's name for people."""
+    """The name of a source, as messages show it."""
     if method == "container-role" and "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE" in os.environ:
         return "EKS Pod Identity"
     return SOURCES.get(method, method) or "the AWS config files"
@@ -303,11 +318,11 @@ def _source(method: str) -> str:
 
 def _check(method: str, what: str, value: object) -> None:
     if not (isinstance(value, str) and value and value.isascii() and value.isprintable() and " " not in value):
-        raise NoCredentials(f"{_source(method)}: its {what} is empty, not text, or has a blank or a line break in it")
+        raise NoCredentials(f"{_source(method)}: its {what} is empty, not text, or contains a space or a line break")
 
 
 def _why(method: str, error: Exception) -> str:
-    """What an exception of a source means: the source, the file or the call, and what to do."""
+    """What an exception from a source means: the source, the file or the call, and what to do."""
     where = _source(method)
     if method == "container-role":
         where += f" at {_container_url()}"
@@ -327,7 +342,7 @@ def _container_url() -> str:
 
 
 def _of_file(method: str, error: Exception) -> str | None:
-    """A file that a source needs: of a token, of certificates, or a program."""
+    """What is wrong with a file that a source needs: a token, certificates, or a program."""
     if isinstance(error, aws.BotoCoreError) or not isinstance(error, (OSError, UnicodeError)):
         return None
     tokens = {
@@ -337,7 +352,7 @@ def _of_file(method: str, error: Exception) -> str | None:
     variable = tokens.get(method)
     path = getattr(error, "filename", None) or os.environ.get(variable or "")
     if isinstance(error, UnicodeError):
-        return f"{_source(method)}: the token file {path}, or what was answered, is not text" if path else None
+        return f"{_source(method)}: the token file {path}, or the answer, is not text" if path else None
     if getattr(error, "filename", None) is None:
         return None
     what = "the program" if method == "custom-process" else "the token file" if variable else "the file"
@@ -350,7 +365,7 @@ def _of_file(method: str, error: Exception) -> str | None:
 
 
 def _of_network(where: str, error: Exception) -> str | None:
-    """Why a source did not answer. botocore wraps the cause into errors that do not show it."""
+    """Why a source did not answer. botocore wraps the cause in errors that do not show it."""
     for cause in network.causes(error):
         if isinstance(cause, (aws.HTTPClientError, aws.ConnectionError)):
             url = str(cause.kwargs.get("endpoint_url") or "")
@@ -366,7 +381,7 @@ _REFUSES = r"non 200 response (\d{3}) from container metadata: ([^{}<>]{0,300})"
 
 
 def _of_answer(method: str, error: Exception) -> str:
-    """An answer that holds no credentials, described by its kind: it may hold a part of them."""
+    """What is wrong with an answer that has no usable credentials. Never its text, which may contain part of them."""
     sent = str(error)
     if refuses := re.search(_REFUSES, sent):
         said = errors.line(refuses[2])
@@ -377,7 +392,7 @@ def _of_answer(method: str, error: Exception) -> str:
         return "AWS_CONTAINER_CREDENTIALS_FULL_URI must be https, or on loopback or an address of ECS or EKS"
     if isinstance(error, ValueError) and sent.startswith("Auth token value"):
         path = os.environ.get("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE")
-        return f"the token in {path or 'AWS_CONTAINER_AUTHORIZATION_TOKEN'} holds a line break"
+        return f"the token in {path or 'AWS_CONTAINER_AUTHORIZATION_TOKEN'} contains a line break"
     if isinstance(error, KeyError) and error.args and error.args[0] in _FIELDS:
         return f"its answer has no {error.args[0]}"
     if isinstance(error, RuntimeError) and "expired" in sent:
@@ -389,12 +404,12 @@ def _of_answer(method: str, error: Exception) -> str:
     if isinstance(error, aws.BotoCoreError):
         return errors.line(sent)
     of_sts = " of STS" if method in _ROLES else ""
-    between = "; does a proxy or a firewall answer in its place?" if method != "custom-process" else ""
+    between = "; check whether a proxy or a firewall answers instead" if method != "custom-process" else ""
     return f"the answer{of_sts} cannot be understood: {errors.kind(error)}{between}"
 
 
 def _of_sts(where: str, error: aws.ClientError) -> str:
-    """STS, or what stands in its place, refuses."""
+    """The sentence for a refusal by STS, or by what answers in its place."""
     code, sent = errors.code_and_message(error)
     call = f"sts:{error.operation_name}"
     said = f". AWS: {errors.line(sent)}" if sent else ""
@@ -403,21 +418,21 @@ def _of_sts(where: str, error: aws.ClientError) -> str:
     for_role = f" for {role}" if of_web else ""
     subject = _subject(token) if of_web and token else None
     if errors.is_foreign(code):
-        message = f"{where}: {call}{for_role}: an answer {errors.status_of(error)} that is not of STS"
-        said = "; does a proxy or a firewall answer in its place?"
+        message = f"{where}: {call}{for_role}: answered {errors.status_of(error)}, but not by STS"
+        said = "; check whether a proxy or a firewall answers instead"
     elif code in ("AccessDenied", "AccessDeniedException"):
         who = subject or ("this pod's service account" if of_web else "this caller")
         advice = "" if not of_web else " with the cluster's OIDC provider"
         message = f"{where}: {call}{for_role} is denied; the role's trust policy must allow {who}{advice}"
     elif code == "InvalidIdentityToken":
         message = (
-            f"{where}: {call}{for_role}: the token is not accepted ({code}); the role's account must have the "
-            "cluster's OIDC provider, with the token's audience"
+            f"{where}: {call}{for_role}: the token is not accepted ({code}); the role's account needs the cluster's "
+            "OIDC provider, with the token's audience"
         )
     elif code in ("ExpiredToken", "ExpiredTokenException"):
         message = f"{where}: {call}{for_role}: the token has expired; kubelet must renew {token or 'it'}"
     elif errors.REASONS.get(code) == "throttled":
-        message = f"{where}: {call}{for_role}: STS throttles ({code}); tried again when the backoff is due"
+        message = f"{where}: {call}{for_role}: STS throttles ({code}); the agent tries again after a backoff"
     else:
         message = f"{where}: {call}{for_role}: {code}"
     astray = _astray()
@@ -425,7 +440,7 @@ def _of_sts(where: str, error: aws.ClientError) -> str:
 
 
 def _subject(path: str) -> str | None:
-    """The subject of a service account's token, such as system:serviceaccount:shop:web; it is no secret."""
+    """The subject of a service account's token, such as system:serviceaccount:shop:web. It is not a secret."""
     try:
         with open(path, encoding="ascii") as handle:
             claims = handle.read(16384).split(".")[1]

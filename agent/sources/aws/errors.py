@@ -1,7 +1,7 @@
-"""What an answer of AWS, or of what stands in its place, means: a reason and a sentence.
+"""What an error from AWS, or from whatever answers in its place, means: a reason and a sentence.
 
-AWS's own message carry no value of a secret. They are bounded, and quoted only where the answer is one of AWS's: what a
-proxy or a foreign endpoint sends is described by its kind, never by its text.
+AWS's own messages contain no value of a secret. They are cut to a limit, and quoted only when the answer really comes
+from AWS. What a proxy or a foreign endpoint sends is described by its kind, never by its text.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from botocore.parsers import ResponseParserError
 
 from agent.core import network
 from agent.core.errors import Failure, Reason
-from agent.core.model import Operation, Place, Secret
+from agent.core.model import Operation, Place, Ref, Secret
 from agent.core.record import Record
 
 REASONS: dict[str, Reason] = {
@@ -26,6 +26,8 @@ REASONS: dict[str, Reason] = {
     "UnauthorizedOperation": "access_denied",
     "403": "access_denied",
     "ResourceNotFoundException": "not_found",
+    "ParameterNotFound": "not_found",
+    "ParameterVersionNotFound": "not_found",
     "Throttling": "throttled",
     "ThrottlingException": "throttled",
     "ThrottledException": "throttled",
@@ -47,6 +49,7 @@ REASONS: dict[str, Reason] = {
     "RequestTimeTooSkewed": "credentials",
     "InvalidIdentityToken": "credentials",
     "DecryptionFailure": "invalid",
+    "InvalidKeyId": "invalid",
     "InvalidParameterException": "invalid",
     "InvalidRequestException": "invalid",
     "ValidationException": "invalid",
@@ -55,13 +58,13 @@ REASONS: dict[str, Reason] = {
 # Expressions are compiled at the first error, not at each start.
 _CODE = r"[A-Za-z][\w.-]{0,63}|\d{3}"
 
-_CALLER = r"User: (arn:\S+)"
+CALLER = r"User: (arn:\S+)"
 
 _ACTION = r"not authorized to perform: ([\w-]+:\w+)"
 
 _KEY = r"arn:[\w-]+:kms:[^\s\"']+"
 
-# The two ways in which AWS speaks of KMS without naming the action.
+# The two phrases in which AWS means KMS without naming the action.
 _KMS = r"(?i)Access to KMS is not allowed|The ciphertext refers to a customer master key"
 
 # https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot_access-denied.html
@@ -69,16 +72,16 @@ _WHY = r"(?s)\b(?:with an explicit deny in|because no) (?:an? )?([\w -]+? (?:pol
 
 _EXPLICIT = r"(?s)\bwith an explicit deny\b.*"
 
-_CANNOT_BE_UNDERSTOOD = "is {endpoint} AWS Secrets Manager, or does a proxy or a firewall answer in its place?"
+_CANNOT_BE_UNDERSTOOD = "check that {endpoint} is {service}, and that no proxy or firewall answers instead"
 
 
 def line(message: str) -> str:
-    """AWS's message in one line of at most 300 characters."""
+    """AWS's message on one line of at most 300 characters."""
     return " ".join("".join(c if c.isprintable() else " " for c in message).split())[:300]
 
 
 def code_of(error: Exception) -> str:
-    """AWS's code for an error, or a word for an error without one; bounded in form, since it becomes a label."""
+    """AWS's code for an error, or a word for an error without one. Its form is limited, because it becomes a label."""
     if isinstance(error, aws.ClientError):
         return code_and_message(error)[0]
     if isinstance(error, (aws.ConnectTimeoutError, aws.ReadTimeoutError)):
@@ -87,7 +90,7 @@ def code_of(error: Exception) -> str:
 
 
 def code_and_message(error: aws.ClientError) -> tuple[str, str]:
-    """Code and message of an answer with an error: a name of AWS's, else the status in digits, or "unknown"."""
+    """Code and message of an error response. The code is AWS's name, or else the status in digits, or "unknown"."""
     found: Any = error.response.get("Error")
     found = found if isinstance(found, dict) else {}
     code, message = found.get("Code"), found.get("Message")
@@ -96,7 +99,7 @@ def code_and_message(error: aws.ClientError) -> tuple[str, str]:
 
 
 def is_foreign(code: str) -> bool:
-    """Whether the code is not one of AWS's, whose errors have names: something answered in its place."""
+    """Whether something else answered in AWS's place: AWS's own codes are names."""
     return code.isdigit() or code.lower() == "unknown"
 
 
@@ -114,7 +117,7 @@ class Proxy(Record):
 
 
 def proxy(url: str) -> Proxy | None:
-    """The proxy on the way to the URL, by the environment."""
+    """The proxy that the environment sets for the URL, if any."""
     scheme = url.partition(":")[0]
     found = botocore.utils.get_environ_proxies(url).get(scheme)
     if not found:
@@ -126,15 +129,15 @@ def proxy(url: str) -> Proxy | None:
 
 
 def _host(url: str) -> str:
-    """Host and port of a URL, which may lack its scheme and hold credentials."""
+    """Host and port of a URL, which may lack a scheme and may contain credentials."""
     return url.rpartition("://")[2].rpartition("@")[2].partition("/")[0]
 
 
 def connection(error: Exception, url: str, bundle: str) -> tuple[Reason, str] | None:
     """Why there was no answer from the URL; None if the error is of another kind."""
     between = proxy(url)
-    by = f" by way of {between.shown}" if between else ""
-    otherwise = f"the connection failed; is {between.variable} a URL?" if between else "the connection failed"
+    by = f" through {between.shown}" if between else ""
+    otherwise = f"the connection failed; check that {between.variable} is a URL" if between else "the connection failed"
     if isinstance(error, aws.ProxyConnectionError):
         who = between.shown if between else f"the proxy {_host(str(error.kwargs.get('proxy_url')))}"
         return "timeout", f"{who} on the way to {url} cannot be used: {network.unreachable(error)}"
@@ -142,111 +145,134 @@ def connection(error: Exception, url: str, bundle: str) -> tuple[Reason, str] | 
         chosen = " (AWS_CA_BUNDLE)" if os.environ.get("AWS_CA_BUNDLE") == bundle else ""
         return "other", f"TLS to {url}{by} failed: {network.tls(error, bundle + chosen, os.geteuid())}"
     if isinstance(error, (aws.ConnectTimeoutError, aws.ReadTimeoutError)):
-        return "timeout", f"{url}{by} did not answer in time; is there a route or a VPC endpoint?"
+        return "timeout", f"{url}{by} did not answer in time; check routes, or add a VPC endpoint"
     if isinstance(error, (aws.HTTPClientError, aws.ConnectionError, OSError)):
         return "timeout", f"no answer from {url}{by}: {network.unreachable(error, otherwise)}"
     return None
 
 
 def no_client(error: Exception, place: Place) -> str:
-    """Why a client could not be made."""
+    """Why no client could be created."""
     if isinstance(error, aws.NoRegionError):
         return (
-            "no region is known; set `region:` in the config, AWS_REGION or AWS_DEFAULT_REGION, or give the secret's "
-            "full ARN"
+            "no region is set; set `region:` in the config, AWS_REGION or AWS_DEFAULT_REGION, or use the secret's full "
+            "ARN"
         )
     where = f"region {place.region or 'of the environment'}"
     if place.endpoint_url:
         where += f" at {place.endpoint_url}"
     known = isinstance(error, (aws.BotoCoreError, ValueError))
-    return f"no client can be made for {where}: {line(str(error)) if known else 'check the AWS config files'}"
+    return f"no client can be created for {where}: {line(str(error)) if known else 'check the AWS config files'}"
 
 
 def kind(error: Exception) -> str:
-    """What is wrong with an unreadable answer. Never its text, which may hold the secret."""
+    """What is wrong with an unreadable answer. Never its text, which may contain the secret."""
     if isinstance(error, UnicodeError):
         return "it is not UTF-8 text"
     if isinstance(error, json.JSONDecodeError):
         return "it is not JSON"
     if isinstance(error, ResponseParserError):
         return "it is not in AWS's format"
-    return "a field is missing or has another form than AWS's"
+    return "a field is missing or does not have AWS's format"
 
 
 def classify(
-    error: Exception, secret: Secret, operation: Operation, *, region: str, endpoint: str, bundle: str
+    error: Exception, secret: Secret, operation: Operation, *, of: str, region: str, endpoint: str, bundle: str
 ) -> Failure:
-    """What an exception of a call means for the secret, by AWS's code: not all of them are modelled classes."""
-    what = f"{operation} of {secret.ref.id} in {region}"
+    """What an exception of a call means for the secret. Decided by AWS's code: botocore has no class for some. `of` is
+    what was asked for."""
+    what = f"{operation} of {of} in {region}"
     if isinstance(error, aws.ClientError):
         return _refusal(error, secret, operation, what, endpoint)
     if isinstance(error, aws.ParamValidationError):
-        return Failure("invalid", f"{what}: AWS knows no such request: {line(str(error))}")
+        return Failure("invalid", f"{what}: the request is not valid: {line(str(error))}")
     if found := connection(error, endpoint, bundle):
         return Failure(found[0], f"{what}: {found[1]}")
-    where = _CANNOT_BE_UNDERSTOOD.format(endpoint=endpoint)
+    where = _CANNOT_BE_UNDERSTOOD.format(endpoint=endpoint, service=_SERVICES[_service(operation)])
     return Failure("other", f"{what}: the answer cannot be understood: {kind(error)}; {where}")
 
 
+_SERVICES = {"secretsmanager": "AWS Secrets Manager", "ssm": "AWS Systems Manager"}
+
+
+def _service(operation: Operation) -> str:
+    """The service that an operation is one of, as IAM names it."""
+    return "ssm" if "Parameter" in operation else "secretsmanager"
+
+
+def no_parameter(name: str, ref: Ref, *, followed: str | None) -> Failure:
+    """AWS has no parameter of that name, with a version or a label behind it. `followed`: the version that another
+    answer named just before."""
+    where = f"in {ref.place.region}" if ref.place.region else "there"
+    if ref.version_id or followed:
+        advice = "; check `parameterVersion`, name, region and account"
+    elif ref.version_stage != "AWSCURRENT":
+        advice = "; check `parameterLabel`, name, region and account"
+    else:
+        advice = "; check name, region and account"
+    return Failure("not_found", f"GetParameters: no parameter {name} is {where}{advice}")
+
+
 def of_caller(error: Exception, bundle: str) -> Failure:
-    """Why STS does not say who the caller is."""
+    """Why STS did not say who the caller is."""
     if isinstance(error, aws.ClientError):
         code, message = code_and_message(error)
         if is_foreign(code):
-            return Failure("other", f"something answers in STS's place ({code}); look for a proxy or a firewall")
+            return Failure("other", f"something else answers in place of STS ({code}); check proxies and firewalls")
         return Failure(REASONS.get(code, "other"), f"{code}. AWS: {line(message) or 'no reason given'}")
     url = getattr(error, "kwargs", {}).get("endpoint_url")
     if found := connection(error, server(str(url)) if url else "STS", bundle):
         return Failure(*found)
-    return Failure("other", f"the answer cannot be understood: {kind(error)}; does a proxy answer in STS's place?")
+    return Failure("other", f"the answer cannot be understood: {kind(error)}; check whether a proxy answers instead")
 
 
 def _refusal(error: aws.ClientError, secret: Secret, operation: Operation, what: str, endpoint: str) -> Failure:
-    """An answer with an error."""
+    """What an error response means for the secret."""
     (code, message), status = code_and_message(error), status_of(error)
     said = f"AWS: {line(message)}" if message else "AWS gives no reason"
     reason = REASONS.get(code, "other")
     if is_foreign(code):
         sentence = f"{what}: {foreign(status, endpoint)}"
         if reason == "access_denied":
-            sentence += f"; or else this agent's role may not secretsmanager:{operation} on {secret.ref.id}"
+            sentence += f"; or this agent's role lacks {_service(operation)}:{operation} on {secret.ref.id}"
         return Failure(reason, sentence)
     if (reason == "invalid" and "deletion" in message.lower()) or "marked deleted" in message.lower():
-        return Failure("deleted", f"{what}: scheduled for deletion; restore-secret brings it back. {said}")
+        return Failure("deleted", f"{what}: scheduled for deletion; restore-secret cancels that. {said}")
     if reason == "access_denied":
         return Failure(reason, denied(secret, operation, message))
     if reason == "not_found" or (reason == "invalid" and "not associated" in message):
         return Failure("not_found", f"{what}: {_absent(secret, message)}. {said}")
     if reason == "credentials":
         advice = (
-            "the clock of this node is off; check its time service"
+            "this node's clock is wrong; check its time service"
             if of_clock(error)
-            else "the credentials are not accepted; they are looked for again at the next attempt"
+            else "the credentials are not accepted; the next attempt searches for others"
         )
         return Failure(reason, f"{what}: {code}: {advice}. {said}")
     if reason == "throttled":
         return Failure(
             reason,
-            f"{what}: {code}: the account's calls per second are used up; tried again when the backoff is due. {said}",
+            f"{what}: {code}: the account's calls per second are used up; the agent tries again after a backoff. "
+            f"{said}",
         )
     if code == "DecryptionFailure":
         return Failure(
-            reason, f"{what}: {code}: KMS cannot decrypt it; check that the secret's key is there and enabled. {said}"
+            reason, f"{what}: {code}: KMS cannot decrypt it; check that the secret's key exists and is enabled. {said}"
         )
     if status >= 500 and reason == "other":
-        return Failure(reason, f"{what}: AWS answers {status} {code}; tried again when the backoff is due")
+        return Failure(reason, f"{what}: AWS answered {status} {code}; the agent tries again after a backoff")
     return Failure(reason, f"{what}: {code}. {said}")
 
 
 def of_clock(error: Exception) -> bool:
-    """Whether a signature was refused for its time: then it is this node's clock that is wrong, and not the keys."""
+    """Whether a signature was refused because of its time. Then this node's clock is wrong, not the credentials."""
     code, message = code_and_message(error) if isinstance(error, aws.ClientError) else ("", "")
     expired = "expired" in message.lower() and "signature" in message.lower()
     return expired or code in ("RequestTimeTooSkewed", "RequestExpired")
 
 
 def status_of(error: aws.ClientError) -> int:
-    """The HTTP status of an answer with an error; 0 if it is unknown."""
+    """The HTTP status of an error response; 0 if it is unknown."""
     found: Any = error.response.get("ResponseMetadata")
     status = found.get("HTTPStatusCode") if isinstance(found, dict) else None
     return status if isinstance(status, int) else 0
@@ -255,7 +281,7 @@ def status_of(error: aws.ClientError) -> int:
 def _absent(secret: Secret, message: str) -> str:
     """What was not found: the secret, its version, or one with the stage."""
     if secret.ref.version_id:
-        return f"not found version {secret.ref.version_id}; check `versionId`, name, region and account"
+        return f"version {secret.ref.version_id} was not found; check `versionId`, name, region and account"
     if "staging label" in message or "not associated" in message:
         return f"no version has the stage {secret.ref.version_stage}, or it has just moved; check `versionStage`"
     stage = "" if secret.ref.version_stage == "AWSCURRENT" else f", and `versionStage` {secret.ref.version_stage}"
@@ -263,27 +289,29 @@ def _absent(secret: Secret, message: str) -> str:
 
 
 def foreign(status: int, url: str) -> str:
-    """An answer with an error that has none of AWS's codes."""
+    """The sentence for an error response without one of AWS's codes."""
     between = proxy(url)
-    by = f" by way of {between.shown}" if between else ""
-    answered = f"{url}{by} answers {status}, with nothing in it that AWS would send"
+    by = f" through {between.shown}" if between else ""
+    answered = f"{url}{by} answered {status}, but not as AWS does"
     if 300 <= status < 400:
-        return f"{answered}: a redirect, as of a login page; AWS sends none, so let {url} through unchanged"
+        return f"{answered}: a redirect, perhaps to a login page; AWS sends none, so let {url} through unchanged"
     if status == 407:
-        return f"{answered}: a proxy wants authentication; put user:password@ into its URL"
+        return f"{answered}: a proxy requires authentication; put user:password@ in its URL"
     if status >= 500:
-        return f"{answered}: a proxy, a load balancer or AWS itself is in trouble; tried again when the backoff is due"
-    return f"{answered}: look for a proxy, a firewall or another server that answers in its place"
+        return (
+            f"{answered}: a proxy, a load balancer or AWS itself has a problem; the agent tries again after a backoff"
+        )
+    return f"{answered}: check whether a proxy, a firewall or another server answers instead"
 
 
 def denied(secret: Secret, operation: Operation, message: str) -> str:
     """Who was denied what, by which kind of policy, and what would allow it. `message` is AWS's, in full."""
-    caller, asked, why = re.search(_CALLER, message), re.search(_ACTION, message), re.search(_WHY, message)
+    caller, asked, why = re.search(CALLER, message), re.search(_ACTION, message), re.search(_WHY, message)
     who = caller[1] if caller else "this agent's role"
-    action = asked[1] if asked else "kms:Decrypt" if re.search(_KMS, message) else f"secretsmanager:{operation}"
+    action = asked[1] if asked else "kms:Decrypt" if re.search(_KMS, message) else f"{_service(operation)}:{operation}"
     of_kms = action.startswith("kms:")
     key = re.search(_KEY, message)
-    resources = (key[0].rstrip(".,") if key else "the key's ARN",) if of_kms else secret.ref.resources
+    resources = (key[0].rstrip(".,") if key else "the key's ARN",) if of_kms else _resources(secret, action)
     resource = resources[0] if len(resources) == 1 else resources
     statement = json.dumps({"Effect": "Allow", "Action": action, "Resource": resource})
     explicit = re.search(_EXPLICIT, message)
@@ -292,8 +320,8 @@ def denied(secret: Secret, operation: Operation, message: str) -> str:
     may_not = f"{who} may not {action} on {secret.ref.id}"
     policy = why[1].lower() if why else "policy"
     if explicit:
-        return f"{may_not}: an explicit deny in a {policy} is in force; no allow helps, that policy must change. {said}"
-    owner = "key" if of_kms else "secret"
+        return f"{may_not}: an explicit deny in a {policy} overrides every allow; that policy must change. {said}"
+    owner = "key" if of_kms else "parameter" if action.startswith("ssm:") else "secret"
     advice = {
         "permissions boundary": f"the role's permissions boundary must allow it as well: {statement}",
         "service control policy": f"the organization's service control policies must allow it: {statement}",
@@ -303,3 +331,10 @@ def denied(secret: Secret, operation: Operation, message: str) -> str:
         "resource-based policy": f"the {owner}'s own policy must allow {who}, and so must the role's: {statement}",
     }.get(policy, f"add {statement}")
     return f"{may_not}; {advice}. {said}"
+
+
+def _resources(secret: Secret, action: str) -> tuple[str, ...]:
+    """What a statement that allows the action names. Two actions do not support single secrets."""
+    if action in ("secretsmanager:ListSecrets", "secretsmanager:BatchGetSecretValue"):
+        return ("*",)
+    return secret.ref.resources

@@ -1,7 +1,7 @@
-"""What makes botocore quicker and smaller than it comes, all of it here. Importing this changes botocore, as a whole.
+"""Everything that makes botocore start faster and use less memory. Importing this changes botocore for the process.
 
-Three times it reaches for what botocore does not promise. Each place says what it buys, and what happens when the name
-moves: time is lost, and nothing else. So nothing here looks for a version of botocore.
+Three places use names that botocore does not promise to keep. Each says what it saves, and what happens if the name
+moves: only time is lost. So nothing here checks the version of botocore.
 """
 
 from __future__ import annotations
@@ -18,20 +18,27 @@ import botocore.hooks
 import botocore.httpsession
 import botocore.session
 
-_ASKED = {"secretsmanager", "sts", "sso", "sso-oidc", "signin"}  # services: ours, and what credentials may come from
+_ASKED = {
+    "secretsmanager",
+    "ssm",
+    "sts",
+    "sso",
+    "sso-oidc",
+    "signin",
+}  # services: the source's own, and those that may give credentials
 
 
 class Context(ssl.SSLContext):
-    """A TLS context that reads a bundle of certificates only when it is another than the one it holds.
+    """A TLS context that reads a bundle of certificates only if the bundle has changed since the last time.
 
-    urllib3 lets it read the bundle again for every new connection, which takes 3 to 26 ms of CPU each time.
+    urllib3 makes it read the bundle again for every new connection, which takes 3 to 26 ms of CPU each time.
     """
 
     _loaded: tuple[object, ...] | None = None
-    _reading = threading.Lock()  # the first connections are made at once
+    _reading = threading.Lock()  # the first connections are made in parallel
 
     def load_verify_locations(self, cafile: Any = None, capath: Any = None, cadata: Any = None) -> None:
-        """As every context does. Raises OSError, and ssl.SSLError for a bundle that holds no certificates."""
+        """Load the bundle, like any context. Raises OSError, or ssl.SSLError if it contains no certificates."""
         found = os.stat(cafile) if cafile and not (capath or cadata) else None
         key = found and (cafile, found.st_ino, found.st_size, found.st_mtime_ns)
         with self._reading:
@@ -41,23 +48,23 @@ class Context(ssl.SSLContext):
 
 
 def read_ahead(bundle: str) -> Context:
-    """A context for a client to come, which reads its bundle beside what else there is to do: 2 to 4 ms of a start."""
+    """A context for a later client. A thread reads its bundle meanwhile, which saves 2 to 4 ms of a start."""
     context = Context(ssl.PROTOCOL_TLS_CLIENT)
     threading.Thread(target=_read, args=(context, bundle), name="bundle", daemon=True).start()
     return context
 
 
 def _read(context: Context, bundle: str) -> None:
-    with contextlib.suppress(OSError):  # the connection that needs it says so
+    with contextlib.suppress(OSError):  # the first connection will report it
         context.load_verify_locations(bundle)
 
 
-_ahead = threading.local()  # `context`: for the client that this thread makes
+_ahead = threading.local()  # `context` is for the client that this thread creates
 
 
 @contextlib.contextmanager
 def connecting_by(context: Context | None) -> Iterator[None]:
-    """The client that is made within, by this thread, connects by this context; without one by one of its own."""
+    """A client that this thread creates inside the block uses this context; with None, it makes one of its own."""
     _ahead.context = context
     try:
         yield
@@ -67,24 +74,24 @@ def connecting_by(context: Context | None) -> Iterator[None]:
 
 def _context(protocol: int) -> ssl.SSLContext:
     context: ssl.SSLContext | None = getattr(_ahead, "context", None)
-    _ahead.context = None  # used once: who asks again sets up one of its own
+    _ahead.context = None  # used once; the next request gets a new one
     return context or Context(protocol)
 
 
-# Buys: the contexts above, since botocore offers no way to pass one of one's own.
-# When the name moves: botocore makes ordinary contexts, the bundle is read for each connection, and once in vain.
+# Saves: what the contexts above save. botocore offers no way to pass in a context.
+# If the name moves: botocore makes ordinary contexts. The bundle is read for each connection, and once for nothing.
 botocore.httpsession.SSLContext = _context  # type: ignore[attr-defined]
 
-# Buys: 3 ms of a start, and 5 ms and 1.2 MiB for the module `inspect`. botocore looks at the signatures of the handlers
-# that it registers, all its own, whether they take what they are called with.
-# When the name moves: it looks at them.
+# Saves: 3 ms of a start, and 5 ms and 1.2 MiB for the module `inspect`. botocore inspects the signature of every
+# handler that it registers, to check that it accepts keyword arguments. All of them are its own.
+# If the name moves: botocore inspects them again.
 botocore.hooks.accepts_kwargs = lambda _handler: True  # type: ignore[assignment, return-value]
 
 
 def session() -> botocore.session.Session:
-    """A session without the handlers, 114 of 127, for services that are not asked.
+    """A session without the handlers for services that the agent never calls: 114 of 127.
 
-    Buys: 3 ms of a start. When the list of handlers, or what says their place in it, moves: a session with all of them.
+    Saves: 3 ms of a start. If the list of handlers moves, or the constants for their order do: a session with all.
     """
     try:
         handlers = botocore.handlers.BUILTIN_HANDLERS

@@ -1,7 +1,7 @@
-{{/* Mode init is refused for all of a chart by `resolve`; here it is a Job's, whose plain sidecar became an init container. */}}
+{{/* `resolve` refuses mode init for a whole chart. This is a Job, where a plain sidecar has become an init container. */}}
 {{- define "freshmount.monitored" -}}
 {{- if not .it.runs -}}
-{{- fail (printf "freshmount: %s.%s.enabled is true, but this call is of a Job, in which a plain sidecar is an init container that nobody can scrape: set it to false there, or config.exitWith, or take mode native" .it.key .name) -}}
+{{- fail (printf "freshmount: %s.%s.enabled is true, but this call is for a Job, where a plain sidecar becomes an init container, which cannot be scraped: set it to false there, or set config.exitWith, or use mode native" .it.key .name) -}}
 {{- end -}}
 {{- end }}
 
@@ -28,7 +28,7 @@ spec:
 {{- end -}}
 {{- end }}
 
-{{- /* A ServiceMonitor finds pods through a Service; this one has no address and serves nobody else. */ -}}
+{{- /* A ServiceMonitor finds pods through a Service. This one has no address and no other use. */ -}}
 {{- define "freshmount.service" -}}
 {{- $it := include "freshmount.resolve" . | fromJson -}}
 {{- if and $it.enabled $it.values.serviceMonitor.enabled -}}
@@ -122,9 +122,9 @@ absent: [severity, for]
 {{- end }}
 
 {{- /*
-The alerts by their name in values. Each says one thing, so that one fault wakes with one alert: what AWS denies is not
-told as a failing refresh, too, and a secret is stale only when either has lasted. With the alert of denials off, a denial
-is a failing refresh.
+The alerts by their name in values. Each reports one thing, so that one fault fires one alert: a denied call does not fire the
+alert for a failing refresh, too, and a secret is stale only after either has lasted. If the alert for denied calls is off, a
+denied call is a failing refresh.
 */ -}}
 {{- define "freshmount.alerts" -}}
 {{- $rule := .values.prometheusRule -}}
@@ -136,8 +136,8 @@ secretStale:
   expr: |
     time() - freshmount_secret_last_success_timestamp_seconds{ {{- $series -}} }
       > clamp_min({{ $set.secretStale.periods }} * freshmount_secret_period_seconds{ {{- $series -}} }, {{ $set.secretStale.seconds }})
-  summary: Nobody knows whether secret {{ "{{ $labels.secret }}" }} in {{ "{{ $labels.pod }}" }} is still current.
-  description: AWS has not confirmed it for {{ "{{ $value | humanizeDuration }}" }}. The app keeps the last good value, which a rotation may have ended.
+  summary: Secret {{ "{{ $labels.secret }}" }} in {{ "{{ $labels.pod }}" }} is not known to be current.
+  description: AWS has not confirmed it for {{ "{{ $value | humanizeDuration }}" }}. The app keeps the last good value, which a rotation may have made invalid.
 refreshFailing:
   alert: FreshmountRefreshFailing
   expr: |
@@ -153,19 +153,19 @@ accessDenied:
     freshmount_secret_up_to_date{ {{- $series -}} } == 0
       and {{ $denied }}
   summary: AWS denies {{ "{{ $labels.pod }}" }} the secret {{ "{{ $labels.secret }}" }}.
-  description: The app keeps the last good value; a new pod would not start. The agent's log names the caller and the statement that is missing.
+  description: The app keeps the last good value; a new pod would not start. The agent's log names the caller and the missing statement.
 rotationOverdue:
   alert: FreshmountRotationOverdue
   expr: |
     max by (namespace, secret) (time() - freshmount_secret_next_rotation_timestamp_seconds{ {{- $series -}} })
       > {{ $set.rotationOverdue.seconds }}
-  summary: AWS was to rotate secret {{ "{{ $labels.secret }}" }} and has not.
-  description: The date on or before which it was due has passed {{ "{{ $value | humanizeDuration }}" }} ago. The rotation itself fails, not its delivery.
+  summary: AWS has not rotated secret {{ "{{ $labels.secret }}" }} when it was due.
+  description: The rotation has been overdue for {{ "{{ $value | humanizeDuration }}" }}. The rotation itself fails, not the publishing of its result.
 notificationPending:
   alert: FreshmountNotificationPending
   expr: freshmount_notification_pending{ {{- $series -}} } == 1
   summary: Target {{ "{{ $labels.target }}" }} in {{ "{{ $labels.pod }}" }} has not accepted the latest change.
-  description: The files are new, but the app may still use what it read before. The agent tries again; its log says why the target refused.
+  description: The files have changed, but the app may still use the old value. The agent tries again; its log says why the target refused.
 replicasDisagree:
   alert: FreshmountReplicasDisagree
   expr: |
@@ -173,12 +173,12 @@ replicasDisagree:
       count by (namespace, secret, version_stage, version_id) (freshmount_secret_version_info{ {{- $series -}} })
     ) > 1
   summary: The pods have different versions of secret {{ "{{ $labels.secret }}" }}.
-  description: There are {{ "{{ $value }}" }} versions. freshmount_secret_version_info tells which pod has which.
+  description: There are {{ "{{ $value }}" }} versions. freshmount_secret_version_info shows which pod has which.
 configReloadFailed:
   alert: FreshmountConfigReloadFailed
   expr: freshmount_config_reload_success{ {{- $series -}} } == 0
-  summary: The agent in {{ "{{ $labels.pod }}" }} refuses its config file and keeps the config before it.
-  description: The next start of this pod would fail. The agent's log has every problem with line and column.
+  summary: The agent in {{ "{{ $labels.pod }}" }} refuses its config file and keeps the previous config.
+  description: This pod would fail to start again. The agent's log has every problem with line and column.
 loopStuck:
   alert: FreshmountLoopStuck
   expr: |
@@ -192,7 +192,7 @@ absent:
     up{ {{- $series -}} } == 0
       or absent(freshmount_build_info{ {{- $series -}} })
   summary: No metrics come from the agent{{ "{{ with $labels.pod }} in {{ . }}{{ end }}" }}.
-  description: Either it does not run, or Prometheus does not reach it. Files stay as they are, and nobody sees whether they are fresh.
+  description: Either it does not run, or Prometheus cannot reach it. The files stay as they are, but may not be fresh.
 {{- end }}
 
 {{- define "freshmount.dashboard" -}}

@@ -1,4 +1,4 @@
-{{/* The objects beside the workload, as many as are turned on, in one file of the user's chart. */}}
+{{/* All objects that are turned on, apart from the workload, for one file of the user's chart. */}}
 {{- define "freshmount.objects" -}}
 {{- $documents := list -}}
 {{- range $name := list "configMap" "networkPolicy" "podMonitor" "service" "serviceMonitor" "prometheusRule" "dashboard" -}}
@@ -28,7 +28,7 @@ data:
 {{- end -}}
 {{- end }}
 
-{{/* What the agent needs: DNS, AWS's endpoints, Pod Identity's agent on the node, and a scraper that comes in. */}}
+{{/* The traffic that the agent needs: to DNS, AWS's endpoints and Pod Identity's agent on the node, and from a scraper. */}}
 {{- define "freshmount.networkPolicy" -}}
 {{- $it := include "freshmount.resolve" . | fromJson -}}
 {{- if and $it.enabled $it.values.networkPolicy.enabled -}}
@@ -55,7 +55,7 @@ spec:
     {{- end }}
   egress:
     - ports: [{protocol: UDP, port: 53}, {protocol: TCP, port: 53}]
-    {{- /* OpenShift's DNS pods listen on 5353, and a policy sees the port behind the Service. */}}
+    {{- /* OpenShift's DNS pods listen on 5353, and a policy applies to the port behind the Service. */}}
     {{- if $it.openshift }}
     - ports: [{protocol: UDP, port: 5353}, {protocol: TCP, port: 5353}]
     {{- end }}

@@ -1,6 +1,6 @@
 {{/*
-What goes into a pod. Each template renders list items or map entries without indentation, and nothing at all when it has
-nothing to say: wrap it in `with`, and the manifest of a user who turned us off is what it was, byte for byte.
+What goes into a pod. Each template renders list items or map entries without indentation, or nothing at all. So if a user
+wraps it in `with` and turns Freshmount off, the manifest is byte for byte what it was.
 */}}
 
 {{/* The first of the pod's initContainers, so that those after it find the secrets. */}}
@@ -24,8 +24,8 @@ nothing to say: wrap it in `with`, and the manifest of a user who turned us off 
 {{- end }}
 
 {{/*
-Containers of a pod share its ports. Which agents share a pod, no value tells: it is taken for granted of those that one
-file of the user's chart asks for, so each call leaves its port in the root context for those after it.
+Containers of a pod share its ports. No value says which agents share a pod, so this assumes it of those in one file of the
+user's chart: each call leaves its port in the root context for later calls.
 */}}
 {{- define "freshmount.claim" -}}
 {{- if hasKey .root "Template" -}}
@@ -33,7 +33,7 @@ file of the user's chart asks for, so each call leaves its port in the root cont
 {{- $claims := .root.freshmountClaims | default dict -}}
 {{- $other := index $claims $claim | default .it.key -}}
 {{- if ne $other .it.key -}}
-{{- fail (printf "freshmount: %s.config.listen and %s.config.listen have the same port, %v, and %s puts both agents into one pod: give one of them another (pods of their own go into a file each)" $other .it.key .it.port .root.Template.Name) -}}
+{{- fail (printf "freshmount: %s.config.listen and %s.config.listen have the same port, %v, and %s puts both agents in one pod: give one of them another port (or put separate pods in separate files)" $other .it.key .it.port .root.Template.Name) -}}
 {{- end -}}
 {{- $_ := set .root "freshmountClaims" (merge (dict $claim .it.key) $claims) -}}
 {{- end -}}
@@ -57,10 +57,17 @@ file of the user's chart asks for, so each call leaves its port in the root cont
   {{- if eq .command "run" }}
   {{- if eq $it.mode "native" }}
   restartPolicy: Always
+  {{- end }}
+  {{- if eq $it.holdBack "hook" }}
+  lifecycle:
+    postStart:
+      exec:
+        command: [freshmount, wait, --port={{ $it.port }}, --timeout={{ $it.patience }}s]
+  {{- else if eq $it.holdBack "probe" }}
   startupProbe:
     httpGet: {path: /startupz, port: {{ $it.portName }}}
     periodSeconds: 1
-    failureThreshold: {{ $it.startupFailureThreshold }}
+    failureThreshold: {{ $it.patience }}
   {{- end }}
   livenessProbe:
     httpGet: {path: /livez, port: {{ $it.portName }}}
@@ -105,7 +112,7 @@ file of the user's chart asks for, so each call leaves its port in the root cont
 {{- end -}}
 {{- end }}
 
-{{/* The app's mount: whole, since a subPath never sees an update, and read-only. */}}
+{{/* The app's mount. It is the whole volume, because a subPath never shows an update, and read-only. */}}
 {{- define "freshmount.volumeMounts" -}}
 {{- $it := include "freshmount.resolve" . | fromJson -}}
 {{- if $it.enabled -}}
@@ -127,7 +134,7 @@ file of the user's chart asks for, so each call leaves its port in the root cont
 {{- end -}}
 {{- end }}
 
-{{/* For the pod's spec, if a signal has to reach the app. */}}
+{{/* For the pod's spec, if a signal must reach the app. */}}
 {{- define "freshmount.shareProcessNamespace" -}}
 {{- $it := include "freshmount.resolve" . | fromJson -}}
 {{- if and $it.enabled $it.signal -}}
@@ -135,7 +142,7 @@ shareProcessNamespace: true
 {{- end -}}
 {{- end }}
 
-{{/* For the pod's ServiceAccount. Pod Identity needs none: the association is AWS's. */}}
+{{/* For the pod's ServiceAccount. Pod Identity needs no annotation: its association is stored in AWS. */}}
 {{- define "freshmount.serviceAccountAnnotations" -}}
 {{- $it := include "freshmount.resolve" . | fromJson -}}
 {{- if and $it.enabled (eq $it.values.aws.identity "irsa") -}}

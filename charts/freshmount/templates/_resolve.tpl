@@ -1,14 +1,15 @@
 {{/*
-From a call and its values to one checked description, of which every other template is a view. All problems come in one
-run. A call is the chart's root context, or a dict with `root` and, for a second agent, `key`: the alias of the dependency
-that holds its values; with `job`, a plain sidecar becomes an init container, since it would keep a Job from its end, unless `exitWith` ends it.
+From a call and its values to one checked description. Every other template is a view of it. One run reports all problems. A
+call is the chart's root context, or a dict with `root` and, for a second agent, `key`: the alias of the dependency with its
+values. With `job`, a plain sidecar becomes an init container, because it would keep the Job from completing, unless `exitWith`
+ends it.
 
-As JSON, because an include returns text.
+The description is JSON, because an include returns text.
 */}}
 {{- define "freshmount.resolve" -}}
 {{- $call := . -}}
 {{- if not (kindIs "map" .) -}}
-  {{- fail "freshmount: pass the chart's root context, as in include \"freshmount.volumes\" $ (inside of range and with, the dot is something else)" -}}
+  {{- fail "freshmount: pass the chart's root context, as in include \"freshmount.volumes\" $ (inside range and with, the dot is something else)" -}}
 {{- end -}}
 {{- if hasKey . "Values" -}}
   {{- $call = dict "root" . -}}
@@ -36,11 +37,12 @@ As JSON, because an include returns text.
 {{- end }}
 
 {{/*
-What the other templates rely on, where a value is missing, null or empty: the default, if nothing works without one, and
-else nothing. No boolean but false stands here, since `merge` takes false for empty.
+What the other templates rely on where a value is missing, null or empty: the default if nothing works without one, or else
+nothing. No boolean here may be true, because `merge` treats false as empty.
 */}}
 {{- define "freshmount.fallback" -}}
 mode: ""
+holdBack: ""
 image: {repository: "", tag: "", digest: "", pullPolicy: ""}
 config: {apiVersion: freshmount.dev/v1, kind: Config}
 mountPath: /freshmount
@@ -66,7 +68,7 @@ dashboard: {enabled: false, labels: {}}
 networkPolicy: {enabled: false, metricsFrom: [], awsTo: [], ingress: [], egress: []}
 {{- end }}
 
-{{/* A mapping without its nulls, at any depth: in values, null takes a default away. What lists hold stays as it is. */}}
+{{/* A mapping without its nulls, at any depth: in values, null removes a default. Lists stay as they are. */}}
 {{- define "freshmount.present" -}}
 {{- $present := dict -}}
 {{- range $name, $value := . -}}
@@ -79,7 +81,8 @@ networkPolicy: {enabled: false, metricsFrom: [], awsTo: [], ingress: [], egress:
 {{- $present | toJson -}}
 {{- end }}
 
-{{/* The port of an address: after a colon, never digits of a host, a path or an IPv6 address; else its scheme's. As text. */}}
+{{/* The port of an address, as text: what follows the colon, never digits of a host, a path or an IPv6 address; or else the
+port of its scheme. */}}
 {{- define "freshmount.port" -}}
 {{- $authority := regexReplaceAll "[/?#].*$" (regexReplaceAll "^[A-Za-z][A-Za-z0-9+.-]*://" . "") "" -}}
 {{- $host := regexReplaceAll "^.*[]@]" $authority "" -}}
@@ -116,13 +119,25 @@ networkPolicy: {enabled: false, metricsFrom: [], awsTo: [], ingress: [], egress:
 {{- if eq (toString $values.readiness) "true" -}}{{- $monitoring = append $monitoring "readiness" -}}{{- end -}}
 {{- if eq $mode "init" -}}
   {{- range $name := $monitoring -}}
-    {{- $problems = append $problems (printf "%s.%s is true, but mode init leaves nothing running that could be scraped or probed: set it to false, or take another mode" $key $name) -}}
+    {{- $problems = append $problems (printf "%s.%s is true, but mode init leaves nothing running that could be scraped or probed: set it to false, or use another mode" $key $name) -}}
   {{- end -}}
+{{- end -}}
+{{- $hold := $values.holdBack -}}
+{{- if and $hold (has $mode (list "init" "both")) -}}
+  {{- $problems = append $problems (printf "%s.holdBack is %s, but in mode %s an init container holds the app back: leave it out, or take mode native or sidecar" $key $hold $mode) -}}
+{{- else if and (eq $hold "probe") (eq $mode "sidecar") -}}
+  {{- $problems = append $problems (printf "%s.holdBack is probe, but kubelet starts the app beside a plain sidecar without waiting for its probes: set it to hook, or take mode native" $key) -}}
+{{- else if and (not $hold) (eq $mode "native") -}}
+  {{- $hold = "hook" -}}
 {{- end -}}
 {{- if and .job (ne $mode "native") (not $exitWith) -}}
   {{- $mode = "init" -}}
 {{- end -}}
 {{- $runs := ne $mode "init" -}}
+{{- /* kubelet ends no pod, and shows no log, while a hook waits: the agent gives up earlier and says why. */ -}}
+{{- if and $runs (eq $hold "hook") (not ($config.startup | default dict).timeout) -}}
+  {{- $_ := set $config "startup" (dict "timeout" "30s") -}}
+{{- end -}}
 
 {{- $name := $key | kebabcase -}}
 {{- if not (regexMatch "^[a-z]([a-z0-9-]{0,52}[a-z0-9])?$" $name) -}}
@@ -136,7 +151,7 @@ networkPolicy: {enabled: false, metricsFrom: [], awsTo: [], ingress: [], egress:
 
 {{- $image := $values.image -}}
 {{- if not $image.repository -}}
-  {{- $problems = append $problems (printf "%s.image.repository is missing: there is no published image yet, so build one (make image), push it to your registry and name it here" $key) -}}
+  {{- $problems = append $problems (printf "%s.image.repository is missing: there is no published image yet, so build one (make image), push it to your registry and set its name here" $key) -}}
 {{- end -}}
 {{- $tag := $image.tag -}}
 {{- $library := index ($root.Subcharts | default dict) $key -}}
@@ -144,7 +159,7 @@ networkPolicy: {enabled: false, metricsFrom: [], awsTo: [], ingress: [], egress:
   {{- $tag = $library.Chart.AppVersion -}}
 {{- end -}}
 {{- if not (or $tag $image.digest) -}}
-  {{- $problems = append $problems (printf "%s.image.tag is missing, and the library's own version is not known here: name the tag that you pushed" $key) -}}
+  {{- $problems = append $problems (printf "%s.image.tag is missing, and the library's own version is unknown: set it to the tag that you pushed" $key) -}}
 {{- end -}}
 {{- $reference := printf "%s:%s" $image.repository $tag -}}
 {{- if $image.digest -}}
@@ -159,23 +174,23 @@ networkPolicy: {enabled: false, metricsFrom: [], awsTo: [], ingress: [], egress:
 {{- if not $volume.path -}}
   {{- $_ := set $volume "path" (printf "%s/secrets" $mountPath) -}}
 {{- else if not (hasPrefix (printf "%s/" $mountPath) $volume.path) -}}
-  {{- $problems = append $problems (printf "%s.config.volume.path is %s, outside of the volume mounted at %s: leave it out, or take a directory below the mount" $key $volume.path $mountPath) -}}
+  {{- $problems = append $problems (printf "%s.config.volume.path is %s, outside the volume mounted at %s: remove it, or set a directory below the mount" $key $volume.path $mountPath) -}}
 {{- end -}}
 {{- $_ := set $config "volume" $volume -}}
 
 {{- $listen := $config.listen | default "[::]:9105" -}}
 {{- $port := regexFind "[0-9]+$" $listen | atoi -}}
 {{- if or (lt $port 1) (gt $port 65535) -}}
-  {{- $problems = append $problems (printf "%s.config.listen is %s: probes and Prometheus need a port that is known, such as [::]:9105" $key $listen) -}}
+  {{- $problems = append $problems (printf "%s.config.listen is %s: probes and Prometheus need a fixed port, such as [::]:9105" $key $listen) -}}
 {{- else if or (hasPrefix "127." $listen) (hasPrefix "[::1]" $listen) (hasPrefix "localhost:" $listen) -}}
-  {{- $problems = append $problems (printf "%s.config.listen is %s: kubelet and Prometheus come by the pod's address, so listen on [::]:%d" $key $listen $port) -}}
+  {{- $problems = append $problems (printf "%s.config.listen is %s: kubelet and Prometheus connect to the pod's address, so listen on [::]:%d" $key $listen $port) -}}
 {{- end -}}
 
 {{- $awsPorts := list -}}
 {{- with $config.endpointUrl -}}
   {{- $awsPorts = append $awsPorts (include "freshmount.port" . | atoi) -}}
   {{- if or (lt (first $awsPorts) 1) (gt (first $awsPorts) 65535) -}}
-    {{- $problems = append $problems (printf "%s.config.endpointUrl is %s: a port is between 1 and 65535" $key .) -}}
+    {{- $problems = append $problems (printf "%s.config.endpointUrl is %s: a port must be between 1 and 65535" $key .) -}}
   {{- end -}}
 {{- end -}}
 {{- $proxyPorts := list -}}
@@ -194,12 +209,12 @@ networkPolicy: {enabled: false, metricsFrom: [], awsTo: [], ingress: [], egress:
 
 {{- $seen := list (printf "%s/" $mountPath) -}}
 {{- if hasKey $values "subPath" -}}
-  {{- $problems = append $problems (printf "%s.subPath: a subPath mount never sees an update, so leave it out and read below %s" $key $mountPath) -}}
+  {{- $problems = append $problems (printf "%s.subPath: a subPath mount never shows an update, so remove it and read below %s" $key $mountPath) -}}
 {{- end -}}
 {{- range $mount := $values.extraVolumeMounts -}}
   {{- $seen = append $seen (printf "%s/" (trimSuffix "/" $mount.mountPath)) -}}
   {{- if and (or $mount.subPath $mount.subPathExpr) (has $mount.name (list $name (printf "%s-config" $name))) -}}
-    {{- $problems = append $problems (printf "%s.extraVolumeMounts: %s is mounted with subPath, which never sees an update: mount the whole volume" $key $mount.name) -}}
+    {{- $problems = append $problems (printf "%s.extraVolumeMounts: %s is mounted with subPath, which never shows an update: mount the whole volume" $key $mount.name) -}}
   {{- end -}}
 {{- end -}}
 
@@ -209,7 +224,7 @@ networkPolicy: {enabled: false, metricsFrom: [], awsTo: [], ingress: [], egress:
   {{- $path := . -}}
   {{- range $seen -}}{{- $reached = or $reached (hasPrefix . $path) -}}{{- end -}}
   {{- if not $reached -}}
-    {{- $problems = append $problems (printf "%s.config.exitWith: the pidFile is %s, which the agent's container does not see: take a path below %s, or mount the volume that it lies on (extraVolumeMounts)" $key . $mountPath) -}}
+    {{- $problems = append $problems (printf "%s.config.exitWith: the pidFile is %s, which the agent's container cannot see: set a path below %s, or mount its volume (extraVolumeMounts)" $key . $mountPath) -}}
   {{- end -}}
 {{- end -}}
 {{- range $target := $config.notify -}}
@@ -221,21 +236,21 @@ networkPolicy: {enabled: false, metricsFrom: [], awsTo: [], ingress: [], egress:
     {{- $reached := false -}}
     {{- range $seen -}}{{- $reached = or $reached (hasPrefix . $path) -}}{{- end -}}
     {{- if not $reached -}}
-      {{- $problems = append $problems (printf "%s.config.notify: %s of %s is %s, which the agent's container does not see: take a path below %s, or mount the volume that it lies on (extraVolumeMounts)" $key $what $target.name $path $mountPath) -}}
+      {{- $problems = append $problems (printf "%s.config.notify: %s of %s is %s, which the agent's container cannot see: set a path below %s, or mount its volume (extraVolumeMounts)" $key $what $target.name $path $mountPath) -}}
     {{- end -}}
   {{- end -}}
 {{- end -}}
 
 {{- $aws := $values.aws -}}
 {{- if and (eq $aws.identity "irsa") (not $aws.roleArn) -}}
-  {{- $problems = append $problems (printf "%s.aws.roleArn is missing: name the role that IRSA assumes, or set aws.identity to podIdentity" $key) -}}
+  {{- $problems = append $problems (printf "%s.aws.roleArn is missing: set the role that IRSA assumes, or set aws.identity to podIdentity" $key) -}}
 {{- end -}}
 {{- if has $name $aws.skipContainers -}}
   {{- $problems = append $problems (printf "%s.aws.skipContainers names %s, the agent itself, which needs the credentials: list the app's containers" $key $name) -}}
 {{- end -}}
 
 {{- if and $values.podMonitor.enabled $values.serviceMonitor.enabled -}}
-  {{- $problems = append $problems (printf "%s.podMonitor and %s.serviceMonitor are both enabled, and each pod would be scraped twice: take one" $key $key) -}}
+  {{- $problems = append $problems (printf "%s.podMonitor and %s.serviceMonitor are both enabled, so each pod would be scraped twice: turn one off" $key $key) -}}
 {{- end -}}
 
 {{- $rule := $values.prometheusRule -}}
@@ -256,7 +271,7 @@ networkPolicy: {enabled: false, metricsFrom: [], awsTo: [], ingress: [], egress:
     {{- $problems = append $problems (printf "%s.prometheusRule.alerts are all off: turn one on, or set prometheusRule.enabled to false" $key) -}}
   {{- end -}}
   {{- if and $rule.runbookUrl (not (regexMatch "^https?://[^/]" $rule.runbookUrl)) -}}
-    {{- $problems = append $problems (printf "%s.prometheusRule.runbookUrl is %s, which leads nowhere from an alert: give a whole URL such as https://wiki.example/freshmount/runbook, or leave it out" $key $rule.runbookUrl) -}}
+    {{- $problems = append $problems (printf "%s.prometheusRule.runbookUrl is %s, which does not work as a link in an alert: set a full URL such as https://wiki.example/freshmount/runbook, or remove it" $key $rule.runbookUrl) -}}
   {{- end -}}
 {{- end -}}
 
@@ -272,7 +287,7 @@ networkPolicy: {enabled: false, metricsFrom: [], awsTo: [], ingress: [], egress:
 {{- if not (kindIs "bool" $readiness) -}}
   {{- $readiness = or (eq $mode "sidecar") (regexMatch "[1-9]" ($config.staleAfter | default "")) -}}
 {{- end -}}
-{{- /* The agent gives up by itself, with its reason, before kubelet does. */ -}}
+{{- /* The agent must give up first, with its reason, before kubelet or the hook does. */ -}}
 {{- $year := toDate "2006" "2000" -}}
 {{- $startup := sub ($year | mustDateModify (($config.startup | default dict).timeout | default "2m") | unixEpoch | int64) ($year | unixEpoch | int64) -}}
 {{- $labels := dict "app.kubernetes.io/name" ($root.Values.nameOverride | default $root.Chart.Name) "app.kubernetes.io/instance" $root.Release.Name -}}
@@ -294,7 +309,8 @@ networkPolicy: {enabled: false, metricsFrom: [], awsTo: [], ingress: [], egress:
     "portName" ($name | trunc 15 | trimSuffix "-")
     "signal" (and $signal $runs)
     "readiness" (and $readiness $runs)
-    "startupFailureThreshold" (add $startup 30)
+    "holdBack" $hold
+    "patience" (add $startup 30)
     "user" (ternary dict (dict "runAsUser" $values.runAsUser "runAsGroup" $values.runAsGroup) $openshift)
     "values" $values
   | toJson -}}

@@ -1,0 +1,80 @@
+"""AWS as one source: each batch goes to what reads its kind of secret.
+
+What a config of Secrets Manager alone does not need is imported when the first secret of its kind is asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from agent.core.model import CALLS, Answers, Kind, Observation, Request
+from agent.core.record import replace
+from agent.core.value import Fetched
+from agent.sources.aws.clients import Service
+from agent.sources.aws.secrets_manager import SecretsManager
+
+
+def service(kind: Kind) -> Service:
+    """The service that holds secrets of a kind."""
+    return "ssm" if CALLS[kind][0] == "ssm" else "secretsmanager"
+
+
+class _Reads(Protocol):
+    """What reads secrets of one kind, as `ports.Source` has it."""
+
+    def batches(self, requests: Sequence[Request]) -> list[tuple[Request, ...]]: ...
+
+    def observe(self, batch: tuple[Request, ...]) -> Answers[Observation]: ...
+
+    def fetch(self, batch: tuple[Request, ...]) -> Answers[Fetched]: ...
+
+
+class Aws(SecretsManager):
+    """Every kind of secret that a config can name. Any thread may call it.
+
+    Secrets of Secrets Manager are its own; for each other kind there is a reader, which asks through it.
+    """
+
+    _readers: dict[Kind, _Reads]
+
+    def batches(self, requests: Sequence[Request]) -> list[tuple[Request, ...]]:
+        """The requests in the groups in which they are best sent, each of one kind and one place."""
+        of_kinds: dict[Kind, list[Request]] = {}
+        for request in requests:
+            of_kinds.setdefault(request.secret.ref.kind, []).append(request)
+        return [batch for kind, of_kind in of_kinds.items() for batch in self._divided(kind, of_kind)]
+
+    def _divided(self, kind: Kind, requests: list[Request]) -> list[tuple[Request, ...]]:
+        reader = self._reader(kind)
+        return reader.batches(requests) if reader else super().batches(requests)
+
+    def observe(self, batch: tuple[Request, ...]) -> Answers[Observation]:
+        """For each secret of the batch which version is wanted now."""
+        reader = self._reader(batch[0].secret.ref.kind)
+        answers = reader.observe(batch) if reader else super().observe(batch)
+        return replace(answers, calls=answers.calls + self.sts_calls())
+
+    def fetch(self, batch: tuple[Request, ...]) -> Answers[Fetched]:
+        """The value of each secret of the batch."""
+        reader = self._reader(batch[0].secret.ref.kind)
+        answers = reader.fetch(batch) if reader else super().fetch(batch)
+        return replace(answers, calls=answers.calls + self.sts_calls())
+
+    def _reader(self, kind: Kind) -> _Reads | None:
+        """What reads secrets of a kind; None: this class does. Two threads may make it at once; the first one stays."""
+        if kind == "secretsmanager":
+            return None
+        readers = self.__dict__.setdefault("_readers", {})
+        if kind == "find" and kind not in readers:
+            from agent.sources.aws.find import Find
+
+            readers.setdefault(kind, Find(self))
+        elif kind not in readers:
+            from agent.sources.aws import parameter_store
+
+            parameters = parameter_store.Parameters(self)
+            readers.setdefault("parameter", parameters)
+            readers.setdefault("parameters", parameter_store.Beneath(self, parameters.pace))
+        reader: _Reads = readers[kind]
+        return reader
