@@ -105,6 +105,12 @@ def _config_of(environ: Mapping[str, str]) -> str:
     return environ.get("FRESHMOUNT_CONFIG", DEFAULT_CONFIG)
 
 
+def _going_on(argv: Sequence[str]) -> SimpleNamespace | None:
+    """What `run` becomes and starts: a word, a descriptor, and what `run` was called with. Nobody types this."""
+    command = {"rest": _rest, "work": _work}.get(argv[0]) if len(argv) > 1 else None
+    return SimpleNamespace(command=command, handle=int(argv[1])) if command and argv[1].isdigit() else None
+
+
 def _flags(args: argparse.Namespace, environ: Mapping[str, str]) -> str | None:
     """The config that the flags stand for, or None without any. Raises ConfigError."""
     given = {key: getattr(args, key, None) for key in _FLAGS}
@@ -124,12 +130,6 @@ def _flags(args: argparse.Namespace, environ: Mapping[str, str]) -> str | None:
         touches=args.touches or (),
         urls=args.urls or (),
     )
-
-
-def _going_on(argv: Sequence[str]) -> SimpleNamespace | None:
-    """What `run` becomes and starts: a word, a descriptor, and what `run` was called with. People do not type this."""
-    command = {"rest": _rest, "work": _work}.get(argv[0]) if len(argv) > 1 else None
-    return SimpleNamespace(command=command, handle=int(argv[1])) if command and argv[1].isdigit() else None
 
 
 def _without_options(argv: Sequence[str], environ: Mapping[str, str]) -> SimpleNamespace | None:
@@ -321,6 +321,22 @@ def _run(args: argparse.Namespace | SimpleNamespace) -> int:
     return run.run(args.config, args.log_format or "auto", args.log_level)
 
 
+def _rest(args: SimpleNamespace) -> int:
+    with _importing():
+        from agent.commands import rest
+
+        rest.imports()
+    return rest.rest(args.handle)
+
+
+def _work(args: SimpleNamespace) -> int:
+    with _importing():
+        from agent.commands import run, work
+
+        run.imports_of_worker()
+    return work.work(args.handle)
+
+
 def _wait(args: argparse.Namespace | SimpleNamespace) -> int:
     from agent.commands import wait
 
@@ -345,22 +361,6 @@ def _patience(text: str) -> float:
         hint = f"; write {text}s for seconds" if text.isdigit() and int(text) else ""
         raise argparse.ArgumentTypeError(f"{text!r} is not a duration such as 90s or 2m30s{hint}")
     return found
-
-
-def _rest(args: SimpleNamespace) -> int:
-    with _importing():
-        from agent.commands import rest
-
-        rest.imports()
-    return rest.rest(args.handle)
-
-
-def _work(args: SimpleNamespace) -> int:
-    with _importing():
-        from agent.commands import run, work
-
-        run.imports_of_worker()
-    return work.work(args.handle)
 
 
 def _check(args: argparse.Namespace) -> int:

@@ -26,8 +26,7 @@ def begin(argv: list[str]) -> None:
        pending until they look. Any other command, as the first process of a container, needs a handler for SIGTERM, or
        the kernel ignores it.
     2. Make the memory private.
-    3. Let a worker end with the process that started it. If that has ended before, the worker's socket is closed, which
-       the worker will see.
+    3. Let a worker die with the process that started it. If that is dead already, the worker finds its socket closed.
     """
     # 1.
     if argv[1:2] in (["init"], ["run"], ["rest"], ["work"]):
@@ -58,7 +57,7 @@ def _prctl(option: int, value: int) -> None:
 
         c: Any = _ctypes
         c.call_cdeclfunction(c.dlsym(c.dlopen(None, 0), "prctl"), (option, int(value), 0, 0, 0))
-    except (ImportError, AttributeError, TypeError):  # `_ctypes` differs in this Python
+    except (ImportError, AttributeError, TypeError):  # another Python, whose `_ctypes` is another
         import ctypes
 
         ctypes.CDLL(None).prctl(option, int(value), 0, 0, 0)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from agent import __version__
 from agent.core.errors import cause
-from agent.core.flags import Flags, carried
+from agent.core.flags import Flags
 from agent.engine.keeper import Keeper, Loaded
 from agent.engine.loop import Loop, Signals
 from agent.engine.one_pass import Adapters
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def imports() -> None:
-    """Import what a start needs, and nothing else: the first files wait for it."""
+    """Import what a start needs and nothing else: the first files wait for it."""
     import agent.config.native  # noqa: F401
 
     imports_of_worker()
@@ -51,7 +51,7 @@ def init(path: str, log_format: Format, log_level: str) -> int:
 
 
 def run(path: str, log_format: Format, log_level: str) -> int:
-    """Fill the volume, then keep it fresh until the agent is stopped. Returns 0. Raises what `init` raises.
+    """Fill the volume, then keep it fresh until a stop is asked for. Returns 0. Raises what `init` raises.
 
     Once there is a complete generation this process becomes the resting one, and does not return here.
     """
@@ -63,11 +63,11 @@ def keeper(path: str, loaded: Loaded, volume: Volume, signals: Signals, log: Log
     from agent.commands import again
     from agent.observe import events
     from agent.render.files import render
-    from agent.sources.aws.secrets_manager import SecretsManager
+    from agent.sources.aws.source import Aws
     from agent.targets.notify import Notified
     from agent.triggers import config_file
 
-    source = SecretsManager()
+    source = Aws()
     source.prepare(loaded.config.bundle.secrets)
     return Keeper(
         path,
@@ -164,7 +164,7 @@ class _Agent:
 
         1. Only with a complete generation, with nothing in memory that cannot be handed on, and with no stop to obey.
         2. Write down what is handed on, outside of this process's memory.
-        3. Stop serving; a client that asks from now on waits for the next server on the socket.
+        3. Stop serving: a client that connects from now on waits for the next server on the socket.
         4. Let volume and socket stay open, and become it. What fails here leaves everything as it was.
         """
         # 1.
@@ -177,7 +177,8 @@ class _Agent:
         try:
             # 2.
             common = rest.Common(
-                carried(self._keeper.path),
+                self._keeper.path,
+                self._keeper.path.text if isinstance(self._keeper.path, Flags) else None,
                 self._log_format,
                 self._log_level,
                 self._volume.path,

@@ -52,7 +52,7 @@ def _recalled(task: Task, signals: Signals) -> tuple[Keeper, Volume]:
     left, of_volume = json.loads(task.memory)
     volume.recall(of_volume)
     memory = remembered(left, __version__)
-    keeper = run.keeper(flags.restored(common.config_path), memory.loaded, volume, signals, log.logger())
+    keeper = run.keeper(common.config, memory.loaded, volume, signals, log.logger())
     keeper.recall(memory, task.status)
     return keeper, volume
 

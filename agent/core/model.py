@@ -272,7 +272,7 @@ class Wanted(Record):
             spec.append({"kind": ref.kind, "query": ref.query and [ref.query.name, ref.query.path, ref.query.tags]})
         if ref.place.roles:
             spec.append({"roles": ref.place.roles})
-        import hashlib  # which brings 4 MiB of libcrypto that a process at rest does without
+        import hashlib  # loads 4 MiB of libcrypto, which a process at rest does not need
 
         return hashlib.sha256(json.dumps(spec).encode()).hexdigest()[:16]
 

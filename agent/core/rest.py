@@ -6,6 +6,7 @@ Times are monotonic seconds, which all processes of a machine share, unless they
 from __future__ import annotations
 
 from agent.core.errors import Failure
+from agent.core.flags import Flags
 from agent.core.model import PidFile, ProcessName
 from agent.core.record import Record
 from agent.core.status import Histogram, SecretStatus, Status, TargetStatus
@@ -20,7 +21,7 @@ def look_again(read_at: float, period: float) -> float:
 
 
 def may_look(read_at: float, period: float, now: float) -> bool:
-    """Whether the process that is awake may look at the config, too."""
+    """Whether a process that is awake now may look at the config, too."""
     return now >= read_at + 0.8 * period
 
 
@@ -44,14 +45,24 @@ class Account(Record):
 
 
 class Common(Record):
-    """What all processes of one agent share: the config's path, how they log, and the volume: its path, and the
-    descriptor that holds its lock."""
+    """What all processes of one agent share: the config's path (for a config that is no file its name, and what it
+    holds), how they log, and the volume: its path, and the descriptor that holds its lock."""
 
     config_path: str
+    config_text: str | None
     log_format: str
     log_level: str
     volume_path: str
     volume: int
+
+    @property
+    def config(self) -> str:
+        """The config's path, or its name as `Flags`."""
+        if self.config_text is None:
+            return self.config_path
+        made = Flags(self.config_path)
+        made.text = self.config_text
+        return made
 
 
 class Task(Record):

@@ -203,8 +203,8 @@ class Keeper:
     @property
     def limit(self) -> float:
         """Seconds that a pass takes at most."""
-        each = pass_limit(self._adapters.source, len(self.bundle.secrets))
-        return 2 * failover.rounds(self.bundle) * each + NOTIFY_LIMIT
+        limit = failover.rounds(self.bundle) * pass_limit(self._adapters.source, len(self.bundle.secrets))
+        return 2 * limit + NOTIFY_LIMIT
 
     def _say_complete(self, result: PassResult) -> None:
         """Log once that everything is published, where no other line says so: there was nothing to do at the start."""

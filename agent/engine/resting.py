@@ -45,7 +45,7 @@ class Resting:
         stopped: Callable[[], bool],
         replaced: Callable[[], None],
     ) -> None:
-        self.path = flags.restored(common.config_path)
+        self.path = common.config
         self.status: Status = account.status
         self.deadline = float("inf")  # of the first generation, which is there
         self._common, self._account, self._log = common, account, log

@@ -30,7 +30,7 @@ _BACKLOG = 128
 
 _OURS = (".localhost", ".svc", ".cluster.local")  # no public name can end in these
 
-_LAST_MOMENT = 0.05  # seconds in which a server that ends still answers; a client that is silent does not keep it
+_LAST_MOMENT = 0.05  # seconds in which a server that ends still answers; a silent client does not delay it further
 
 _ACCEPT_PAUSE = 1.0  # seconds until the next attempt, when there is no descriptor or memory for another connection
 
@@ -63,8 +63,8 @@ class Server:
         return self._loop.listening
 
     def release(self) -> None:
-        """Answer the requests that have come and drop all connections. The socket goes on listening: the next server on
-        it answers a client that comes then."""
+        """Answer the requests that have come and drop all connections. The socket goes on listening, and the next
+        server on it answers the clients that come."""
         self._loop.keeps_listening = True
         self.close()
 
@@ -79,8 +79,7 @@ def serve(
     listening: socket.socket | None = None,
 ) -> Server:
     """Serve the pages by path. `[::]` includes IPv4, and falls back to it where there is no IPv6. With `listening`, the
-    socket of a server that was released, host and port are its own.
-
+    socket of a server that was released, host and port do not matter.
 
     A request whose Host is not this pod's (see `is_ours`) gets the page in `strangers` instead, if there is one for its
     path. If a page raises, the answer is 500 without any detail, and the exception goes to `report`. Raises StartError
@@ -277,7 +276,7 @@ class _Connection:
         self.client = client
         self.deadline = time.monotonic() + CONNECTION_TIMEOUT
         self.unsent = b""  # the rest of the answer; the next request waits until the kernel has taken all of it
-        self.waits = True  # not answered yet, or not whole
+        self.waits = True  # not answered yet, or not completely
         self._received = b""
         self._last = False  # whether the answer is the connection's last one
 

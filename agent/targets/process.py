@@ -215,8 +215,7 @@ def awaits(pid: int, name: str) -> bool:
 @contextmanager
 def hold(spec: ProcessName | PidFile, ours: Callable[[int], bool] = lambda _pid: False) -> Iterator[Held]:
     """Find the one process that `spec` names, and hold it while the context is open. Raises ProcessRefused with what
-    was found instead. `ours` says of a pid whether it is another process of the agent, which is not meant.
-
+    was found instead. `ours` says whether a pid is another process of the agent, which is never meant.
 
     1. Match.
     2. Open a pidfd for the pid: from now on it refers to this process or to nothing.
@@ -310,8 +309,8 @@ def when_ended(
 
     Waits for a process that does not exist yet, or that cannot be distinguished from others. If a pid file was written
     after this call and its process no longer exists, the app ended before it was found. While no process can be held,
-    `trouble` is called with the reason, once for each reason that lasts for 30 s. `held` is what an earlier wait of
-    this agent held: if that process no longer exists, the app has ended. `ours` as in `hold`.
+    `trouble` is called with the reason, once for each reason that lasts for 30 s. `held` is the process that this agent
+    held before: if it no longer exists, the app has ended. `ours` as in `hold`.
     """
     since, awaited = time.time(), Awaited()
 

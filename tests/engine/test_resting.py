@@ -22,7 +22,7 @@ from agent.engine.resting import STAYS_FOR, Resting
 from agent.engine.worker import REPLACED
 from tests.core.test_status import BEGIN
 
-COMMON = Common("/config.yaml", "json", "info", "/volume", 0)
+COMMON = Common("/config.yaml", None, "json", "info", "/volume", 0)
 # A worker: reads a task, then does what its argument says. The answer is what it is given.
 WORKER = """
 import os, signal, socket, sys, time

@@ -219,8 +219,8 @@ def test_no_descriptors_are_left(pod: Pod, length: Length, report: Report) -> No
             agent.process.send_signal(signal.SIGUSR1)
             until(lambda asked=asked: len(pod.proxy.calls) > asked)
             (worker,) = workers(agent)
-            highest = max(int(name) for name in os.listdir(f"/proc/{worker}/fd"))
-            resource.prlimit(worker, resource.RLIMIT_NOFILE, (highest + 1 + room, highest + 1 + room))
+            limit = [number for number in range(1000) if str(number) not in os.listdir(f"/proc/{worker}/fd")][room]
+            resource.prlimit(worker, resource.RLIMIT_NOFILE, (limit, limit))
             pod.proxy.heal()
             until(lambda before=before: agent.passes() > before)
             refused += any(event["event"] in ("volume", "secret failed") for event in agent.seen[said:])

@@ -382,7 +382,7 @@ def test_aws_failures_keep_the_files_and_show_in_metrics_and_health(pod: Pod) ->
         failed = agent.event("secret failed", secret="db", reason="access_denied")
         assert "secretsmanager:DescribeSecret" in failed["message"]
         assert pod.tree() == before
-        assert agent.metrics()['secret_errors_total{reason="access_denied",secret="db"}'] >= 1
+        until(lambda: agent.metrics()['secret_errors_total{reason="access_denied",secret="db"}'] >= 1)
         assert agent.metrics()['secret_up_to_date{secret="db"}'] == 0
         assert agent.page("/livez")[0] == agent.page("/readyz")[0] == 200
         assert json.loads(agent.page("/readyz")[1])["secrets"][0]["error"]["reason"] == "access_denied"
