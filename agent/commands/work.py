@@ -8,7 +8,7 @@ import socket
 from typing import TYPE_CHECKING, cast
 
 from agent import __version__
-from agent.core import crossing, flags, rest
+from agent.core import crossing, rest
 from agent.core.record import replace
 from agent.core.rest import Account, Task
 from agent.engine.keeper import Keeper, remembered

@@ -9,7 +9,7 @@ import os
 import time
 from collections.abc import Callable
 
-from agent.core import crossing, flags, rest, status
+from agent.core import crossing, rest, status
 from agent.core.errors import ConfigError
 from agent.core.model import PassResult, Published
 from agent.core.ports import Log

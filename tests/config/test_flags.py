@@ -6,9 +6,11 @@ import pytest
 
 from agent.config import flags
 from agent.config.native import parse
+from agent.core import crossing
 from agent.core.errors import ConfigError
-from agent.core.flags import Flags, carried, restored
+from agent.core.flags import Flags
 from agent.core.model import ByContent, Signal, Touch, Url
+from agent.core.rest import Common
 from agent.triggers import config_file
 
 ARN = "arn:aws:secretsmanager:eu-west-1:111122223333:secret:prod/db-AbCdEf"
@@ -49,8 +51,10 @@ def test_another_form_is_refused_by_what_was_given(secrets: list[str], signals: 
 
 
 def test_they_cross_to_another_process_of_the_agent() -> None:
-    """As one text; a path stays the path of a file."""
+    """With what they hold; a path stays the path of a file."""
     made = flags.config("--secret", ["db=x"])
-    again = restored(carried(made))
-    assert isinstance(again, Flags) and (again, again.text) == ("--secret", made.text)
-    assert restored(carried("/etc/c.yaml")) == "/etc/c.yaml" and not isinstance(restored("/etc/c.yaml"), Flags)
+    for text in (made.text, None):
+        common = Common(str(made), text, "json", "info", "/volume", 0)
+        again = crossing.load(crossing.dump(common, [Common], "1"), [Common], "1").config
+        assert again == "--secret" and isinstance(again, Flags) is (text is not None)
+        assert text is None or again.text == text
