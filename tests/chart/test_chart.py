@@ -947,6 +947,7 @@ def test_a_config_arrives_as_it_was_written(tmp_path: Path, version: str) -> Non
     for name, alias in aliases.items():
         given = yaml.safe_load(texts[name])
         given.setdefault("volume", {}).setdefault("path", "/freshmount/secrets")
+        given.setdefault("startup", {}).setdefault("timeout", "30s")  # the chart's, with a hook
         assert parse(rendered.config(f"-{alias}"), name) == parse(yaml.safe_dump(given), name)
 
 

@@ -83,7 +83,7 @@ def test_back_and_forth(pod: Pod, first: str) -> None:
         assert f"no longer held at version {first}" in command(pod, "unpin", "db").stdout
         agent.event("published", changed={"db": second})
         assert pod.app.line() == "hup pw-2"
-        assert 'secret_pinned_until_timestamp_seconds{secret="db"}' not in agent.metrics()
+        until(lambda: 'secret_pinned_until_timestamp_seconds{secret="db"}' not in agent.metrics())
         assert command(pod, "unpin", "db").stdout.startswith("db was not held")
 
 

@@ -11,6 +11,7 @@ import resource
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,7 @@ from agent.sinks.volume.generation import ACCEPTANCES, RECORD
 from tests.support.aws import Fault
 from tests.support.paths import ROOT
 from tests.support.pod import Pod
+from tests.support.resting import workers
 from tests.support.running import Agent, running, until
 from tests.support.words import files_of, output
 from tests.torture.canary import CANARY, FORMS, leaks
@@ -110,8 +112,10 @@ def test_every_failure_keeps_the_value(pod: Pod, length: Length, report: Report)
 
 
 def _fill_the_file_size(agent: Agent) -> None:
-    """From now on no file of the agent may have a byte."""
-    resource.prlimit(agent.process.pid, resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
+    """From now on no file of the agent, nor of a worker that stays, may have a byte."""
+    for pid in (agent.process.pid, *workers(agent)):
+        with suppress(ProcessLookupError):
+            resource.prlimit(pid, resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
 
 
 def test_no_exception_carries_the_value(report: Report) -> None:

@@ -65,7 +65,7 @@ def test_the_whole_story_happens(tmp_path: Path) -> None:
         "rotation → file",
         "0 torn, 0 mixed; 3 signals",
         "exit code 0",
-        '0 → 3    notifications_total{result="accepted",target="app"}',
+        '0 → 3    notifications_total{target="app",result="accepted"}',
     ):
         assert words in told
     assert [line for line in told.replace(str(tmp_path), "/tmp").splitlines() if len(line) > 80] == []

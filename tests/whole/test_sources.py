@@ -92,7 +92,8 @@ def test_every_kind_becomes_its_files_and_follows_what_moves(
         until(lambda: files(tmp_path)["flags"] == "CANARY-flags-2" and "app/new" in files(tmp_path))
         until(lambda: "CANARY-z" in files(tmp_path)["team.json"])
         metrics = agent.metrics()
-        assert metrics['source_requests_total{code="OK",operation="AssumeRole",source="sts"}'] == 1
+        # Once by the process that made the first generation, and once by the worker that stays.
+        assert metrics['source_requests_total{code="OK",operation="AssumeRole",source="sts"}'] in (1, 2)
         assert metrics['source_requests_total{code="OK",operation="GetParameters",source="ssm"}'] > 0
         assert metrics['secret_region_info{region="eu-west-1",secret="db"}'] == 1
         services.away.add("eu-west-1")
