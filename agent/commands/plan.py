@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 from agent.config.native import doubts
 from agent.config.reading import shown_url
 from agent.core import arn
+from agent.core.external_secret import ExternalSecretData
 from agent.core.model import (
     CALLS,
     ByContent,
@@ -196,12 +197,14 @@ def _content(output: Output) -> str:
             made = "pem"
         case Pkcs12():
             made = "pkcs12"
+        case ExternalSecretData():
+            made = "one file per key of the ExternalSecret's target"
     return f"{made} of {', '.join(output.inputs)}" if len(output.inputs) > 1 else made
 
 
 def _file(output: Output, root: str) -> dict[str, Any]:
     how = output.renderer
-    selected = how if isinstance(how, Projection) else Projection(directory=False)
+    selected = how if isinstance(how, Projection) else Projection(directory=isinstance(how, ExternalSecretData))
     return {
         "path": f"{root}/{output.path}{'/' if selected.directory else ''}",
         "mode": f"{output.mode:04o}",

@@ -12,13 +12,12 @@ from collections.abc import Sequence
 
 from agent.config import document
 from agent.config.document import Mapping, Node, Scalar, suggestion
-from agent.config.foreign import Foreign, Given
+from agent.config.foreign import Foreign, Given, placed
 from agent.config.outputs import OutputReader, Paths
 from agent.config.reading import SHORTEST, Section, written
 from agent.core import arn
 from agent.core.errors import ConfigError, Problem
 from agent.core.model import (
-    CALLS,
     JITTER,
     Bundle,
     Config,
@@ -75,7 +74,10 @@ def doubts(config: Config) -> list[str]:
 API_VERSION, KIND = "freshmount.dev/v1", "Config"
 
 # The modules beside this one that read other people's manifests, by the API group of those.
-FOREIGN: Mapping_[str, str] = {}
+FOREIGN: Mapping_[str, str] = {"external-secrets.io": "external_secret"}
+
+# What belongs to such manifests, whatever its API group: a template's ConfigMap, the labels of a Namespace.
+_BESIDE = "external_secret"
 
 VOLUME_PATH = "/freshmount/secrets"
 
@@ -136,16 +138,6 @@ _BELONGS = {
 }
 
 
-def _placed(place: Place, kind: Kind, given: str) -> Place:
-    """Where what is given is asked for: an ARN says its region, and the endpoint of one service is not another's."""
-    full = arn.SECRET_ARN.fullmatch(given) or arn.PARAMETER_ARN.fullmatch(given)
-    region = full[2] if full else place.region
-    url, service = place.endpoint_url, CALLS[kind][0]
-    if url and service != "secretsmanager" and not arn.serves(url, service, region):
-        url = None
-    return replace(place, region=region, endpoint_url=url)
-
-
 def parse(text: str, source: str) -> Config:
     """Parse the text into a config. Raises ConfigError with every problem in it, in the order of the text.
 
@@ -169,14 +161,23 @@ def _divided(nodes: Sequence[Node]) -> tuple[list[Node], dict[str, list[Mapping]
     own: list[Node] = []
     foreign: dict[str, list[Mapping]] = {}
     for node in nodes:
-        entries = {key.text: value for key, value in node.entries} if isinstance(node, Mapping) else {}
-        version = entries.get("apiVersion")
-        group = version.text.rpartition("/")[0] if isinstance(version, Scalar) else ""
-        if isinstance(node, Mapping) and group in FOREIGN:
+        group = _group(node) if isinstance(node, Mapping) else None
+        if isinstance(node, Mapping) and group is not None and group in FOREIGN:
             foreign.setdefault(FOREIGN[group], []).append(node)
         else:
             own.append(node)
+    if _BESIDE in foreign:
+        ours = API_VERSION.partition("/")[0]
+        beside = [node for node in own if isinstance(node, Mapping) and _group(node) not in (None, ours)]
+        foreign[_BESIDE] = [*foreign[_BESIDE], *beside]
+        own = [node for node in own if not any(node is each for each in beside)]
     return own, foreign
+
+
+def _group(node: Mapping) -> str | None:
+    """The API group of a document ("" for that of Kubernetes), or None if it has none."""
+    version = next((value for key, value in node.entries if key.text == "apiVersion"), None)
+    return version.text.rpartition("/")[0] if isinstance(version, Scalar) else None
 
 
 def _other_document(node: Node | None) -> Problem | None:
@@ -241,7 +242,8 @@ class _Reader(OutputReader):
         startup = self.section(top.entries.get("startup"), "startup")
         place = Place(region, endpoint)
         secrets, outputs = self.secrets(top, place, period, mode)
-        read = self.foreign(foreign, Given(place, period, mode, frozenset(secret.name for secret in secrets)))
+        names, paths = (frozenset(secret.name for secret in secrets), frozenset(o.path.split("/")[0] for o in outputs))
+        read = self.foreign(foreign, Given(place, period, mode, names, paths))
         secrets, outputs = secrets + read.secrets, outputs + read.outputs
         targets = self.targets(top, path, secrets, outputs)
         stale_after = self.duration(top, "staleAfter", 0.0)
@@ -266,7 +268,9 @@ class _Reader(OutputReader):
             module = importlib.import_module(f"agent.config.{name}")  # few configs have such documents
             read: Foreign = module.read(nodes, self.problems, given)
             found = Foreign(found.secrets + read.secrets, found.outputs + read.outputs, found.warnings + read.warnings)
-            given = replace(given, names=given.names | {secret.name for secret in read.secrets})
+            names = given.names | {secret.name for secret in read.secrets}
+            paths = given.paths | {output.path.split("/")[0] for output in read.outputs}
+            given = replace(given, names=names, paths=paths)
         return found
 
     def exit_with(self, top: Section) -> ProcessName | PidFile | None:
@@ -320,7 +324,7 @@ class _Reader(OutputReader):
                 self.wrong(section.key(key), f"{key} belongs to {belongs}, not to {source}; remove it")
         stage, version_id = self.version(section, source)
         given_id = self.identifier(section, source)
-        return Ref(given_id, _placed(place, kind, given_id), stage, version_id, kind)
+        return Ref(given_id, placed(place, kind, given_id), stage, version_id, kind)
 
     def identifier(self, section: Section, source: str) -> str:
         """The ARN, name or path that a key gives."""

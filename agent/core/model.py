@@ -9,8 +9,10 @@ from typing import Generic, Literal, NamedTuple, TypeVar
 
 from agent.core import arn
 from agent.core.errors import Failure
+from agent.core.external_secret import ExternalSecretData, spec
 from agent.core.record import Record, field, replace
 from agent.core.value import ProjectedFile
+from agent.core.written import Written
 
 R = TypeVar("R")
 
@@ -144,29 +146,6 @@ class ByContent(Record):
     missing: Missing = "error"
 
 
-class Written(Record):
-    """Where a text begins in the config's file. With `block` each of its lines begins at that column.
-
-    All are equal: a text is the same wherever it stands.
-    """
-
-    line: int
-    column: int
-    block: bool
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Written)
-
-    def __hash__(self) -> int:
-        return 0
-
-    def place(self, line: int, column: int) -> tuple[int, int]:
-        """Where in the config's file a place of the text is. Of a text that is no block only the beginning is known."""
-        if self.block:
-            return self.line + line - 1, self.column + column - 1
-        return self.line, self.column + column - 1 if line == 1 else self.column
-
-
 class Template(Record):
     """A text in Go's template language. Its dot is the one input; with `by_name` an object of the inputs by name."""
 
@@ -198,7 +177,7 @@ class Pkcs12(Record):
     legacy: bool = False
 
 
-How = Projection | ByContent | Template | Pem | Pkcs12
+How = Projection | ByContent | Template | Pem | Pkcs12 | ExternalSecretData
 
 
 class Output(Record):
@@ -232,12 +211,14 @@ class Output(Record):
                 how = ["pem", *_key(certificate), *_key(key)]
             case Pkcs12(certificate, key, password, legacy):
                 how = ["pkcs12", *_key(certificate), *_key(key), *_key(password), legacy]
+            case ExternalSecretData():
+                how = ["external secret", spec(self.renderer)]
         return [self.path, *how, self.mode, *shared]
 
     @property
     def may_be_several(self) -> bool:
         """Whether it may become a directory with several files."""
-        return isinstance(self.renderer, ByContent) or (
+        return isinstance(self.renderer, ByContent | ExternalSecretData) or (
             isinstance(self.renderer, Projection) and self.renderer.directory
         )
 
