@@ -161,8 +161,17 @@ def _aws(config: Config) -> Iterator[Finding]:
     refs = [ref for secret in config.bundle.secrets for ref in secret.ref.places]
     endpoints = {_endpoint_name(ref): (ref.place, service(ref.kind)) for ref in refs}
     yield from _bounded({name: partial(_endpoint, source, name, *which) for name, which in endpoints.items()})
-    yield from _bounded({"caller": partial(_caller, source, refs[0].place)})
-    yield from _bounded({f"secret {each.name}": partial(_secret, source, each) for each in config.bundle.wanted})
+    callers = {_caller_name(ref.place): ref.place for ref in reversed(refs)}
+    yield from _bounded({name: partial(_caller, source, name, callers[name]) for name in sorted(callers)})
+    yield from _bounded(
+        {
+            _secret_name(wanted.name, turn, ref): partial(
+                _secret, source, _secret_name(wanted.name, turn, ref), wanted, ref
+            )
+            for wanted in config.bundle.wanted
+            for turn, ref in enumerate(wanted.secret.ref.places)
+        }
+    )
 
 
 def _endpoint_name(ref: Ref) -> str:
@@ -194,26 +203,34 @@ def _endpoint(source: Aws, check: str, place: Place, of: Service) -> Finding:
     return Finding(check, "ok", f"{url} answers at {address}{', TLS verified' if url.startswith('https') else ''}")
 
 
-def _caller(source: Aws, place: Place) -> Finding:
+def _caller_name(place: Place) -> str:
+    return f"role {place.roles[-1].split(':')[4]}/{place.roles[-1].rpartition('/')[2]}" if place.roles else "caller"
+
+
+def _caller(source: Aws, check: str, place: Place) -> Finding:
     caller = source.caller(place)
     if isinstance(caller, Failure):
         # The agent itself needs STS only to get credentials for a role.
         outcome: Outcome = "bad" if caller.reason == "credentials" else "warning"
-        return Finding("caller", outcome, f"STS did not identify the caller: {caller.message}")
+        return Finding(check, outcome, f"STS did not identify the caller: {caller.message}")
     if abs(caller.skew) < _SKEW_WARNS:
-        return Finding("caller", "ok", f"{caller.arn}; the clock agrees with AWS's")
+        return Finding(check, "ok", f"{caller.arn}; the clock agrees with AWS's")
     outcome = "bad" if abs(caller.skew) >= _SKEW_FAILS else "warning"
     return Finding(
-        "caller",
+        check,
         outcome,
         f"{caller.arn}; this node's clock differs from AWS's by {caller.skew:+.0f} s; check its time service",
     )
 
 
-def _secret(source: Aws, wanted: Wanted) -> Finding:
+def _secret_name(name: str, turn: int, ref: Ref) -> str:
+    return f"secret {name} in {ref.place.region}" if turn else f"secret {name}"
+
+
+def _secret(source: Aws, check: str, wanted: Wanted, ref: Ref) -> Finding:
     """Make both calls that the agent makes, and render the value like the agent."""
-    secret = wanted.secret
-    check, version = f"secret {secret.name}", secret.ref.version_id
+    secret = replace(wanted.secret, ref=ref)
+    version = ref.version_id
     if version is None:
         observed = source.observe((Request(secret),)).results[secret.name]
         if isinstance(observed, Failure):

@@ -42,7 +42,7 @@ from agent.core.model import (
 
 PRICE = 0.05 / 10_000  # dollars per call
 
-QUOTAS = {"DescribeSecret": 40_000, "GetSecretValue": 10_000}  # calls per second
+QUOTAS = {"DescribeSecret": 40_000, "GetSecretValue": 10_000, "ListSecrets": 100}  # calls per second
 
 PARAMETER_STORE = 40  # calls a second to Parameter Store, of all kinds; more is a setting that costs
 
@@ -64,12 +64,14 @@ def plan(config: Config, replicas: int) -> dict[str, Any]:
             for t in config.bundle.targets
         ],
         "policy": policy(config),
+        **({"rolePolicies": {role: policy(config, role) for role in roles}} if (roles := _roles(config)) else {}),
         "keyPolicyStatement": _decrypt(config, "secretsmanager"),
         **({"parameterKeyPolicyStatement": _decrypt(config, "ssm")} if _refs(config, *_OF_SSM) else {}),
         "calls": _calls(config, replicas),
         "warnings": [
             *doubts(config),
             *_regions(config),
+            *_wide(config),
             *_modes(config),
             *_spread(config),
             *_unhandled(config),
@@ -79,21 +81,40 @@ def plan(config: Config, replicas: int) -> dict[str, Any]:
     }
 
 
-_OF_SSM: tuple[Kind, ...] = ("parameter", "parameters")
+_OF_SSM: tuple[Kind, ...] = ("parameter", "parameters", "matching", "parameterTags")
 
 
-def policy(config: Config) -> dict[str, Any]:
-    """The least IAM policy: read each secret, and describe those that are polled (one with a `versionId` is not)."""
-    secrets = _refs(config, "secretsmanager")
+def policy(config: Config, role: str | None = None) -> dict[str, Any]:
+    """The least IAM policy of a role that is assumed, or of the pod's own identity: read each secret that is asked for
+    with it, describe those that are polled (one with a `versionId` is not), and assume the roles that come next.
+    """
+
+    def asked(*kinds: Kind) -> list[Ref]:
+        return [ref for ref in _refs(config, *kinds) if (ref.place.roles or (None,))[-1] == role]
+
+    secrets = asked("secretsmanager")
     read, described = _resources(secrets), _resources(ref for ref in secrets if ref.version_id is None)
     actions: list[tuple[Any, list[str]]]
     if read == described:
         actions = [(["secretsmanager:DescribeSecret", "secretsmanager:GetSecretValue"], read)]
     else:
         actions = [("secretsmanager:GetSecretValue", read), ("secretsmanager:DescribeSecret", described)]
+    sets = asked("find")
     actions += [
-        ("ssm:GetParameters", _resources(_refs(config, "parameter"))),
-        ("ssm:GetParametersByPath", _resources(_refs(config, "parameters"))),
+        (["secretsmanager:ListSecrets", "secretsmanager:BatchGetSecretValue"], ["*"] if sets else []),
+        ("secretsmanager:GetSecretValue", _resources(sets)),
+        ("ssm:GetParameters", _resources(asked("parameter"))),
+        ("ssm:GetParametersByPath", _resources(asked("parameters", "matching"))),
+        ("ssm:GetParameters", _resources(tagged := [r for r in asked("matching") if r.query and r.query.tags])),
+        ("ssm:DescribeParameters", ["*"] if tagged else []),
+        ("secretsmanager:DescribeSecret", _resources(asked("tags"))),
+        ("ssm:ListTagsForResource", _resources(asked("parameterTags"))),
+    ]
+    chains = list(dict.fromkeys(ref.place for ref in _refs(config, *CALLS)))
+    steps = [(each, tags) for place in chains for before, each, tags in _steps(place) if before == role]
+    actions += [
+        ("sts:AssumeRole", list(dict.fromkeys(each for each, tags in steps if not tags))),
+        (["sts:AssumeRole", "sts:TagSession"], list(dict.fromkeys(each for each, tags in steps if tags))),
     ]
     return {
         "Version": "2012-10-17",
@@ -101,6 +122,20 @@ def policy(config: Config) -> dict[str, Any]:
             {"Effect": "Allow", "Action": action, "Resource": resources} for action, resources in actions if resources
         ],
     }
+
+
+def _steps(place: Place) -> list[tuple[str | None, str, bool]]:
+    """Each role of a place's chain: which one assumes it (None: the pod's own identity), and whether with tags."""
+    chain = place.roles
+    return [
+        (before, each, bool(place.tags) and number == len(chain))
+        for number, (before, each) in enumerate(zip((None, *chain), chain, strict=False), 1)
+    ]
+
+
+def _roles(config: Config) -> list[str]:
+    """The roles that are assumed, in the order of the config."""
+    return list(dict.fromkeys(role for ref in _refs(config, *CALLS) for role in ref.place.roles))
 
 
 def render(made: dict[str, Any], width: int | None = None) -> str:
@@ -113,6 +148,8 @@ def render(made: dict[str, Any], width: int | None = None) -> str:
         lines += [
             f"  {secret['name']}  {secret['secretId']}",
             f"    in {secret['region'] or 'the region of the environment'}, {version}, {polled}{needed}",
+            *(f"    as {role}" for role in secret.get("roleArn", [])),
+            *(f"    in {region} while the first region is away" for region in secret.get("failover", [])),
             *(f"    requires {requirement}" for requirement in secret["require"]),
             *(f"    {file['mode']}  {file['path']}  {file['content']}" for file in secret["files"]),
         ]
@@ -130,11 +167,17 @@ def render(made: dict[str, Any], width: int | None = None) -> str:
         f"  {calls['getAtStart']:,} GetSecretValue when all pods start, then one for each pod and rotation",
         f"  {calls['describeQuotaShare']:.2%} of the quota of DescribeSecret, in the region with the most",
         "  Polling at poll.rotationPeriod, during a known rotation window, adds to this.",
+        *_of_sets(calls),
         *_of_parameters(calls),
         "",
         "IAM POLICY",
         textwrap.indent(json.dumps(made["policy"], indent=2), "  "),
         "",
+        *(
+            line
+            for role, of_role in made.get("rolePolicies", {}).items()
+            for line in (f"IAM POLICY OF {role}", textwrap.indent(json.dumps(of_role, indent=2), "  "), "")
+        ),
         "ONLY IF YOUR OWN KMS KEY ENCRYPTS A SECRET, with that key's ARN as Resource",
         *(
             textwrap.indent(json.dumps(made[statement], indent=2), "  ")
@@ -147,6 +190,17 @@ def render(made: dict[str, Any], width: int | None = None) -> str:
         for warning in made["warnings"]:
             lines += _wrapped(warning, width)
     return "\n".join(lines) + "\n"
+
+
+def _of_sets(calls: dict[str, Any]) -> list[str]:
+    """What `find` costs, if a config has any."""
+    if "listPerHour" not in calls:
+        return []
+    return [
+        f"  {calls['listPerHour']:,.0f} ListSecrets an hour, in the price; more if over 100 secrets have path and tags",
+        f"  {calls['listQuotaShare']:.2%} of the quota of ListSecrets, in the region with the most",
+        "  One BatchGetSecretValue for each 20 secrets of a set when one of them moves, and for each pod that starts",
+    ]
 
 
 def _of_parameters(calls: dict[str, Any]) -> list[str]:
@@ -222,6 +276,8 @@ def _secret(secret: Secret, config: Config) -> dict[str, Any]:
         "kind": secret.ref.kind,
         "secretId": secret.ref.id,
         "region": secret.ref.place.region,
+        **({"roleArn": list(secret.ref.place.roles)} if secret.ref.place.roles else {}),
+        **({"failover": [r.place.region for r in secret.ref.replicas]} if secret.ref.replicas else {}),
         "versionStage": secret.ref.version_stage,
         "versionId": secret.ref.version_id,
         "period": None if secret.ref.version_id else secret.period,
@@ -306,6 +362,14 @@ def _describes_a_second(config: Config, replicas: int) -> float:
     return max(rates.values(), default=0.0)
 
 
+def _lists_a_second(config: Config, replicas: int) -> float:
+    """ListSecrets in the region with the most, with one page each."""
+    rates: dict[str | None, float] = defaultdict(float)
+    for secret in _polled(config, "find"):
+        rates[secret.ref.place.region] += replicas / secret.period
+    return max(rates.values(), default=0.0)
+
+
 def _parameter_calls(secrets: Iterable[Secret]) -> dict[Place, float]:
     """Calls to Parameter Store that ask once for each of these, by place: ten parameters share one, and a path has at
     least its own."""
@@ -314,7 +378,7 @@ def _parameter_calls(secrets: Iterable[Secret]) -> dict[Place, float]:
     for secret in secrets:
         if secret.ref.kind == "parameter":
             shared[secret.ref.place] += 1
-        elif secret.ref.kind == "parameters":
+        elif secret.ref.kind in _OF_SSM:
             alone[secret.ref.place] += 1
     return {place: alone[place] + -(-shared[place] // PER_CALL) for place in dict.fromkeys([*alone, *shared])}
 
@@ -338,6 +402,11 @@ def _calls(config: Config, replicas: int) -> dict[str, Any]:
         "dollarsPerMonth": round(describe * HOURS * PRICE, 2),
         "describeQuotaShare": round(_describes_a_second(config, replicas) / QUOTAS["DescribeSecret"], 6),
     }
+    if _refs(config, "find"):
+        lists = sum(3600 / secret.period for secret in _polled(config, "find")) * replicas
+        calls["listPerHour"] = round(lists, 1)
+        calls["listQuotaShare"] = round(_lists_a_second(config, replicas) / QUOTAS["ListSecrets"], 6)
+        calls["dollarsPerMonth"] = round((describe + lists) * HOURS * PRICE, 2)
     if _refs(config, *_OF_SSM):
         rates = _parameters_a_second(config)
         calls["parametersPerHour"] = round(3600 * replicas * sum(rates.values()), 1)
@@ -354,6 +423,15 @@ def _regions(config: Config) -> list[str]:
     return [
         f"{', '.join(names)}: the config names no region, so the policy allows every region of partition aws, but none "
         "of other partitions; set region, or use the ARN"
+    ]
+
+
+def _wide(config: Config) -> list[str]:
+    return [
+        f"{secret.name}: find without a path lists every secret of the account in that region, and may read every one; "
+        "give the path that the names begin with as well"
+        for secret in config.bundle.secrets
+        if secret.ref.query and secret.ref.query.path is None
     ]
 
 
@@ -413,6 +491,12 @@ def _quotas(config: Config, replicas: int) -> list[str]:
         warnings.append(
             f"polling takes {share:.0%} of the quota of DescribeSecret, which the whole account shares in a region: "
             "raise poll.period"
+        )
+    share = _lists_a_second(config, replicas) / QUOTAS["ListSecrets"]
+    if share > _SHARE:
+        warnings.append(
+            f"find takes {share:.0%} of the {QUOTAS['ListSecrets']} ListSecrets a second that the whole account shares "
+            "in a region: raise the period of these secrets"
         )
     share = replicas * max(_parameters_a_second(config).values(), default=0.0) / PARAMETER_STORE
     if share > _SHARE:

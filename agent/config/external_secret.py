@@ -20,8 +20,8 @@ from agent.core import arn, re2
 from agent.core import external_secret as made
 from agent.core.errors import Problem
 from agent.core.external_secret import ExternalSecretData, Remote
-from agent.core.model import Kind, Output, Place, Ref, Secret
-from agent.core.record import Record
+from agent.core.model import Kind, Output, Place, Query, Ref, Secret
+from agent.core.record import Record, replace
 
 VERSIONS = ("external-secrets.io/v1", "external-secrets.io/v1beta1")
 
@@ -280,15 +280,13 @@ class _Reader(StoreReader, TargetReader):
         prop = self.word(section, "property")
         if store is None or not key:
             return None
-        if fetches:
-            what = "metadataPolicy Fetch is not read yet; store what the tags say in a secret"
-            self.wrong_key(section, "metadataPolicy", what)
-            return None
         node = section.entries["key"]
         if store.service == "ParameterStore":
-            ref = self.parameter(node, section, store, key, version)
+            ref = self.parameter(node, section, store, key, "" if fetches else version)
         else:
-            ref = self.secret_of(node, section, store, key, version)
+            ref = self.secret_of(node, section, store, key, "" if fetches else version)
+        if ref is not None and fetches:
+            ref = replace(ref, kind="tags" if ref.kind == "secretsmanager" else "parameterTags")
         if ref is None:
             return None
         return Remote(self.named_secret(_Wanted(ref)), ref.id, prop, strategy, no_null)
@@ -403,7 +401,7 @@ class _Reader(StoreReader, TargetReader):
         extract = self.part(section, "extract", "extract", required=("key",))
         conversion = self.conversion(extract)
         remote = self.remote(extract, store, named.name)
-        return made.Source(remote, None, conversion, rewrites) if remote else None
+        return made.Source(remote, False, conversion, rewrites) if remote else None
 
     def conversion(self, section: Section) -> made.Conversion:
         return (
@@ -423,8 +421,20 @@ class _Reader(StoreReader, TargetReader):
             return None
         if store is None:
             return None
-        self.wrong_key(section, "find", "find is not read yet; list the secrets by extract or data")
-        return None
+        if path:
+            self.is_path(find, store, path)
+        query = Query(pattern, path or None, tuple(sorted(tags)), loose=True)
+        kind: Kind = "find" if store.service == "SecretsManager" else "matching"
+        ref = Ref(query.shown, self.place(store, kind, ""), kind=kind, query=query)
+        remote = Remote(self.named_secret(_Wanted(ref)), f"find {query.shown}", "", strategy, no_null)
+        return made.Source(remote, True, conversion, rewrites)
+
+    def is_path(self, find: Section, store: Store, path: str) -> None:
+        """A path is how names begin in Secrets Manager, and a folder in Parameter Store."""
+        if store.service == "ParameterStore" and not arn.PARAMETER_PATH.fullmatch(path):
+            self.wrong_key(find, "path", f"path {path!r} is not a path of parameters such as /prod/app")
+        elif not arn.SECRET_NAME.fullmatch(path):
+            self.wrong_key(find, "path", f"path {path!r} is not how the name of a secret begins, such as prod/")
 
     def name_pattern(self, find: Section) -> str | None:
         """The regular expression of `find.name`."""
@@ -476,6 +486,8 @@ def _name(ref: Ref) -> str:
     """A readable name for a secret: what AWS calls it, and the version if it is not the current one."""
     bare = ref.id.rpartition(":secret:")[2].rpartition(":parameter/")[2]
     version = ref.version_id or (ref.version_stage if ref.version_stage != "AWSCURRENT" else None)
-    named = f"{bare}.{version}" if version else bare
+    named = f"{bare}.{version}" if version else f"{bare}.tags" if ref.kind in ("tags", "parameterTags") else bare
+    if ref.query:
+        named = "find-" + "-".join(filter(None, (ref.query.path, ref.query.name, *map("=".join, ref.query.tags))))
     plain = re.sub(r"[^A-Za-z0-9._-]+", "-", named).strip("-._")
     return plain[:_NAME_LIMIT].rstrip("-._") or "secret"

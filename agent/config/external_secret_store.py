@@ -10,7 +10,7 @@ from agent.config.kubernetes import Beside, ManifestReader, Named
 from agent.config.reading import Section
 from agent.core import arn, re2
 from agent.core.model import Place
-from agent.core.record import Record
+from agent.core.record import Record, replace
 
 STORE_KINDS = ("SecretStore", "ClusterSecretStore")
 
@@ -108,9 +108,10 @@ class StoreReader(ManifestReader):
         self.part(aws, "secretsManager", "secretsManager")
         if "auth" in aws:
             self.auth(aws, named, kind, beside, warnings)
-        place = Place(self.region(aws), given.endpoint_url, self.roles(aws), self.word(aws, "externalID") or None)
-        if place.roles:
-            place = Place(place.region, place.endpoint_url, place.roles, place.external_id, self.tags(aws, named, kind))
+        place = replace(given, region=self.region(aws))
+        tags, external_id = self.tags(aws, named, kind), self.word(aws, "externalID") or None
+        if roles := self.roles(aws):
+            place = replace(place, roles=roles, external_id=external_id, tags=tags)
         used: Service = "ParameterStore" if service == "ParameterStore" else "SecretsManager"
         return named, Store(named.name, used, place, self.word(aws, "prefix"), self.conditions(spec))
 

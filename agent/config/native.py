@@ -7,17 +7,18 @@ from __future__ import annotations
 
 import importlib
 import re
+from collections.abc import Iterable
 from collections.abc import Mapping as Mapping_
-from collections.abc import Sequence
 
 from agent.config import document
-from agent.config.document import Mapping, Node, Scalar, suggestion
+from agent.config.document import Mapping, Node, Scalar, Sequence, suggestion
 from agent.config.foreign import Foreign, Given, placed
 from agent.config.outputs import OutputReader, Paths
 from agent.config.reading import SHORTEST, Section, written
 from agent.core import arn
 from agent.core.errors import ConfigError, Problem
 from agent.core.model import (
+    CALLS,
     JITTER,
     Bundle,
     Config,
@@ -27,6 +28,7 @@ from agent.core.model import (
     PidFile,
     Place,
     ProcessName,
+    Query,
     Ref,
     Require,
     Secret,
@@ -89,6 +91,10 @@ _LISTEN = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([^\s\[\]:]*)):(\d{1,5})")
 
 _STAGE = re.compile(r".{1,256}")  # according to GetSecretValue's API reference
 
+_NAME_START = re.compile(r"[A-Za-z0-9/_+=.@-][A-Za-z0-9/_+=.@!-]{0,511}")
+
+_EXTERNAL_ID = re.compile(r"[A-Za-z0-9_+=,.@:/-]{2,1224}")  # according to AssumeRole's API reference
+
 _NUMBER = re.compile(r"[1-9][0-9]{0,17}")
 
 # System directories. For those before the last line, every path below is refused, too. Those on the last line are
@@ -101,15 +107,20 @@ _SYSTEM = re.compile(
 
 KEYS = {
     "config": (
-        "apiVersion", "kind", "region", "endpointUrl", "volume", "poll", "startup", "staleAfter", "listen", "secrets",
-        "files", "notify", "exitWith",
+        "apiVersion", "kind", "region", "endpointUrl", "roleArn", "externalId", "sessionTags", "volume", "poll",
+        "startup", "staleAfter", "listen", "secrets", "files", "notify", "exitWith",
     ),
     "volume": ("path", "fileMode"),
     "poll": ("period", "rotationPeriod", "settle"),
     "startup": ("timeout",),
     "secret": (
         "name", "secretId", "versionStage", "versionId", "parameter", "parameterVersion", "parameterLabel",
-        "parameters", "period", "optional", "files", "require", "missing",
+        "parameters", "find", "roleArn", "externalId", "sessionTags", "failover", "period", "optional", "files",
+        "require", "missing",
+    ),
+    "find": ("name", "path", "tags"),
+    "failover": (
+        "region", "secretId", "parameter", "parameters", "endpointUrl", "roleArn", "externalId", "sessionTags",
     ),
     "require": ("keys", "match", "certificate"),
     "match": ("key", "pattern"),
@@ -127,7 +138,12 @@ KEYS = {
 }  # fmt: skip
 
 
-SOURCES: dict[str, Kind] = {"secretId": "secretsmanager", "parameter": "parameter", "parameters": "parameters"}
+SOURCES: dict[str, Kind] = {
+    "secretId": "secretsmanager",
+    "parameter": "parameter",
+    "parameters": "parameters",
+    "find": "find",
+}
 
 # The keys that go with one of these alone.
 _BELONGS = {
@@ -156,7 +172,7 @@ def parse(text: str, source: str) -> Config:
     return config
 
 
-def _divided(nodes: Sequence[Node]) -> tuple[list[Node], dict[str, list[Mapping]]]:
+def _divided(nodes: Iterable[Node]) -> tuple[list[Node], dict[str, list[Mapping]]]:
     """The documents that are configs of our own, or nothing that is known; and those of others, by what reads them."""
     own: list[Node] = []
     foreign: dict[str, list[Mapping]] = {}
@@ -240,7 +256,7 @@ class _Reader(OutputReader):
             self.wrong(poll.entries["rotationPeriod"], "rotationPeriod is longer than period; make it shorter")
         settle = self.duration(poll, "settle", 0.0)
         startup = self.section(top.entries.get("startup"), "startup")
-        place = Place(region, endpoint)
+        place = self.assuming(top, Place(region, endpoint))
         secrets, outputs = self.secrets(top, place, period, mode)
         names, paths = (frozenset(secret.name for secret in secrets), frozenset(o.path.split("/")[0] for o in outputs))
         read = self.foreign(foreign, Given(place, period, mode, names, paths))
@@ -310,6 +326,41 @@ class _Reader(OutputReader):
         self.collisions(paths)
         return tuple(found), (*outputs, *shared)
 
+    def assuming(self, section: Section, place: Place) -> Place:
+        """The place with the roles that a section names; external id and tags belong to the roles beside them."""
+        if "roleArn" in section:
+            node = section.entries["roleArn"]
+            chain = node.items if isinstance(node, Sequence) else (node,)
+            place = replace(place, roles=self.roles(chain), external_id=None, tags=())
+        for key in ("externalId", "sessionTags"):
+            if key in section and not place.roles:
+                self.wrong(section.key(key), f"{key} belongs to a role; remove it, or give roleArn")
+        known = "an external id: 2 to 1224 letters, digits and +=,.@:/-"
+        external_id = self.pattern(section, "externalId", _EXTERNAL_ID, known)
+        tags = self.texts(section, "sessionTags", "a tag's value")
+        return replace(place, external_id=external_id or place.external_id, tags=tags or place.tags)
+
+    def roles(self, nodes: tuple[Node, ...]) -> tuple[str, ...]:
+        found = []
+        for node in nodes:
+            text = self.scalar(node, "the ARN of a role")
+            if text is not None and not arn.ROLE_ARN.fullmatch(text):
+                self.wrong(node, f"{text!r} is not the ARN of a role, such as arn:aws:iam::111122223333:role/reader")
+            elif text is not None and text in found:
+                self.wrong(node, f"{text!r} is in the chain already; remove one")
+            found.append(text or "")
+        return tuple(found)
+
+    def texts(self, section: Section, key: str, what: str) -> tuple[tuple[str, str], ...]:
+        """A mapping of names of one's own to texts, in the order of the names."""
+        node = section.entries.get(key)
+        if node is None:
+            return ()
+        if not isinstance(node, Mapping) or not node.entries:
+            self.wrong(node, f"{key} must be a mapping of names to texts, with at least one")
+            return ()
+        return tuple(sorted((name.text, self.scalar(value, what) or "") for name, value in node.entries))
+
     def ref(self, section: Section, place: Place) -> Ref:
         given = [key for key in SOURCES if key in section]
         if section.node is not None and not given:
@@ -323,8 +374,55 @@ class _Reader(OutputReader):
             if key in section and belongs != source:
                 self.wrong(section.key(key), f"{key} belongs to {belongs}, not to {source}; remove it")
         stage, version_id = self.version(section, source)
-        given_id = self.identifier(section, source)
-        return Ref(given_id, placed(place, kind, given_id), stage, version_id, kind)
+        query = self.query(section) if source == "find" else None
+        given_id = query.shown if query else self.identifier(section, source)
+        ref = Ref(given_id, placed(self.assuming(section, place), kind, given_id), stage, version_id, kind, query)
+        return replace(ref, replicas=self.replicas(section, source, ref, place)) if "failover" in section else ref
+
+    def replicas(self, secret: Section, source: str, ref: Ref, place: Place) -> tuple[Ref, ...]:
+        """The same in other regions, in the order in which they are asked. What is not said anew is as in the first."""
+        node = secret.entries["failover"]
+        nodes = self.items(secret, "failover", "regions") if isinstance(node, Sequence) else (node,)
+        found: list[Ref] = []
+        taken = {ref.place.region or ""}
+        for each in nodes:
+            section = self.section(each, "failover", required=("region",))
+            if section.node is None:
+                continue
+            for key in SOURCES:
+                if key in section and key != source:
+                    self.wrong(section.key(key), f"{key} is another kind than {source}; give {source}, or remove it")
+            region = self.pattern(section, "region", arn.REGION, "a region such as eu-west-1")
+            if region is not None and region in taken:
+                self.wrong(section.entries["region"], f"region {region} is asked already; give another one")
+            taken.add(region or "")
+            given = self.identifier(section, source) if source in section else arn.in_region(ref.id, region or "")
+            own = given.split(":")[3] if given.startswith("arn:") else region
+            if region is not None and own != region:
+                self.wrong(section.entries[source], f"the ARN is of region {own}, not of {region}; correct one of them")
+            url = self.url(section, "endpointUrl", "https://secretsmanager.eu-central-1.amazonaws.com")
+            inherited = place.endpoint_url
+            if inherited and not arn.serves(inherited, CALLS[ref.kind][0], region):
+                inherited = None  # the first region's own endpoint
+            at = replace(ref.place, region=region, endpoint_url=url or inherited)
+            found.append(replace(ref, id=given, place=self.assuming(section, at)))
+        return tuple(found)
+
+    def query(self, secret: Section) -> Query:
+        """Which secrets belong to a set."""
+        section = self.section(secret.entries["find"], "find")
+        if section.node is not None and not section.entries:
+            self.wrong(section.node, "find is empty; name at least one of name, path and tags")
+        name = self.text(section, "name", "a pattern")
+        if name is not None:
+            from agent.core import re2  # few configs have one
+
+            try:
+                re2.compile(name)
+            except re2.BadPattern as error:
+                self.wrong(section.entries["name"], f"{name!r} is not a pattern for names: {error}")
+        path = self.pattern(section, "path", _NAME_START, "how names begin, such as prod/")
+        return Query(name, path, self.texts(section, "tags", "a tag's value"))
 
     def identifier(self, section: Section, source: str) -> str:
         """The ARN, name or path that a key gives."""

@@ -177,8 +177,10 @@ def _failed(wanted: Wanted, desired: Desired, published: Published, answer: Answ
 
 def _unprojectable(wanted: Wanted, desired: Desired, published: Published, answer: Answer | None) -> Step | None:
     refused = _was_refused(desired, wanted)
-    same = refused and refused.version_id == _version(wanted, answer) and not _remade(refused.created_at, answer)
-    return Step(wanted.name, "keep", "unprojectable") if same else None
+    if refused is None or refused.version_id != _version(wanted, answer) or _remade(refused.created_at, answer):
+        return None
+    replica = answer.replica if isinstance(answer, Observation) else None
+    return Step(wanted.name, "keep", "unprojectable") if refused.replica in (None, replica) else None
 
 
 def _new(wanted: Wanted, desired: Desired, published: Published, answer: Answer | None) -> Step | None:

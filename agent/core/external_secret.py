@@ -74,19 +74,12 @@ class Merge(Record):
 Rewrite = Regexp | Transform | Merge
 
 
-class Members(Record):
-    """The input is a set: which of its members count, by a pattern (RE2) that is found anywhere in their names. `above`
-    is what the names in the set are relative to."""
-
-    above: str = ""
-    name: str | None = None
-
-
 class Source(Record):
-    """Several keys at once: an item of `dataFrom`. Without `members` the value is a JSON object."""
+    """Several keys at once: an item of `dataFrom`. They are those of a JSON object, or, with `found`, the names of a
+    set."""
 
     remote: Remote
-    members: Members | None = None
+    found: bool = False
     conversion: Conversion = "Default"
     rewrites: tuple[Rewrite, ...] = ()
 

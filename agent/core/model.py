@@ -25,10 +25,11 @@ Encoding = Literal["none", "base64", "base64url", "hex"]
 Missing = Literal["error", "skip", "empty"]
 
 # One secret of Secrets Manager; one parameter of Parameter Store; all parameters beneath a path; all secrets of Secrets
-# Manager that match. The last two are sets: their value is a JSON object of name to text.
-Kind = Literal["secretsmanager", "parameter", "parameters", "find"]
+# Manager that match; all parameters that match; the tags of a secret, or of a parameter, as a JSON object. Those of
+# which there may be many are sets: their value is a JSON object of name to text.
+Kind = Literal["secretsmanager", "parameter", "parameters", "find", "matching", "tags", "parameterTags"]
 
-SETS: frozenset[Kind] = frozenset({"parameters", "find"})
+SETS: frozenset[Kind] = frozenset({"parameters", "find", "matching"})
 
 SET_LIMIT = 1 << 20  # bytes of the values of a set, with their names
 
@@ -49,12 +50,14 @@ class Place(Record):
 
 class Query(Record):
     """Which secrets belong to a set: those that meet all of these. `name` is a regular expression (RE2) that is found
-    anywhere in the name, `path` how the name begins; `tags` must be there, each with exactly this value.
+    anywhere in the name, `path` how the name begins; `tags` must be there, each with exactly this value. `loose`: the
+    set may have no member, and a value that is bytes is an object of `base64` to its text.
     """
 
     name: str | None = None
     path: str | None = None
     tags: tuple[tuple[str, str], ...] = ()
+    loose: bool = False
 
     @property
     def shown(self) -> str:
@@ -78,8 +81,8 @@ class Ref(Record):
     """What a source is asked for. Exactly one of `version_stage` and `version_id` is set.
 
     A parameter's `version_stage` is its label, or AWSCURRENT for its latest version (no label begins with `aws`), and
-    its `version_id` its number. `query` is what a set of kind `find` is made of, and `id` its text. `replicas` are
-    asked in this order while the place is away.
+    its `version_id` its number. `query` is what a set of kind `find` or `matching` is made of, and `id` its text.
+    `replicas` are asked in this order while the place is away.
     """
 
     id: str
@@ -96,8 +99,12 @@ class Ref(Record):
         match self.kind:
             case "parameter":
                 return arn.parameter(self.id, self.place.region)
+            case "parameterTags":
+                return arn.parameter(self.id, self.place.region)
             case "parameters":
                 return arn.beneath(self.id, self.place.region)
+            case "matching":
+                return arn.beneath(self.query.path if self.query and self.query.path else "/", self.place.region)
             case "find":
                 return arn.beginning(self.query.path if self.query and self.query.path else "", self.place.region)
         return arn.resources(self.id, self.place.region)
@@ -251,7 +258,13 @@ class Wanted(Record):
             spec.append([require.keys, require.matches, require.certificate])
         # Defaults stay out: what an earlier agent published must not look edited.
         if ref.kind != "secretsmanager":
-            spec.append({"kind": ref.kind, "query": ref.query and [ref.query.name, ref.query.path, ref.query.tags]})
+            query = ref.query and [
+                ref.query.name,
+                ref.query.path,
+                ref.query.tags,
+                *(["loose"] if ref.query.loose else []),
+            ]
+            spec.append({"kind": ref.kind, "query": query})
         if ref.place.roles:
             spec.append({"roles": ref.place.roles})
         return hashlib.sha256(json.dumps(spec).encode()).hexdigest()[:16]
@@ -425,26 +438,40 @@ class Rotation(Record):
 class Refusal(Record):
     """A version that could not be projected under a spec, and why. It is not fetched again until either changes.
 
-    `created_at` is when that version was made (epoch seconds), if that is known.
+    `created_at` is when that version was made (epoch seconds), if that is known. `replica`: it is only this region that
+    cannot be followed, since its version is not newer than what is published.
     """
 
     version_id: str
     fingerprint: str
     failure: Failure
     created_at: float | None = None
+    replica: str | None = None
 
 
 class Observation(Record):
     """What a source says without a value: the version that holds the wanted stage, that version's stages, and rotation.
 
     `created_at` is when that version was made (epoch seconds), if the source says so: a parameter that was deleted and
-    made again has its version numbers again.
+    made again has its version numbers again. `replica` is the region that said it in place of the first one.
     """
 
     version_id: str
     stages: tuple[str, ...]
     rotation: Rotation
     created_at: float | None = None
+    replica: str | None = None
+
+
+class Served(Record):
+    """Which place answered for a secret that has replicas: the how many-th, 0 being the first, and its region.
+
+    `instead` is why the first one did not; None: it did.
+    """
+
+    turn: int
+    region: str
+    instead: Failure | None = None
 
 
 class PublishedSecret(Record):
@@ -580,6 +607,8 @@ Operation = Literal[
     "BatchGetSecretValue",
     "GetParameters",
     "GetParametersByPath",
+    "DescribeParameters",
+    "ListTagsForResource",
     "AssumeRole",
 ]
 
@@ -589,6 +618,9 @@ CALLS: Mapping[Kind, tuple[str, Operation, Operation]] = {
     "parameter": ("ssm", "GetParameters", "GetParameters"),
     "parameters": ("ssm", "GetParametersByPath", "GetParametersByPath"),
     "find": ("secretsmanager", "ListSecrets", "BatchGetSecretValue"),
+    "matching": ("ssm", "GetParametersByPath", "GetParametersByPath"),
+    "tags": ("secretsmanager", "DescribeSecret", "DescribeSecret"),
+    "parameterTags": ("ssm", "ListTagsForResource", "ListTagsForResource"),
 }
 
 Outcome = Literal["success", "noop", "error"]
@@ -647,7 +679,7 @@ class PassResult(Record):
     `complete`: every file that the config asks for is there, optional secrets aside; `as_asked` names the secrets whose
     files are those that their spec asks for. `interrupted`: a stop was asked for. `pending` holds per pending target
     the generation that it has not accepted, `next_polls` and `next_tries` when secrets are asked about and pending
-    targets notified next.
+    targets notified next. `served` says of secrets with replicas which place answered.
     """
 
     started_at: float
@@ -671,6 +703,7 @@ class PassResult(Record):
     next_polls: Mapping[str, float] = field(default_factory=dict)
     next_tries: Mapping[str, float] = field(default_factory=dict)
     calls: tuple[Call, ...] = ()
+    served: Mapping[str, Served] = field(default_factory=dict)
     sweep_in: float | None = None  # seconds
     complete: bool = False
     as_asked: frozenset[str] = frozenset()

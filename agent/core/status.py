@@ -58,6 +58,8 @@ class SecretStatus(Record):
     up_to_date: bool = False
     as_asked: bool = False
     failure: Failure | None = None  # of the last attempt
+    region: str | None = None  # of the place that answered last, for a secret with replicas
+    instead: Failure | None = None  # why its first place did not
     errors: Mapping[Reason, int] = field(default_factory=lambda: dict.fromkeys(REASONS, 0))
 
 
@@ -141,6 +143,7 @@ def configured(status: Status, bundle: Bundle, pinned: Mapping[str, Pin] | None 
                     period=secret.period,
                     optional=secret.optional,
                     version_stage=secret.ref.version_stage,
+                    **({} if secret.ref.replicas else {"region": None, "instead": None}),
                 ),
                 (pinned or {}).get(secret.name),
             )
@@ -260,8 +263,21 @@ def _rotated(histogram: Histogram, before: SecretStatus | None, now: PublishedSe
 
 
 def _secret_after(secret: SecretStatus, result: PassResult, ended: float, *, absent: bool) -> SecretStatus:
-    """First what is published, then what AWS said, then how this attempt ended."""
-    return _attempted(_observed(_published(secret, result), result, ended), result, ended, absent=absent)
+    """First what is published, then what AWS said and where, then how this attempt ended."""
+    said = _served(_observed(_published(secret, result), result, ended), result)
+    return _attempted(said, result, ended, absent=absent)
+
+
+def _served(secret: SecretStatus, result: PassResult) -> SecretStatus:
+    """A place that did not answer is counted, although a replica did."""
+    served = result.served.get(secret.name)
+    if served is None:
+        none_answered = secret.region is not None and secret.name in result.failures
+        return replace(secret, instead=None) if none_answered else secret
+    errors = secret.errors
+    if served.instead and secret.name not in result.failures:
+        errors = {**errors, served.instead.reason: errors[served.instead.reason] + 1}
+    return replace(secret, region=served.region, instead=served.instead, errors=errors)
 
 
 def _published(secret: SecretStatus, result: PassResult) -> SecretStatus:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 
-from agent.core import pins, schedule, status
+from agent.core import failover, pins, schedule, status
 from agent.core.errors import ConfigError, Problem, StartError, VolumeError
 from agent.core.model import Bundle, Config, Identity, PassResult, Settings
 from agent.core.pins import Pins
@@ -142,7 +142,7 @@ class Keeper:
         self.status = replace(self.status, turns_by=self._turns_by(time.monotonic() + seconds))
 
     def _turns_by(self, moment: float) -> float:
-        limit = pass_limit(self._adapters.source, len(self.bundle.secrets))
+        limit = failover.rounds(self.bundle) * pass_limit(self._adapters.source, len(self.bundle.secrets))
         return moment + 2 * limit + NOTIFY_LIMIT + LIVE_GRACE
 
     def _say_complete(self, result: PassResult) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import partial
 from typing import TypeVar
 
-from agent.core import schedule
+from agent.core import failover, schedule
 from agent.core.decide import Desired, Step, compose, decide, left_out, pending_deliveries, to_describe, together
 from agent.core.errors import Failure, ProjectionError, SecretError, VolumeError, cause
 from agent.core.model import (
@@ -31,6 +31,7 @@ from agent.core.model import (
     Published,
     Refusal,
     Request,
+    Served,
     Target,
     Unasked,
     Wanted,
@@ -83,11 +84,13 @@ class Pass(Record):
 
 
 class Trouble(Record):
-    """What went wrong with secrets in a pass, and the calls that were made: each step adds to it."""
+    """What went wrong with secrets in a pass, the calls that were made, and which place answered for those that have
+    replicas: each step adds to it."""
 
     failures: Mapping[str, Failure] = field(default_factory=dict)
     refused: Mapping[str, Refusal] = field(default_factory=dict)
     calls: tuple[Call, ...] = ()
+    served: Mapping[str, Served] = field(default_factory=dict)
 
     def failed(self, failures: Mapping[str, Failure]) -> Trouble:
         """With failures of secrets; a later one replaces an earlier one, since it says more."""
@@ -143,6 +146,7 @@ def one_pass(
     # 5.
     interrupted = adapters.stopped()
     alike = frozenset(name for name, (_, files) in fresh.items() if adapters.sink.holds(before, name, files))
+    fresh, trouble = _newer(fresh, alike, desired, before, trouble)
     publication = None if interrupted else compose(desired, before, fresh, bundle.targets, quiet=quiet, alike=alike)
     published, problem = _commit(publication, before, adapters.sink)
     repaired = _repaired(before, published, adapters.sink)
@@ -188,6 +192,7 @@ def one_pass(
         next_polls={name: _epoch(each.due, ended) for name, each in upcoming.secrets.items()},
         next_tries={name: _epoch(each.due, ended) for name, each in upcoming.targets.items()},
         calls=trouble.calls,
+        served=trouble.served,
         sweep_in=adapters.sink.tidy(),
         complete=complete,
         as_asked=frozenset(wanted.name for wanted in desired.secrets if published.as_asked(wanted)),
@@ -275,12 +280,40 @@ def _observe(
     asked = to_describe(desired, before, due)
     requests = [Request(wanted.secret) for wanted in desired.secrets if wanted.name in asked]
     observed: dict[str, Answer] = dict.fromkeys(due, Unasked())
-    trouble = Trouble()
-    for batch, answer in _ask(requests, adapters.source.observe, adapters):
-        answers, calls = _answers(batch, answer, adapters.source.limit, fetching=False)
-        observed |= answers
-        trouble = trouble.called(calls)
+    answers, trouble = _in_turn(requests, adapters.source.observe, adapters, Trouble(), fetching=False)
+    observed |= {name: _of_replica(name, answer, trouble) for name, answer in answers.items()}
     return observed, trouble.failed({name: a for name, a in observed.items() if isinstance(a, Failure)})
+
+
+def _of_replica(name: str, answer: Observation | Failure, trouble: Trouble) -> Observation | Failure:
+    served = trouble.served.get(name)
+    return (
+        replace(answer, replica=served.region) if isinstance(answer, Observation) and served and served.turn else answer
+    )
+
+
+def _in_turn(
+    requests: list[Request],
+    how: Callable[[tuple[Request, ...]], Answers[R]],
+    adapters: Adapters,
+    trouble: Trouble,
+    *,
+    fetching: bool,
+) -> tuple[Mapping[str, R | Failure], Trouble]:
+    """What was answered for each secret, by its place or one of its replicas; and the calls that were made."""
+    calls: list[Call] = []
+
+    def ask(at_one_place: list[Request]) -> dict[str, R | Failure]:
+        results: dict[str, R | Failure] = {}
+        for batch, answer in _ask(at_one_place, how, adapters):
+            answers, made = _answers(batch, answer, adapters.source.limit, fetching=fetching)
+            results |= answers
+            calls.extend(made)
+        return results
+
+    asked = failover.in_turn(requests, ask, trouble.served)
+    trouble = replace(trouble, served={**trouble.served, **asked.served})
+    return asked.results, trouble.called(tuple(calls))
 
 
 def _ask(
@@ -288,13 +321,19 @@ def _ask(
 ) -> Iterator[tuple[tuple[Request, ...], Answers[R] | Unanswered | Raised]]:
     """Each batch of the requests with what was answered, or why nothing was."""
     source = adapters.source
-    batches = {batch[0].secret.name: batch for batch in source.batches(requests)}
+    batches = {_name_of(batch[0]): batch for batch in source.batches(requests)}
     asks = {name: partial(how, batch) for name, batch in batches.items()}
     lanes = {name: batch[0].secret.ref.place for name, batch in batches.items()}
     limit = pass_limit(source, len(asks))
     answers = adapters.calls.ask(asks, each=source.limit, total=limit, stopped=adapters.stopped, lanes=lanes)
     for name, answer in answers:
         yield batches[name], answer
+
+
+def _name_of(request: Request) -> str:
+    """What a call is known by while it hangs: a replica is asked although the first place hangs."""
+    place = request.secret.ref.place
+    return f"{request.secret.name} {place.region} {place.endpoint_url or ''}"
 
 
 def _answers(
@@ -335,11 +374,9 @@ def _acquire(
     """
     wanted = {each.name: each for each in desired.secrets if each.name in steps}
     requests = [Request(w.secret, w.secret.ref.version_id or steps[name].version_id) for name, w in wanted.items()]
-    values: dict[str, Fetched] = {}
-    for batch, answer in _ask(requests, partial(_fetch, adapters.source), adapters):
-        answers, calls = _answers(batch, answer, adapters.source.limit, fetching=True)
-        trouble = trouble.called(calls).failed({n: a for n, a in answers.items() if isinstance(a, Failure)})
-        values |= {name: answer for name, answer in answers.items() if isinstance(answer, Fetched)}
+    answers, trouble = _in_turn(requests, partial(_fetch, adapters.source), adapters, trouble, fetching=True)
+    trouble = trouble.failed({name: answer for name, answer in answers.items() if isinstance(answer, Failure)})
+    values = {name: answer for name, answer in answers.items() if isinstance(answer, Fetched)}
     trouble = _held_back(trouble, desired, before, wanted)
     fresh: Fresh = {}
     for group in _groups(desired, values.keys() - trouble.failures.keys()):
@@ -446,6 +483,28 @@ def _unblocked(
     stopped = _held_back(stopped, desired, before, fresh.keys())
     unfit = blocked.keys() | (stopped.failures.keys() - trouble.failures.keys())
     return {name: value for name, value in fresh.items() if name not in unfit}, stopped, frozenset(unfit)
+
+
+def _newer(
+    fresh: Fresh, alike: frozenset[str], desired: Desired, before: Published, trouble: Trouble
+) -> tuple[Fresh, Trouble]:
+    """Without what a replica gave that is not known to be newer than what is published. What is the same, whatever its
+    version is called, confirms it."""
+    refused = {}
+    for wanted in desired.secrets:
+        served = trouble.served.get(wanted.name)
+        if served is None or served.turn == 0 or wanted.name not in fresh or wanted.name in alike:
+            continue
+        fetched, _ = fresh[wanted.name]
+        if failover.falls_back(wanted, before, fetched):
+            why = failover.behind(served, fetched)
+            refused[wanted.name] = Refusal(
+                fetched.version_id, wanted.fingerprint, why, fetched.created_at, served.region
+            )
+    if not refused:
+        return fresh, trouble
+    trouble = _held_back(trouble.refusing(refused), desired, before, fresh.keys())
+    return {name: value for name, value in fresh.items() if name not in trouble.failures}, trouble
 
 
 # -- commit ------------------------------------------------------------------------------------------------------------

@@ -29,6 +29,7 @@ def passed(log: Log, before: Status, result: PassResult) -> None:
     if result.repaired:
         log.warning("repaired", generation=published.generation, found=dict(result.repaired))
     _failures(log, before, result)
+    _replicas(log, before, result)
     for name in sorted(result.succeeded):
         known = before.secrets.get(name)
         if known and known.failure:
@@ -63,3 +64,17 @@ def _failures(log: Log, before: Status, result: PassResult) -> None:
             log.warning("secret failed", secret=name, reason=failure.reason, message=failure.message)
         elif name not in status.absent(before):  # logged once, as it is not a problem
             log.info("optional secret is absent", secret=name, message=failure.message)
+
+
+def _replicas(log: Log, before: Status, result: PassResult) -> None:
+    """Once for each change of the place that answers."""
+    for name, served in sorted(result.served.items()):
+        known = before.secrets.get(name)
+        was_instead = known.instead if known else None
+        if served.instead and (was_instead is None or known is None or known.region != served.region):
+            why = served.instead
+            log.warning(
+                "served by a replica", secret=name, region=served.region, reason=why.reason, message=why.message
+            )
+        elif was_instead and not served.instead:
+            log.info("served by its first region again", secret=name, region=served.region)

@@ -77,6 +77,12 @@ def _secrets(status: Status) -> Iterator[Metric]:
         {(n, s.version_id, s.version_stage or ""): 1 for n, s in status.secrets.items() if s.version_id},
     )
     yield _gauge(
+        "secret_region_info",
+        "The region that answered last for a secret with failover.",
+        ["secret", "region"],
+        {(n, s.region): 1 for n, s in status.secrets.items() if s.region},
+    )
+    yield _gauge(
         "secret_published_timestamp_seconds",
         "When the files of the published version last changed.",
         ["secret"],

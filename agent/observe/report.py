@@ -109,6 +109,8 @@ def _secret(secret: SecretStatus) -> Report:
         "pinnedUntil": time_of(secret.pinned_until),
         "upToDate": secret.up_to_date,
         "optional": secret.optional,
+        "region": secret.region,
+        "servedInstead": error_of(secret.instead),
         "error": error_of(secret.failure),
     }
 
@@ -261,6 +263,7 @@ def target_row(target: Mapping[str, Any], at: str) -> tuple[str, ...]:
 def notes(report: Report) -> list[tuple[str, str]]:
     """A name and a sentence for each secret and target that needs one."""
     found = [(s["name"], _of_pin(s, report["at"])) for s in report["secrets"] if s.get("pinnedVersionId")]
+    found += [(s["name"], _of_replica(s)) for s in report["secrets"] if s.get("servedInstead")]
     found += [(s["name"], _of_error(s)) for s in report["secrets"] if s.get("error")]
     return found + [(t["name"], t["message"] or "") for t in report["targets"] if t.get("pendingGeneration")]
 
@@ -270,6 +273,11 @@ def _of_pin(secret: Mapping[str, Any], at: str) -> str:
     if secret["pinnedVersionId"] == secret["versionId"]:
         return f"held at this version by {ends}"
     return f"waits for version {secret['pinnedVersionId']} of {ends}; it is not published yet"
+
+
+def _of_replica(secret: Mapping[str, Any]) -> str:
+    instead = secret["servedInstead"]
+    return f"served by {secret['region']}, since its first region is away: {instead['reason']}: {instead['message']}"
 
 
 def _of_error(secret: Mapping[str, Any]) -> str:

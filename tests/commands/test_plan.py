@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -216,3 +217,41 @@ def test_parameters_are_ten_a_call_and_share_their_quota() -> None:
     assert "arn:aws:ssm:eu-west-1:*:parameter/prod/app/*" in condition["kms:EncryptionContext:PARAMETER_ARN"]
     assert any("Parameter Store" in warning and "17%" in warning for warning in made["warnings"])
     assert "Parameter Store" in render(made) and "keyPolicyStatement" not in render(made)
+
+
+def test_each_role_has_its_policy() -> None:
+    """The pod may assume the first of a chain, each role the next, and the last one read; nobody more than that."""
+    role = "arn:aws:iam::222233334444:role"
+    chain = f"roleArn: [{role}/hub, {role}/reader], sessionTags: {{team: a}}, "
+    made = plan(config(secret("own", files="{path: own}"), secret("far", f"{ARN}-far-AbCdEf", more=chain)), 1)
+
+    def allowed(policy: dict[str, Any]) -> list[tuple[Any, list[str]]]:
+        return [(statement["Action"], statement["Resource"]) for statement in policy["Statement"]]
+
+    reading = ["secretsmanager:DescribeSecret", "secretsmanager:GetSecretValue"]
+    assert allowed(made["policy"]) == [(reading, [f"{ARN}-AbCdEf"]), ("sts:AssumeRole", [f"{role}/hub"])]
+    assert {name: allowed(policy) for name, policy in made["rolePolicies"].items()} == {
+        f"{role}/hub": [(["sts:AssumeRole", "sts:TagSession"], [f"{role}/reader"])],
+        f"{role}/reader": [(reading, [f"{ARN}-far-AbCdEf"])],
+    }
+    assert f"IAM POLICY OF {role}/reader" in render(made)
+
+
+def test_find_lists_all_and_reads_what_begins_so() -> None:
+    """By hand: 100 pods that list each 60 s are 6,000 calls an hour, 1.7 a second of 100, and $21.90 a month."""
+    narrow = "{name: team, find: {path: prod/, tags: {team: a}}, files: [{directory: team}]}"
+    made = plan(config(narrow, more="region: eu-west-1\n"), 100)
+    listing, reading = made["policy"]["Statement"]
+    assert listing["Action"] == ["secretsmanager:ListSecrets", "secretsmanager:BatchGetSecretValue"]
+    assert listing["Resource"] == ["*"]
+    assert (reading["Action"], reading["Resource"]) == (
+        "secretsmanager:GetSecretValue",
+        ["arn:aws:secretsmanager:eu-west-1:*:secret:prod/*"],
+    )
+    calls = made["calls"]
+    assert (calls["listPerHour"], calls["dollarsPerMonth"]) == (6000.0, 21.9)
+    assert calls["listQuotaShare"] == round(100 / 60 / 100, 6) and calls["getAtStart"] == 0
+    assert "ListSecrets" in render(made) and not any("every secret" in warning for warning in made["warnings"])
+    wide = plan(config("{name: all, find: {name: ^prod/}, files: [{path: all}]}"), 1)
+    assert any("every secret" in warning for warning in wide["warnings"])
+    assert "find takes" in " ".join(plan(config(narrow), 1000)["warnings"])

@@ -73,6 +73,8 @@ def test_the_keys_are_the_same() -> None:
         "pem": shared["properties"]["pem"],
         "pkcs12": shared["properties"]["pkcs12"],
         "keyOf": shared["properties"]["pem"]["properties"]["certificate"],
+        "find": secret["properties"]["find"],
+        "failover": secret["properties"]["failover"]["anyOf"][0],
         "require": secret["properties"]["require"],
         "match": secret["properties"]["require"]["properties"]["match"]["items"],
         "certificate": secret["properties"]["require"]["properties"]["certificate"],

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from agent.core.model import Bundle, Output, Projection, Target, Timing, Touch
+from agent.core.model import Bundle, Output, Place, Projection, Query, Ref, Target, Timing, Touch
 from agent.sources.aws.source import Aws
 from tests.support.adapters import Clock, MemorySink, Simulated
 from tests.support.services import Services, error, serving
@@ -55,7 +55,6 @@ class Kept:
 
 
 def ref(url: str, given: str, **fields: Any) -> Any:
-    from agent.core.model import Place, Ref
 
     return Ref(given, Place("eu-west-1", url), **fields)
 
@@ -119,3 +118,26 @@ def test_a_name_that_lies_beneath_another_is_refused(aws: tuple[Services, str]) 
     whole = Kept(ref(url, "/app", kind="parameters"))
     whole.one_pass()
     assert json.loads(whole.files["app"]) == {"a": "1", "a/b": "2"}
+
+
+def test_secrets_that_match_come_and_go_with_a_generation(aws: tuple[Services, str]) -> None:
+    """All at once; one that cannot be read takes none away, and is not left out in silence."""
+    services, url = aws
+    for name in ("prod/a", "prod/b"):
+        services.put(name, name)
+    query = Query(path="prod/")
+    kept = Kept(ref(url, query.shown, kind="find", query=query), directory=True)
+    kept.one_pass()
+    assert kept.files == {"app/prod/a": "prod/a", "app/prod/b": "prod/b"}
+    assert kept.one_pass().outcome == "noop" and services.count("BatchGetSecretValue") == 1
+    services.put("prod/c", "new")
+    services.secrets.pop(("eu-west-1", "prod/a"))
+    generation = kept.sink.published.generation
+    kept.one_pass()
+    assert set(kept.files) == {"app/prod/b", "app/prod/c"}
+    assert kept.sink.published.generation == generation + 1 and kept.told == 1
+    services.put("prod/d", "another")
+    services.faults["eu-west-1", "batch:prod/b"] = error("AccessDeniedException")
+    result = kept.one_pass()
+    assert result.failures["app"].reason == "access_denied" and "prod/b" in result.failures["app"].message
+    assert set(kept.files) == {"app/prod/b", "app/prod/c"} and kept.told == 1

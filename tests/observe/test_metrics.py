@@ -81,7 +81,7 @@ def test_all_names_are_those_of_the_contract() -> None:
             "secret_version_info", "secret_published_timestamp_seconds", "secret_next_rotation_timestamp_seconds",
             "secret_errors", "secret_up_to_date", "repairs", "source_requests", "source_request_duration_seconds",
             "notifications", "notification_pending", "publish_to_notify_seconds", "rotation_to_file_seconds",
-            "secret_pinned_until_timestamp_seconds",
+            "secret_pinned_until_timestamp_seconds", "secret_region_info",
             "config_reload_success", "config_last_reload_timestamp_seconds",
         )
     }  # fmt: skip

@@ -105,6 +105,8 @@ VALID = {
     "ends with a pid file's": document(top="exitWith: {process: {pidFile: /run/app.pid}}"),
 }
 
+_ROLE = "arn:aws:iam::111122223333:role"
+
 _PARAMETER = "name: flags, parameter: /prod/flags"
 
 VALID |= {
@@ -119,6 +121,24 @@ VALID |= {
     "parameters": document(secret="name: app, parameters: /prod/app/", files="{directory: app}"),
     "parameters without the last slash": document(secret="name: app, parameters: /prod/app"),
     "all parameters": document(secret="name: app, parameters: /"),
+    "find": document(secret="name: a, find: {name: '^prod/.*[0-9]+$', path: prod/, tags: {team: payments}}"),
+    "find by name": document(secret="name: a, find: {name: '(?:db|api)-\\d{2}'}"),
+    "find by tags": document(secret="name: a, find: {tags: {team: a, stage: '1'}}, failover: {region: us-east-1}"),
+    "failover": document(secret=_SECRET + ", failover: {region: eu-central-1}"),
+    "failover to several": document(
+        secret=_SECRET + ", failover: [{region: eu-central-1}, {region: us-east-1, secretId: other}]"
+    ),
+    "failover of a parameter": document(secret=_PARAMETER + ", failover: {region: eu-central-1, parameter: /other}"),
+    "failover with a role": document(
+        secret=_SECRET + f", failover: {{region: us-east-1, roleArn: {_ROLE}/a, endpointUrl: 'https://x'}}"
+    ),
+    "a role": document(top=f"roleArn: {_ROLE}/reader"),
+    "a chain of roles": document(top=f"roleArn: [{_ROLE}/one, {_ROLE}/path/two]\nexternalId: 'x:1'"),
+    "a role of one secret": document(
+        secret=_SECRET + f", roleArn: {_ROLE}/reader, externalId: abc, sessionTags: {{a: b}}"
+    ),
+    "no role for one secret": document(secret=_SECRET + ", roleArn: []", top=f"roleArn: {_ROLE}/reader"),
+    "an external id for the default": document(secret=_SECRET + ", externalId: abc", top=f"roleArn: {_ROLE}/reader"),
 }
 
 # A schema can see these.
@@ -231,6 +251,20 @@ STRUCTURAL |= {
     "a parameter with its version": document(secret="name: a, parameter: '/a:3'"),
     "a path that is relative": document(secret="name: a, parameters: a/b"),
     "a path with an empty part": document(secret="name: a, parameters: //a"),
+    "find nothing": document(secret="name: a, find: {}"),
+    "find as a text": document(secret="name: a, find: prod/"),
+    "find by no tag": document(secret="name: a, find: {tags: {}}"),
+    "find with a stage": document(secret="name: a, find: {path: a}, versionStage: AWSPREVIOUS"),
+    "find a negation": document(secret="name: a, find: {path: '!prod/'}"),
+    "failover without a region": document(secret=_SECRET + ", failover: {secretId: other}"),
+    "failover as a word": document(secret=_SECRET + ", failover: eu-central-1"),
+    "no failover": document(secret=_SECRET + ", failover: []"),
+    "failover to no region": document(secret=_SECRET + ", failover: {region: Frankfurt}"),
+    "a role that is a user": document(top="roleArn: arn:aws:iam::111122223333:user/a"),
+    "a role without an account": document(top="roleArn: arn:aws:iam:::role/a"),
+    "an external id without a role": document(top="externalId: abc"),
+    "a short external id": document(top=f"roleArn: {_ROLE}/a\nexternalId: a"),
+    "tags that are a list": document(top=f"roleArn: {_ROLE}/a\nsessionTags: [a]"),
     "a parameter of another service": document(
         secret="name: a, parameter: 'arn:aws:secretsmanager:eu-west-1:111122223333:secret:x-AbCdEf'"
     ),
@@ -307,6 +341,21 @@ BEYOND = {
 
 BEYOND |= {
     "a label that begins with a digit": document(secret=_PARAMETER + ", parameterLabel: 1st"),
+    "find with lookaround": document(secret="name: a, find: {name: '(?!prod)'}"),
+    "find with a reference back": document(secret="name: a, find: {name: '(a)\\1'}"),
+    "find with an open set": document(secret="name: a, find: {name: '[a'}"),
+    "failover to its own region": document(secret=_SECRET + ", failover: {region: eu-west-1}"),
+    "failover twice": document(secret=_SECRET + ", failover: [{region: us-east-1}, {region: us-east-1}]"),
+    "failover to another kind": document(secret=_SECRET + ", failover: {region: us-east-1, parameter: /a}"),
+    "failover to an ARN of another region": document(
+        secret=_SECRET
+        + ", failover: {region: us-east-1, secretId: 'arn:aws:secretsmanager:us-east-2:111122223333:secret:x-AbCdEf'}"
+    ),
+    "a role twice in a chain": document(top=f"roleArn: [{_ROLE}/a, {_ROLE}/a]"),
+    "an external id of a secret without a role": document(secret=_SECRET + ", externalId: abc"),
+    "an external id without the role that is taken away": document(
+        secret=_SECRET + ", roleArn: [], externalId: abc", top=f"roleArn: {_ROLE}/reader"
+    ),
     "a label of AWS's": document(secret=_PARAMETER + ", parameterLabel: aws-live"),
     "a parameter in a wrong partition": document(
         secret="name: a, parameter: 'arn:aws:ssm:cn-north-1:111122223333:parameter/a'"

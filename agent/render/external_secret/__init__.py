@@ -8,9 +8,8 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 
-from agent.core import re2
 from agent.core.errors import ProjectionError, shown
-from agent.core.external_secret import Entry, ExternalSecretData, Members, Remote, Source
+from agent.core.external_secret import Entry, ExternalSecretData, Remote, Source
 from agent.core.record import Record
 from agent.render import gjson, gjson_scan
 from agent.render.attempts import every
@@ -127,10 +126,7 @@ def _of_source(source: Source, inputs: Mapping[str, Input], where: str) -> Value
     """1. Fetch. 2. Rewrite the keys, or convert them. 3. Check them. 4. Decode the values."""
     at = f"{where}: {source.remote.key}"
     # 1.
-    if source.members is None:
-        found = _extracted(source.remote, inputs, where)
-    else:
-        found = _found(source.members, inputs[source.remote.secret], where)
+    found = _found(inputs[source.remote.secret]) if source.found else _extracted(source.remote, inputs, where)
     # 2.
     if source.rewrites:
         found = keys.rewritten(found, source.rewrites, at)
@@ -153,20 +149,9 @@ def _extracted(remote: Remote, inputs: Mapping[str, Input], where: str) -> Value
     return found
 
 
-def _found(wanted: Members, input_: Input, where: str) -> Values:
-    """The members of a set that count, by their full names. A member that is an object holds bytes in base64."""
-    held = json.loads(input_.value.reveal())
-    pattern = re2.compile(wanted.name) if wanted.name is not None else None
-    found: Values = {}
-    for relative, value in held.items():
-        name = wanted.above + relative
-        try:
-            counts = pattern is None or pattern.matches(name)
-        except re2.TooMuchWork:
-            raise ProjectionError(f"{where}: find: the regexp takes too long for {name}; simplify it") from None
-        if counts:
-            found[name] = _bytes(value)
-    return found
+def _found(input_: Input) -> Values:
+    """The members of a set. One that is an object holds bytes in base64."""
+    return {name: _bytes(value) for name, value in json.loads(input_.value.reveal()).items()}
 
 
 def _bytes(value: object) -> bytes:

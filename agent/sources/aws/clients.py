@@ -13,6 +13,7 @@ import logging
 import os
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable
 from email.utils import parsedate_to_datetime
 from typing import Any, Generic, Literal, TypeVar, cast
@@ -112,6 +113,11 @@ class Clients:
         with contextlib.suppress(aws.BotoCoreError):  # a configuration that making the client will find wrong, too
             self._first = tuning.read_ahead(self.bundle)
         self._making = threading.Lock()  # botocore makes one client at a time
+        self._assumed: dict[tuple[object, ...], Credentials] = {}
+        self._assuming = threading.Lock()
+        self._sessions: dict[Credentials, botocore.session.Session] = {}  # of assumed roles
+        self._attempts, self._credentials_limit = attempts, credentials_limit
+        self._sts_calls: deque[Call] = deque()
         self._clients: dict[tuple[Service, Place], Any] = {}
         self._config = ClientConfig(
             connect_timeout=connect_timeout,
@@ -148,22 +154,57 @@ class Clients:
             first, self._first = self._first, None
             try:
                 with tuning.connecting_by(first):
-                    made = self._create(service, place.region, place.endpoint_url)
+                    made = self._create(service, place, place.endpoint_url)
             except Exception:
                 self._session = self._new_session()  # the old one keeps what it read of config files
+                self._sessions.clear()
                 raise
             self._clients[service, place] = made
             return made
 
-    def _create(self, service: str, region: str | None, endpoint: str | None = None) -> Any:
+    def _create(self, service: str, place: Place, endpoint: str | None = None) -> Any:
+        found = self.credentials_of(place)
+        # A session keeps the first credentials that it was given, so each role has one.
+        session = self._session if found is self._credentials else self._sessions.setdefault(found, self._new_session())
         for component in ("credential_provider", "token_provider"):
-            self._session.register_component(component, _Providers(self._credentials))
-        return self._session.create_client(
+            session.register_component(component, _Providers(found))
+        return session.create_client(
             cast(Any, service),
-            region_name=region or os.environ.get("AWS_REGION"),
+            region_name=place.region or os.environ.get("AWS_REGION"),
             endpoint_url=endpoint,
             config=self._config,
         )
+
+    def credentials_of(self, place: Place) -> Credentials:
+        """What is signed with at that place: the pod's own credentials, or those of the last role of its chain. Places
+        share the roles that they have in common."""
+        if not place.roles:
+            return self._credentials
+        from agent.sources.aws import roles  # few configs assume one
+
+        found = self._credentials
+        with self._assuming:
+            for link in roles.links(place):
+                key = (link.region, place.roles[: link.number], link.external_id, link.tags)
+                if key not in self._assumed:
+                    self._assumed[key] = roles.AssumedRole(
+                        self._new_session,
+                        link,
+                        found,
+                        self._sts_calls.append,
+                        attempts=self._attempts,
+                        limit=self._credentials_limit,
+                    )
+                found = self._assumed[key]
+        return found
+
+    def sts_calls(self) -> tuple[Call, ...]:
+        """The calls to STS for roles since this was last asked, to be counted."""
+        calls = []
+        with contextlib.suppress(IndexError):
+            while True:
+                calls.append(self._sts_calls.popleft())
+        return tuple(calls)
 
     def ask(
         self,
@@ -208,7 +249,7 @@ class Clients:
                 error, secret, operation, of=of, region=region, endpoint=client.meta.endpoint_url, bundle=self.bundle
             )
             if failure.reason == "credentials" and not errors.of_clock(error):
-                self._credentials.refused(began)
+                self.credentials_of(secret.ref.place).refused(began)
             return failure, errors.code_of(error)
 
     def identity(self, seconds: float | None = None, *, whole: bool = False) -> Identity:
@@ -224,6 +265,8 @@ class Clients:
         """Which source gave the current credentials, without looking for others; None without any."""
         if present := self._credentials.present():
             found, trouble = present
+            roles = [each.present() for each in list(self._assumed.values())]
+            trouble = trouble or next((why for present in roles if present and (why := present[1])), None)
             failing = (
                 f"the credentials cannot be renewed, and the current ones expire soon: {trouble}" if trouble else None
             )
@@ -251,7 +294,7 @@ class Clients:
         """Who we are, according to STS in the region of that place. It needs no permission, but a route to STS."""
         try:
             with self._making:
-                client = self._create("sts", place.region)
+                client = self._create("sts", place)
             answer = client.get_caller_identity()
             date = answer["ResponseMetadata"]["HTTPHeaders"].get("date")
             return Caller(word(answer["Arn"]), time.time() - parsedate_to_datetime(date).timestamp() if date else 0.0)

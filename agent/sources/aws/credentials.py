@@ -194,21 +194,18 @@ class Credentials:
             look_up.trouble = str(trouble)
         except Exception as error:
             _log.debug("no credentials", exc_info=error)
-            look_up.trouble = _why(look_up.method, error)
+            look_up.trouble = self._reason(look_up.method, error)
         look_up.ended_at = time.monotonic()
         look_up.ended.set()
         look_up.known.set()
 
+    def _reason(self, method: str, error: Exception) -> str:
+        """What an exception of a look-up means."""
+        return _why(method, error)
+
     def _look(self, look_up: _LookUp) -> _Keys:
         session = self._session()
-        session.set_default_client_config(
-            ClientConfig(
-                connect_timeout=_CONNECT_TIMEOUT,
-                read_timeout=_READ_TIMEOUT,
-                retries={"mode": "standard", "total_max_attempts": self._attempts},
-                defaults_mode=cast(Any, "legacy"),  # "auto" would ask the instance's metadata for a region
-            )
-        )
+        session.set_default_client_config(bounded(self._attempts))
         region = os.environ.get("AWS_REGION") or session.get_config_variable("region") or self.region
         loaded: Any = None
         providers: list[Any] = botocore.credentials.create_credential_resolver(session, region_name=region).providers
@@ -233,8 +230,7 @@ class Credentials:
         expires = expiry.timestamp() if expiry else None
         if expires is not None and expires <= now:
             raise NoCredentials(f"{_source(look_up.method)}: {_EXPIRED}")
-        renew_at = float("inf") if expires is None else max(expires - _EARLY, (now + expires) / 2)
-        return _Keys(frozen, Found(look_up.method, _source(look_up.method), expires), time.monotonic(), renew_at)
+        return kept(frozen, Found(look_up.method, _source(look_up.method), expires), now)
 
     def _bound(self, provider: Any) -> None:
         """Make a provider end in time by itself; botocore has no setting for this."""
@@ -242,6 +238,23 @@ class Credentials:
             provider._fetcher.RETRY_ATTEMPTS, provider._fetcher.SLEEP_TIME = self._attempts, 0.2
         if provider.METHOD == "custom-process":
             provider._popen = lambda command, **pipes: _process(command, 0.9 * self._limit, **pipes)
+
+
+def bounded(attempts: int) -> ClientConfig:
+    """What a client of STS or SSO is made with."""
+    return ClientConfig(
+        connect_timeout=_CONNECT_TIMEOUT,
+        read_timeout=_READ_TIMEOUT,
+        retries={"mode": "standard", "total_max_attempts": attempts},
+        defaults_mode=cast(Any, "legacy"),  # "auto" would ask the instance's metadata for a region
+    )
+
+
+def kept(frozen: Any, found: Found, now: float) -> _Keys:
+    """Credentials that were found at that time (epoch seconds), and when they are renewed."""
+    expires = found.expires
+    renew_at = float("inf") if expires is None else max(expires - _EARLY, (now + expires) / 2)
+    return _Keys(frozen, found, time.monotonic(), renew_at)
 
 
 def _process(command: list[str], seconds: float, **pipes: Any) -> Any:

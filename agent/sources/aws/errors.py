@@ -58,7 +58,7 @@ REASONS: dict[str, Reason] = {
 # Expressions are compiled at the first error, not at each start.
 _CODE = r"[A-Za-z][\w.-]{0,63}|\d{3}"
 
-_CALLER = r"User: (arn:\S+)"
+CALLER = r"User: (arn:\S+)"
 
 _ACTION = r"not authorized to perform: ([\w-]+:\w+)"
 
@@ -197,7 +197,7 @@ _SERVICES = {"secretsmanager": "AWS Secrets Manager", "ssm": "AWS Systems Manage
 
 def _service(operation: Operation) -> str:
     """The service that an operation is one of, as IAM names it."""
-    return "ssm" if "Parameter" in operation else "secretsmanager"
+    return "ssm" if "Parameter" in operation or operation == "ListTagsForResource" else "secretsmanager"
 
 
 def no_parameter(name: str, ref: Ref, *, followed: str | None) -> Failure:
@@ -239,7 +239,7 @@ def _refusal(error: aws.ClientError, secret: Secret, operation: Operation, what:
     if (reason == "invalid" and "deletion" in message.lower()) or "marked deleted" in message.lower():
         return Failure("deleted", f"{what}: scheduled for deletion; restore-secret cancels that. {said}")
     if reason == "access_denied":
-        return Failure(reason, denied(secret, operation, message))
+        return Failure(reason, f"{denied(secret, operation, message)} ({code})")
     if reason == "not_found" or (reason == "invalid" and "not associated" in message):
         return Failure("not_found", f"{what}: {_absent(secret, message)}. {said}")
     if reason == "credentials":
@@ -306,7 +306,7 @@ def foreign(status: int, url: str) -> str:
 
 def denied(secret: Secret, operation: Operation, message: str) -> str:
     """Who was denied what, by which kind of policy, and what would allow it. `message` is AWS's, in full."""
-    caller, asked, why = re.search(_CALLER, message), re.search(_ACTION, message), re.search(_WHY, message)
+    caller, asked, why = re.search(CALLER, message), re.search(_ACTION, message), re.search(_WHY, message)
     who = caller[1] if caller else "this agent's role"
     action = asked[1] if asked else "kms:Decrypt" if re.search(_KMS, message) else f"{_service(operation)}:{operation}"
     of_kms = action.startswith("kms:")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable
+from typing import Any
 
 from agent.core.errors import Failure
 from agent.core.model import SET_LIMIT, Observation, Rotation, Secret, counted
@@ -17,11 +18,13 @@ PAGES = 500  # of one listing, so that a server that always names another page e
 
 
 class Member(Record):
-    """One member by the name that it has in the object. `version` names its version, `made_at` is epoch seconds."""
+    """One member by the name that it has in the object. `made_at` is when its version was made (epoch seconds), if that
+    is known. `dated`: the version may come again with another date, so both are needed to name it."""
 
     name: str
     version: str
-    made_at: float
+    made_at: float | None
+    dated: bool = True
 
 
 def observed(secret: Secret, members: Iterable[Member], noun: str) -> Observation | Failure:
@@ -29,14 +32,13 @@ def observed(secret: Secret, members: Iterable[Member], noun: str) -> Observatio
     members = tuple(members)
     if trouble := _unfit(secret, members, noun):
         return trouble
-    made_at = max(member.made_at for member in members)
-    return Observation(version(members), ("AWSCURRENT",), Rotation(None, None, None), made_at)
+    return Observation(version(members), ("AWSCURRENT",), Rotation(None, None, None), _made_at(members))
 
 
 def fetched(
-    secret: Secret, members: Iterable[Member], texts: Iterable[tuple[str, str]], noun: str
+    secret: Secret, members: Iterable[Member], texts: Iterable[tuple[str, Any]], noun: str
 ) -> Fetched | Failure:
-    """The set with its values, which are texts by the names of its members."""
+    """The set with its values, which are texts by the names of its members; of a loose set bytes, too, as an object."""
     members = tuple(members)
     if trouble := _unfit(secret, members, noun):
         return trouble
@@ -47,17 +49,21 @@ def fetched(
     if len(content) > SET_LIMIT:
         return Failure("invalid", f"{secret.ref.id} has more than {SET_LIMIT >> 10} KiB in all; divide it")
     stages = () if secret.ref.version_id else ("AWSCURRENT",)
-    return Fetched(made, stages, max(member.made_at for member in members), SecretValue(content, text=True))
+    return Fetched(made, stages, _made_at(members), SecretValue(content, text=True))
 
 
 def version(members: Iterable[Member]) -> str:
     """What distinguishes a state of the set from others: how many members, and a digest of their names and versions."""
-    named = sorted((member.name, member.version, member.made_at) for member in members)
+    named = sorted((m.name, m.version, m.made_at if m.dated else None) for m in members)
     return f"{len(named)}-{hashlib.sha256(json.dumps(named).encode()).hexdigest()[:24]}"
 
 
+def _made_at(members: tuple[Member, ...]) -> float | None:
+    return max((member.made_at for member in members if member.made_at is not None), default=None)
+
+
 def _unfit(secret: Secret, members: tuple[Member, ...], noun: str) -> Failure | None:
-    if not members:
+    if not members and not (secret.ref.query and secret.ref.query.loose):
         return Failure(
             "not_found", f"{secret.ref.id}: no {noun} belongs to it; check path, name, tags, region and account"
         )

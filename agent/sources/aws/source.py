@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from agent.core.model import CALLS, Answers, Kind, Observation, Request
+from agent.core.record import replace
 from agent.core.value import Fetched
 from agent.sources.aws.clients import Service
 from agent.sources.aws.secrets_manager import SecretsManager
@@ -51,19 +52,33 @@ class Aws(SecretsManager):
     def observe(self, batch: tuple[Request, ...]) -> Answers[Observation]:
         """For each secret of the batch which version is wanted now."""
         reader = self._reader(batch[0].secret.ref.kind)
-        return reader.observe(batch) if reader else super().observe(batch)
+        answers = reader.observe(batch) if reader else super().observe(batch)
+        return replace(answers, calls=answers.calls + self.sts_calls())
 
     def fetch(self, batch: tuple[Request, ...]) -> Answers[Fetched]:
         """The value of each secret of the batch."""
         reader = self._reader(batch[0].secret.ref.kind)
-        return reader.fetch(batch) if reader else super().fetch(batch)
+        answers = reader.fetch(batch) if reader else super().fetch(batch)
+        return replace(answers, calls=answers.calls + self.sts_calls())
 
     def _reader(self, kind: Kind) -> _Reads | None:
         """What reads secrets of a kind; None: this class does. Two threads may make it at once; the first one stays."""
         if kind == "secretsmanager":
             return None
         readers = self.__dict__.setdefault("_readers", {})
-        if kind not in readers:
+        if kind == "find" and kind not in readers:
+            from agent.sources.aws.find import Find
+
+            readers.setdefault(kind, Find(self))
+        elif kind in ("tags", "parameterTags") and kind not in readers:
+            from agent.sources.aws.tags import Tags
+
+            readers.setdefault(kind, Tags(self))
+        elif kind == "matching" and kind not in readers:
+            from agent.sources.aws.matching import Matching
+
+            readers.setdefault(kind, Matching(self))
+        elif kind not in readers:
             from agent.sources.aws import parameter_store
 
             parameters = parameter_store.Parameters(self)
