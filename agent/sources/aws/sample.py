@@ -109,7 +109,7 @@ class _SecretsManager(_Client):
         page = [
             {
                 **self._named(name),
-                "SecretVersionsToStages": {v.id: list(v.stages) for v in self._held.secrets[name].versions if v.stages},
+                "SecretVersionsToStages": _listed(self._held.secrets[name]),
                 "Tags": [{"Key": key, "Value": value} for key, value in self._held.secrets[name].tags.items()],
             }
             for name in found[begins : begins + _PAGE]
@@ -176,6 +176,12 @@ class _SecretsManager(_Client):
             "VersionStages": list(version.stages),
             "CreatedDate": _CREATED,
         }
+
+
+def _listed(secret: SampleSecret) -> dict[str, list[str]]:
+    """The versions that a list shows. One that every call refuses has some, too."""
+    found = {v.id: list(v.stages) for v in secret.versions if v.stages}
+    return found or ({"00000000-0000-0000-0000-000000000000": ["AWSCURRENT"]} if secret.error else {})
 
 
 class _Parameters(_Client):
