@@ -25,7 +25,7 @@ MAY_IMPORT = {
     "render/external_secret": ("core", "render", "render/template"),
     **dict.fromkeys(ADAPTERS, ("core",)),
     "engine": ("core",),
-    "commands": ("core", "config", "render", "engine", *ADAPTERS),
+    "commands": ("core", "config", "render", "render/external_secret", "engine", *ADAPTERS),
     "demo": ("core", "commands"),
 }
 PURE = ("core", "config", "render", "render/template", "render/external_secret")

@@ -165,7 +165,7 @@ class _Secrets:
         from agent.render.external_secret import manifest
         from agent.render.input import Input
 
-        of_inputs = {name: Input(values[name]) for name in output.inputs}
+        of_inputs = {name: Input(values[name]) for name in output.inputs if name in values}
         made = external_secret.made(how, of_inputs, f"directory {output.path}")
         if made is not None:
             path = f"{how.namespace}/{how.name}.yaml"

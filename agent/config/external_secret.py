@@ -112,6 +112,7 @@ class _Reader(StoreReader, TargetReader):
         self._periods: dict[str, float] = {}
         self._targets: dict[str, Node] = {}
         self._period = 0.0  # of the ExternalSecret that is read
+        self._partial = False  # whether a secret of it may not exist
 
     def secrets(self) -> tuple[Secret, ...]:
         """All secrets that were asked for, each once."""
@@ -153,7 +154,8 @@ class _Reader(StoreReader, TargetReader):
         if "syncWindows" in spec:
             self.warnings.append(f"{named.name}: syncWindows has no meaning here: a version is published when it moved")
         target = self.target(spec, named.name, named.namespace, self.beside)
-        if "data" not in spec and "dataFrom" not in spec:
+        self._partial = target.deletion != "Retain"
+        if not (self.listed(spec, "data") or self.listed(spec, "dataFrom")):
             self.wrong(spec.node, "needs data or dataFrom, or both: it asks for no secret")
         default = self.part(spec, "secretStoreRef", "storeRef")
         read = [self.data(node, named, default) for node in self.listed(spec, "data")]
@@ -172,6 +174,7 @@ class _Reader(StoreReader, TargetReader):
             annotations=named.annotations,
             immutable=target.immutable,
             empty_too=target.deletion == "Merge",
+            partial=self._partial,
         )
         self.add(how, target.section.entries.get("name", named.node))
 
@@ -233,7 +236,9 @@ class _Reader(StoreReader, TargetReader):
             where = f" of namespace {named.namespace}" if kind == "SecretStore" else ""
             what = f"{kind} {name!r} is not among the documents{where}{suggestion(name, others)}"
             self.wrong(node, f"{what}; add it to this config")
-        elif not store.serves(named.namespace, self.beside.namespaces.get(named.namespace, {})):
+        elif kind == "ClusterSecretStore" and not store.serves(
+            named.namespace, self.beside.namespaces.get(named.namespace, {})
+        ):
             what = f"{kind} {name} does not serve namespace {named.namespace}, by its conditions; correct them"
             self.wrong(node, what)
         return store
@@ -289,7 +294,7 @@ class _Reader(StoreReader, TargetReader):
             ref = replace(ref, kind="tags" if ref.kind == "secretsmanager" else "parameterTags")
         if ref is None:
             return None
-        return Remote(self.named_secret(_Wanted(ref)), ref.id, prop, strategy, no_null)
+        return Remote(self.named_secret(_Wanted(ref, self._partial)), ref.id, prop, strategy, no_null)
 
     def strategy(self, section: Section, name: str) -> made.Decoding:
         chosen = decoding(self.one_of(section, "decodingStrategy", DECODINGS))

@@ -90,7 +90,7 @@ class StoreReader(ManifestReader):
     def store(
         self, document: Mapping, kind: str, given: Place, beside: Beside, warnings: list[str]
     ) -> tuple[Named, Store]:
-        """One store, and its name. What a sidecar does in another way is told in `warnings`."""
+        """One store, and its name. `warnings` gets what a sidecar does in another way."""
         named = self.named(document, kind, namespaced=kind == "SecretStore")
         top = self.fields(document, "store")
         spec = self.part(top, "spec", "storeSpec", required=("provider",))
@@ -162,8 +162,8 @@ class StoreReader(ManifestReader):
             given.append((self.word(entry, "key"), self.word(entry, "value")))
         if policy == "None":
             return tuple(given)
-        told = [("esoNamespace", named.namespace or "default"), ("esoStoreName", named.name), ("esoStoreKind", kind)]
-        return (*told, *(given if policy == "Custom" else ()))
+        own = [("esoNamespace", named.namespace or "default"), ("esoStoreName", named.name), ("esoStoreKind", kind)]
+        return (*own, *(given if policy == "Custom" else ()))
 
     def auth(self, aws: Section, named: Named, kind: str, beside: Beside, warnings: list[str]) -> None:
         """Who asks: a sidecar is always itself."""

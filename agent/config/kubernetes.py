@@ -1,7 +1,7 @@
 """Read the manifests of Kubernetes: the documents of a config by kind, namespace and name, and their texts.
 
-A manifest's YAML is read as Kubernetes reads it: a plain `5432`, `yes` or `n` is no text there, and null is as if the
-key were not there.
+A manifest's YAML is read as Kubernetes reads it: a plain `5432`, `yes` or `n` is not a text there, and null is as if
+the key were not there.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ class ManifestReader(Reader):
             return ""
         if not is_text(node):
             if not node.empty:
-                self.wrong(node, f'{key}: {node.text} is no text to Kubernetes; put it in quotes: "{node.text}"')
+                self.wrong(node, f'{key}: {node.text} is not a text to Kubernetes; put it in quotes: "{node.text}"')
             return ""
         return node.text
 

@@ -114,7 +114,8 @@ class ExternalSecretData(Record):
     """How the secrets of an ExternalSecret become the keys of its target.
 
     `name` is the target's, `labels` and `annotations` are the manifest's own, which count without a template. With
-    `empty_too` the templates are rendered even if AWS holds nothing.
+    `empty_too` the templates are rendered even if AWS holds nothing. `partial`: a secret that does not exist is left
+    out.
     """
 
     name: str
@@ -127,6 +128,7 @@ class ExternalSecretData(Record):
     annotations: tuple[tuple[str, str], ...] = ()
     immutable: bool = False
     empty_too: bool = False
+    partial: bool = False
 
 
 def spec(value: object) -> object:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Generic, Literal, NamedTuple, TypeVar
 
 from agent.core import arn
@@ -221,6 +221,12 @@ class Output(Record):
             case ExternalSecretData():
                 how = ["external secret", spec(self.renderer)]
         return [self.path, *how, self.mode, *shared]
+
+    def made_of(self, names: Collection[str]) -> bool:
+        """Whether it can be made of these secrets alone. One that may be partial is made of what there is."""
+        if isinstance(self.renderer, ExternalSecretData) and self.renderer.partial:
+            return any(name in names for name in self.inputs)
+        return all(name in names for name in self.inputs)
 
     @property
     def may_be_several(self) -> bool:

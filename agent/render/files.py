@@ -78,7 +78,7 @@ def project(
 
 def _contents(output: Output, inputs: Mapping[str, Input]) -> list[tuple[str, bytes]]:
     """Path and content of each file that an output becomes. What few configs need is imported only for those."""
-    path, mine = output.path, {name: inputs[name] for name in output.inputs}
+    path, mine = output.path, {name: inputs[name] for name in output.inputs if name in inputs}
     match output.renderer:
         case Projection() as how:
             return projection.contents(path, how, *mine.values())

@@ -47,9 +47,11 @@ def made(how: ExternalSecretData, inputs: Mapping[str, Input], where: str) -> Ma
     """
     # 1.
     found: Values = {}
-    for some in every(lambda source: _of_source(source, inputs, where), how.sources):
+    sources = [source for source in how.sources if source.remote.secret in inputs]
+    entries = [entry for entry in how.entries if entry.remote.secret in inputs]
+    for some in every(lambda source: _of_source(source, inputs, where), sources):
         found |= some
-    found |= dict(every(lambda entry: _of_entry(entry, inputs, where), how.entries))
+    found |= dict(every(lambda entry: _of_entry(entry, inputs, where), entries))
     if not found and not how.empty_too:
         return None
     # 2.
