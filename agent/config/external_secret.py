@@ -277,7 +277,7 @@ class _Reader(StoreReader, TargetReader):
     def remote(self, section: Section, store: Store | None, name: str) -> Remote | None:
         """What a remoteRef or an extract reads."""
         key, version = self.word(section, "key"), self.word(section, "version")
-        if section.node is not None and "key" in section and not key:
+        if section.node is not None and "key" in section and not word_of(section.entries["key"]):
             self.wrong_key(section, "key", "key is empty; name a secret")
         fetches = self.one_of(section, "metadataPolicy", ("None", "Fetch")) == "Fetch"
         strategy = self.strategy(section, name)
