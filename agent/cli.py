@@ -219,6 +219,13 @@ def _parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
         if command is _try:
             made.add_argument("--sample", metavar="FILE", required=True, help="what AWS holds; see docs/try.md")
             made.add_argument("--out", metavar="DIR", help="write the files there, instead of listing them")
+            made.add_argument(
+                "--as",
+                dest="form",
+                choices=("files", "kubernetes"),
+                default="files",
+                help="kubernetes: the Secrets that ExternalSecrets make in a cluster, instead of files",
+            )
         if command in (_plan, _status, _doctor):
             made.add_argument("--json", action="store_true", help="print JSON, for programs")
         if command is _plan:
@@ -447,7 +454,7 @@ def _plan(args: argparse.Namespace) -> int:
 def _try(args: argparse.Namespace) -> int:
     from agent.commands import try_out
 
-    return try_out.try_out(args.config, args.sample, args.out)
+    return try_out.try_out(args.config, args.sample, args.out, args.form)
 
 
 def _columns() -> int | None:

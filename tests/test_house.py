@@ -20,14 +20,15 @@ ADAPTERS = ("sources/aws", "sinks/volume", "targets", "triggers", "observe")
 MAY_IMPORT = {
     "core": (),
     "config": ("core", "render/template"),
-    "render": ("core", "render/template"),
+    "render": ("core", "render/template", "render/external_secret"),
     "render/template": ("core",),
+    "render/external_secret": ("core", "render", "render/template"),
     **dict.fromkeys(ADAPTERS, ("core",)),
     "engine": ("core",),
-    "commands": ("core", "config", "render", "engine", *ADAPTERS),
+    "commands": ("core", "config", "render", "render/external_secret", "engine", *ADAPTERS),
     "demo": ("core", "commands"),
 }
-PURE = ("core", "config", "render", "render/template")
+PURE = ("core", "config", "render", "render/template", "render/external_secret")
 BUT = {"render/require.py"}  # what it holds a value against takes the machine's TLS and clock
 IMPURE = {"boto3", "botocore", "os", "threading", "time", "structlog", "socket", "subprocess", "signal", "urllib3"}
 # Each library has one door.
@@ -45,6 +46,7 @@ NOT_AT_START = (
     *("argparse", "prometheus_client", "boto3", "moto"),
     *("agent.observe.page", "agent.render.dotenv", "agent.render.properties", "agent.render.require"),
     *("agent.render.certificates", "agent.render.encodings", "agent.render.template", "agent.render.templated"),
+    *("agent.render.external_secret", "agent.render.gjson", "agent.config.external_secret", "agent.config.kubernetes"),
     *("agent.sources.aws.parameter_store", "agent.sources.aws.sets", "agent.sources.aws.roles"),
     *("agent.sources.aws.find", "agent.core.re2"),
     *("agent.commands.doctor", "agent.commands.plan", "agent.commands.pin", "agent.demo"),

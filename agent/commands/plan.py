@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 from agent.config.native import doubts
 from agent.config.reading import shown_url
 from agent.core import arn
+from agent.core.external_secret import ExternalSecretData
 from agent.core.model import (
     CALLS,
     ByContent,
@@ -80,7 +81,7 @@ def plan(config: Config, replicas: int) -> dict[str, Any]:
     }
 
 
-_OF_SSM: tuple[Kind, ...] = ("parameter", "parameters")
+_OF_SSM: tuple[Kind, ...] = ("parameter", "parameters", "matching", "parameterTags")
 
 
 def policy(config: Config, role: str | None = None) -> dict[str, Any]:
@@ -103,7 +104,11 @@ def policy(config: Config, role: str | None = None) -> dict[str, Any]:
         (["secretsmanager:ListSecrets", "secretsmanager:BatchGetSecretValue"], ["*"] if sets else []),
         ("secretsmanager:GetSecretValue", _resources(sets)),
         ("ssm:GetParameters", _resources(asked("parameter"))),
-        ("ssm:GetParametersByPath", _resources(asked("parameters"))),
+        ("ssm:GetParametersByPath", _resources(asked("parameters", "matching"))),
+        ("ssm:GetParameters", _resources(tagged := [r for r in asked("matching") if r.query and r.query.tags])),
+        ("ssm:DescribeParameters", ["*"] if tagged else []),
+        ("secretsmanager:DescribeSecret", _resources(asked("tags"))),
+        ("ssm:ListTagsForResource", _resources(asked("parameterTags"))),
     ]
     chains = list(dict.fromkeys(ref.place for ref in _refs(config, *CALLS)))
     steps = [(each, tags) for place in chains for before, each, tags in _steps(place) if before == role]
@@ -246,12 +251,14 @@ def _content(output: Output) -> str:
             made = "pem"
         case Pkcs12():
             made = "pkcs12"
+        case ExternalSecretData():
+            made = "one file per key of the ExternalSecret's target"
     return f"{made} of {', '.join(output.inputs)}" if len(output.inputs) > 1 else made
 
 
 def _file(output: Output, root: str) -> dict[str, Any]:
     how = output.renderer
-    selected = how if isinstance(how, Projection) else Projection(directory=False)
+    selected = how if isinstance(how, Projection) else Projection(directory=isinstance(how, ExternalSecretData))
     return {
         "path": f"{root}/{output.path}{'/' if selected.directory else ''}",
         "mode": f"{output.mode:04o}",
@@ -371,7 +378,7 @@ def _parameter_calls(secrets: Iterable[Secret]) -> dict[Place, float]:
     for secret in secrets:
         if secret.ref.kind == "parameter":
             shared[secret.ref.place] += 1
-        elif secret.ref.kind == "parameters":
+        elif secret.ref.kind in _OF_SSM:
             alone[secret.ref.place] += 1
     return {place: alone[place] + -(-shared[place] // PER_CALL) for place in dict.fromkeys([*alone, *shared])}
 

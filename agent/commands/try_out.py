@@ -10,16 +10,18 @@ import contextlib
 import os
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from agent.commands.check import load
 from agent.config import native, sample
 from agent.core import schedule
 from agent.core.errors import StartError
-from agent.core.model import Bundle, PassResult, Publication, Published, PublishedSecret
+from agent.core.external_secret import ExternalSecretData
+from agent.core.model import Bundle, Output, PassResult, Publication, Published, PublishedSecret, Secret
 from agent.core.pins import Pins
+from agent.core.ports import Renderer
 from agent.core.record import replace
-from agent.core.value import ProjectedFile
+from agent.core.value import Fetched, ProjectedFile, SecretValue
 from agent.engine.one_pass import Adapters, one_pass
 from agent.render.files import render
 from agent.sources.aws.sample import SampledAws
@@ -28,8 +30,9 @@ from agent.targets.notify import Notified
 _SAMPLE_LIMIT = 16 << 20  # bytes
 
 
-def try_out(path: str, sample_path: str, out: str | None) -> int:
+def try_out(path: str, sample_path: str, out: str | None, form: str = "files") -> int:
     """Render the config at `path` with the sample's values, and list the files, or write them to the directory `out`.
+    With the form `kubernetes` the files are the Secrets that its ExternalSecrets make in a cluster, each a manifest.
 
     Returns 0. Raises ConfigError for a config or a sample that is refused, StartError with every problem when the files
     cannot be made; then nothing is written.
@@ -39,13 +42,16 @@ def try_out(path: str, sample_path: str, out: str | None) -> int:
     for doubt in native.doubts(config):
         print(f"{path}: warning: {doubt}", file=sys.stderr)
     sink = _Kept()
-    problems = _problems(config.bundle, _passed(config.bundle, SampledAws(held), sink))
+    secrets = _Secrets()
+    renderer = secrets.render if form == "kubernetes" else render
+    problems = _problems(config.bundle, _passed(config.bundle, SampledAws(held), sink, renderer))
     if problems:
         raise StartError("\n".join(problems))
+    files, owners = (secrets.files, secrets.owners) if form == "kubernetes" else (sink.files, sink.owners)
     if out is None:
-        sys.stdout.write(_listing(sink))
+        sys.stdout.write(_listing(files, owners))
     else:
-        _write(sink.files, out)
+        _write(files, out)
     return 0
 
 
@@ -60,10 +66,10 @@ def _text(path: str) -> str:
     raise StartError(f"{path} is not UTF-8 text; save the sample as UTF-8")
 
 
-def _passed(bundle: Bundle, source: SampledAws, sink: _Kept) -> PassResult:
+def _passed(bundle: Bundle, source: SampledAws, sink: _Kept, renderer: Renderer) -> PassResult:
     """One pass over all secrets, for which nobody is notified."""
     unhurried = replace(bundle, timing=replace(bundle.timing, settle=0.0))
-    adapters = Adapters(source, sink, render, Notified, stopped=lambda: False)
+    adapters = Adapters(source, sink, renderer, Notified, stopped=lambda: False)
     begun = schedule.begin(unhurried, adapters.now())
     return one_pass(unhurried, begun, {}, adapters, quiet=True).result
 
@@ -78,11 +84,11 @@ def _problems(bundle: Bundle, result: PassResult) -> list[str]:
     ]
 
 
-def _listing(sink: _Kept) -> str:
+def _listing(files: Mapping[str, ProjectedFile], owners: Mapping[str, list[str]]) -> str:
     """A line for each file: its path, mode, size in bytes, and the secrets it is made of."""
     lines = [
-        f"{path}  {file.mode:04o}  {len(file.content)}  {', '.join(sink.owners[path])}"
-        for path, file in sorted(sink.files.items())
+        f"{path}  {file.mode:04o}  {len(file.content)}  {', '.join(owners[path])}"
+        for path, file in sorted(files.items())
     ]
     return "\n".join(lines) + "\n" if lines else "no files\n"
 
@@ -136,6 +142,36 @@ class _Kept:
 
     def pins(self) -> Pins:
         return {}
+
+
+class _Secrets:
+    """Renders as `render` does, and keeps the Secret of each ExternalSecret as a file."""
+
+    def __init__(self) -> None:
+        self.files: dict[str, ProjectedFile] = {}
+        self.owners: dict[str, list[str]] = {}
+
+    def render(
+        self, inputs: Sequence[tuple[Secret, Fetched]], outputs: Sequence[Output]
+    ) -> dict[Output, dict[str, ProjectedFile]]:
+        files = render(inputs, outputs)
+        for output in files:
+            if isinstance(output.renderer, ExternalSecretData):
+                self._keep(output, output.renderer, {secret.name: fetched.value for secret, fetched in inputs})
+        return files
+
+    def _keep(self, output: Output, how: ExternalSecretData, values: Mapping[str, SecretValue]) -> None:
+        from agent.render import external_secret
+        from agent.render.external_secret import manifest
+        from agent.render.input import Input
+
+        of_inputs = {name: Input(values[name]) for name in output.inputs if name in values}
+        made = external_secret.made(how, of_inputs, f"directory {output.path}")
+        if made is not None:
+            path = f"{how.namespace}/{how.name}.yaml"
+            text = SecretValue(manifest.yaml(how, made).encode(), text=True)
+            self.files[path] = ProjectedFile(text, 0o600)
+            self.owners[path] = list(output.inputs)
 
 
 def _write(files: Mapping[str, ProjectedFile], out: str) -> None:

@@ -23,8 +23,8 @@ from agent.core.model import (
     Projection,
     Quoting,
     Template,
-    Written,
 )
+from agent.core.written import Written
 
 FORMATS: tuple[Format, ...] = get_args(Format)
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Generic, Literal, NamedTuple, TypeVar
 
 from agent.core import arn
 from agent.core.errors import Failure
+from agent.core.external_secret import ExternalSecretData, spec
 from agent.core.record import Record, field, replace
 from agent.core.value import ProjectedFile
+from agent.core.written import Written
 
 R = TypeVar("R")
 
@@ -22,10 +24,11 @@ Encoding = Literal["none", "base64", "base64url", "hex"]
 Missing = Literal["error", "skip", "empty"]
 
 # One secret of Secrets Manager; one parameter of Parameter Store; all parameters beneath a path; all secrets of Secrets
-# Manager that match. The last two are sets: their value is a JSON object of name to text.
-Kind = Literal["secretsmanager", "parameter", "parameters", "find"]
+# Manager that match; all parameters that match; the tags of a secret, or of a parameter, as a JSON object. Those of
+# which there may be many are sets: their value is a JSON object of name to text.
+Kind = Literal["secretsmanager", "parameter", "parameters", "find", "matching", "tags", "parameterTags"]
 
-SETS: frozenset[Kind] = frozenset({"parameters", "find"})
+SETS: frozenset[Kind] = frozenset({"parameters", "find", "matching"})
 
 SET_LIMIT = 1 << 20  # bytes of the values of a set, with their names
 
@@ -46,12 +49,14 @@ class Place(Record):
 
 class Query(Record):
     """Which secrets belong to a set: those that meet all of these. `name` is a regular expression (RE2) that is found
-    anywhere in the name, `path` how the name begins; `tags` must be there, each with exactly this value.
+    anywhere in the name, `path` how the name begins; `tags` must be there, each with exactly this value. `loose`: the
+    set may have no member, and a value that is bytes is an object of `base64` to its text.
     """
 
     name: str | None = None
     path: str | None = None
     tags: tuple[tuple[str, str], ...] = ()
+    loose: bool = False
 
     @property
     def shown(self) -> str:
@@ -75,8 +80,8 @@ class Ref(Record):
     """What a source is asked for. Exactly one of `version_stage` and `version_id` is set.
 
     A parameter's `version_stage` is its label, or AWSCURRENT for its latest version (no label begins with `aws`), and
-    its `version_id` its number. `query` is what a set of kind `find` is made of, and `id` its text. `replicas` are
-    asked in this order while the place is away.
+    its `version_id` its number. `query` is what a set of kind `find` or `matching` is made of, and `id` its text.
+    `replicas` are asked in this order while the place is away.
     """
 
     id: str
@@ -93,8 +98,12 @@ class Ref(Record):
         match self.kind:
             case "parameter":
                 return arn.parameter(self.id, self.place.region)
+            case "parameterTags":
+                return arn.parameter(self.id, self.place.region)
             case "parameters":
                 return arn.beneath(self.id, self.place.region)
+            case "matching":
+                return arn.beneath(self.query.path if self.query and self.query.path else "/", self.place.region)
             case "find":
                 return arn.beginning(self.query.path if self.query and self.query.path else "", self.place.region)
         return arn.resources(self.id, self.place.region)
@@ -143,29 +152,6 @@ class ByContent(Record):
     missing: Missing = "error"
 
 
-class Written(Record):
-    """Where a text begins in the config's file. With `block` each of its lines begins at that column.
-
-    All are equal: a text is the same wherever it stands.
-    """
-
-    line: int
-    column: int
-    block: bool
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Written)
-
-    def __hash__(self) -> int:
-        return 0
-
-    def place(self, line: int, column: int) -> tuple[int, int]:
-        """Where in the config's file a place of the text is. Of a text that is no block only the beginning is known."""
-        if self.block:
-            return self.line + line - 1, self.column + column - 1
-        return self.line, self.column + column - 1 if line == 1 else self.column
-
-
 class Template(Record):
     """A text in Go's template language. Its dot is the one input; with `by_name` an object of the inputs by name."""
 
@@ -197,7 +183,7 @@ class Pkcs12(Record):
     legacy: bool = False
 
 
-How = Projection | ByContent | Template | Pem | Pkcs12
+How = Projection | ByContent | Template | Pem | Pkcs12 | ExternalSecretData
 
 
 class Output(Record):
@@ -231,12 +217,20 @@ class Output(Record):
                 how = ["pem", *_key(certificate), *_key(key)]
             case Pkcs12(certificate, key, password, legacy):
                 how = ["pkcs12", *_key(certificate), *_key(key), *_key(password), legacy]
+            case ExternalSecretData():
+                how = ["external secret", spec(self.renderer)]
         return [self.path, *how, self.mode, *shared]
+
+    def made_of(self, names: Collection[str]) -> bool:
+        """Whether it can be made of these secrets alone. One that may be partial is made of what there is."""
+        if isinstance(self.renderer, ExternalSecretData) and self.renderer.partial:
+            return any(name in names for name in self.inputs)
+        return all(name in names for name in self.inputs)
 
     @property
     def may_be_several(self) -> bool:
         """Whether it may become a directory with several files."""
-        return isinstance(self.renderer, ByContent) or (
+        return isinstance(self.renderer, ByContent | ExternalSecretData) or (
             isinstance(self.renderer, Projection) and self.renderer.directory
         )
 
@@ -269,7 +263,13 @@ class Wanted(Record):
             spec.append([require.keys, require.matches, require.certificate])
         # Defaults stay out: what an earlier agent published must not look edited.
         if ref.kind != "secretsmanager":
-            spec.append({"kind": ref.kind, "query": ref.query and [ref.query.name, ref.query.path, ref.query.tags]})
+            query = ref.query and [
+                ref.query.name,
+                ref.query.path,
+                ref.query.tags,
+                *(["loose"] if ref.query.loose else []),
+            ]
+            spec.append({"kind": ref.kind, "query": query})
         if ref.place.roles:
             spec.append({"roles": ref.place.roles})
         import hashlib  # loads 4 MiB of libcrypto, which a process at rest does not need
@@ -614,6 +614,8 @@ Operation = Literal[
     "BatchGetSecretValue",
     "GetParameters",
     "GetParametersByPath",
+    "DescribeParameters",
+    "ListTagsForResource",
     "AssumeRole",
 ]
 
@@ -623,6 +625,9 @@ CALLS: Mapping[Kind, tuple[str, Operation, Operation]] = {
     "parameter": ("ssm", "GetParameters", "GetParameters"),
     "parameters": ("ssm", "GetParametersByPath", "GetParametersByPath"),
     "find": ("secretsmanager", "ListSecrets", "BatchGetSecretValue"),
+    "matching": ("ssm", "GetParametersByPath", "GetParametersByPath"),
+    "tags": ("secretsmanager", "DescribeSecret", "DescribeSecret"),
+    "parameterTags": ("ssm", "ListTagsForResource", "ListTagsForResource"),
 }
 
 Outcome = Literal["success", "noop", "error"]

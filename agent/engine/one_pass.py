@@ -404,7 +404,7 @@ def _rendered(
     """The files of the secrets of a group, each shared one with each of its inputs; or why there are none."""
     inputs = [(wanted.secret, values[wanted.name]) for wanted in group]
     names = {wanted.name for wanted in group}
-    outputs = list(dict.fromkeys(o for wanted in group for o in wanted.outputs if names.issuperset(o.inputs)))
+    outputs = list(dict.fromkeys(o for wanted in group for o in wanted.outputs if o.made_of(names)))
     try:
         files = render(inputs, outputs)
     except ProjectionError as error:
@@ -420,7 +420,7 @@ def _rendered(
         return {}, trouble.failed(dict.fromkeys(names, Failure("other", _cannot_render(error))))
     made: dict[str, dict[str, ProjectedFile]] = {name: {} for name in names}
     for output, of_output in files.items():
-        for name in output.inputs:
+        for name in names.intersection(output.inputs):
             made[name] |= of_output
     return {name: (values[name], made[name]) for name in names}, trouble
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from agent.core.errors import ProjectionError, SecretError
+from agent.core.external_secret import ExternalSecretData
 from agent.core.model import SETS, ByContent, Output, Pem, Pkcs12, Projection, Secret, Template
 from agent.core.value import Fetched, ProjectedFile, SecretValue
 from agent.render import projection
@@ -57,8 +58,12 @@ def project(
     All of them or none. Raises ProjectionError, which names path, key and what to do, never a value. The versions are
     then unusable until one of them or the spec changes.
     """
+    outputs = tuple(outputs)
+    filled = {
+        name for output in outputs if not isinstance(output.renderer, ExternalSecretData) for name in output.inputs
+    }
     for name, value in values.items():
-        if not len(value):
+        if not len(value) and name in filled:
             raise ProjectionError("the secret is empty; put a value into it")
         if len(value) > LIMIT and name not in sets:
             raise ProjectionError(f"the secret has {len(value)} bytes, more than the {LIMIT} that AWS allows")
@@ -73,7 +78,7 @@ def project(
 
 def _contents(output: Output, inputs: Mapping[str, Input]) -> list[tuple[str, bytes]]:
     """Path and content of each file that an output becomes. What few configs need is imported only for those."""
-    path, mine = output.path, {name: inputs[name] for name in output.inputs}
+    path, mine = output.path, {name: inputs[name] for name in output.inputs if name in inputs}
     match output.renderer:
         case Projection() as how:
             return projection.contents(path, how, *mine.values())
@@ -93,3 +98,7 @@ def _contents(output: Output, inputs: Mapping[str, Input]) -> list[tuple[str, by
             from agent.render import certificates
 
             return [(path, certificates.pkcs12(path, keystore, mine))]
+        case ExternalSecretData() as data:
+            from agent.render import external_secret
+
+            return external_secret.contents(path, data, mine)

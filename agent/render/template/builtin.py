@@ -33,7 +33,7 @@ def _equal(first: Any, *others: Any) -> bool:
         if first is None or other is None:
             same = first is other
         elif not _comparable(first, other):
-            raise Unfit(f"{values.article(first)} and {values.article(other)} cannot be compared")
+            raise Unfit(f"there is no comparison of {values.article(first)} with {values.article(other)}")
         elif isinstance(first, list | dict):
             raise Unfit(f"{values.article(first)} cannot be compared; use deepEqual")
         else:
@@ -48,7 +48,7 @@ def _less(first: Any, second: Any) -> bool:
         if value is None or isinstance(value, bool | list | dict):
             raise Unfit(f"{values.article(value)} has no order")
     if not _comparable(first, second):
-        raise Unfit(f"{values.article(first)} and {values.article(second)} cannot be compared")
+        raise Unfit(f"there is no comparison of {values.article(first)} with {values.article(second)}")
     return bool(encoded(first) < encoded(second) if isinstance(first, str) else first < second)
 
 

@@ -73,7 +73,8 @@ class _Run:
         if depth > DEEPEST:
             raise self._error(0, f"the value has more than {DEEPEST} lists and objects within each other")
         if isinstance(value, dict):
-            copy = {key: self._copied(item, depth + 1) for key, item in value.items()}
+            of = values.Texts if isinstance(value, values.Texts) else dict
+            copy = of({key: self._copied(item, depth + 1) for key, item in value.items()})
             self._keys[id(copy)] = copy, tuple(copy)
             return copy
         return [self._copied(item, depth + 1) for item in value] if isinstance(value, list) else value

@@ -245,6 +245,14 @@ def _read_scalar(text: str, tag: str) -> Any:
     return text
 
 
+def is_text(plain: str) -> bool:
+    """Whether what is written in plain means a text: neither null, a boolean nor a number."""
+    try:
+        return isinstance(_read_scalar(plain, ""), str)
+    except Unfit:  # a number without end
+        return False
+
+
 FUNCTIONS = Functions()
 _add = FUNCTIONS.add
 _add("toYaml", dumps, "any", metered=True)

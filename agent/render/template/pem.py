@@ -77,7 +77,7 @@ def _filtered(kind: str, text: str) -> str:
     kept: Iterator[Block] = (block for block in found if block.kind.lower() == kind.lower())
     made = "".join(written(block.kind, block.content, block.headers) for block in kept)
     if not made and junk:
-        raise Unfit("there is no such block in the text, but something that is not PEM")
+        raise Unfit("there is no such block in the text, but junk that is not PEM")
     return made
 
 

@@ -197,7 +197,7 @@ _SERVICES = {"secretsmanager": "AWS Secrets Manager", "ssm": "AWS Systems Manage
 
 def _service(operation: Operation) -> str:
     """The service that an operation is one of, as IAM names it."""
-    return "ssm" if "Parameter" in operation else "secretsmanager"
+    return "ssm" if "Parameter" in operation or operation == "ListTagsForResource" else "secretsmanager"
 
 
 def no_parameter(name: str, ref: Ref, *, followed: str | None) -> Failure:
@@ -239,7 +239,7 @@ def _refusal(error: aws.ClientError, secret: Secret, operation: Operation, what:
     if (reason == "invalid" and "deletion" in message.lower()) or "marked deleted" in message.lower():
         return Failure("deleted", f"{what}: scheduled for deletion; restore-secret cancels that. {said}")
     if reason == "access_denied":
-        return Failure(reason, denied(secret, operation, message))
+        return Failure(reason, f"{denied(secret, operation, message)} ({code})")
     if reason == "not_found" or (reason == "invalid" and "not associated" in message):
         return Failure("not_found", f"{what}: {_absent(secret, message)}. {said}")
     if reason == "credentials":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any
@@ -31,9 +32,9 @@ class _Entry(Record):
 
 
 class _Value(Record):
-    """The value of one secret, and when its version was made (epoch seconds)."""
+    """The value of one secret, and when its version was made (epoch seconds). Bytes are an object of `base64`."""
 
-    text: str
+    text: str | dict[str, str]
     made_at: float | None
 
 
@@ -154,8 +155,12 @@ def _values(secret: Secret, entries: list[_Entry], client: Any) -> dict[str, _Va
     values: dict[str, _Value] = {}
     for each in answer.get("SecretValues") or ():
         name, text, created = names.get(each.get("ARN")), each.get("SecretString"), each.get("CreatedDate")
+        binary = each.get("SecretBinary")
         if name is not None and isinstance(text, str):
             values[name] = _Value(text, created.timestamp() if created else None)
+        elif name is not None and secret.ref.query and secret.ref.query.loose and isinstance(binary, bytes):
+            content = {"base64": base64.b64encode(binary).decode()}
+            values[name] = _Value(content, created.timestamp() if created else None)
         elif name is not None:
             wrong[name] = "invalid", "is binary, and a set holds texts; give it a secretId of its own, and leave it out"
     for name in names.values():

@@ -109,7 +109,7 @@ class _SecretsManager(_Client):
         page = [
             {
                 **self._named(name),
-                "SecretVersionsToStages": {v.id: list(v.stages) for v in self._held.secrets[name].versions if v.stages},
+                "SecretVersionsToStages": _listed(self._held.secrets[name]),
                 "Tags": [{"Key": key, "Value": value} for key, value in self._held.secrets[name].tags.items()],
             }
             for name in found[begins : begins + _PAGE]
@@ -178,6 +178,12 @@ class _SecretsManager(_Client):
         }
 
 
+def _listed(secret: SampleSecret) -> dict[str, list[str]]:
+    """The versions that a list shows. One that every call refuses has some, too."""
+    found = {v.id: list(v.stages) for v in secret.versions if v.stages}
+    return found or ({"00000000-0000-0000-0000-000000000000": ["AWSCURRENT"]} if secret.error else {})
+
+
 class _Parameters(_Client):
     """Parameter Store's calls, under the names that botocore gives them."""
 
@@ -222,6 +228,13 @@ class _Parameters(_Client):
         page = [self._found(name, decrypt=WithDecryption) for name in names[begins : begins + _PAGE]]
         more = begins + _PAGE < len(names)
         return {"Parameters": page, **({"NextToken": str(begins + _PAGE)} if more else {})}
+
+    def list_tags_for_resource(self, *, ResourceType: str, ResourceId: str) -> dict[str, Any]:
+        held = self._held.parameters.get(ResourceId)
+        self._check("ListTagsForResource", (ResourceId,), (held.error if held else None,))
+        if held is None:
+            raise self._error("ListTagsForResource", "InvalidResourceId", f"Parameter {ResourceId} not found.")
+        return {"TagList": [{"Key": key, "Value": value} for key, value in held.tags.items()]}
 
     def describe_parameters(
         self, *, ParameterFilters: Iterable[Any] = (), NextToken: str = "0", **_: object

@@ -46,9 +46,9 @@ def observed(secret: Secret, members: Iterable[Member], noun: str) -> Observatio
 
 
 def fetched(
-    secret: Secret, members: Iterable[Member], texts: Iterable[tuple[str, str]], noun: str
+    secret: Secret, members: Iterable[Member], texts: Iterable[tuple[str, Any]], noun: str
 ) -> Fetched | Failure:
-    """The set with its values, which are texts by the names of its members."""
+    """The set with its values, which are texts by the names of its members; of a loose set bytes, too, as an object."""
     members = tuple(members)
     if trouble := _unfit(secret, members, noun):
         return trouble
@@ -73,7 +73,7 @@ def _made_at(members: tuple[Member, ...]) -> float | None:
 
 
 def _unfit(secret: Secret, members: tuple[Member, ...], noun: str) -> Failure | None:
-    if not members:
+    if not members and not (secret.ref.query and secret.ref.query.loose):
         return Failure(
             "not_found", f"{secret.ref.id}: no {noun} belongs to it; check path, name, tags, region and account"
         )

@@ -73,6 +73,14 @@ class Aws(SecretsManager):
             from agent.sources.aws.find import Find
 
             readers.setdefault(kind, Find(self))
+        elif kind in ("tags", "parameterTags") and kind not in readers:
+            from agent.sources.aws.tags import Tags
+
+            readers.setdefault(kind, Tags(self))
+        elif kind == "matching" and kind not in readers:
+            from agent.sources.aws.matching import Matching
+
+            readers.setdefault(kind, Matching(self))
         elif kind not in readers:
             from agent.sources.aws import parameter_store
 
