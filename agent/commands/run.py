@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 from agent import __version__
@@ -46,6 +47,7 @@ class _Agent:
     """One process: its signals, its adapters, its keeper."""
 
     def __init__(self, path: str, log_format: Format, log_level: str, *, quiet: bool) -> None:
+        from agent.commands.check import environment
         from agent.observe import events, log
         from agent.render.files import render
         from agent.sinks.volume.volume import Volume
@@ -57,7 +59,8 @@ class _Agent:
         self._log = log.logger()
         self._signals = Signals()
         text = config_file.read(path)
-        config = native.parse(text, path)
+        parse = partial(native.parse, environment=environment())
+        config = parse(text, path)
         self._settings = config.settings
         self._volume = Volume(config.settings.volume_path)
         source = Aws()
@@ -69,7 +72,7 @@ class _Agent:
             adapters,
             self._log,
             read=config_file.read,
-            parse=native.parse,
+            parse=parse,
             passed=lambda before, result: events.passed(self._log, before, result),
             version=__version__,
             quiet=quiet,

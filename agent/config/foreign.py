@@ -12,12 +12,14 @@ from agent.core.record import Record
 
 class Given(Record):
     """What a config sets for all its secrets: where they are asked for, each how many seconds, the mode of files; and
-    the names that are taken."""
+    the names and outputs that others have. `environment` is the region that the environment sets."""
 
     place: Place
     period: float
     mode: int
     names: frozenset[str]
+    outputs: tuple[Output, ...] = ()
+    environment: str | None = None
 
 
 class Foreign(Record):

@@ -76,7 +76,7 @@ def doubts(config: Config) -> list[str]:
 API_VERSION, KIND = "freshmount.dev/v1", "Config"
 
 # The modules beside this one that read other people's manifests, by the API group of those.
-FOREIGN: Mapping_[str, str] = {}
+FOREIGN: Mapping_[str, str] = {"secrets-store.csi.x-k8s.io": "secret_provider_class"}
 
 VOLUME_PATH = "/freshmount/secrets"
 
@@ -118,6 +118,7 @@ KEYS = {
     "find": ("name", "path", "tags"),
     "failover": (
         "region", "secretId", "parameter", "parameters", "endpointUrl", "roleArn", "externalId", "sessionTags",
+        "ifDenied",
     ),
     "require": ("keys", "match", "certificate"),
     "match": ("key", "pattern"),
@@ -161,10 +162,11 @@ def _placed(place: Place, kind: Kind, given: str) -> Place:
     return replace(place, region=region, endpoint_url=url)
 
 
-def parse(text: str, source: str) -> Config:
+def parse(text: str, source: str, environment: str | None = None) -> Config:
     """Parse the text into a config. Raises ConfigError with every problem in it, in the order of the text.
 
-    `source` names the text in messages, such as the file's path.
+    `source` names the text in messages, such as the file's path. `environment` is the region that the environment sets:
+    some manifests of others may not name a secret of another one.
     """
     nodes, problems = document.compose_all(text)
     own, foreign = _divided(nodes)
@@ -173,7 +175,7 @@ def parse(text: str, source: str) -> Config:
     reader = _Reader(list(problems), KEYS)
     for second in own[1:]:
         reader.wrong(second, f"is a second {KIND}; only one is read")
-    config = reader.config(own[0] if own else None, foreign) if nodes else None
+    config = reader.config(own[0] if own else None, foreign, environment) if nodes else None
     if reader.problems or config is None:
         raise ConfigError(source, tuple(sorted(reader.problems, key=lambda p: (p.line, p.column))))
     return config
@@ -234,7 +236,9 @@ def salvage(text: str) -> Site:
 class _Reader(OutputReader):
     """Reads nodes into the values of a config."""
 
-    def config(self, node: Node | None, foreign: Mapping_[str, list[Mapping]]) -> Config | None:
+    def config(
+        self, node: Node | None, foreign: Mapping_[str, list[Mapping]], environment: str | None
+    ) -> Config | None:
         """The config of a document of our own, if there is one, and of documents of others."""
         top = self.section(node, "config", required=("apiVersion", "kind", *(() if foreign else ("secrets",))))
         if top.node is None and not foreign:
@@ -256,7 +260,8 @@ class _Reader(OutputReader):
         startup = self.section(top.entries.get("startup"), "startup")
         place = self.assuming(top, Place(region, endpoint))
         secrets, outputs = self.secrets(top, place, period, mode)
-        read = self.foreign(foreign, Given(place, period, mode, frozenset(secret.name for secret in secrets)))
+        names = frozenset(secret.name for secret in secrets)
+        read = self.foreign(foreign, Given(place, period, mode, names, outputs, environment))
         secrets, outputs = secrets + read.secrets, outputs + read.outputs
         targets = self.targets(top, path, secrets, outputs)
         stale_after = self.duration(top, "staleAfter", 0.0)
@@ -281,7 +286,8 @@ class _Reader(OutputReader):
             module = importlib.import_module(f"agent.config.{name}")  # few configs have such documents
             read: Foreign = module.read(nodes, self.problems, given)
             found = Foreign(found.secrets + read.secrets, found.outputs + read.outputs, found.warnings + read.warnings)
-            given = replace(given, names=given.names | {secret.name for secret in read.secrets})
+            names = given.names | {secret.name for secret in read.secrets}
+            given = replace(given, names=names, outputs=given.outputs + read.outputs)
         return found
 
     def exit_with(self, top: Section) -> ProcessName | PidFile | None:
@@ -400,7 +406,8 @@ class _Reader(OutputReader):
             if inherited and not arn.serves(inherited, CALLS[ref.kind][0], region):
                 inherited = None  # the first region's own endpoint
             at = replace(ref.place, region=region, endpoint_url=url or inherited)
-            found.append(replace(ref, id=given, place=self.assuming(section, at)))
+            if_denied = self.boolean(section, "ifDenied")
+            found.append(replace(ref, id=given, place=self.assuming(section, at), if_denied=if_denied))
         return tuple(found)
 
     def query(self, secret: Section) -> Query:
