@@ -32,8 +32,8 @@ def try_out(path: str, sample_path: str, out: str | None) -> int:
     """Render the config at `path` with the sample's values, and list the files, or write them to the directory `out`.
 
     Returns 0. Raises ConfigError for a config or a sample that is refused, StartError with every problem when not all
-    files can be made. Then nothing is written, unless `out` holds an earlier run's files of each secret that failed:
-    these stay, and the others are brought up to date, as the agent does it.
+    files can be made. Then nothing is written, unless `out` holds an earlier run's files: then those of what failed
+    stay, and the others are brought up to date, as the agent does it.
     """
     _, config = load(path)
     held = sample.parse(_text(sample_path), sample_path)
@@ -47,9 +47,8 @@ def try_out(path: str, sample_path: str, out: str | None) -> int:
     if problems:
         rest = _without(bundle, frozenset(problems))
         earlier = _earlier(out) if out is not None else frozenset()
-        stay = _stay(bundle, rest, earlier)
-        if out is not None and stay is not None and rest.secrets and not _problems(rest, _passed(rest, source, sink)):
-            _write(sink.files, out, stay)
+        if out is not None and earlier and rest.secrets and not _problems(rest, _passed(rest, source, sink)):
+            _write(sink.files, out, _stay(bundle, rest, earlier))
         raise StartError("\n".join(problems.values()))
     if out is None:
         sys.stdout.write(_listing(sink))
@@ -110,15 +109,10 @@ def _without(bundle: Bundle, names: frozenset[str]) -> Bundle:
     return replace(bundle, secrets=secrets, outputs=outputs)
 
 
-def _stay(bundle: Bundle, rest: Bundle, earlier: frozenset[str]) -> frozenset[str] | None:
-    """The files of an earlier run that take the place of what cannot be made now; None if one has no such file."""
-    stay: set[str] = set()
-    for output in set(bundle.outputs) - set(rest.outputs):
-        found = {path for path in earlier if path == output.path or path.startswith(output.path + "/")}
-        if not found:
-            return None
-        stay |= found
-    return frozenset(stay)
+def _stay(bundle: Bundle, rest: Bundle, earlier: frozenset[str]) -> frozenset[str]:
+    """The files of an earlier run that take the place of what cannot be made now."""
+    failed = {output.path for output in bundle.outputs} - {output.path for output in rest.outputs}
+    return frozenset(path for path in earlier if any((path + "/").startswith(above + "/") for above in failed))
 
 
 def _listing(sink: _Kept) -> str:

@@ -6,19 +6,20 @@ kept, with line and column, and what to do instead; it leaves nothing out in sil
 
 from __future__ import annotations
 
-from agent.core.model import Output, Place, Secret
-from agent.core.record import Record
+from agent.core import arn
+from agent.core.model import CALLS, Kind, Output, Place, Secret
+from agent.core.record import Record, replace
 
 
 class Given(Record):
     """What a config sets for all its secrets: where they are asked for, each how many seconds, the mode of files; and
-    the names and outputs that others have. `environment` is the region that the environment sets."""
+    the names and the paths that are taken. `environment` is the region that the environment sets."""
 
     place: Place
     period: float
     mode: int
     names: frozenset[str]
-    outputs: tuple[Output, ...] = ()
+    paths: frozenset[str] = frozenset()
     environment: str | None = None
 
 
@@ -28,3 +29,13 @@ class Foreign(Record):
     secrets: tuple[Secret, ...] = ()
     outputs: tuple[Output, ...] = ()
     warnings: tuple[str, ...] = ()
+
+
+def placed(place: Place, kind: Kind, given: str) -> Place:
+    """Where what is given is asked for: an ARN says its region, and the endpoint of one service is not another's."""
+    full = arn.SECRET_ARN.fullmatch(given) or arn.PARAMETER_ARN.fullmatch(given)
+    region = full[2] if full else place.region
+    url, service = place.endpoint_url, CALLS[kind][0]
+    if url and service != "secretsmanager" and not arn.serves(url, service, region):
+        url = None
+    return replace(place, region=region, endpoint_url=url)

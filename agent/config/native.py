@@ -6,13 +6,14 @@ Pure: text in, value out. Looks up nothing in the environment, on disk or in AWS
 from __future__ import annotations
 
 import importlib
+import itertools
 import re
 from collections.abc import Iterable
 from collections.abc import Mapping as Mapping_
 
 from agent.config import document
 from agent.config.document import Mapping, Node, Scalar, Sequence, suggestion
-from agent.config.foreign import Foreign, Given
+from agent.config.foreign import Foreign, Given, placed
 from agent.config.outputs import OutputReader, Paths
 from agent.config.reading import SHORTEST, Section, written
 from agent.core import arn
@@ -77,6 +78,9 @@ API_VERSION, KIND = "freshmount.dev/v1", "Config"
 
 # The modules beside this one that read other people's manifests, by the API group of those.
 FOREIGN: Mapping_[str, str] = {"secrets-store.csi.x-k8s.io": "secret_provider_class"}
+
+# Who of them, the first that has documents, says what becomes of those of other API groups beside them.
+_BESIDE = ("secret_provider_class",)
 
 VOLUME_PATH = "/freshmount/secrets"
 
@@ -152,16 +156,6 @@ _BELONGS = {
 }
 
 
-def _placed(place: Place, kind: Kind, given: str) -> Place:
-    """Where what is given is asked for: an ARN says its region, and the endpoint of one service is not another's."""
-    full = arn.SECRET_ARN.fullmatch(given) or arn.PARAMETER_ARN.fullmatch(given)
-    region = full[2] if full else place.region
-    url, service = place.endpoint_url, CALLS[kind][0]
-    if url and service != "secretsmanager" and not arn.serves(url, service, region):
-        url = None
-    return replace(place, region=region, endpoint_url=url)
-
-
 def parse(text: str, source: str, environment: str | None = None) -> Config:
     """Parse the text into a config. Raises ConfigError with every problem in it, in the order of the text.
 
@@ -185,15 +179,31 @@ def _divided(nodes: Iterable[Node]) -> tuple[list[Node], dict[str, list[Mapping]
     """The documents that are configs of our own, or nothing that is known; and those of others, by what reads them."""
     own: list[Node] = []
     foreign: dict[str, list[Mapping]] = {}
-    for node in nodes:
-        entries = {key.text: value for key, value in node.entries} if isinstance(node, Mapping) else {}
-        version = entries.get("apiVersion")
-        group = version.text.rpartition("/")[0] if isinstance(version, Scalar) else ""
-        if isinstance(node, Mapping) and group in FOREIGN:
+    for node in itertools.chain.from_iterable(map(_listed, nodes)):
+        group = _group(node) if isinstance(node, Mapping) else None
+        if isinstance(node, Mapping) and group is not None and group in FOREIGN:
             foreign.setdefault(FOREIGN[group], []).append(node)
         else:
             own.append(node)
+    if reader := next((each for each in _BESIDE if each in foreign), None):
+        ours = API_VERSION.partition("/")[0]
+        beside = [node for node in own if isinstance(node, Mapping) and _group(node) not in (None, ours)]
+        foreign[reader] = [*foreign[reader], *beside]
+        own = [node for node in own if not any(node is each for each in beside)]
     return own, foreign
+
+
+def _listed(node: Node) -> tuple[Node, ...]:
+    """The documents of a list, such as `kubectl get -o yaml` prints; any other document is its own."""
+    entries = {key.text: value for key, value in node.entries} if isinstance(node, Mapping) else {}
+    kind, items = entries.get("kind"), entries.get("items")
+    return items.items if isinstance(kind, Scalar) and kind.text == "List" and isinstance(items, Sequence) else (node,)
+
+
+def _group(node: Mapping) -> str | None:
+    """The API group of a document ("" for that of Kubernetes), or None if it has none."""
+    version = next((value for key, value in node.entries if key.text == "apiVersion"), None)
+    return version.text.rpartition("/")[0] if isinstance(version, Scalar) else None
 
 
 def _other_document(node: Node | None) -> Problem | None:
@@ -260,8 +270,8 @@ class _Reader(OutputReader):
         startup = self.section(top.entries.get("startup"), "startup")
         place = self.assuming(top, Place(region, endpoint))
         secrets, outputs = self.secrets(top, place, period, mode)
-        names = frozenset(secret.name for secret in secrets)
-        read = self.foreign(foreign, Given(place, period, mode, names, outputs, environment))
+        names, paths = (frozenset(secret.name for secret in secrets), frozenset(o.path.split("/")[0] for o in outputs))
+        read = self.foreign(foreign, Given(place, period, mode, names, paths, environment))
         secrets, outputs = secrets + read.secrets, outputs + read.outputs
         targets = self.targets(top, path, secrets, outputs)
         stale_after = self.duration(top, "staleAfter", 0.0)
@@ -287,7 +297,8 @@ class _Reader(OutputReader):
             read: Foreign = module.read(nodes, self.problems, given)
             found = Foreign(found.secrets + read.secrets, found.outputs + read.outputs, found.warnings + read.warnings)
             names = given.names | {secret.name for secret in read.secrets}
-            given = replace(given, names=names, outputs=given.outputs + read.outputs)
+            paths = given.paths | {output.path.split("/")[0] for output in read.outputs}
+            given = replace(given, names=names, paths=paths)
         return found
 
     def exit_with(self, top: Section) -> ProcessName | PidFile | None:
@@ -377,7 +388,7 @@ class _Reader(OutputReader):
         stage, version_id = self.version(section, source)
         query = self.query(section) if source == "find" else None
         given_id = query.shown if query else self.identifier(section, source)
-        ref = Ref(given_id, _placed(self.assuming(section, place), kind, given_id), stage, version_id, kind, query)
+        ref = Ref(given_id, placed(self.assuming(section, place), kind, given_id), stage, version_id, kind, query)
         return replace(ref, replicas=self.replicas(section, source, ref, place)) if "failover" in section else ref
 
     def replicas(self, secret: Section, source: str, ref: Ref, place: Place) -> tuple[Ref, ...]:

@@ -12,12 +12,14 @@ from collections.abc import Iterable
 
 from agent.config import document, go_scalars
 from agent.config.document import Mapping, Node, Scalar, Sequence, suggestion
-from agent.config.foreign import Foreign, Given
+from agent.config.foreign import Foreign, Given, placed
 from agent.core import arn
 from agent.core.errors import Problem
 from agent.core.jmespath_keys import QUOTED_KEYS, mended_path
-from agent.core.model import CALLS, Kind, Output, Place, Projection, Ref, Secret, Written
+from agent.core.model import CALLS, Kind, Output, Projection, Ref, Secret, Written
 from agent.core.record import Record, replace
+
+GROUP = "secrets-store.csi.x-k8s.io"
 
 KIND = "SecretProviderClass"
 
@@ -91,10 +93,8 @@ class _Files:
         self.outputs: list[Output] = []
         self.warnings: list[str] = []
         self._given = given
-        self._taken: dict[str, tuple[str, int | None]] = {}
+        self._taken: dict[str, tuple[str, int]] = {}
         """By path: who makes it, and on which line."""
-        for output in given.outputs:
-            self._taken[output.path] = f"secret {output.inputs[0]!r}" if output.inputs else "a file", None
 
     def secret(self, ref: Ref, wanted: str) -> str:
         """The name of the secret with that ref: a new one, if there is none yet."""
@@ -115,7 +115,9 @@ class _Files:
         path, parts = output.path, output.path.split("/")
         above = next((p for p in ("/".join(parts[:n]) for n in range(1, len(parts))) if p in self._taken), None)
         below = next((taken for taken in self._taken if taken.startswith(path + "/")), None)
-        if path in self._taken:
+        if parts[0] in self._given.paths:
+            what = f"{who} makes {path!r}, and {parts[0]!r} is made by others of this config; give another objectAlias"
+        elif path in self._taken:
             other = self._other(path)
             what = f"{who} writes the file {path!r}, and so does {other}; give one of them another objectAlias"
         elif above or below:
@@ -133,7 +135,7 @@ class _Files:
 
     def _other(self, path: str) -> str:
         who, line = self._taken[path]
-        return f"{who} on line {line}" if line else f"{who} of the config"
+        return f"{who} on line {line}"
 
 
 class _Class:
@@ -165,6 +167,12 @@ class _Class:
 
     def read(self, node: Mapping) -> None:
         top = {key.text: (key, value) for key, value in node.entries}
+        self.name = _name_of(top)
+        if not _is_of_the_driver(node):
+            kind = top["kind"][1] if "kind" in top else node
+            said = kind.text if isinstance(kind, Scalar) else "a document"
+            self.files.warnings.append(f"line {node.line}: {said} {self.name} is passed over: nothing of it is needed")
+            return
         kind, version = top["kind"][1] if "kind" in top else node, top["apiVersion"][1]
         if not isinstance(kind, Scalar) or kind.text != KIND:
             said = repr(kind.text) if isinstance(kind, Scalar) else "missing"
@@ -172,7 +180,6 @@ class _Class:
             return
         if not isinstance(version, Scalar) or version.text.rpartition("/")[2] not in ("v1", "v1alpha1"):
             self.wrong(version, "apiVersion is not known; write secrets-store.csi.x-k8s.io/v1")
-        self.name = _name_of(top)
         spec = top["spec"][1] if "spec" in top else None
         if not isinstance(spec, Mapping):
             self.wrong(spec or node, "spec is missing; it needs provider and parameters")
@@ -275,6 +282,15 @@ class _Class:
 
     # -- the list of objects
 
+    def in_the_file(self, problem: Problem) -> Problem:
+        """A problem of the text of `objects`, with the lines that it names as those of the config's file."""
+
+        def moved(found: re.Match[str]) -> str:
+            return f"line {self.written.place(int(found[1]), 1)[0] if self.written else found[1]}"
+
+        line, column = self.at(Scalar(problem.line, problem.column, "", plain=True))
+        return Problem(line, column, "objects: " + re.sub(r"\bline (\d+)", moved, problem.message))
+
     def objects(self, found: _Field) -> None:
         node = found.node
         if isinstance(node, Scalar) and node.indent is not None:
@@ -282,8 +298,10 @@ class _Class:
         else:
             self.written = Written(node.line, node.column, block=False)
         nodes, problems = document.compose_all(_without_tabs(found.text), merge=True)
-        for each in problems:
-            self.problems.append(Problem(*self.written.place(each.line, each.column), f"objects: {each.message}"))
+        if not nodes and not "".join(line.partition("#")[0] for line in found.text.splitlines()).strip():
+            what = "objects is empty, so there is nothing to mount; add - objectName: …"
+            problems, self.written = (Problem(node.line, node.column, what),), None
+        self.problems += map(self.in_the_file, problems) if self.written else problems
         if len(nodes) > 1:
             self.wrong(nodes[1], "objects holds a second document, which AWS's provider passes over; write one list")
         top = nodes[0] if nodes else None
@@ -342,13 +360,11 @@ class _Class:
         1. What is asked for, and where.
         2. The files.
         """
-        fields = self.fields(node, FIELDS, "an entry of objects")
+        before, who = len(self.problems), _called(node)
+        fields = self.fields(node, FIELDS, who)
         if fields is None:
             return
-        before = len(self.problems)
-        name = self.text(fields.get("objectName"), "an entry of objects")
-        alias = self.text(fields.get("objectAlias"), "an entry of objects")
-        who = f"object {name.text!r}" if name else f"object with objectAlias {alias.text!r}" if alias else "an object"
+        name, alias = self.text(fields.get("objectName"), who), self.text(fields.get("objectAlias"), who)
         if name is None:
             self.wrong(node, f"{who}: objectName is missing; it is the name or the ARN of the secret")
         # 1.
@@ -371,7 +387,8 @@ class _Class:
         files: list[tuple[Output, str, Problem]] = []
         shown = alias or name
         if shown and (path := self.path(shown, who)):
-            files.append((Output(path, (), Projection(), mode), who, Problem(*self.at(shown.node), "")))
+            of = f"{who}, objectAlias {alias.text!r}" if alias else who
+            files.append((Output(path, (), Projection(), mode), of, Problem(*self.at(shown.node), "")))
         for entry in self.entries(fields.get("jmesPath"), who):
             if made := self.picked(entry, mode, who):
                 files.append(made)
@@ -390,14 +407,7 @@ class _Class:
         if kind is None:
             return None
         stage, version_id = self.version(kind, version, label, who)
-        return Ref(name.text, self.at_place(kind, name.text, self.place.region), stage, version_id, kind)
-
-    def at_place(self, kind: Kind, name: str, region: str | None) -> Place:
-        region = name.split(":")[3] if name.startswith("arn:") else region
-        url = self.place.endpoint_url
-        if url and not arn.serves(url, CALLS[kind][0], region):
-            url = None
-        return replace(self.place, region=region, endpoint_url=url)
+        return Ref(name.text, placed(self.place, kind, name.text), stage, version_id, kind)
 
     def kind(self, name: _Field, type_: _Field | None, region: str | None, who: str) -> Kind | None:
         """Which service holds it. An ARN says so itself."""
@@ -486,9 +496,12 @@ class _Class:
     def replicas(self, ref: Ref, given: _Failover | None, type_: _Field | None, who: str) -> tuple[Ref, ...]:
         """The same in the failover region."""
         region = self.failover or ""
+        url = self.place.endpoint_url
+        served = url if url and arn.serves(url, CALLS[ref.kind][0], region) else None
+        elsewhere = replace(self.place, region=region, endpoint_url=served)
         if given is None:
             there = arn.in_region(ref.id, region)
-            place = self.at_place(ref.kind, there, region)
+            place = placed(elsewhere, ref.kind, there)
             return (replace(ref, id=there, place=place, if_denied=True),)
         of_failover = f"{who}: failoverObject {given.name.text!r}"
         kind = self.kind(given.name, type_, region, of_failover)
@@ -497,7 +510,7 @@ class _Class:
         if kind != ref.kind:
             self.wrong(given.name.node, f"{of_failover} is of another service than the object; give one of the same")
         stage, version_id = self.version(ref.kind, given.version, given.label, of_failover)
-        place = self.at_place(ref.kind, given.name.text, region)
+        place = placed(elsewhere, ref.kind, given.name.text)
         return (Ref(given.name.text, place, stage, version_id, ref.kind, if_denied=True),)
 
     # -- the files
@@ -572,7 +585,8 @@ class _Class:
         if path is None or alias is None or file is None:
             return None
         how = Projection(format="text", jmes_path=path.text)
-        return Output(file, (), how, own), f"{who}: jmesPath {path.text!r}", Problem(*self.at(alias.node), "")
+        of = f"{who}: jmesPath {path.text!r}, objectAlias {alias.text!r}"
+        return Output(file, (), how, own), of, Problem(*self.at(alias.node), "")
 
     def expression(self, path: _Field, who: str) -> None:
         import jmespath
@@ -610,6 +624,22 @@ class _Failover(Record):
     name: _Field
     version: _Field | None
     label: _Field | None
+
+
+def _called(node: Node) -> str:
+    """How sentences name an entry of objects."""
+    given = {key.text.lower(): value for key, value in node.entries} if isinstance(node, Mapping) else {}
+    name, alias = given.get("objectname"), given.get("objectalias")
+    if isinstance(name, Scalar) and not name.empty and name.text:
+        return f"object {name.text!r}"
+    if isinstance(alias, Scalar) and not alias.empty and alias.text:
+        return f"object with objectAlias {alias.text!r}"
+    return "an entry of objects"
+
+
+def _is_of_the_driver(node: Mapping) -> bool:
+    version = next((value for key, value in node.entries if key.text == "apiVersion"), None)
+    return isinstance(version, Scalar) and version.text.rpartition("/")[0] == GROUP
 
 
 def _name_of(top: dict[str, tuple[Scalar, Node]]) -> str:
