@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import re
+import struct
 from typing import Literal
 
 Kind = Literal["text", "null", "boolean", "number"]
@@ -52,19 +53,29 @@ def _integer(sign: str, digits: str) -> int:
 
 
 def _shortest(value: float) -> str:
-    """As Go's `strconv.FormatFloat(value, 'g', -1, 64)`."""
-    if value == 0:
-        return "-0" if math.copysign(1, value) < 0 else "0"
-    mantissa, _, exponent = repr(abs(value)).partition("e")  # has the same shortest digits
-    whole, _, rest = mantissa.partition(".")
-    digits = (whole + rest).strip("0")
-    power = len(whole) - 1 if whole != "0" else len(rest.lstrip("0")) - len(rest) - 1
-    power += int(exponent or 0)
-    sign = "-" if value < 0 else ""
+    """As Go's `strconv.FormatFloat(value, 'g', -1, 32)`: sigs.k8s.io/yaml keeps no more digits than a float32 has."""
+    sign = "-" if math.copysign(1, value) < 0 else ""
+    single = _single(abs(value))
+    if math.isinf(single):
+        return "-Inf" if sign else "+Inf"
+    if single == 0:
+        return sign + "0"
+    tries = (f"{single:.{places}e}" for places in range(9))
+    mantissa, _, exponent = next(text for text in tries if _single(float(text)) == single).partition("e")
+    digits, power = mantissa.replace(".", "").rstrip("0"), int(exponent)
     if -4 <= power < 6:
         return sign + _plain(digits, power)
     point = digits[0] + ("." + digits[1:] if len(digits) > 1 else "")
     return f"{sign}{point}e{'-' if power < 0 else '+'}{abs(power):02d}"
+
+
+def _single(value: float) -> float:
+    """The float32 that is nearest."""
+    try:
+        found: float = struct.unpack("f", struct.pack("f", value))[0]
+    except OverflowError:
+        return math.inf
+    return found
 
 
 def _plain(digits: str, power: int) -> str:
