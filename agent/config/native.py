@@ -122,7 +122,7 @@ KEYS = {
     "find": ("name", "path", "tags"),
     "failover": (
         "region", "secretId", "parameter", "parameters", "endpointUrl", "roleArn", "externalId", "sessionTags",
-        "ifDenied",
+        "versionStage", "parameterLabel", "ifDenied",
     ),
     "require": ("keys", "match", "certificate"),
     "match": ("key", "pattern"),
@@ -417,8 +417,14 @@ class _Reader(OutputReader):
             if inherited and not arn.serves(inherited, CALLS[ref.kind][0], region):
                 inherited = None  # the first region's own endpoint
             at = replace(ref.place, region=region, endpoint_url=url or inherited)
-            if_denied = self.boolean(section, "ifDenied")
-            found.append(replace(ref, id=given, place=self.assuming(section, at), if_denied=if_denied))
+            for key in ("versionStage", "parameterLabel"):
+                if key in section and _BELONGS[key] != source:
+                    self.wrong(section.key(key), f"{key} belongs to {_BELONGS[key]}, not to {source}; remove it")
+                elif key in section and ref.version_id is not None:
+                    self.wrong(section.key(key), f"{key} and a fixed version exclude each other; remove one")
+            stage = self.stage(section, source) or ref.version_stage
+            there = replace(ref, id=given, place=self.assuming(section, at), version_stage=stage)
+            found.append(replace(there, if_denied=self.boolean(section, "ifDenied")))
         return tuple(found)
 
     def query(self, secret: Section) -> Query:
@@ -449,19 +455,24 @@ class _Reader(OutputReader):
 
     def version(self, section: Section, source: str) -> tuple[str | None, str | None]:
         """The stage, or the one version, that is asked for."""
+        stage = self.stage(section, source) or "AWSCURRENT"
         if source == "parameter":
             of_label, of_version, known = "parameterLabel", "parameterVersion", "a version's number, such as 3"
-            label = "a label: letters, digits, '.', '_' and '-', with no digit, aws or ssm in front"
-            stage = self.pattern(section, of_label, arn.PARAMETER_LABEL, label) or "AWSCURRENT"
             version_id = self.pattern(section, of_version, _NUMBER, known)
         else:
             of_label, of_version = "versionStage", "versionId"
             known = "a version id, which has 32 to 64 characters and no spaces"
-            stage = self.pattern(section, of_label, _STAGE, "a stage such as AWSPREVIOUS") or "AWSCURRENT"
             version_id = self.pattern(section, of_version, arn.VERSION_ID, known)
         if of_version in section and of_label in section:
             self.wrong(section.key(of_label), f"{of_version} and {of_label} exclude each other; remove one")
         return (None, version_id) if version_id is not None else (stage, None)
+
+    def stage(self, section: Section, source: str) -> str | None:
+        """The stage or the label that a key gives."""
+        if source == "parameter":
+            known = "a label: letters, digits, '.', '_' and '-', with no digit, aws or ssm in front"
+            return self.pattern(section, "parameterLabel", arn.PARAMETER_LABEL, known)
+        return self.pattern(section, "versionStage", _STAGE, "a stage such as AWSPREVIOUS")
 
     def require(self, secret: Section) -> Require | None:
         if "require" not in secret:

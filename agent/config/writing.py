@@ -67,6 +67,7 @@ def write(bundle: Bundle) -> tuple[str, list[str]]:
         made for output in bundle.outputs if not _is_of_one(output) and (made := _shared(output, mode, problems))
     ]:
         tree["files"] = shared
+    problems += [f"target {target.name}: copy it from the config that notifies it" for target in bundle.targets]
     return yaml.dump(tree, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=1 << 20), problems
 
 
@@ -105,6 +106,8 @@ def _source(secret: Secret, region: str | None, problems: list[str]) -> Tree:
         problems.append(
             f"{secret.name}: {ref.id} is asked for {asked}, and a config names one region; give the secret's ARN"
         )
+    if any(each.place.endpoint_url for each in ref.places):
+        problems.append(f"{secret.name}: add its endpointUrl, which only you know for which services it is")
     if ref.version_id and ref.version_stage:
         problems.append(f"{secret.name}: it is given by version and by stage; a config names one of the two")
     key = next(key for key, kind in native.SOURCES.items() if kind == ref.kind)
@@ -145,11 +148,13 @@ def _query(ref: Ref) -> Tree:
 
 def _replica(secret: Secret, replica: Ref, key: str, problems: list[str]) -> Tree:
     ref, region = secret.ref, replica.place.region or ""
-    if (replica.version_stage, replica.version_id) != (ref.version_stage, ref.version_id):
-        problems.append(f"{secret.name}: another label or version is given for {region}; a config takes the same there")
+    if replica.version_id != ref.version_id:
+        problems.append(f"{secret.name}: another version is given for {region}; a config takes the same there")
     tree: Tree = {"region": region}
     if replica.id != arn.in_region(ref.id, region):
         tree[key] = replica.id
+    if replica.version_stage != ref.version_stage:
+        tree["parameterLabel" if ref.kind == "parameter" else "versionStage"] = replica.version_stage
     if replica.if_denied:
         tree["ifDenied"] = True
     if (roles := _roles(replica.place)) != _roles(ref.place):
