@@ -100,8 +100,10 @@ def test_what_cannot_be_converted_is_named_by_file_and_line(tmp_path: Path) -> N
 def test_two_regions_are_not_one_config(tmp_path: Path) -> None:
     """Names are asked for in the one region of a config: the second class is named, and the status is 1."""
     other = CLASS.replace("region: eu-west-1", "region: eu-north-1")
-    for word in ("press", "rain", "ports", "yes"):
-        other = other.replace(word, f"other-{word}")
+    for word in ("press", "rain", "objectAlias: ports", "yes"):
+        other = other.replace(
+            word, word.replace("objectAlias: ", "objectAlias: other-") if " " in word else f"other-{word}"
+        )
     (tmp_path / "both.yaml").write_text(f"{CLASS}---\n{other}")
     done = run("convert", str(tmp_path / "both.yaml"))
     assert done.returncode == 1 and "orchard/other-press" in done.stderr and "eu-north-1" in done.stderr

@@ -338,7 +338,7 @@ def test_objects_are_read_however_they_are_written(objects: str) -> None:
 
 
 def test_classes_stand_beside_others() -> None:
-    """Beside a config, other classes, other documents, in a list of kubectl; a file that two of them make is refused."""
+    """Beside a config, other classes, other documents, in a list of kubectl; a file of two of them is refused."""
     one = provider_class("- {objectName: rain, objectType: secretsmanager}")
     two = provider_class("- {objectName: hail, objectType: secretsmanager}", "region: eu-west-1\n")
     account = "apiVersion: v1\nkind: ServiceAccount\nmetadata: {name: picker}\n"
