@@ -46,7 +46,7 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
         reason = f"internal error: {type(error).__name__}"
     _complain(said)
     # The others run beside an agent, whose termination message is not theirs to write.
-    if args.command not in (_status, _pin, _unpin, _try, _work):
+    if args.command not in (_status, _pin, _unpin, _try, _convert, _work):
         _terminate(environ, reason)
     return code
 
@@ -270,6 +270,10 @@ def _parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
     unpin = commands.add_parser("unpin", parents=[common], help=text, description=text, allow_abbrev=False)
     unpin.add_argument("name", help="the secret's name in the config")
     unpin.set_defaults(command=_unpin)
+    text = "print the config that does what an ExternalSecret or a SecretProviderClass does"
+    convert = commands.add_parser("convert", parents=[common], help=text, description=text, allow_abbrev=False)
+    convert.add_argument("manifests", nargs="+", metavar="FILE", help="manifests, in YAML or JSON")
+    convert.set_defaults(command=_convert)
     text = "print the JSON Schema of the config, for editors and linters"
     schema = commands.add_parser("schema", help=text, description=text, allow_abbrev=False)
     schema.set_defaults(command=_schema)
@@ -455,6 +459,12 @@ def _try(args: argparse.Namespace) -> int:
     from agent.commands import try_out
 
     return try_out.try_out(args.config, args.sample, args.out, args.form)
+
+
+def _convert(args: argparse.Namespace) -> int:
+    from agent.commands import convert
+
+    return convert.convert(args.manifests)
 
 
 def _columns() -> int | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from agent.config import native
 from agent.core.model import Config
 from agent.triggers import config_file
@@ -20,4 +22,9 @@ def check(path: str) -> int:
 def load(path: str) -> tuple[str, Config]:
     """The text of the file and what it means. Raises ConfigError with every problem, or if it cannot be read."""
     text = config_file.read(path)
-    return text, native.parse(text, path)
+    return text, native.parse(text, path, environment())
+
+
+def environment() -> str | None:
+    """The region that the environment sets."""
+    return os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")

@@ -83,9 +83,10 @@ def keeper(path: str, loaded: Loaded, volume: Volume, signals: Signals, log: Log
 
 
 def _parse(text: str, path: str) -> Config:
+    from agent.commands.check import environment
     from agent.config import native  # by a worker only when the config has changed
 
-    return native.parse(text, path)
+    return native.parse(text, path, environment())
 
 
 class _Agent:

@@ -69,9 +69,9 @@ def compose(text: str) -> tuple[Node | None, tuple[Problem, ...]]:
     return nodes[0] if nodes else None, problems
 
 
-def compose_all(text: str) -> tuple[tuple[Node, ...], tuple[Problem, ...]]:
+def compose_all(text: str, *, merge: bool = False) -> tuple[tuple[Node, ...], tuple[Problem, ...]]:
     """The documents of a text, empty ones aside, with the problems of their form. Without a node the text could not be
-    understood at all."""
+    understood at all. With `merge` the key `<<` brings in the keys of other mappings, as it does in YAML 1.1."""
     if len(text) > LIMIT:
         return (), (Problem(1, 1, f"has more than {LIMIT} characters; nothing that large is read"),)
     try:
@@ -87,7 +87,7 @@ def compose_all(text: str) -> tuple[tuple[Node, ...], tuple[Problem, ...]]:
         return (), (Problem(1, 1, "is nested too deeply"),)
     if not documents:
         return (), (Problem(1, 1, "is empty; start from an example such as config/minimal.yaml"),)
-    reader = _Reader()
+    reader = _Reader(merge=merge)
     try:
         nodes = tuple(reader.read(document, 0) for document in documents)
     except _Unreadable as unreadable:
@@ -127,9 +127,10 @@ class _Unreadable(Exception):
 
 
 class _Reader:
-    def __init__(self) -> None:
+    def __init__(self, *, merge: bool) -> None:
         self.problems: list[Problem] = []
         self._left = _NODES
+        self._merge = merge
 
     def read(self, node: yaml.Node, depth: int) -> Node:
         line, column = node.start_mark.line + 1, node.start_mark.column + 1
@@ -147,6 +148,7 @@ class _Reader:
 
     def _entries(self, node: yaml.MappingNode, depth: int) -> Iterable[tuple[Scalar, Node]]:
         seen: dict[str, Scalar] = {}
+        merged: list[tuple[Scalar, Node]] = []
         for key_node, value_node in node.value:
             key, value = self.read(key_node, depth + 1), self.read(value_node, depth + 1)
             if isinstance(key, Mapping) and (key.line, key.column) == (
@@ -158,6 +160,9 @@ class _Reader:
                 raise _Unreadable(Problem(node.start_mark.line + 1, node.start_mark.column + 1, slips.TEMPLATE))
             if not isinstance(key, Scalar):
                 self.problems.append(Problem(key.line, key.column, "a key must be a word"))
+            elif key.plain and key.text == "<<" and self._merge:
+                for each in value.items if isinstance(value, Sequence) else (value,):
+                    merged += each.entries if isinstance(each, Mapping) else ()
             elif key.plain and key.text == "<<":
                 self.problems.append(
                     Problem(key.line, key.column, "merge keys (<<) are not supported; write the keys out")
@@ -168,6 +173,10 @@ class _Reader:
                     Problem(key.line, key.column, f"key {key.text!r} is already on line {first}; remove one of them")
                 )
             else:
+                seen[key.text] = key
+                yield key, value
+        for key, value in merged:
+            if key.text not in seen:
                 seen[key.text] = key
                 yield key, value
 

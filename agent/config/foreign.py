@@ -13,13 +13,14 @@ from agent.core.record import Record, replace
 
 class Given(Record):
     """What a config sets for all its secrets: where they are asked for, each how many seconds, the mode of files; and
-    the names and the paths that are taken."""
+    the names and the paths that are taken. `environment` is the region that the environment sets."""
 
     place: Place
     period: float
     mode: int
     names: frozenset[str]
     paths: frozenset[str] = frozenset()
+    environment: str | None = None
 
 
 class Foreign(Record):

@@ -6,6 +6,7 @@ Pure: text in, value out. Looks up nothing in the environment, on disk or in AWS
 from __future__ import annotations
 
 import importlib
+import itertools
 import re
 from collections.abc import Iterable
 from collections.abc import Mapping as Mapping_
@@ -76,10 +77,14 @@ def doubts(config: Config) -> list[str]:
 API_VERSION, KIND = "freshmount.dev/v1", "Config"
 
 # The modules beside this one that read other people's manifests, by the API group of those.
-FOREIGN: Mapping_[str, str] = {"external-secrets.io": "external_secret"}
+FOREIGN: Mapping_[str, str] = {
+    "external-secrets.io": "external_secret",
+    "secrets-store.csi.x-k8s.io": "secret_provider_class",
+}
 
-# What belongs to such manifests, whatever its API group: a template's ConfigMap, the labels of a Namespace.
-_BESIDE = "external_secret"
+# Which of them, the first that has documents, says what becomes of those of other API groups beside them: the ConfigMap
+# of a template, the labels of a Namespace.
+_BESIDE = ("external_secret", "secret_provider_class")
 
 VOLUME_PATH = "/freshmount/secrets"
 
@@ -121,6 +126,7 @@ KEYS = {
     "find": ("name", "path", "tags"),
     "failover": (
         "region", "secretId", "parameter", "parameters", "endpointUrl", "roleArn", "externalId", "sessionTags",
+        "versionStage", "parameterLabel", "ifDenied",
     ),
     "require": ("keys", "match", "certificate"),
     "match": ("key", "pattern"),
@@ -154,10 +160,11 @@ _BELONGS = {
 }
 
 
-def parse(text: str, source: str) -> Config:
+def parse(text: str, source: str, environment: str | None = None) -> Config:
     """Parse the text into a config. Raises ConfigError with every problem in it, in the order of the text.
 
-    `source` names the text in messages, such as the file's path.
+    `source` names the text in messages, such as the file's path. `environment` is the region that the environment sets:
+    some manifests of others may not name a secret of another one.
     """
     nodes, problems = document.compose_all(text)
     own, foreign = _divided(nodes)
@@ -166,7 +173,7 @@ def parse(text: str, source: str) -> Config:
     reader = _Reader(list(problems), KEYS)
     for second in own[1:]:
         reader.wrong(second, f"is a second {KIND}; only one is read")
-    config = reader.config(own[0] if own else None, foreign) if nodes else None
+    config = reader.config(own[0] if own else None, foreign, environment) if nodes else None
     if reader.problems or config is None:
         raise ConfigError(source, tuple(sorted(reader.problems, key=lambda p: (p.line, p.column))))
     return config
@@ -176,18 +183,25 @@ def _divided(nodes: Iterable[Node]) -> tuple[list[Node], dict[str, list[Mapping]
     """The documents that are configs of our own, or nothing that is known; and those of others, by what reads them."""
     own: list[Node] = []
     foreign: dict[str, list[Mapping]] = {}
-    for node in nodes:
+    for node in itertools.chain.from_iterable(map(_listed, nodes)):
         group = _group(node) if isinstance(node, Mapping) else None
         if isinstance(node, Mapping) and group is not None and group in FOREIGN:
             foreign.setdefault(FOREIGN[group], []).append(node)
         else:
             own.append(node)
-    if _BESIDE in foreign:
+    if reader := next((each for each in _BESIDE if each in foreign), None):
         ours = API_VERSION.partition("/")[0]
         beside = [node for node in own if isinstance(node, Mapping) and _group(node) not in (None, ours)]
-        foreign[_BESIDE] = [*foreign[_BESIDE], *beside]
+        foreign[reader] = [*foreign[reader], *beside]
         own = [node for node in own if not any(node is each for each in beside)]
     return own, foreign
+
+
+def _listed(node: Node) -> tuple[Node, ...]:
+    """The documents of a list, such as `kubectl get -o yaml` prints; any other document is its own."""
+    entries = {key.text: value for key, value in node.entries} if isinstance(node, Mapping) else {}
+    kind, items = entries.get("kind"), entries.get("items")
+    return items.items if isinstance(kind, Scalar) and kind.text == "List" and isinstance(items, Sequence) else (node,)
 
 
 def _group(node: Mapping) -> str | None:
@@ -236,7 +250,9 @@ def salvage(text: str) -> Site:
 class _Reader(OutputReader):
     """Reads nodes into the values of a config."""
 
-    def config(self, node: Node | None, foreign: Mapping_[str, list[Mapping]]) -> Config | None:
+    def config(
+        self, node: Node | None, foreign: Mapping_[str, list[Mapping]], environment: str | None
+    ) -> Config | None:
         """The config of a document of our own, if there is one, and of documents of others."""
         top = self.section(node, "config", required=("apiVersion", "kind", *(() if foreign else ("secrets",))))
         if top.node is None and not foreign:
@@ -259,7 +275,7 @@ class _Reader(OutputReader):
         place = self.assuming(top, Place(region, endpoint))
         secrets, outputs = self.secrets(top, place, period, mode)
         names, paths = (frozenset(secret.name for secret in secrets), frozenset(o.path.split("/")[0] for o in outputs))
-        read = self.foreign(foreign, Given(place, period, mode, names, paths))
+        read = self.foreign(foreign, Given(place, period, mode, names, paths, environment))
         secrets, outputs = secrets + read.secrets, outputs + read.outputs
         targets = self.targets(top, path, secrets, outputs)
         stale_after = self.duration(top, "staleAfter", 0.0)
@@ -405,7 +421,14 @@ class _Reader(OutputReader):
             if inherited and not arn.serves(inherited, CALLS[ref.kind][0], region):
                 inherited = None  # the first region's own endpoint
             at = replace(ref.place, region=region, endpoint_url=url or inherited)
-            found.append(replace(ref, id=given, place=self.assuming(section, at)))
+            for key in ("versionStage", "parameterLabel"):
+                if key in section and _BELONGS[key] != source:
+                    self.wrong(section.key(key), f"{key} belongs to {_BELONGS[key]}, not to {source}; remove it")
+                elif key in section and ref.version_id is not None:
+                    self.wrong(section.key(key), f"{key} and a fixed version exclude each other; remove one")
+            stage = self.stage(section, source) or ref.version_stage
+            there = replace(ref, id=given, place=self.assuming(section, at), version_stage=stage)
+            found.append(replace(there, if_denied=self.boolean(section, "ifDenied")))
         return tuple(found)
 
     def query(self, secret: Section) -> Query:
@@ -436,19 +459,24 @@ class _Reader(OutputReader):
 
     def version(self, section: Section, source: str) -> tuple[str | None, str | None]:
         """The stage, or the one version, that is asked for."""
+        stage = self.stage(section, source) or "AWSCURRENT"
         if source == "parameter":
             of_label, of_version, known = "parameterLabel", "parameterVersion", "a version's number, such as 3"
-            label = "a label: letters, digits, '.', '_' and '-', with no digit, aws or ssm in front"
-            stage = self.pattern(section, of_label, arn.PARAMETER_LABEL, label) or "AWSCURRENT"
             version_id = self.pattern(section, of_version, _NUMBER, known)
         else:
             of_label, of_version = "versionStage", "versionId"
             known = "a version id, which has 32 to 64 characters and no spaces"
-            stage = self.pattern(section, of_label, _STAGE, "a stage such as AWSPREVIOUS") or "AWSCURRENT"
             version_id = self.pattern(section, of_version, arn.VERSION_ID, known)
         if of_version in section and of_label in section:
             self.wrong(section.key(of_label), f"{of_version} and {of_label} exclude each other; remove one")
         return (None, version_id) if version_id is not None else (stage, None)
+
+    def stage(self, section: Section, source: str) -> str | None:
+        """The stage or the label that a key gives."""
+        if source == "parameter":
+            known = "a label: letters, digits, '.', '_' and '-', with no digit, aws or ssm in front"
+            return self.pattern(section, "parameterLabel", arn.PARAMETER_LABEL, known)
+        return self.pattern(section, "versionStage", _STAGE, "a stage such as AWSPREVIOUS")
 
     def require(self, secret: Section) -> Require | None:
         if "require" not in secret:

@@ -2,7 +2,8 @@
 
 Pure. A replica stands in for a first place that is *away*: that does not answer, throttles, or is in trouble. It does
 not for one that answers: who is denied, or asks for what is deleted or never was, learns that, although a replica would
-give it. A permission that was taken away, and a secret that was deleted, must not come back by another region.
+give it. A permission that was taken away, and a secret that was deleted, must not come back by another region. The
+exception is a replica with `if_denied`, which a config asks for: it stands in for a place that denies access, too.
 """
 
 from __future__ import annotations
@@ -53,7 +54,10 @@ def in_turn(
                 served[name] = Served(turn[name], region(places[turn[name]]), instead)
                 continue
             why.setdefault(name, []).append(answer)
-            if (turn[name] or answer.reason in AWAY) and turn[name] + 1 < len(places):
+            if turn[name] + 1 == len(places):
+                continue
+            denied = answer.reason == "access_denied" and places[turn[name] + 1].if_denied
+            if turn[name] or answer.reason in AWAY or denied:
                 turn[name] += 1
                 again.append(request)
         left = again

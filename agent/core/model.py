@@ -15,7 +15,7 @@ from agent.core.written import Written
 
 R = TypeVar("R")
 
-Format = Literal["raw", "json", "dotenv", "properties"]
+Format = Literal["raw", "text", "json", "dotenv", "properties"]
 
 Quoting = Literal["sh", "dotenv"]
 
@@ -77,11 +77,13 @@ class Require(Record):
 
 
 class Ref(Record):
-    """What a source is asked for. Exactly one of `version_stage` and `version_id` is set.
+    """What a source is asked for. One of `version_stage` and `version_id` is set; with both, that one version must have
+    the stage when it is fetched.
 
     A parameter's `version_stage` is its label, or AWSCURRENT for its latest version (no label begins with `aws`), and
     its `version_id` its number. `query` is what a set of kind `find` or `matching` is made of, and `id` its text.
-    `replicas` are asked in this order while the place is away.
+    `replicas` are asked in this order while the place is away; one with `if_denied` also when the place before it
+    denies access.
     """
 
     id: str
@@ -91,6 +93,7 @@ class Ref(Record):
     kind: Kind = "secretsmanager"
     query: Query | None = None
     replicas: tuple[Ref, ...] = ()
+    if_denied: bool = False
 
     @property
     def resources(self) -> tuple[str, ...]:

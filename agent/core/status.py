@@ -142,7 +142,7 @@ def configured(status: Status, bundle: Bundle, pinned: Mapping[str, Pin] | None 
                     status.secrets.get(secret.name, SecretStatus(secret.name, secret.period, secret.optional)),
                     period=secret.period,
                     optional=secret.optional,
-                    version_stage=secret.ref.version_stage,
+                    version_stage=None if secret.ref.version_id else secret.ref.version_stage,
                     **({} if secret.ref.replicas else {"region": None, "instead": None}),
                 ),
                 (pinned or {}).get(secret.name),

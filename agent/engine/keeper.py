@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 
-from agent.core import crossing, failover, model, pins, schedule, status
+from agent.core import crossing, external_secret, failover, model, pins, schedule, status, written
 from agent.core.errors import ConfigError, Failure, Problem, StartError, VolumeError
 from agent.core.model import Bundle, Config, Identity, PassResult, Settings
 from agent.core.pins import Pin, Pins
@@ -56,7 +56,12 @@ def remembered(text: str, version: str) -> Memory:
     return found
 
 
-_OF_MODEL = [each for each in vars(model).values() if isinstance(each, type) and issubclass(each, Record)]
+_OF_MODEL = {
+    each
+    for module in (model, external_secret, written)
+    for each in vars(module).values()
+    if isinstance(each, type) and issubclass(each, Record) and each is not Record
+}
 _CROSSING: tuple[type[Record], ...] = (Memory, Loaded, Schedule, NextPoll, NextTry, Failure, Pin, *_OF_MODEL)
 
 

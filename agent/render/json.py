@@ -132,6 +132,8 @@ def _pieces(value: Any) -> Iterator[str]:
 
 def _quoted(value: Any) -> str:
     """A string, boolean or null as JSON, or a number that a jmespath function returned."""
+    if isinstance(value, float) and value.is_integer() and abs(value) < 1e16:
+        value = int(value)  # an average of 2 is 2
     try:
         return json.dumps(value, ensure_ascii=False, allow_nan=False)
     except (TypeError, ValueError):

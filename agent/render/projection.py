@@ -11,7 +11,7 @@ from agent.core.model import Missing, Projection
 from agent.render.attempts import every
 from agent.render.input import Input
 from agent.render.json import compact
-from agent.render.raw import as_object, encode, filled, plain
+from agent.render.raw import as_object, encode, filled, kind, plain
 from agent.render.select import pick
 
 _NAME_LIMIT = 255  # bytes of a file's name
@@ -30,6 +30,8 @@ def contents(path: str, how: Projection, input_: Input) -> list[tuple[str, bytes
         if input_.nested:
             _apart([key for key, _ in entries], where)
         return every(partial(_file_of, path, how, where, input_.nested), entries)
+    if how.format == "text":
+        return [(path, _scalar(tree, how, where))]
     if how.format == "json":
         return [(path, encode(compact(tree), where))]
     if line := _line(how):
@@ -53,6 +55,15 @@ def _text(item: Any, how: Projection, where: str, key: str | None) -> bytes:
         raise ProjectionError(f"{where}:{at} is not a text, so it cannot be decoded from {how.encoding}")
     content = _decoded(encode(plain(item, where, key), where), how, where, key)
     return content if how.missing == "empty" else filled(content, where, key)
+
+
+def _scalar(item: Any, how: Projection, where: str) -> bytes:
+    """The text of a string, which may be empty, or of a number or a boolean."""
+    if isinstance(item, (dict, list)):
+        picked = f"jmesPath {how.jmes_path!r} finds {kind(item)}" if how.jmes_path else f"the JSON is {kind(item)}"
+        mended = f"; write jmesPath: to_string({how.jmes_path or '@'}) for its JSON, or pick one of its values"
+        raise ProjectionError(f"{where}: {picked}, not a text{mended}")
+    return encode(plain(item, where, None), where)
 
 
 def _decoded(content: bytes, how: Projection, where: str, key: str | None) -> bytes:

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from agent.core import jmespath_keys
 from agent.core.errors import ProjectionError, shown
+from agent.render.json import compact
 from agent.render.raw import kind
 
 if TYPE_CHECKING:
+    from jmespath import Options
     from jmespath.parser import ParsedResult
 
 _SHOWN = 20  # keys that an error lists
@@ -23,13 +25,36 @@ def _compiled(expression: str) -> ParsedResult:
     return jmespath.compile(expression)
 
 
+@functools.cache
+def _options() -> Options:
+    import jmespath
+    from jmespath.functions import Functions, signature
+
+    class Own(Functions):
+        """JMESPath's functions."""
+
+        @signature({"types": []})
+        def _func_to_string(self, item: Any) -> str:
+            """JSON that is the same for equal values, with numbers and letters as they are written."""
+            return item if isinstance(item, str) else compact(_sorted(item))
+
+    return jmespath.Options(custom_functions=Own())
+
+
+def _sorted(item: Any) -> Any:
+    """The same with the keys of all objects in order."""
+    if isinstance(item, dict):
+        return {key: _sorted(item[key]) for key in sorted(item)}
+    return [_sorted(each) for each in item] if isinstance(item, list) else item
+
+
 def pick(tree: Any, expression: str | None, where: str, *, missing: bool = False) -> Any:
     """What the expression picks from the tree, or the whole tree without an expression. Raises ProjectionError, also
     for nothing and null, unless these may be `missing`."""
     if expression is None:
         return tree
     try:
-        picked = _compiled(expression).search(tree)
+        picked = _compiled(expression).search(tree, _options())
     except Exception:  # a jmespath function may raise anything, and its message may quote the value
         failed = True
     else:

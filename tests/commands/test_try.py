@@ -171,3 +171,58 @@ def test_a_sample_is_strict(text: str, line: int, word: str) -> None:
     with pytest.raises(ConfigError) as refused:
         sample.parse(text, "sample.yaml")
     assert [problem for problem in refused.value.problems if problem.line == line and word in problem.message]
+
+
+CLASS = """\
+apiVersion: secrets-store.csi.x-k8s.io/v1
+kind: SecretProviderClass
+metadata: {name: orchard}
+spec:
+  provider: aws
+  parameters:
+    failoverRegion: us-east-1
+    objects: |
+      - {objectName: rain, objectType: secretsmanager}
+      - {objectName: hail, objectType: secretsmanager, objectAlias: ice}
+"""
+REGIONS = """\
+regions:
+  eu-west-1:
+    secretsmanager: {rain: {string: r1}, hail: {string: h1}}
+    errors: {}
+  us-east-1:
+    secretsmanager: {rain: {string: r2}}
+"""
+
+
+def test_a_later_run_goes_on_where_an_earlier_one_stopped(tmp_path: Path) -> None:
+    """What failed keeps its file while the others are brought up to date; what is not made any more is removed."""
+    out, environ = tmp_path / "out", {"AWS_REGION": "eu-west-1"}
+
+    def once(config: str, held: str) -> tuple[int, str, dict[str, str]]:
+        done = tried(tmp_path, "--out", str(out), config=config, held=held, **environ)
+        return done.returncode, done.stderr, {path: text for path, (text, _) in files(out).items()}
+
+    failing = REGIONS.replace("errors: {}", "errors: {hail: ResourceNotFoundException}")
+    code, said, made = once(CLASS, failing)
+    assert (code, made) == (1, {}) and "ice (hail)" in said
+    assert once(CLASS, REGIONS) == (0, "", {"rain": "r1", "ice": "h1"})
+    code, said, made = once(CLASS, failing.replace("r1", "r3"))
+    assert (code, made) == (1, {"rain": "r3", "ice": "h1"}) and "ice (hail)" in said and "rain" not in said
+    code, said, made = once(CLASS.replace("objectAlias: ice", "objectAlias: cold/ice"), REGIONS)
+    assert (code, made) == (0, {"rain": "r1", "cold_ice": "h1"})
+
+
+def test_another_region_that_stands_in_is_said(tmp_path: Path) -> None:
+    """With the first one's reason, and no value."""
+    held = REGIONS.replace("errors: {}", "errors: {rain: AccessDeniedException}")
+    done = tried(tmp_path, "--out", str(tmp_path / "out"), config=CLASS, held=held, AWS_REGION="eu-west-1")
+    assert done.returncode == 0 and files(tmp_path / "out")["rain"][0] == "r2"
+    assert all(word in done.stderr for word in ("rain", "us-east-1", "access_denied")) and "r2" not in done.stderr
+
+
+def test_the_region_of_the_environment_is_a_classs(tmp_path: Path) -> None:
+    """An ARN of another one is refused, as AWS's provider does."""
+    named = CLASS.replace("rain", "'arn:aws:secretsmanager:eu-west-1:111122223333:secret:rain-AbCdEf'")
+    for region, code in (("eu-west-1", 1), ("eu-north-1", 2)):
+        assert tried(tmp_path, config=named, AWS_REGION=region).returncode == code

@@ -45,7 +45,9 @@ spec:
 def text(spec: str, name: str = "web", namespace: str = "", kind: str = "main") -> str:
     where = f", namespace: {namespace}" if namespace else ""
     store = f"  secretStoreRef: {{name: {kind}}}\n" if kind else ""
-    head = f"apiVersion: external-secrets.io/v1\nkind: ExternalSecret\nmetadata: {{name: {name}{where}}}\nspec:\n{store}"
+    head = (
+        f"apiVersion: external-secrets.io/v1\nkind: ExternalSecret\nmetadata: {{name: {name}{where}}}\nspec:\n{store}"
+    )
     return head + "".join(f"  {line}\n" for line in spec.strip("\n").split("\n"))
 
 

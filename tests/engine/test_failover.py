@@ -9,6 +9,7 @@ import pytest
 
 from agent.core import status
 from agent.core.model import Kind, Place, Ref
+from agent.core.record import replace
 from agent.observe import events, metrics, report
 from tests.engine.test_kinds import Kept
 from tests.support.services import Services, denied, error, serving
@@ -221,3 +222,21 @@ def test_metrics_and_status_name_the_region(aws: tuple[Services, str]) -> None:
     assert AWAY in report.text(report.of_agent(kept.status, 1e9))
     (shown,) = report.of_agent(plain.status, 1e9)["secrets"]
     assert shown["region"] is None and shown["servedInstead"] is None
+
+
+def test_a_replica_that_is_asked_if_denied_stands_in_for_a_denial_alone(aws: tuple[Services, str]) -> None:
+    """And says why; one that is not does not, and nothing stands in for a secret that is not there."""
+    services, url = aws
+    services.put("db", "x")
+    services.replicate("db", AWAY)
+    services.faults[HOME, "GetSecretValue"] = denied("secretsmanager:GetSecretValue")
+    plain = replicated(url)
+    asked = replace(plain, replicas=tuple(replace(each, if_denied=True) for each in plain.replicas))
+    kept = Watched(asked)
+    kept.one_pass()
+    assert kept.files == {"app": "x"} and kept.secret.instead is not None
+    assert kept.secret.instead.reason == "access_denied"
+    services.faults[HOME, "GetSecretValue"] = error("ResourceNotFoundException")
+    kept = Watched(asked)
+    kept.one_pass()
+    assert kept.files == {}

@@ -85,6 +85,40 @@ def test_numbers_are_numbers_to_jmespath() -> None:
     assert one('{"a": 1}', jmes_path="type(a)") == b"number"
 
 
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [('""', ""), ('"a b"', "a b"), ("5432", "5432"), ("1.50", "1.50"), ("false", "false")],
+)
+def test_a_text_is_a_value_and_may_be_empty(written: str, expected: str) -> None:
+    """Of a text, a number or a boolean, as it is written."""
+    assert one(f'{{"key": {written}}}', jmes_path="key", format="text") == expected.encode()
+
+
+@pytest.mark.parametrize("written", ['{"c4n4ry": 1}', '["c4n4ry"]', "null"])
+def test_a_text_is_no_object_no_list_and_not_null(written: str) -> None:
+    """Named by kind, and never shown."""
+    message = refusal(f'{{"key": {written}}}', jmes_path="key", format="text")
+    assert "key" in message and "c4n4ry" not in message
+
+
+@pytest.mark.parametrize(
+    ("tree", "expression", "expected"),
+    [
+        (
+            '{"o": {"b": "ü<&>", "a": [{"d": 1.50, "c": null}]}}',
+            "to_string(o)",
+            '{"a":[{"c":null,"d":1.50}],"b":"ü<&>"}',
+        ),
+        ('{"n": 123456789012345678}', "to_string(n)", "123456789012345678"),
+        ('{"n": [1, 3]}', "to_string(avg(n))", "2"),
+        ('{"s": "x"}', "to_string(s)", "x"),
+    ],
+)
+def test_to_string_is_the_same_for_equal_values(tree: str, expression: str, expected: str) -> None:
+    """Keys in order, numbers and letters as they are written."""
+    assert one(tree, jmes_path=expression) == expected.encode()
+
+
 def test_formats() -> None:
     """json is compact, dotenv POSIX sh, properties Java's."""
     content = '{"A": "x y", "B": 1.0, "C": "it\'s", "D": "", "E": {"f": 2.50}}'

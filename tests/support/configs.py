@@ -129,6 +129,13 @@ VALID |= {
         secret=_SECRET + ", failover: [{region: eu-central-1}, {region: us-east-1, secretId: other}]"
     ),
     "failover of a parameter": document(secret=_PARAMETER + ", failover: {region: eu-central-1, parameter: /other}"),
+    "failover when denied, to another stage": document(
+        secret=_SECRET + ", failover: {region: us-east-1, ifDenied: true, versionStage: green}"
+    ),
+    "failover to another label": document(
+        secret=_PARAMETER + ", failover: {region: us-east-1, ifDenied: false, parameterLabel: green}"
+    ),
+    "a text": document(files="{path: a, format: text, jmesPath: port}"),
     "failover with a role": document(
         secret=_SECRET + f", failover: {{region: us-east-1, roleArn: {_ROLE}/a, endpointUrl: 'https://x'}}"
     ),
@@ -184,6 +191,7 @@ STRUCTURAL = {
     "neither path nor directory": document(files="{jmesPath: a}"),
     "path and directory": document(files="{path: a, directory: b}"),
     "directory with format": document(files="{directory: a, format: json}"),
+    "encoding of text": document(files="{path: a, format: text, encoding: base64}"),
     "unknown format": document(files="{path: a, format: yaml}"),
     "unknown quoting": document(files="{path: a, format: dotenv, quoting: bash}"),
     "quoting of json": document(files="{path: a, format: json, quoting: sh}"),
@@ -260,6 +268,7 @@ STRUCTURAL |= {
     "failover as a word": document(secret=_SECRET + ", failover: eu-central-1"),
     "no failover": document(secret=_SECRET + ", failover: []"),
     "failover to no region": document(secret=_SECRET + ", failover: {region: Frankfurt}"),
+    "failover if perhaps denied": document(secret=_SECRET + ", failover: {region: us-east-1, ifDenied: sometimes}"),
     "a role that is a user": document(top="roleArn: arn:aws:iam::111122223333:user/a"),
     "a role without an account": document(top="roleArn: arn:aws:iam:::role/a"),
     "an external id without a role": document(top="externalId: abc"),
@@ -346,6 +355,12 @@ BEYOND |= {
     "find with an open set": document(secret="name: a, find: {name: '[a'}"),
     "failover to its own region": document(secret=_SECRET + ", failover: {region: eu-west-1}"),
     "failover twice": document(secret=_SECRET + ", failover: [{region: us-east-1}, {region: us-east-1}]"),
+    "failover to a stage of a parameter": document(
+        secret=_PARAMETER + ", failover: {region: us-east-1, versionStage: green}"
+    ),
+    "failover to a stage of a fixed version": document(
+        secret=_PARAMETER + ", parameterVersion: 3, failover: {region: us-east-1, parameterLabel: green}"
+    ),
     "failover to another kind": document(secret=_SECRET + ", failover: {region: us-east-1, parameter: /a}"),
     "failover to an ARN of another region": document(
         secret=_SECRET

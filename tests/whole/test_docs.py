@@ -38,7 +38,7 @@ BLOCKS = [
 ]
 SHELL = [(path, line) for path, kind, text in BLOCKS if kind == "sh" for line in text.splitlines() if line.strip()]
 MANIFESTS = [(path, text) for path, kind, text in BLOCKS if kind == "yaml" and "\nkind: " in f"\n{text}"]
-NOT_KUBERNETES = {"freshmount.dev/v1"}
+NOT_KUBERNETES = {"freshmount.dev/v1", "secrets-store.csi.x-k8s.io/v1"}
 
 
 def commands() -> list[tuple[Path, str]]:

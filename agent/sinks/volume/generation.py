@@ -210,4 +210,4 @@ def _number(value: Any) -> float | None:
 
 def _beneath(path: str) -> bool:
     """Whether a path of a record stays inside its generation; one that does not was not written by us."""
-    return all(part not in ("", ".") and not part.startswith("..") for part in path.split("/"))
+    return not path.startswith("..") and all(part not in ("", ".", "..") for part in path.split("/"))

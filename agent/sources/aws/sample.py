@@ -60,7 +60,7 @@ class _Client:
             if code == "ConnectionReset":
                 raise aws.ConnectionClosedError(endpoint_url=self.meta.endpoint_url)
             if code:
-                raise self._error(operation, code, "as the sample says")
+                raise self._error(operation, code, f"{code}, as the sample says")
 
     def _code(self, operation: str, name: str) -> str | None:
         found = self._held.errors.get(name)
