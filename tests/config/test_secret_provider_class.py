@@ -399,3 +399,21 @@ def test_manifests_as_people_write_them(case: dict[str, Any]) -> None:
     assert all(any(word in warning for warning in config.warnings) for word in words) and bool(words) == bool(
         config.warnings
     )
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.sampled_from(WILD), st.data())
+def test_a_damaged_manifest_is_read_or_refused_with_places(case: dict[str, Any], data: st.DataObject) -> None:
+    """Whatever was deleted, repeated or typed into it."""
+    text = case["manifest"]
+    for _ in range(data.draw(st.integers(1, 4))):
+        begin = data.draw(st.integers(0, len(text)))
+        end = min(len(text), begin + data.draw(st.integers(0, 30)))
+        typed = data.draw(
+            st.sampled_from(["", "\n", ":", "- ", "'", '"', "{", "]", "&a ", "*a", "~", "!!str ", "0", "\t", "é"])
+        )
+        text = text[:begin] + typed + data.draw(st.sampled_from(["", text[begin:end]])) + text[end:]
+    try:
+        parse(text, "m.yaml", "eu-west-1")
+    except ConfigError as refusal:
+        assert all(each.line >= 1 and each.column >= 1 and each.message for each in refusal.problems)
