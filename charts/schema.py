@@ -26,7 +26,8 @@ def _nullable(schema: dict[str, Any]) -> None:
     need no null among them: where the library has a default, Helm drops the null before it looks at the schema.
     """
     if isinstance(more := schema.get("additionalProperties"), dict):
-        more["type"] = [more["type"], "null"]
+        types = more["type"]
+        more["type"] = [*([types] if isinstance(types, str) else types), "null"]
     for name, of in schema.get("properties", {}).items():
         _nullable(of)
         if name in schema.get("required", ()):

@@ -1139,6 +1139,37 @@ def test_the_policy_is_the_one_of_plan(bare: Chart, tmp_path: Path, path: Path) 
     assert json.loads(said(bare, tmp_path / "a", values, "iamPolicy")) == policy(parse(text, str(path)))
 
 
+_ROLE = "arn:aws:iam::222233334444:role"
+_PARAMETER = "arn:aws:ssm:eu-west-1:111122223333:parameter"
+
+
+@pytest.mark.parametrize(
+    "secrets",
+    [
+        f"{{name: a, parameter: /a/b}}, {{name: b, parameter: plain, failover: {{region: cn-north-1}}}}, "
+        f"{{name: c, parameter: '{_PARAMETER}/c', "
+        "failover: [{region: us-east-1}, {region: us-east-2, parameter: /d}]}",
+        "{name: a, parameters: /}, {name: b, parameters: /b/, failover: {region: us-east-1, parameters: /c}}",
+        "{name: a, find: {name: x}}, {name: b, find: {path: prod/}, failover: {region: us-gov-east-1}}",
+        f"{{name: a, secretId: a, failover: {{region: us-east-1, secretId: b}}}}, "
+        f"{{name: b, secretId: '{ARN}-AbCdEf', failover: {{region: us-east-1}}, versionId: {'a' * 32}}}",
+        f"{{name: a, secretId: a, roleArn: [{_ROLE}/a, {_ROLE}/b], sessionTags: {{x: y}}}}, "
+        "{name: b, parameter: /b}, "
+        f"{{name: c, secretId: c, roleArn: {_ROLE}/c, sessionTags: {{x: y}}}}",
+        f"{{name: a, find: {{path: a}}, failover: {{region: us-east-1, roleArn: {_ROLE}/a}}}}",
+    ],
+)
+@pytest.mark.parametrize(
+    "default", ["", f"roleArn: {_ROLE}/default", f"roleArn: {_ROLE}/default\nsessionTags: {{t: v}}"]
+)
+def test_the_policy_of_every_source_is_the_one_of_plan(bare: Chart, tmp_path: Path, secrets: str, default: str) -> None:
+    """With replicas and roles; what the pod's own identity needs."""
+    listed = re.sub(r"\{name: (\w),", r"{name: \1, files: [{path: \1}],", secrets)
+    text = f"apiVersion: freshmount.dev/v1\nkind: Config\nregion: eu-west-1\n{default}\nsecrets: [{listed}]\n"
+    found = json.loads(said(bare, tmp_path / "a", configured(text), "iamPolicy"))
+    assert found == policy(parse(text, "c.yaml"))
+
+
 @pytest.mark.parametrize(
     "id_", [f"{ARN}-{end}" for end in ("master", "MASTER", "123456", "Master", "mAst3r", "word", "seventh")]
 )

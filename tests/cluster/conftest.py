@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.aws import MotoStandIn as StandIn
-from tests.support.aws import Proxy
+from tests.support.aws import MotoStandIn, Proxy
 
 collect_ignore_glob = [] if os.environ.get("CLUSTER_KUBECTL") else ["test_*.py"]
 
@@ -48,13 +47,13 @@ def demo(cluster: object, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def aws(cluster: object) -> Iterator[StandIn]:
-    with StandIn(cluster.aws_host) as aws:  # type: ignore[attr-defined]
+def aws(cluster: object) -> Iterator[MotoStandIn]:
+    with MotoStandIn(cluster.aws_host) as aws:  # type: ignore[attr-defined]
         yield aws
 
 
 @pytest.fixture
-def world(cluster: object, aws: StandIn, demo: Path, tmp_path: Path) -> Iterator[object]:
+def world(cluster: object, aws: MotoStandIn, demo: Path, tmp_path: Path) -> Iterator[object]:
     from tests.cluster.kube import Cluster, Namespace
     from tests.cluster.world import World
 

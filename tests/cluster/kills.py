@@ -2,8 +2,8 @@
 
     python -m tests.cluster kills [--kills N]
 
-Each kill has a pod of its own, or kubelet's backoff would be what is measured. A change may be told twice only when the
-kill came between the delivery and its record, which is counted.
+Each kill has a pod of its own, or kubelet's backoff would be what is measured. A change may be signalled twice only if
+the kill came between the delivery and its record, which is counted.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def main(arguments: list[str]) -> int:
             world.k.kubectl("delete", "pod", f"web-{turn}", "--grace-period=0", "--force", "--wait=false")
     print(
         "| kill -9 of the agent in a pod, around a rotation: kubelet starts it again, each change reaches the handler "
-        f"| {asked.kills} kills, {doubled} told twice | {violations} | {max(recovered):.1f} s |\n{conditions()}"
+        f"| {asked.kills} pods, {doubled} signalled twice | {violations} | {max(recovered):.1f} s |\n{conditions()}"
     )
     return int(violations > 0)
 

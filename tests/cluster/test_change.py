@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tests.cluster.kube import Object, container, is_ready, name_of
 from tests.cluster.world import AGENT, APP, World
+from tests.support.aws import MotoStandIn
 from tests.support.running import until
 
 BEFORE = Path(__file__).parent / "before"
@@ -112,6 +113,7 @@ def test_a_bad_edit_changes_nothing_and_the_pod_stays_ready(world: World) -> Non
 def test_pin_status_and_doctor_by_exec(world: World) -> None:
     """A version is held, told, and let go; status and doctor agree."""
     world.put("db", "one")
+    assert isinstance(world.aws, MotoStandIn)
     first = world.aws.client.describe_secret(SecretId=world.id("db"))["VersionIdsToStages"]
     pod = world.start(world.config([world.secret("db")], [world.hup()]))
     with world.k.log(pod, APP) as app:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.cluster.kube import Cluster, Namespace, Object, name_of
-from tests.support.aws import REGION, Proxy, QuickStandIn, StandIn
+from tests.support.aws import REGION, MotoStandIn, Proxy, QuickStandIn
 
 HERE = Path(__file__).parent
 CREDENTIALS = [{"name": "AWS_ACCESS_KEY_ID", "value": "testing"}, {"name": "AWS_SECRET_ACCESS_KEY", "value": "testing"}]
@@ -56,7 +56,9 @@ def app_security(**more: object) -> Edit:
 
 
 class World:
-    def __init__(self, namespace: Namespace, aws: StandIn | QuickStandIn, proxy: Proxy, demo: Path, home: Path) -> None:
+    def __init__(
+        self, namespace: Namespace, aws: MotoStandIn | QuickStandIn, proxy: Proxy, demo: Path, home: Path
+    ) -> None:
         self.k, self.aws, self.proxy = namespace, aws, proxy
         self._demo, self._home = demo, home
         self._charts = 0

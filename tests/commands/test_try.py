@@ -23,6 +23,7 @@ secrets:
   - {name: spare, secretId: prod/spare, optional: true, files: [{path: spare}]}
   - {name: flags, parameter: /prod/flags, parameterLabel: live}
   - {name: app, parameters: /prod/app/}
+  - {name: team, find: {path: team/, name: "[ab]$"}, roleArn: arn:aws:iam::111122223333:role/reader}
 files:
   - path: app.conf
     template: |
@@ -31,6 +32,8 @@ files:
 SAMPLE = """\
 secretsmanager:
   prod/db: {string: '{"user": "u", "password": "c4n4ry"}'}
+  team/a: {string: t, tags: {team: x}}
+  team/c: {string: no}
 ssm:
   /prod/flags:
     versions: [{version: 1, string: "off"}, {version: 2, string: "on", labels: [live]}, {version: 3, string: "no"}]
@@ -76,6 +79,7 @@ def test_the_files_are_those_that_the_agent_would_publish(tmp_path: Path) -> Non
         "pgpass": ("u:c4n4ry", 0o400),
         "app/a/b": ("x", 0o440),
         "app/c": ("y", 0o440),
+        "team/team/a": ("t", 0o440),
         "app.conf": ("u on\n", 0o440),
     }
     listed = tried(tmp_path).stdout

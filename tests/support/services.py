@@ -102,6 +102,8 @@ class Services:
         for where, what in itertools.product((region, None), (operation, *names, None)):
             if (where, what) in self.faults:
                 return self.faults[where, what]
+        if operation == "GetCallerIdentity":
+            return _identity(by)
         if service == "sts":
             return _assumed(form, self.lifetime)
         answer = _OPERATIONS[operation](self, region, sent)
@@ -134,6 +136,15 @@ def _assumed(form: dict[str, str], seconds: float) -> Answer:
         f"<AccessKeyId>{name}</AccessKeyId><SecretAccessKey>key</SecretAccessKey><SessionToken>s</SessionToken>"
         f"<Expiration>{until}</Expiration></Credentials><AssumedRoleUser><Arn>{form['RoleArn']}/pod</Arn>"
         "<AssumedRoleId>x:pod</AssumedRoleId></AssumedRoleUser></AssumeRoleResult></AssumeRoleResponse>".encode(),
+        content_type="text/xml",
+    )
+
+
+def _identity(by: str) -> Answer:
+    return Answer(
+        '<GetCallerIdentityResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><GetCallerIdentityResult>'
+        f"<Arn>arn:aws:sts::{ACCOUNT}:assumed-role/{by}/pod</Arn><UserId>x</UserId><Account>{ACCOUNT}</Account>"
+        "</GetCallerIdentityResult></GetCallerIdentityResponse>".encode(),
         content_type="text/xml",
     )
 

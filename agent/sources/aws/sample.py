@@ -20,6 +20,8 @@ from agent.sources.aws.source import Aws
 
 _SERVER_SIDE = {"InternalServiceError": 500, "InternalServerError": 500, "ServiceUnavailable": 503}
 
+_ACCOUNT, _SUFFIX = "111122223333", "-AbCdEf"
+
 _CREATED = datetime(2026, 1, 1, tzinfo=UTC)
 
 _PAGE = 10  # entries of a list, few enough that a longer list needs its further pages
@@ -149,8 +151,8 @@ class _SecretsManager(_Client):
         )
 
     def _secret(self, operation: str, name: str) -> SampleSecret:
-        secret = self._held.secrets.get(name)
-        self._check(operation, (name,), (secret.error if secret else None,))
+        secret = self._held.secrets.get(name) or self._held.secrets.get(_bare(name))
+        self._check(operation, (name, _bare(name)), (secret.error if secret else None,))
         if secret is None:
             message = "Secrets Manager can't find the specified secret."
             raise self._error(operation, "ResourceNotFoundException", message)
@@ -159,7 +161,7 @@ class _SecretsManager(_Client):
     def _named(self, name: str) -> dict[str, str]:
         if name.startswith("arn:"):
             return {"ARN": name, "Name": name.rpartition(":secret:")[2].rpartition("-")[0] or name}
-        return {"ARN": f"arn:aws:secretsmanager:{self._region}:111122223333:secret:{name}-AbCdEf", "Name": name}
+        return {"ARN": f"arn:aws:secretsmanager:{self._region}:{_ACCOUNT}:secret:{name}{_SUFFIX}", "Name": name}
 
     def _value(self, name: str, version: SampleVersion) -> dict[str, Any]:
         held: dict[str, Any] = {}
@@ -252,7 +254,7 @@ class _Parameters(_Client):
         text = version.value.reveal().decode() if version.value else ""
         sealed = held.type == "SecureString" and not decrypt
         bare = plain.removeprefix("/")
-        arn = f"arn:aws:ssm:{self._region}:111122223333:parameter/{bare}"
+        arn = f"arn:aws:ssm:{self._region}:{_ACCOUNT}:parameter/{bare}"
         return {
             "Name": plain,
             "Type": held.type,
@@ -263,6 +265,11 @@ class _Parameters(_Client):
             "DataType": "text",
             **({"Selector": f":{selector}"} if selector else {}),
         }
+
+
+def _bare(arn: str) -> str:
+    """The name in an ARN that a list gave."""
+    return arn.rpartition(f":{_ACCOUNT}:secret:")[2].removesuffix(_SUFFIX)
 
 
 def _split(name: str) -> tuple[str, str | None]:

@@ -2,7 +2,8 @@
 The least that the agent needs: read each secret, and describe those that are polled, so none with a versionId. A full ARN stays
 as it is; otherwise six `?` stand for the six characters that AWS appends. AWS draws them from letters of both cases, so an ARN
 that ends in six letters of one case may be complete, or may end in a word of the name: both forms are allowed. AWS looks for a
-name in the caller's account. `freshmount plan` prints the same.
+name in the caller's account. With roles this is what the pod's own identity needs.
+`freshmount plan` prints the same, and the policy of each role.
 */}}
 {{- define "freshmount.iamPolicy" -}}
 {{- $it := include "freshmount.resolve" . | fromJson -}}
@@ -16,37 +17,113 @@ name in the caller's account. `freshmount plan` prints the same.
 {{- end -}}
 {{- $read := list -}}
 {{- $describe := list -}}
+{{- $found := list -}}
+{{- $named := list -}}
+{{- $beneath := list -}}
+{{- $assume := list -}}
+{{- $tagged := list -}}
+{{- $services := list -}}
 {{- range $secret := $it.config.secrets -}}
-  {{- $arn := $secret.secretId -}}
-  {{- $arns := list (printf "%s-??????" $arn) -}}
+  {{- $home := dict "region" $region "partition" $partition "account" $account "roles" (ternary $secret.roleArn $it.config.roleArn (hasKey $secret "roleArn")) "tags" (ternary $secret.sessionTags ($secret.sessionTags | default $it.config.sessionTags) (hasKey $secret "roleArn")) -}}
+  {{- $places := list $home -}}
+  {{- range $replica := ternary (list $secret.failover) ($secret.failover | default list) (kindIs "map" $secret.failover) -}}
+    {{- $place := dict "region" $replica.region "partition" (include "freshmount.partition" $replica.region) "account" $account "replica" $replica -}}
+    {{- $_ := set $place "roles" (ternary $replica.roleArn $home.roles (hasKey $replica "roleArn")) -}}
+    {{- $_ := set $place "tags" (ternary $replica.sessionTags ($replica.sessionTags | default $home.tags) (hasKey $replica "roleArn")) -}}
+    {{- $places = append $places $place -}}
+  {{- end -}}
+  {{- range $place := $places -}}
+    {{- $replica := $place.replica | default dict -}}
+    {{- $roles := ternary (list $place.roles) ($place.roles | default list) (kindIs "string" $place.roles) -}}
+    {{- if $roles -}}
+      {{- if and $place.tags (eq (len $roles) 1) -}}{{- $tagged = append $tagged (first $roles) -}}
+      {{- else -}}{{- $assume = append $assume (first $roles) -}}{{- end -}}
+    {{- end -}}
+    {{- $call := dict "place" $place "replica" $replica -}}
+    {{- $where := $place.region | default "*" -}}
+    {{- if $secret.secretId -}}
+      {{- $services = append $services "secretsmanager" -}}
+      {{- $arns := include "freshmount.secretResources" (merge (dict "id" ($replica.secretId | default $secret.secretId)) $call) | fromJsonArray -}}
+      {{- if not $roles -}}
+        {{- $read = concat $read $arns -}}
+        {{- if not $secret.versionId -}}{{- $describe = concat $describe $arns -}}{{- end -}}
+      {{- end -}}
+    {{- else if $secret.find -}}
+      {{- $services = append $services "secretsmanager" -}}
+      {{- if not $roles -}}
+        {{- $found = append $found (printf "arn:%s:secretsmanager:%s:%s:secret:%s*" $place.partition $where $account ($secret.find.path | default "")) -}}
+      {{- end -}}
+    {{- else if $secret.parameter -}}
+      {{- $services = append $services "ssm" -}}
+      {{- $id := $replica.parameter | default $secret.parameter -}}
+      {{- if not $roles -}}
+        {{- $named = append $named (ternary (include "freshmount.inRegion" (merge (dict "id" $id) $call)) (printf "arn:%s:ssm:%s:%s:parameter/%s" $place.partition $where $account (trimPrefix "/" $id)) (hasPrefix "arn:" $id)) -}}
+      {{- end -}}
+    {{- else -}}
+      {{- $services = append $services "ssm" -}}
+      {{- $path := trimAll "/" ($replica.parameters | default $secret.parameters) -}}
+      {{- $under := printf "arn:%s:ssm:%s:%s:parameter/" $place.partition $where $account -}}
+      {{- if not $roles -}}
+        {{- $beneath = concat $beneath (ternary (list (print $under $path) (print $under $path "/*")) (list (print $under "*")) (ne $path "")) -}}
+      {{- end -}}
+    {{- end -}}
+  {{- end -}}
+{{- end -}}
+{{- $statements := list -}}
+{{- if and $read (eq (len $describe) (len $read)) -}}
+  {{- $statements = append $statements (dict "Effect" "Allow" "Action" (list "secretsmanager:DescribeSecret" "secretsmanager:GetSecretValue") "Resource" (uniq $read)) -}}
+{{- else if $read -}}
+  {{- $statements = append $statements (dict "Effect" "Allow" "Action" "secretsmanager:GetSecretValue" "Resource" (uniq $read)) -}}
+  {{- with $describe -}}{{- $statements = append $statements (dict "Effect" "Allow" "Action" "secretsmanager:DescribeSecret" "Resource" (uniq .)) -}}{{- end -}}
+{{- end -}}
+{{- with $found -}}
+  {{- $statements = append $statements (dict "Effect" "Allow" "Action" (list "secretsmanager:ListSecrets" "secretsmanager:BatchGetSecretValue") "Resource" (list "*")) -}}
+  {{- $statements = append $statements (dict "Effect" "Allow" "Action" "secretsmanager:GetSecretValue" "Resource" (uniq .)) -}}
+{{- end -}}
+{{- with $named -}}{{- $statements = append $statements (dict "Effect" "Allow" "Action" "ssm:GetParameters" "Resource" (uniq .)) -}}{{- end -}}
+{{- with $beneath -}}{{- $statements = append $statements (dict "Effect" "Allow" "Action" "ssm:GetParametersByPath" "Resource" (uniq .)) -}}{{- end -}}
+{{- with $assume -}}{{- $statements = append $statements (dict "Effect" "Allow" "Action" "sts:AssumeRole" "Resource" (uniq .)) -}}{{- end -}}
+{{- with $tagged -}}{{- $statements = append $statements (dict "Effect" "Allow" "Action" (list "sts:AssumeRole" "sts:TagSession") "Resource" (uniq .)) -}}{{- end -}}
+{{- range $key := $aws.kmsKeyArns -}}
+  {{- $where := index (splitList ":" $key) 3 -}}
+  {{- $through := list -}}
+  {{- $domain := get (include "freshmount.suffixes" . | fromYaml) (include "freshmount.partition" $where) -}}
+  {{- range $service := uniq $services | sortAlpha -}}
+    {{- $through = append $through (printf "%s.%s.amazonaws.com" $service $where) -}}
+    {{- if $domain -}}{{- $through = append $through (printf "%s.%s.%s" $service $where $domain) -}}{{- end -}}
+  {{- end -}}
+  {{- if eq (len $through) 1 -}}{{- $through = first $through -}}{{- end -}}
+  {{- $statements = append $statements (dict "Effect" "Allow" "Action" "kms:Decrypt" "Resource" $key "Condition" (dict "StringEquals" (dict "kms:ViaService" $through))) -}}
+{{- end -}}
+{{- dict "Version" "2012-10-17" "Statement" $statements | toPrettyJson -}}
+{{- end -}}
+{{- end }}
+
+{{/* A secret of Secrets Manager, as a policy names it: its `id` at a `place`, which a `replica` may be. A list, as JSON. */}}
+{{- define "freshmount.secretResources" -}}
+{{- $arn := .id -}}
+{{- $arns := list -}}
+{{- if hasPrefix "arn:" $arn -}}
+  {{- $arn = include "freshmount.inRegion" . -}}
+  {{- $arns = list (printf "%s-??????" $arn) -}}
   {{- $end := regexFind "-[A-Za-z0-9]{6}$" $arn -}}
-  {{- if not (hasPrefix "arn:" $arn) -}}
-    {{- $arns = list (printf "arn:%s:secretsmanager:%s:%s:secret:%s-??????" $partition ($region | default "*") $account $arn) -}}
-  {{- else if and $end (or (eq $end (lower $end)) (eq $end (upper $end))) -}}
+  {{- if and $end (or (eq $end (lower $end)) (eq $end (upper $end))) -}}
     {{- $arns = prepend $arns $arn -}}
   {{- else if $end -}}
     {{- $arns = list $arn -}}
   {{- end -}}
-  {{- $read = concat $read $arns -}}
-  {{- if not $secret.versionId -}}
-    {{- $describe = concat $describe $arns -}}
-  {{- end -}}
+{{- else -}}
+  {{- $arns = list (printf "arn:%s:secretsmanager:%s:%s:secret:%s-??????" .place.partition (.place.region | default "*") .place.account $arn) -}}
 {{- end -}}
-{{- $statements := list (dict "Effect" "Allow" "Action" "secretsmanager:GetSecretValue" "Resource" (uniq $read)) -}}
-{{- if eq (len $describe) (len $read) -}}
-  {{- $_ := set (first $statements) "Action" (list "secretsmanager:DescribeSecret" "secretsmanager:GetSecretValue") -}}
-{{- else if $describe -}}
-  {{- $statements = append $statements (dict "Effect" "Allow" "Action" "secretsmanager:DescribeSecret" "Resource" (uniq $describe)) -}}
-{{- end -}}
-{{- range $key := $aws.kmsKeyArns -}}
-  {{- $where := index (splitList ":" $key) 3 -}}
-  {{- $through := printf "secretsmanager.%s.amazonaws.com" $where -}}
-  {{- with get (include "freshmount.suffixes" . | fromYaml) (include "freshmount.partition" $where) -}}
-    {{- $through = list $through (printf "secretsmanager.%s.%s" $where .) -}}
-  {{- end -}}
-  {{- $statements = append $statements (dict "Effect" "Allow" "Action" "kms:Decrypt" "Resource" $key "Condition" (dict "StringEquals" (dict "kms:ViaService" $through))) -}}
-{{- end -}}
-{{- dict "Version" "2012-10-17" "Statement" $statements | toPrettyJson -}}
+{{- toJson $arns -}}
+{{- end }}
+
+{{/* The ARN `id`, of a `replica` in its region: it differs in that alone. */}}
+{{- define "freshmount.inRegion" -}}
+{{- if .replica.region -}}
+  {{- regexReplaceAll "^(arn:[^:]*:[^:]*:)[^:]*:" .id (printf "${1}%s:" .replica.region) -}}
+{{- else -}}
+  {{- .id -}}
 {{- end -}}
 {{- end }}
 
