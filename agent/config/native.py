@@ -220,6 +220,9 @@ def _other_document(node: Node | None) -> Problem | None:
     if isinstance(kind, Scalar) and kind.text in ("ConfigMap", "Secret") and entries.keys() & {"data", "stringData"}:
         what = f"is a whole {kind.text} of Kubernetes; use only the text under its key data, config.yaml"
         return Problem(kind.line, kind.column, what)
+    if isinstance(kind, Scalar) and kind.text == "SecretProviderClass":
+        what = "a SecretProviderClass has apiVersion: secrets-store.csi.x-k8s.io/v1; correct it"
+        return Problem(kind.line, kind.column, what)
     return None
 
 

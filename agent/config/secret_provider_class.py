@@ -230,6 +230,8 @@ class _Class:
                 self.wrong(key, f"parameters.{key.text} is not read, since case matters here{close}")
             elif not known and not key.text.startswith(_OF_THE_DRIVER):
                 close = suggestion(key.text, PARAMETERS)
+                if key.text.lower().endswith("rolearn"):
+                    close = "; a role is assumed by roleArn of a Config beside the class"
                 self.warn(key, f"AWS's provider has no parameter {key.text}, and nothing is done about it{close}")
             elif (text := self.string(key, node)) is not None and known:
                 given[key.text] = _Field(key, node, text)

@@ -6,8 +6,10 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 from agent.config import writing
 from agent.config.native import parse
@@ -121,3 +123,16 @@ def test_a_config_that_is_written_is_read_as_the_same(name: str) -> None:
         return
     if not problems:
         assert (again.secrets, set(again.outputs)) == (bundle.secrets, set(bundle.outputs))
+
+
+WILD = [case for case in yaml.safe_load((ROOT / "tests/config/provider_classes.yaml").read_text()) if "files" in case]
+
+
+@pytest.mark.parametrize("case", WILD, ids=[case["name"] for case in WILD])
+def test_a_class_that_is_converted_is_the_same_bundle(case: dict[str, Any]) -> None:
+    """So a reload from one form to the other publishes nothing, and notifies nobody."""
+    bundle = parse(case["manifest"], "m.yaml", case.get("region", "eu-west-1")).bundle
+    text, problems = writing.write(bundle)
+    assert not problems
+    again = parse(text, "c.yaml").bundle
+    assert (again.secrets, set(again.outputs)) == (bundle.secrets, set(bundle.outputs))

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import textwrap
+from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -375,5 +378,42 @@ def test_any_text_as_objects_is_read_or_refused_with_places(text: str) -> None:
     written = provider_class(text) if text.isprintable() else f"{HEAD}    objects: {text!r}\n"
     try:
         assert parse(written, "m.yaml").bundle.secrets
+    except ConfigError as refusal:
+        assert all(each.line >= 1 and each.column >= 1 and each.message for each in refusal.problems)
+
+
+WILD = yaml.safe_load((Path(__file__).parent / "provider_classes.yaml").read_text())
+
+
+@pytest.mark.parametrize("case", WILD, ids=[case["name"] for case in WILD])
+def test_manifests_as_people_write_them(case: dict[str, Any]) -> None:
+    """Each is read, or refused for the right reason; what is passed over is said."""
+    region = case.get("region", "eu-west-1")
+    if "files" not in case:
+        message = "\n".join(message for _, _, message in problems(case["manifest"], region))
+        assert all(word in message for word in case["refused"]), message
+        return
+    config = parse(case["manifest"], "m.yaml", region)
+    assert {path: f"{mode:04o}" for path, mode in files(config).items()} == case["files"]
+    words = case.get("warned", [])
+    assert all(any(word in warning for warning in config.warnings) for word in words) and bool(words) == bool(
+        config.warnings
+    )
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.sampled_from(WILD), st.data())
+def test_a_damaged_manifest_is_read_or_refused_with_places(case: dict[str, Any], data: st.DataObject) -> None:
+    """Whatever was deleted, repeated or typed into it."""
+    text = case["manifest"]
+    for _ in range(data.draw(st.integers(1, 4))):
+        begin = data.draw(st.integers(0, len(text)))
+        end = min(len(text), begin + data.draw(st.integers(0, 30)))
+        typed = data.draw(
+            st.sampled_from(["", "\n", ":", "- ", "'", '"', "{", "]", "&a ", "*a", "~", "!!str ", "0", "\t", "é"])
+        )
+        text = text[:begin] + typed + data.draw(st.sampled_from(["", text[begin:end]])) + text[end:]
+    try:
+        parse(text, "m.yaml", "eu-west-1")
     except ConfigError as refusal:
         assert all(each.line >= 1 and each.column >= 1 and each.message for each in refusal.problems)
