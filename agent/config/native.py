@@ -6,6 +6,7 @@ Pure: text in, value out. Looks up nothing in the environment, on disk or in AWS
 from __future__ import annotations
 
 import importlib
+import itertools
 import re
 from collections.abc import Iterable
 from collections.abc import Mapping as Mapping_
@@ -78,8 +79,8 @@ API_VERSION, KIND = "freshmount.dev/v1", "Config"
 # The modules beside this one that read other people's manifests, by the API group of those.
 FOREIGN: Mapping_[str, str] = {"external-secrets.io": "external_secret"}
 
-# What belongs to such manifests, whatever its API group: a template's ConfigMap, the labels of a Namespace.
-_BESIDE = "external_secret"
+# Who of them, the first that has documents, says what becomes of those of other API groups beside them.
+_BESIDE = ("external_secret",)
 
 VOLUME_PATH = "/freshmount/secrets"
 
@@ -176,18 +177,25 @@ def _divided(nodes: Iterable[Node]) -> tuple[list[Node], dict[str, list[Mapping]
     """The documents that are configs of our own, or nothing that is known; and those of others, by what reads them."""
     own: list[Node] = []
     foreign: dict[str, list[Mapping]] = {}
-    for node in nodes:
+    for node in itertools.chain.from_iterable(map(_listed, nodes)):
         group = _group(node) if isinstance(node, Mapping) else None
         if isinstance(node, Mapping) and group is not None and group in FOREIGN:
             foreign.setdefault(FOREIGN[group], []).append(node)
         else:
             own.append(node)
-    if _BESIDE in foreign:
+    if reader := next((each for each in _BESIDE if each in foreign), None):
         ours = API_VERSION.partition("/")[0]
         beside = [node for node in own if isinstance(node, Mapping) and _group(node) not in (None, ours)]
-        foreign[_BESIDE] = [*foreign[_BESIDE], *beside]
+        foreign[reader] = [*foreign[reader], *beside]
         own = [node for node in own if not any(node is each for each in beside)]
     return own, foreign
+
+
+def _listed(node: Node) -> tuple[Node, ...]:
+    """The documents of a list, such as `kubectl get -o yaml` prints; any other document is its own."""
+    entries = {key.text: value for key, value in node.entries} if isinstance(node, Mapping) else {}
+    kind, items = entries.get("kind"), entries.get("items")
+    return items.items if isinstance(kind, Scalar) and kind.text == "List" and isinstance(items, Sequence) else (node,)
 
 
 def _group(node: Mapping) -> str | None:

@@ -25,7 +25,9 @@ kind: ClusterSecretStore
 metadata: {name: parameters}
 spec: {provider: {aws: {service: ParameterStore, region: eu-west-1}}}
 """
-JSON = '{"user": "ann", "pass": "c4n4ry", "n": 1.50, "deep": {"b": [1, 2]}, "none": null, "db.host": "h", "b64": "aGk="}'
+JSON = (
+    '{"user": "ann", "pass": "c4n4ry", "n": 1.50, "deep": {"b": [1, 2]}, "none": null, "db.host": "h", "b64": "aGk="}'
+)
 HELD: dict[str, Any] = {
     "secretsmanager": {
         "prod/db": {"string": JSON, "tags": {"team": "x", "note": "a<b"}},
@@ -102,7 +104,10 @@ def one(key: str, **remote: Any) -> dict[str, Any]:
         (one("stages", version="AWSPREVIOUS"), b"old"),
         (one("stages", version="uuid/" + "0" * 32), b"old"),
         (one("/app/b") | {"secretStoreRef": {"name": "parameters", "kind": "ClusterSecretStore"}}, b"b2"),
-        (one("/app/b", version="live") | {"secretStoreRef": {"name": "parameters", "kind": "ClusterSecretStore"}}, b"b1"),
+        (
+            one("/app/b", version="live") | {"secretStoreRef": {"name": "parameters", "kind": "ClusterSecretStore"}},
+            b"b1",
+        ),
         (
             one("/app/a", metadataPolicy="Fetch", property="t")
             | {"secretStoreRef": {"name": "parameters", "kind": "ClusterSecretStore"}},
@@ -207,7 +212,12 @@ TEMPLATE = {
     "type": "example.test/kind",
     "metadata": {"labels": {"app": "{{ .user }}"}, "annotations": {"note": "fixed"}},
     "templateFrom": [
-        {"configMap": {"name": "files", "items": [{"key": "app.conf"}, {"key": "more", "templateAs": "KeysAndValues"}]}},
+        {
+            "configMap": {
+                "name": "files",
+                "items": [{"key": "app.conf"}, {"key": "more", "templateAs": "KeysAndValues"}],
+            }
+        },
         {"target": "labels", "literal": "tier: back"},
     ],
     "data": {"dsn": "{{ .user }}:{{ .pass }}"},
