@@ -81,6 +81,8 @@ def read(documents: Sequence[Mapping], problems: list[Problem], given: Given) ->
     # 2.
     reader.given = given
     reader.beside = kubernetes.beside(reader, of_kind.get("beside", ()))
+    if passed := reader.beside.passed:
+        reader.warnings.append(f"not read, since it has no meaning for a sidecar: {', '.join(passed)}")
     for kind in STORE_KINDS:
         for document in of_kind.get(kind, ()):
             reader.add_store(document, kind)

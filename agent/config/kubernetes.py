@@ -194,16 +194,17 @@ class ManifestReader(Reader):
 
 class Beside(Record):
     """The documents that others read: the texts of ConfigMaps and of Secrets by namespace and name, and the labels of
-    namespaces."""
+    namespaces. `passed` names those that nobody reads."""
 
     config_maps: dict[tuple[str, str], dict[str, Text]]
     secrets: dict[tuple[str, str], dict[str, Text]]
     namespaces: dict[str, dict[str, str]]
+    passed: list[str]
 
 
 def beside(reader: ManifestReader, documents: Iterable[Mapping]) -> Beside:
-    """Reads ConfigMaps, Secrets and Namespaces; another kind is a problem."""
-    found = Beside({}, {}, {})
+    """Reads ConfigMaps, Secrets and Namespaces; passes over another kind."""
+    found = Beside({}, {}, {}, [])
     for document in documents:
         kind, version = entry(document, "kind"), word_of(entry(document, "apiVersion"))
         match word_of(kind) if version == "v1" else "":
@@ -217,11 +218,8 @@ def beside(reader: ManifestReader, documents: Iterable[Mapping]) -> Beside:
             case "Namespace":
                 named = reader.named(document, "Namespace", namespaced=False)
                 found.namespaces[named.name] = dict(named.labels)
-            case "ServiceAccount":
-                pass  # the pod has its own
             case _:
-                what = f"kind {word_of(kind)} of {version}" if kind is not None else f"a document of {version}"
-                reader.wrong(kind or document, f"{what} has no meaning for a sidecar; remove this document")
+                found.passed.append(f"{word_of(kind) or version} on line {document.line}")
     return found
 
 

@@ -224,9 +224,17 @@ def test_a_store_that_a_sidecar_cannot_have_is_refused(old: str, new: str, words
     assert all(re.match(r"\d+:\d+ ", problem) for problem in found)
 
 
-def test_another_document_is_named() -> None:
-    (problem,) = refused(KEY % "x", STORE + "---\napiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web}\n")
-    assert problem.startswith("16:7") and "Deployment" in problem
+def test_another_document_is_passed_over_with_a_warning() -> None:
+    config = read(KEY % "x", STORE + "---\napiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web}\n")
+    assert len(config.bundle.secrets) == 1
+    assert [warning for warning in config.warnings if "Deployment on line 15" in warning]
+
+
+def test_a_list_of_kubectl_is_its_documents() -> None:
+    documents = [text(KEY % "x"), STORE.removeprefix("---\n")]
+    items = "".join("  - " + each.strip().replace("\n", "\n    ") + "\n" for each in documents)
+    config = native.parse(f"apiVersion: v1\nkind: List\nitems:\n{items}", "c.yaml")
+    assert [o.path for o in config.bundle.outputs] == ["web"]
 
 
 def test_two_targets_of_one_name_are_refused() -> None:
