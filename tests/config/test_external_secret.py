@@ -138,6 +138,11 @@ def test_a_store_serves_the_namespaces_of_its_conditions(namespace: str, more: s
         assert problem.startswith("5:26") and "wide" in problem and namespace in problem
 
 
+BLOCK = "target:\n  template:\n    data:\n      out: |\n        a\n        {{ nobody }}\n"
+FROM = "target: {template: {templateFrom: [{configMap: {name: c, items: [{key: k}]}}]}}\n"
+TWICE = "data:\n  - {secretKey: a, remoteRef: {key: x}}\n  - {secretKey: a, remoteRef: {key: z}}"
+
+
 @pytest.mark.parametrize(
     ("spec", "at", "words"),
     [
@@ -168,23 +173,11 @@ def test_a_store_serves_the_namespaces_of_its_conditions(namespace: str, more: s
         ("target: {manifest: {kind: ConfigMap}}\n" + KEY % "x", "6:12", ["manifest"]),
         ("target: {template: {data: {port: 5432}}}\n" + KEY % "x", "6:36", ["port", "quotes"]),
         ("target: {template: {engineVersion: v1}}\n" + KEY % "x", "6:38", ["engineVersion", "v2"]),
-        (
-            "target:\n  template:\n    data:\n      out: |\n        a\n        {{ nobody }}\n" + KEY % "x",
-            "11:14",
-            ["out", "nobody"],
-        ),
+        (BLOCK + KEY % "x", "11:14", ["out", "nobody"]),
         ("target: {template: {templateFrom: [{target: Owner}]}}\n" + KEY % "x", "6:47", ["'Owner'"]),
-        (
-            "target: {template: {templateFrom: [{configMap: {name: c, items: [{key: k}]}}]}}\n" + KEY % "x",
-            "6:57",
-            ["ConfigMap 'c'"],
-        ),
+        (FROM + KEY % "x", "6:57", ["ConfigMap 'c'"]),
         ("template: {type: x}\n" + KEY % "x", "6:3", ["'template'"]),
-        (
-            "data:\n  - {secretKey: a, remoteRef: {key: x}}\n  - {secretKey: a, remoteRef: {key: z}}",
-            "8:19",
-            ["'a'", "line 7"],
-        ),
+        (TWICE, "8:19", ["'a'", "line 7"]),
         ("secretStoreRef: {name: other}\n" + KEY % "x", "5:26", ["'other'"]),
     ],
 )  # fmt: skip

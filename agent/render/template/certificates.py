@@ -1,7 +1,7 @@
 """ESO's functions on certificates, keys and PKCS#12, for which the Python package `cryptography` is needed.
 
-It is imported when one of them is called: it costs 9 MB, and is no dependency of ours. What is written in PKCS#12 has
-random salts, so it would be published anew at each pass; those functions are not here.
+It is imported when one of them is called: it costs 9 MB, and is no dependency of ours. `keystores` has those that write
+PKCS#12.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ from agent.render.template import (
     encodings,
     gojson,
     goyaml,
+    keystores,
     lists,
     numbers,
     objects,
@@ -33,9 +34,10 @@ _HERE: dict[str, Function] = {
     **urls.FUNCTIONS,
     **pem.FUNCTIONS,
     **certificates.FUNCTIONS,
+    **keystores.FUNCTIONS,
 }
 KNOWN = frozenset(_HERE)
-NEED_CRYPTOGRAPHY = frozenset(certificates.FUNCTIONS)
+NEED_CRYPTOGRAPHY = frozenset((*certificates.FUNCTIONS, *keystores.FUNCTIONS))
 
 
 def find(name: str) -> Function:
@@ -59,8 +61,6 @@ _LEFT_OUT: Mapping[str, tuple[str, ...]] = {
         *("randAlpha", "randAlphaNum", "randNumeric", "randAscii", "randBytes", "randInt", "shuffle", "uuidv4"),
         *("genPrivateKey", "genCA", "genCAWithKey", "genSelfSignedCert", "genSelfSignedCertWithKey"),
         *("genSignedCert", "genSignedCertWithKey", "bcrypt", "htpasswd", "encryptAES"),
-        *("pemToPkcs12", "pemToPkcs12Pass", "fullPemToPkcs12", "fullPemToPkcs12Pass"),
-        *("pemTruststoreToPKCS12", "pemTruststoreToPKCS12Pass"),
     ),
     "makes or opens keys in ways of sprig's own": ("derivePassword", "buildCustomCert", "decryptAES"),
     "compares versions of software": ("semver", "semverCompare"),

@@ -65,6 +65,44 @@ def test_the_names_of_a_certificate(chain: dict[str, str]) -> None:
     assert rendered("{{ certSANs .pem | join `,` }}", pem=chain["leaf"]) == "web.internal,10.0.0.1,web@example.com"
 
 
+@pytest.mark.parametrize(
+    ("call", "certificates", "password"),
+    [
+        ("pemToPkcs12 .crt .key", 1, ""),
+        ("pemToPkcs12Pass .crt .key .password", 1, "pa55"),
+        ("fullPemToPkcs12 .crt .key", 3, ""),
+        ("fullPemToPkcs12Pass .crt .key .password", 3, "pa55"),
+    ],
+)
+def test_pem_becomes_pkcs12(chain: dict[str, str], call: str, certificates: int, password: str) -> None:
+    crt = chain["leaf"] + chain["intermediate"] + chain["root"]
+    made = base64.b64decode(rendered(f"{{{{ {call} }}}}", crt=crt, key=chain["key"], password=password))
+    key, first, others = pkcs12.load_key_and_certificates(made, password.encode() or None)
+    assert key is not None and first is not None
+    assert first.public_bytes(serialization.Encoding.DER) == der(chain["leaf"])
+    assert 1 + len(others) == certificates
+    if password:
+        with pytest.raises(ValueError):
+            pkcs12.load_key_and_certificates(made, b"other")
+
+
+@pytest.mark.parametrize(
+    ("call", "password"), [("pemTruststoreToPKCS12 .crt", None), ("pemTruststoreToPKCS12Pass .crt `pa55`", b"pa55")]
+)
+def test_a_truststore_holds_certificates_alone(chain: dict[str, str], call: str, password: bytes | None) -> None:
+    made = base64.b64decode(rendered(f"{{{{ {call} }}}}", crt=chain["root"]))
+    key, _, others = pkcs12.load_key_and_certificates(made, password)
+    assert key is None
+    assert [each.public_bytes(serialization.Encoding.DER) for each in others] == [der(chain["root"])]
+
+
+def test_a_key_of_another_certificate_makes_no_keystore(chain: dict[str, str]) -> None:
+    with pytest.raises(TemplateError, match="private key"):
+        rendered("{{ pemToPkcs12 .crt .key }}", crt=chain["root"], key=chain["key"])
+    with pytest.raises(TemplateError, match="PEM"):
+        rendered("{{ pemToPkcs12 .crt .key }}", crt="c4n4ry", key=chain["key"])
+
+
 @pytest.mark.parametrize("password", ["", "pa55"])
 def test_pkcs12_becomes_pem(chain: dict[str, str], password: str) -> None:
     key = serialization.load_pem_private_key(chain["key"].encode(), None)
