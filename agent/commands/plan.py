@@ -99,13 +99,13 @@ def policy(config: Config, role: str | None = None) -> dict[str, Any]:
         actions = [(["secretsmanager:DescribeSecret", "secretsmanager:GetSecretValue"], read)]
     else:
         actions = [("secretsmanager:GetSecretValue", read), ("secretsmanager:DescribeSecret", described)]
-    sets = asked("find")
+    sets, matching = asked("find"), asked("matching")
+    tagged = [ref for ref in matching if ref.query and ref.query.tags]
     actions += [
         (["secretsmanager:ListSecrets", "secretsmanager:BatchGetSecretValue"], ["*"] if sets else []),
         ("secretsmanager:GetSecretValue", _resources(sets)),
-        ("ssm:GetParameters", _resources(asked("parameter"))),
-        ("ssm:GetParametersByPath", _resources(asked("parameters", "matching"))),
-        ("ssm:GetParameters", _resources(tagged := [r for r in asked("matching") if r.query and r.query.tags])),
+        ("ssm:GetParameters", _resources([*asked("parameter"), *tagged])),
+        ("ssm:GetParametersByPath", _resources([*asked("parameters"), *(r for r in matching if r not in tagged)])),
         ("ssm:DescribeParameters", ["*"] if tagged else []),
         ("secretsmanager:DescribeSecret", _resources(asked("tags"))),
         ("ssm:ListTagsForResource", _resources(asked("parameterTags"))),
@@ -298,6 +298,8 @@ def _stage(secret: dict[str, Any]) -> str:
     """Which version is followed, as the config words it."""
     if secret["kind"] == "secretsmanager":
         return f"stage {secret['versionStage']}"
+    if secret["kind"] in ("tags", "parameterTags"):
+        return "its tags"
     if secret["kind"] != "parameter":
         return "all that belong to it"
     return "latest version" if secret["versionStage"] == "AWSCURRENT" else f"label {secret['versionStage']}"
@@ -431,7 +433,7 @@ def _wide(config: Config) -> list[str]:
         f"{secret.name}: find without a path lists every secret of the account in that region, and may read every one; "
         "give the path that the names begin with as well"
         for secret in config.bundle.secrets
-        if secret.ref.query and secret.ref.query.path is None
+        if secret.ref.kind == "find" and secret.ref.query and secret.ref.query.path is None
     ]
 
 

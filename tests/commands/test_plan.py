@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from agent import cli
 from agent.commands.plan import plan, policy, render
 from agent.config.native import parse
 from agent.core.model import Config
@@ -255,3 +256,36 @@ def test_find_lists_all_and_reads_what_begins_so() -> None:
     wide = plan(config("{name: all, find: {name: ^prod/}, files: [{path: all}]}"), 1)
     assert any("every secret" in warning for warning in wide["warnings"])
     assert "find takes" in " ".join(plan(config(narrow), 1000)["warnings"])
+
+
+def test_manifests_of_others_are_planned(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The policy has what each kind of reference needs, and no more."""
+    (tmp_path / "c.yaml").write_text(
+        """\
+apiVersion: external-secrets.io/v1
+kind: ExternalSecret
+metadata: {name: web}
+spec:
+  secretStoreRef: {name: parameters}
+  data: [{secretKey: t, remoteRef: {key: /a, metadataPolicy: Fetch}}]
+  dataFrom: [{find: {path: /app, tags: {team: x}}}, {find: {path: /other, name: {regexp: x}}}]
+---
+apiVersion: external-secrets.io/v1
+kind: SecretStore
+metadata: {name: parameters}
+spec: {provider: {aws: {service: ParameterStore, region: eu-west-1}}}
+"""
+    )
+    assert cli.main(["plan", str(tmp_path / "c.yaml"), "--json"], {}) == 0
+    planned = json.loads(capsys.readouterr().out)
+    allowed = {statement["Action"]: statement["Resource"] for statement in planned["policy"]["Statement"]}
+    beneath = "arn:aws:ssm:eu-west-1:*:parameter/"
+    assert allowed == {
+        "ssm:GetParametersByPath": [beneath + "other", beneath + "other/*"],
+        "ssm:GetParameters": [beneath + "app", beneath + "app/*"],
+        "ssm:DescribeParameters": ["*"],
+        "ssm:ListTagsForResource": [beneath + "a"],
+    }
+    assert {file["content"] for secret in planned["secrets"] for file in secret["files"]} == {
+        "one file per key of the ExternalSecret's target of find-app-team-x, find-other-x, a.tags"
+    }
