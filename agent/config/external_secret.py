@@ -444,10 +444,10 @@ class _Reader(StoreReader, TargetReader):
             self.wrong_key(find, "path", f"path {path!r} is not how the name of a secret begins, such as prod/")
 
     def name_pattern(self, find: Section) -> str | None:
-        """The regular expression of `find.name`."""
+        """The regular expression of `find.name`; None without a name. Without a regexp every name fits."""
         entry = self.part(find, "name", "findName")
         if "regexp" not in entry:
-            return None
+            return None if entry.node is None else ""
         text = self.word(entry, "regexp")
         return text if self.is_pattern(entry.entries["regexp"], text) else ""
 
@@ -496,5 +496,5 @@ def _name(ref: Ref) -> str:
     named = f"{bare}.{version}" if version else f"{bare}.tags" if ref.kind in ("tags", "parameterTags") else bare
     if ref.query:
         named = "find-" + "-".join(filter(None, (ref.query.path, ref.query.name, *map("=".join, ref.query.tags))))
-    plain = re.sub(r"[^A-Za-z0-9._-]+", "-", named).strip("-._")
+    plain = re.sub(r"[^A-Za-z0-9._]+", "-", named).strip("-._")
     return plain[:_NAME_LIMIT].rstrip("-._") or "secret"
