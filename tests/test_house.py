@@ -47,6 +47,7 @@ NOT_AT_START = (
     *("agent.observe.page", "agent.render.dotenv", "agent.render.properties", "agent.render.require"),
     *("agent.render.certificates", "agent.render.encodings", "agent.render.template", "agent.render.templated"),
     *("agent.render.external_secret", "agent.render.gjson", "agent.config.external_secret", "agent.config.kubernetes"),
+    *("agent.core.external_secret", "agent.sources.aws.matching", "agent.sources.aws.tags"),
     *("agent.sources.aws.parameter_store", "agent.sources.aws.sets", "agent.sources.aws.roles"),
     *("agent.sources.aws.find", "agent.core.re2"),
     *("agent.commands.doctor", "agent.commands.plan", "agent.commands.pin", "agent.demo"),

@@ -17,11 +17,11 @@ from urllib.parse import urlsplit
 from agent.config.native import doubts
 from agent.config.reading import shown_url
 from agent.core import arn
-from agent.core.external_secret import ExternalSecretData
 from agent.core.model import (
     CALLS,
     ByContent,
     Config,
+    ExternalSecretData,
     Kind,
     Output,
     Pem,

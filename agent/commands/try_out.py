@@ -16,8 +16,16 @@ from agent.commands.check import load
 from agent.config import native, sample
 from agent.core import schedule
 from agent.core.errors import StartError
-from agent.core.external_secret import ExternalSecretData
-from agent.core.model import Bundle, Output, PassResult, Publication, Published, PublishedSecret, Secret
+from agent.core.model import (
+    Bundle,
+    ExternalSecretData,
+    Output,
+    PassResult,
+    Publication,
+    Published,
+    PublishedSecret,
+    Secret,
+)
 from agent.core.pins import Pins
 from agent.core.ports import Renderer
 from agent.core.record import replace

@@ -19,8 +19,8 @@ from agent.config.reading import SHORTEST, Section
 from agent.core import arn, re2
 from agent.core import external_secret as made
 from agent.core.errors import Problem
-from agent.core.external_secret import ExternalSecretData, Remote
-from agent.core.model import Kind, Output, Place, Query, Ref, Secret
+from agent.core.external_secret import Remote
+from agent.core.model import ExternalSecretData, Kind, Output, Place, Query, Ref, Secret
 from agent.core.record import Record, replace
 
 VERSIONS = ("external-secrets.io/v1", "external-secrets.io/v1beta1")
@@ -193,7 +193,7 @@ class _Reader(StoreReader, TargetReader):
         if inputs:
             self.outputs.append(Output(how.name, tuple(inputs), how, self.given.mode))
 
-    def apart(self, entries: list[tuple[Node, made.Entry]]) -> None:
+    def apart(self, entries: list[tuple[Node, made.DataEntry]]) -> None:
         """No key twice: the second would replace the first."""
         seen: dict[str, Node] = {}
         for node, each in entries:
@@ -260,7 +260,7 @@ class _Reader(StoreReader, TargetReader):
 
     # -- data
 
-    def data(self, node: Node, named: Named, default: Section) -> tuple[Node, made.Entry | None]:
+    def data(self, node: Node, named: Named, default: Section) -> tuple[Node, made.DataEntry | None]:
         section = self.fields(node, "data", required=("secretKey", "remoteRef"))
         key = self.word(section, "secretKey")
         at = section.entries.get("secretKey", node)
@@ -274,7 +274,7 @@ class _Reader(StoreReader, TargetReader):
         remote = self.part(section, "remoteRef", "remoteRef", required=("key",))
         self.one_of(remote, "conversionStrategy", ("Default", "Unicode"))  # which says nothing for one key
         found = self.remote(remote, store, named.name)
-        return at, made.Entry(key, found) if found and key else None
+        return at, made.DataEntry(key, found) if found and key else None
 
     def remote(self, section: Section, store: Store | None, name: str) -> Remote | None:
         """What a remoteRef or an extract reads."""

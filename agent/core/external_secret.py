@@ -31,7 +31,7 @@ class Remote(Record):
     no_null_bytes: bool = False
 
 
-class Entry(Record):
+class DataEntry(Record):
     """One key of the result, made of one value: an item of `data`."""
 
     key: str
@@ -108,27 +108,6 @@ class TargetTemplate(Record):
     data: tuple[tuple[str, Text], ...] = ()
     labels: tuple[tuple[str, Text], ...] = ()
     annotations: tuple[tuple[str, Text], ...] = ()
-
-
-class ExternalSecretData(Record):
-    """How the secrets of an ExternalSecret become the keys of its target.
-
-    `name` is the target's, `labels` and `annotations` are the manifest's own, which count without a template. With
-    `empty_too` the templates are rendered even if AWS holds nothing. `partial`: a secret that does not exist is left
-    out.
-    """
-
-    name: str
-    namespace: str
-    entries: tuple[Entry, ...] = ()
-    sources: tuple[Source, ...] = ()
-    template: TargetTemplate | None = None
-    type: str = "Opaque"
-    labels: tuple[tuple[str, str], ...] = ()
-    annotations: tuple[tuple[str, str], ...] = ()
-    immutable: bool = False
-    empty_too: bool = False
-    partial: bool = False
 
 
 def spec(value: object) -> object:

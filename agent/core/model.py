@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterable, Mapping
-from typing import Generic, Literal, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Generic, Literal, NamedTuple, TypeVar
 
 from agent.core import arn
 from agent.core.errors import Failure
-from agent.core.external_secret import ExternalSecretData, spec
 from agent.core.record import Record, field, replace
 from agent.core.value import ProjectedFile
 from agent.core.written import Written
+
+if TYPE_CHECKING:
+    from agent.core.external_secret import DataEntry, Source, TargetTemplate
 
 R = TypeVar("R")
 
@@ -186,6 +188,27 @@ class Pkcs12(Record):
     legacy: bool = False
 
 
+class ExternalSecretData(Record):
+    """How the secrets of an ExternalSecret become the keys of its target.
+
+    `name` is the target's, `labels` and `annotations` are the manifest's own, which count without a template. With
+    `empty_too` the templates are rendered even if AWS holds nothing. `partial`: a secret that does not exist is left
+    out.
+    """
+
+    name: str
+    namespace: str
+    entries: tuple[DataEntry, ...] = ()
+    sources: tuple[Source, ...] = ()
+    template: TargetTemplate | None = None
+    type: str = "Opaque"
+    labels: tuple[tuple[str, str], ...] = ()
+    annotations: tuple[tuple[str, str], ...] = ()
+    immutable: bool = False
+    empty_too: bool = False
+    partial: bool = False
+
+
 How = Projection | ByContent | Template | Pem | Pkcs12 | ExternalSecretData
 
 
@@ -221,6 +244,8 @@ class Output(Record):
             case Pkcs12(certificate, key, password, legacy):
                 how = ["pkcs12", *_key(certificate), *_key(key), *_key(password), legacy]
             case ExternalSecretData():
+                from agent.core.external_secret import spec  # few configs have one
+
                 how = ["external secret", spec(self.renderer)]
         return [self.path, *how, self.mode, *shared]
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from agent.core.errors import ProjectionError, SecretError
-from agent.core.external_secret import ExternalSecretData
-from agent.core.model import SETS, ByContent, Output, Pem, Pkcs12, Projection, Secret, Template
+from agent.core.model import SETS, ByContent, ExternalSecretData, Output, Pem, Pkcs12, Projection, Secret, Template
 from agent.core.value import Fetched, ProjectedFile, SecretValue
 from agent.render import projection
 from agent.render.attempts import every

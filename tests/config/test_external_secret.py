@@ -8,8 +8,7 @@ import pytest
 
 from agent.config import native
 from agent.core.errors import ConfigError
-from agent.core.external_secret import ExternalSecretData
-from agent.core.model import Config
+from agent.core.model import Config, ExternalSecretData
 
 STORE = """\
 ---

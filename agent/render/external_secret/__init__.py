@@ -9,7 +9,8 @@ import json
 from collections.abc import Mapping
 
 from agent.core.errors import ProjectionError, shown
-from agent.core.external_secret import Entry, ExternalSecretData, Remote, Source
+from agent.core.external_secret import DataEntry, Remote, Source
+from agent.core.model import ExternalSecretData
 from agent.core.record import Record
 from agent.render import gjson, gjson_scan
 from agent.render.attempts import every
@@ -82,7 +83,7 @@ def _printable(content: bytes, where: str) -> str:
 # -- data --------------------------------------------------------------------------------------------------------------
 
 
-def _of_entry(entry: Entry, inputs: Mapping[str, Input], where: str) -> tuple[str, bytes]:
+def _of_entry(entry: DataEntry, inputs: Mapping[str, Input], where: str) -> tuple[str, bytes]:
     at = f"{where}: key {shown(entry.key)}"
     return entry.key, _final(_value(entry.remote, inputs, at), entry.remote, at)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 from typing import Any
 
-from agent.core.external_secret import ExternalSecretData
+from agent.core.model import ExternalSecretData
 from agent.render.external_secret import Made
 from agent.render.template import goyaml
 
