@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 
-from agent.core import crossing, external_secret, failover, model, pins, schedule, status, written
+from agent.core import crossing, failover, model, pins, schedule, status, written
 from agent.core.errors import ConfigError, Failure, Problem, StartError, VolumeError
 from agent.core.model import Bundle, Config, Identity, PassResult, Settings
 from agent.core.pins import Pin, Pins
@@ -52,17 +52,21 @@ class Memory(Record):
 
 def remembered(text: str, version: str) -> Memory:
     """The memory that a keeper of this version wrote. Raises NotUnderstood."""
-    found: Memory = crossing.load(text, _CROSSING, version)
+    found: Memory = crossing.load(text, _crossing(), version)
     return found
 
 
-_OF_MODEL = {
-    each
-    for module in (model, external_secret, written)
-    for each in vars(module).values()
-    if isinstance(each, type) and issubclass(each, Record) and each is not Record
-}
-_CROSSING: tuple[type[Record], ...] = (Memory, Loaded, Schedule, NextPoll, NextTry, Failure, Pin, *_OF_MODEL)
+def _crossing() -> tuple[type[Record], ...]:
+    """The records that may cross, each of another name."""
+    from agent.core import external_secret  # nothing at a start needs it
+
+    of_model = {
+        each
+        for module in (model, external_secret, written)
+        for each in vars(module).values()
+        if isinstance(each, type) and issubclass(each, Record) and each is not Record
+    }
+    return (Memory, Loaded, Schedule, NextPoll, NextTry, Failure, Pin, *of_model)
 
 
 class Keeper:
@@ -133,7 +137,7 @@ class Keeper:
             identity=self._identity,
             deadline=self.deadline,
         )
-        return crossing.dump(left, _CROSSING, self.status.version)
+        return crossing.dump(left, _crossing(), self.status.version)
 
     def recall(self, left: Memory, known: Status) -> None:
         """Go on where another process's keeper left off, of which this is the memory and the status. Called before
