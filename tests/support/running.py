@@ -106,6 +106,8 @@ class Agent:
                 status, text = answer.status, answer.read().decode()
         except urllib.error.HTTPError as error:
             status, text = error.code, error.read().decode()
+        except urllib.error.URLError as error:
+            raise AssertionError(f"no page {path}: {error.reason}; seen:\n" + "".join(self.lines)) from error
         self.overhear(text)
         return status, text
 
