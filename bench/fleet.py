@@ -24,6 +24,7 @@ START = 60  # seconds in which all pods start, evenly but for a second of chance
 ROTATION, OUTAGE, RETURN = 6 * HOUR, 12 * HOUR, 13 * HOUR
 SECRETS = 5
 ATTEMPTS = 2  # of a call that fails, by botocore
+ROWS = ("DescribeSecret", "GetSecretValue")
 PARTS = {
     "rolling start": (0, START + 5),
     "steady": (HOUR, ROTATION),
@@ -35,8 +36,8 @@ PARTS = {
 
 
 def some(pods: int, numbers: range) -> Any:
-    """Calls per second of the day, of those pods of that many: two rows, DescribeSecret and GetSecretValue."""
-    calls = np.zeros((2, DAY + 1), dtype=np.int64)
+    """Calls per second of the day, of those pods of that many: a row for each of `ROWS`."""
+    calls = np.zeros((len(ROWS), DAY + 1), dtype=np.int64)
     settings = parsed(SECRETS)
     world = World(
         version=lambda name, moment: "after" if name == "s0" and moment >= ROTATION else "before",
@@ -67,7 +68,7 @@ def table(calls: Any) -> str:
         described, fetched = calls[:, begins:ends]
         figures = (described.mean(), described.max(), fetched.mean(), fetched.max())
         lines.append(f"| {name} | {' | '.join(f'{figure:,.0f}' for figure in figures)} |")
-    shares = [f"{calls[row].max() / quota:.1%}" for row, quota in enumerate(QUOTAS.values())]
+    shares = [f"{calls[row].max() / QUOTAS[name]:.1%}" for row, name in enumerate(ROWS)]
     begins, ends = PARTS["steady"]
     month = calls[:, begins:ends].sum() / (ends - begins) * 730 * HOUR
     return "\n".join(
@@ -97,7 +98,7 @@ def plot(calls: Any, pods: int, path: str) -> None:
     for ax, (title, begins, ends, unit, name) in zip(axes.flat, views, strict=True):
         zero = 0 if begins == 0 else begins + {60: 600, 1: 60}[unit]
         moments = (np.arange(begins, ends) - zero) / unit
-        for row, colour, label in ((0, "#3b6ea5", "DescribeSecret"), (1, "#d1772c", "GetSecretValue")):
+        for row, (colour, label) in enumerate(zip(("#3b6ea5", "#d1772c"), ROWS, strict=True)):
             ax.plot(moments, calls[row, begins:ends], color=colour, linewidth=0.8, label=label)
         ax.set(title=title, xlabel=name, ylabel="calls per second", xlim=(moments[0], moments[-1]))
         ax.set_ylim(bottom=0)
