@@ -203,6 +203,16 @@ def test_a_path_with_nothing_beneath_it_is_not_found(ssm: Any) -> None:
     assert isinstance(failure, Failure) and failure.reason == "not_found" and "/nope" in failure.message
 
 
+def test_a_listing_that_does_not_end_fails_the_whole(ssm: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was not listed must not look deleted."""
+    monkeypatch.setattr("agent.sources.aws.sets.PAGES", 2)
+    for number in range(25):
+        ssm.put_parameter(f"/app/{number:02}", "value")
+    beneath = parameter(ssm, "/app", "parameters")
+    for failed in (observed(ssm, beneath)["app"], got(ssm, Request(beneath))["app"]):
+        assert isinstance(failed, Failure) and failed.reason == "invalid" and "pages" in failed.message
+
+
 def test_a_page_that_fails_fails_the_whole(ssm: Any) -> None:
     """Half a set is no set."""
     for number in range(12):

@@ -84,20 +84,12 @@ class Find:
         if filters := _filters(query):
             asked["Filters"] = filters
         matches = _matcher(query)
-        found: list[_Entry] = []
-        calls: tuple[Call, ...] = ()
-        for _ in range(sets.PAGES):
-            page = self._clients.ask("ListSecrets", secret, partial(_page, matches, dict(asked)))
-            calls += (page.call,)
-            if isinstance(page.result, Failure):
-                return page.result, calls
-            more, token = page.result
-            found += more
-            if not token or len(found) > sets.MOST:
-                return found, calls
-            asked["NextToken"] = token
-        many = f"ListSecrets of {secret.ref.id}: more than {sets.PAGES} pages; give a path, so that fewer are listed"
-        return Failure("invalid", many), calls
+        return sets.pages(
+            secret,
+            "ListSecrets",
+            asked,
+            lambda one: self._clients.ask("ListSecrets", secret, partial(_page, matches, one)),
+        )
 
 
 def _filters(query: Query) -> list[dict[str, Any]]:

@@ -16,7 +16,7 @@ from agent.core.model import Answers, Call, Observation, Query, Request, Secret
 from agent.core.record import Record
 from agent.core.value import Fetched
 from agent.sources.aws import sets
-from agent.sources.aws.clients import Clients, word
+from agent.sources.aws.clients import Answer, Clients, word
 from agent.sources.aws.parameter_store import AT_ONCE, Pace
 from agent.sources.aws.sets import Member
 
@@ -81,21 +81,12 @@ class Matching:
     def _pages(
         self, secret: Secret, operation: Any, asked: dict[str, Any], query: Query
     ) -> tuple[_Listed | Failure, tuple[Call, ...]]:
-        found: _Listed = ()
-        calls: tuple[Call, ...] = ()
-        for _ in range(sets.PAGES):
+        def ask(one: dict[str, Any]) -> Answer[tuple[list[_Parameter], str | None]]:
             self._pace.wait(secret.ref.place)
-            page = self._clients.ask(operation, secret, partial(_page, operation, dict(asked), query), "ssm")
-            calls += (page.call,)
-            if isinstance(page.result, Failure):
-                return page.result, calls
-            more, token = page.result
-            found += more
-            if not token or len(found) > sets.MOST:
-                return found, calls
-            asked["NextToken"] = token
-        many = f"{operation} of {secret.ref.id}: more than {sets.PAGES} pages; give a path, so that fewer are listed"
-        return Failure("invalid", many), calls
+            return self._clients.ask(operation, secret, partial(_page, operation, one, query), "ssm")
+
+        found, calls = sets.pages(secret, operation, asked, ask)
+        return found if isinstance(found, Failure) else tuple(found), calls
 
     def _with_texts(self, secret: Secret, found: _Listed) -> tuple[_Listed | Failure, tuple[Call, ...]]:
         """The same with the texts of all."""
@@ -118,15 +109,15 @@ class Matching:
         return tuple(texts[each.name] for each in found), calls
 
 
-def _page(operation: str, asked: dict[str, Any], query: Query, client: Any) -> tuple[_Listed, str | None]:
+def _page(operation: str, asked: dict[str, Any], query: Query, client: Any) -> tuple[list[_Parameter], str | None]:
     by_path = operation == "GetParametersByPath"
     answer = client.get_parameters_by_path(**asked) if by_path else client.describe_parameters(**asked)
     pattern = re2.compile(query.name) if query.name is not None else None
-    found = tuple(
+    found = [
         _parameter(each, with_text=by_path)
         for each in answer["Parameters"]
         if pattern is None or pattern.matches(word(each["Name"]))
-    )
+    ]
     return found, answer.get("NextToken")
 
 

@@ -16,7 +16,7 @@ from agent.core.errors import Failure
 from agent.core.model import Answers, Call, Observation, Place, Request, Rotation, Secret, counted
 from agent.core.value import Fetched, SecretValue
 from agent.sources.aws import errors, sets
-from agent.sources.aws.clients import Clients
+from agent.sources.aws.clients import Answer, Clients
 from agent.sources.aws.sets import Member
 
 AT_ONCE = 10  # parameters of one call, AWS's limit
@@ -155,20 +155,15 @@ class Beneath:
         """Name relative to the path, and what AWS says of it, for all that lie beneath; page by page."""
         path = secret.ref.id.rstrip("/")
         asked: dict[str, Any] = {"Path": path or "/", "Recursive": True, "WithDecryption": decrypt, "MaxResults": 10}
-        found: list[_Parameter] = []
-        calls: tuple[Call, ...] = ()
-        for _ in range(sets.PAGES):
+
+        def ask(one: dict[str, Any]) -> Answer[_Page]:
             self._pace.wait(secret.ref.place)
-            page = self._clients.ask("GetParametersByPath", secret, partial(_page, dict(asked)), "ssm")
-            calls += (page.call,)
-            if isinstance(page.result, Failure):
-                return page.result, calls
-            more, token = page.result
-            found += [(name.removeprefix(path + "/"), parameter) for name, parameter in more]
-            if not token or len(found) > sets.MOST:
-                break
-            asked["NextToken"] = token
-        return found, calls
+            return self._clients.ask("GetParametersByPath", secret, partial(_page, one), "ssm")
+
+        found, calls = sets.pages(secret, "GetParametersByPath", asked, ask)
+        if isinstance(found, Failure):
+            return found, calls
+        return [(name.removeprefix(path + "/"), parameter) for name, parameter in found], calls
 
 
 def _page(asked: dict[str, Any], client: Any) -> _Page | Failure:

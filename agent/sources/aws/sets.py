@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeVar
 
 from agent.core.errors import Failure
-from agent.core.model import SET_LIMIT, Observation, Rotation, Secret, counted
+from agent.core.model import SET_LIMIT, Call, Observation, Rotation, Secret, counted
 from agent.core.record import Record
 from agent.core.value import Fetched, SecretValue
+from agent.sources.aws.clients import Answer
 
 MOST = 1000  # members of a set
 
-PAGES = 500  # of one listing, so that a server that always names another page ends nothing
-
+PAGES = 500  # of one listing, so that a server that always names another page holds nobody up
 
 _LONGEST = 2048  # characters of an ARN
+
+T = TypeVar("T")
 
 
 class Member(Record):
@@ -35,6 +37,31 @@ def named(found: Any) -> str:
     if isinstance(found, str) and 0 < len(found) <= _LONGEST and found.isprintable():
         return found
     raise ValueError("no name")
+
+
+def pages(
+    secret: Secret,
+    operation: str,
+    asked: Mapping[str, Any],
+    ask: Callable[[dict[str, Any]], Answer[tuple[list[T], str | None]]],
+) -> tuple[list[T] | Failure, tuple[Call, ...]]:
+    """All that a listing has, page by page, and the calls. `ask` makes one with the arguments that it is given, and
+    answers with a page and the token of the next. It ends early where there is more than a set may have; a listing that
+    does not end is a failure, since what is missing would be taken for deleted."""
+    found: list[T] = []
+    calls: tuple[Call, ...] = ()
+    token: str | None = None
+    for _ in range(PAGES):
+        page = ask({**asked, "NextToken": token} if token else dict(asked))
+        calls += (page.call,)
+        if isinstance(page.result, Failure):
+            return page.result, calls
+        more, token = page.result
+        found += more
+        if not token or len(found) > MOST:
+            return found, calls
+    many = f"{operation} of {secret.ref.id}: more than {PAGES} pages; give a path, so that fewer are listed"
+    return Failure("invalid", many), calls
 
 
 def observed(secret: Secret, members: Iterable[Member], noun: str) -> Observation | Failure:
