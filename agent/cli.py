@@ -23,7 +23,10 @@ DEFAULT_CONFIG = "/etc/freshmount/config.yaml"
 DEFAULT_TERMINATION_LOG = "/dev/termination-log"
 _FORMATS = ("json", "console")
 _LEVELS = ("debug", "info", "warning", "error")
-_PLAIN_WAIT = "--port=([1-9][0-9]{0,3}|[1-5][0-9]{4}) --timeout=([1-9][0-9]{0,4})s"
+_PLAIN_WAIT = (
+    "--port=([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
+    " --timeout=([1-9][0-9]{0,4})s"
+)
 _FLAGS = ("secrets", "volume", "period", "signals", "touches", "urls")
 _TERMINATION_LIMIT = 4096  # bytes; kubelet reads no more
 
