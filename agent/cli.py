@@ -9,6 +9,7 @@ import re
 import signal
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,8 @@ from agent.core.errors import ConfigError, FreshmountError, StartError
 
 if TYPE_CHECKING:
     import argparse
+
+    Commands = argparse._SubParsersAction[argparse.ArgumentParser]
 
 DEFAULT_CONFIG = "/etc/freshmount/config.yaml"
 DEFAULT_TERMINATION_LOG = "/dev/termination-log"
@@ -186,15 +189,16 @@ def _parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
         prog="freshmount", description="Keeps the secret files of a Kubernetes pod fresh.", allow_abbrev=False
     )
     parser.add_argument("--version", action="version", version=f"freshmount {__version__}")
-    common = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    common, logs = (argparse.ArgumentParser(add_help=False, allow_abbrev=False) for _ in range(2))
     # Options may come before or after the command. A default after the command must not undo an option before it.
-    for place, absent in ((parser, None), (common, argparse.SUPPRESS)):
-        place.add_argument(
-            "--config",
-            metavar="FILE",
-            default=absent,
-            help=f"the config file (FRESHMOUNT_CONFIG; default: {DEFAULT_CONFIG})",
-        )
+    for place, absent in ((parser, None), (common, argparse.SUPPRESS), (logs, argparse.SUPPRESS)):
+        if place is not logs:
+            place.add_argument(
+                "--config",
+                metavar="FILE",
+                default=absent,
+                help=f"the config file (FRESHMOUNT_CONFIG; default: {DEFAULT_CONFIG})",
+            )
         place.add_argument(
             "--log-format",
             choices=_FORMATS,
@@ -251,6 +255,23 @@ def _parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
             )
         if command is _status:
             made.add_argument("--watch", action="store_true", help="refresh every two seconds, until Ctrl-C")
+    _add_pin(commands, common)
+    text = "print the config that does what an ExternalSecret or a SecretProviderClass does"
+    convert = commands.add_parser("convert", parents=[common], help=text, description=text, allow_abbrev=False)
+    convert.add_argument("manifests", nargs="+", metavar="FILE", help="manifests, in YAML or JSON")
+    convert.set_defaults(command=_convert)
+    _add_controller(commands, logs)
+    text = "print the JSON Schema of the config, for editors and linters"
+    schema = commands.add_parser("schema", help=text, description=text, allow_abbrev=False)
+    schema.set_defaults(command=_schema)
+    text = "show the whole story on an embedded stand-in for AWS, without an account"
+    demo = commands.add_parser("demo", help=text, description=text, allow_abbrev=False)
+    demo.add_argument("--keep-running", action="store_true", help="leave everything up at the end, until Ctrl-C")
+    demo.set_defaults(command=_demo)
+    return parser
+
+
+def _add_pin(commands: Commands, common: argparse.ArgumentParser) -> None:
     text = "hold a secret at a version for a while, such as the one before a bad rotation"
     pin = commands.add_parser("pin", parents=[common], help=text, description=text, allow_abbrev=False)
     pin.add_argument("name", help="the secret's name in the config")
@@ -273,18 +294,15 @@ def _parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
     unpin = commands.add_parser("unpin", parents=[common], help=text, description=text, allow_abbrev=False)
     unpin.add_argument("name", help="the secret's name in the config")
     unpin.set_defaults(command=_unpin)
-    text = "print the config that does what an ExternalSecret or a SecretProviderClass does"
-    convert = commands.add_parser("convert", parents=[common], help=text, description=text, allow_abbrev=False)
-    convert.add_argument("manifests", nargs="+", metavar="FILE", help="manifests, in YAML or JSON")
-    convert.set_defaults(command=_convert)
-    text = "print the JSON Schema of the config, for editors and linters"
-    schema = commands.add_parser("schema", help=text, description=text, allow_abbrev=False)
-    schema.set_defaults(command=_schema)
-    text = "show the whole story on an embedded stand-in for AWS, without an account"
-    demo = commands.add_parser("demo", help=text, description=text, allow_abbrev=False)
-    demo.add_argument("--keep-running", action="store_true", help="leave everything up at the end, until Ctrl-C")
-    demo.set_defaults(command=_demo)
-    return parser
+
+
+def _add_controller(commands: Commands, logs: argparse.ArgumentParser) -> None:
+    from agent.controller import options
+
+    text = "run the cluster's part: ExternalSecrets, the hub, pushed Secrets (needs the extra `controller`)"
+    controller = commands.add_parser("controller", parents=[logs], help=text, description=text, allow_abbrev=False)
+    options.add(controller)
+    controller.set_defaults(command=partial(_controller, controller))
 
 
 def _add_flags(parser: argparse.ArgumentParser) -> None:
@@ -375,6 +393,13 @@ def _patience(text: str) -> float:
         hint = f"; write {text}s for seconds" if text.isdigit() and int(text) else ""
         raise argparse.ArgumentTypeError(f"{text!r} is not a duration such as 90s or 2m30s{hint}")
     return found
+
+
+def _controller(parser: argparse.ArgumentParser, args: argparse.Namespace) -> int:
+    from agent.commands import controller
+    from agent.controller import options
+
+    return controller.controller(options.read(parser, args), args.log_format or "auto", args.log_level)
 
 
 def _check(args: argparse.Namespace) -> int:

@@ -1,8 +1,8 @@
 """The one rule of imports, read from the source.
 
 `core` imports nothing of ours; `config` and `render` import `core`, and the language of templates; an adapter imports
-`core` and its own folder, never another adapter; `engine` imports `core`; only `commands` name concrete adapters, and a
-command is imported when it is asked for.
+`core` and its own folder, never another adapter; `engine` imports `core`; only `commands` and `controller` name
+concrete adapters, and a command is imported when it is asked for.
 """
 
 from __future__ import annotations
@@ -25,17 +25,20 @@ MAY_IMPORT = {
     "render/external_secret": ("core", "render", "render/template"),
     **dict.fromkeys(ADAPTERS, ("core",)),
     "engine": ("core",),
-    "commands": ("core", "config", "render", "render/external_secret", "engine", *ADAPTERS),
+    "commands": ("core", "config", "render", "render/external_secret", "engine", "controller", *ADAPTERS),
     "demo": ("core", "commands"),
+    "controller": ("core", "config", "render", "render/external_secret", "engine", *ADAPTERS),
 }
 PURE = ("core", "config", "render", "render/template", "render/external_secret")
 BUT = {"render/require.py"}  # what it holds a value against takes the machine's TLS and clock
 IMPURE = {"boto3", "botocore", "os", "threading", "time", "structlog", "socket", "subprocess", "signal", "urllib3"}
 # Each library has one door.
 ONLY_IN = {
+    "aiohttp": ("controller",),
     "boto3": (),  # botocore alone is enough
     "botocore": ("sources/aws",),
-    "prometheus_client": ("demo",),  # the demo reads what a scraper reads
+    "lightkube": ("controller",),
+    "prometheus_client": ("controller", "demo"),  # the demo reads what a scraper reads
     "structlog": ("observe",),
     "urllib3": ("targets",),
     "watchdog": ("triggers",),
@@ -50,7 +53,8 @@ NOT_AT_START = (
     *("agent.core.external_secret", "agent.sources.aws.matching", "agent.sources.aws.tags"),
     *("agent.sources.aws.parameter_store", "agent.sources.aws.sets", "agent.sources.aws.roles"),
     *("agent.sources.aws.find", "agent.core.re2"),
-    *("agent.commands.doctor", "agent.commands.plan", "agent.commands.pin", "agent.demo"),
+    *("agent.commands.doctor", "agent.commands.plan", "agent.commands.pin", "agent.demo", "agent.controller"),
+    *("aiohttp", "lightkube"),
 )
 
 MODULES = sorted(HOME.rglob("*.py"))
@@ -102,7 +106,7 @@ def test_every_folder_has_its_rule() -> None:
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: path.relative_to(HOME).as_posix())
 def test_imports_follow_the_rule(path: Path) -> None:
     if folder(path) in ("", "sources", "sinks"):
-        assert ours(path) <= {"commands", "core", "config", "observe", "demo"}, (
+        assert ours(path) <= {"commands", "controller", "core", "config", "observe", "demo"}, (
             "argv leads to a command, and its errors to a person"
         )
     else:

@@ -1,0 +1,89 @@
+"""The controller's process: one event loop with its parts, one server for metrics and probes, and the stop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import AsyncIterator, Callable, Sequence
+
+from aiohttp import web
+from prometheus_client import generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+
+from agent.controller.options import Listen
+from agent.controller.part import Part, Registry
+from agent.core.errors import StartError, cause
+from agent.core.ports import Log
+
+GRACE = 2.0  # seconds that answers under way have at the end
+
+
+def run(listen: Listen, parts: Callable[[Registry], Sequence[Part]], log: Log) -> None:
+    """Run the parts, which put their metrics into the registry that they are given, until SIGTERM or SIGINT.
+
+    Raises StartError where it cannot listen, and what a part raises.
+    """
+    registry = Registry()
+    asyncio.run(_run(listen, parts(registry), registry, log))
+
+
+async def _run(listen: Listen, parts: Sequence[Part], registry: Registry, log: Log) -> None:
+    """Run the parts.
+
+    1. Take the signals first: as PID 1 Python ignores SIGTERM until a handler is there.
+    2. Serve, so that probes and metrics tell of a start that takes long.
+    3. Run the parts; the first that raises ends all, and its exception is raised.
+    """
+    # 1.
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    # 2.
+    async with _serving(listen, parts, registry, log):
+        # 3.
+        stopping = asyncio.create_task(stop.wait())
+        running = [asyncio.create_task(part.run(), name=part.name) for part in parts]
+        ended, going_on = await asyncio.wait([*running, stopping], return_when=asyncio.FIRST_COMPLETED)
+        for task in going_on:
+            task.cancel()
+        await asyncio.wait([*running, stopping])
+        for task in ended:
+            task.result()
+    log.info("stopped")
+
+
+@contextlib.asynccontextmanager
+async def _serving(listen: Listen, parts: Sequence[Part], registry: Registry, log: Log) -> AsyncIterator[None]:
+    application = web.Application()
+    application.add_routes(
+        [
+            web.get("/metrics", lambda _: _metrics(registry)),
+            web.get("/livez", lambda _: _told([part.stalled() for part in parts])),
+            web.get("/readyz", lambda _: _told([part.unready() for part in parts])),
+            *(route for part in parts for route in part.routes()),
+        ]
+    )
+    runner = web.AppRunner(application, access_log=None, shutdown_timeout=GRACE)
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, listen.host or None, listen.port, reuse_address=True)
+        try:
+            await site.start()
+        except OSError as error:
+            where = f"{listen.host}:{listen.port}"
+            raise StartError(f"cannot listen on {where}: {cause(error)}; choose another with --listen") from None
+        log.info("listening", port=runner.addresses[0][1])
+        yield
+    finally:
+        await runner.cleanup()
+
+
+async def _metrics(registry: Registry) -> web.Response:
+    return web.Response(body=generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+
+async def _told(reasons: Sequence[str | None]) -> web.Response:
+    said = [reason for reason in reasons if reason]
+    return web.Response(text="\n".join(said) or "ok", status=503 if said else 200)
