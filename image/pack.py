@@ -7,6 +7,8 @@ deferred.install()
 import sys  # noqa: E402
 
 import agent.cli  # noqa: E402
+import agent.commands.again  # noqa: E402 as `run` does before its first pass
+import agent.commands.check  # noqa: E402
 import agent.observe.health  # noqa: E402 as `run` does in time, and the next four
 import agent.observe.metrics  # noqa: E402
 import agent.observe.page  # noqa: E402

@@ -20,7 +20,7 @@ import _imp
 import marshal
 import os
 import sys
-from importlib.machinery import ModuleSpec, PathFinder
+from importlib.machinery import ModuleSpec
 
 TYPE_CHECKING = False  # `typing`, as all that is not imported here, comes from the file
 if TYPE_CHECKING:
@@ -128,7 +128,8 @@ def install(path: str = FILE) -> None:
     libraries, patterns = marshal.loads(index)  # noqa: S302 the image's own
     # 3.
     places = {name: place for *library, modules in libraries if _is_there(*library) for name, place in modules.items()}
-    sys.meta_path.insert(sys.meta_path.index(PathFinder), _Finder(handle, code_at, places))
+    # First of all finders: none of these modules is built in or frozen, and asking those for each of 300 took 2 ms.
+    sys.meta_path.insert(0, _Finder(handle, code_at, places))
     _take(patterns)
 
 
