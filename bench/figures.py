@@ -14,10 +14,10 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
-from bench import simulated
+from bench import services, simulated
 from bench.place import Place
 from bench.process import Measured, Memory, started, write_config
-from bench.stand_in import standing_in
+from bench.stand_in import every_service, standing_in
 
 
 class Effort(NamedTuple):
@@ -182,6 +182,39 @@ def steady(place: Place, aside: Path, effort: Effort) -> Iterator[Row]:
         yield Row(f"RSS over {effort.passes} passes", " → ".join(f"{value:.1f}" for value in seen) + " MiB")
 
 
+def sources(place: Place, aside: Path, effort: Effort) -> Iterator[Row]:
+    """100 parameters, and 10 secrets by 10 roles in 3 regions: start, memory, calls."""
+    what = "100 parameters, and 10 secrets by 10 roles in 3 regions"
+    took, spent, resting, peaks = [], [], [], []
+    with every_service(aside) as stand_in:
+        for turn in range(effort.pairs + 1):
+            before = stand_in.counts()
+            here, config, volume = write_config(place, "sources", stand_in, services.entries(), "1h")
+            with started([*place.agent, "run"], config, here, AWS_ENDPOINT_URL_STS=stand_in.url) as measured:
+                seconds, used = measured.until_there(volume / "..data"), measured.cpu()
+                at_start = stand_in.counts() - before
+                if turn == 0:
+                    continue
+                took.append(seconds)
+                spent.append(used)
+                _settle(measured)
+                before = stand_in.counts()
+                measured.pass_now()
+                a_pass = stand_in.counts() - before
+                _settle(measured)
+                resting.append(measured.memory())
+            here, config, _ = write_config(place, "sources", stand_in, services.entries(), "1h")
+            with started([*place.agent, "init"], config, here, AWS_ENDPOINT_URL_STS=stand_in.url) as measured:
+                peaks.append(measured.most())
+    calls = (", ".join(f"{count} {name}" for name, count in sorted(each.items())) for each in (at_start, a_pass))
+    yield Row(f"{what}: exec → first generation", _spread(took, 1000, "ms"))
+    yield Row("CPU until then", _spread(spent, 1000, "ms"))
+    yield Row("memory at most in `init`, RSS", _spread(peaks, 1, "MiB", 1))
+    for which, name in ((0, "RSS at rest after a pass"), (1, "of that anonymous")):
+        yield Row(name, _spread([each[which] for each in resting], 1, "MiB", 1))
+    yield Row("calls at the start; in a pass by a new worker", "; ".join(calls))
+
+
 _FILES = (
     *("write", "fsync", "fdatasync", "rename", "renameat", "renameat2", "symlinkat", "linkat", "mkdirat"),
     *("unlinkat", "fchmod", "openat", "newfstatat", "readlinkat"),
@@ -252,6 +285,7 @@ ALL: dict[str, Callable[[Place, Path, Effort], Iterator[Row]]] = {
     "node": node,
     "thousand": thousand,
     "steady": steady,
+    "sources": sources,
     "publish": publish,
     "notice": notice,
     "size": size,

@@ -100,6 +100,11 @@ class Measured:
             self.check(began)
             time.sleep(0.002)
 
+    def most(self) -> float:
+        """Wait for its end; MiB resident at most in its life."""
+        _, self.process.returncode, used = os.wait4(self.process.pid, 0)
+        return used.ru_maxrss / 1024
+
     def wait(self) -> int:
         """The exit code."""
         return self.process.wait(PATIENCE)
@@ -136,16 +141,21 @@ def _passes(exposition: str) -> float:
 
 
 def write_config(
-    place: Place, name: str, stand_in: StandIn, secrets: int, period: str, *, port: int = PORT
+    place: Place, name: str, stand_in: StandIn, secrets: int | str, period: str, *, port: int = PORT
 ) -> tuple[Path, Path, Path]:
-    """A directory with a config: that directory from here, the config from inside, the volume from here."""
+    """A directory with a config of so many secrets, or of these: that directory from here, the config from inside, the
+    volume from here."""
     here, inside = place.fresh(name)
     (here / "ca.pem").write_bytes(stand_in.ca.read_bytes())
     (here / "config").mkdir()
-    entries = "\n".join(
-        f"  - {{name: s{n}, secretId: 'arn:aws:secretsmanager:eu-west-1:111122223333:secret:bench/s{n}-AbCdEf', "
-        f"files: [{{path: s{n}.json, format: json}}]}}"
-        for n in range(secrets)
+    entries = (
+        secrets
+        if isinstance(secrets, str)
+        else "\n".join(
+            f"  - {{name: s{n}, secretId: 'arn:aws:secretsmanager:eu-west-1:111122223333:secret:bench/s{n}-AbCdEf', "
+            f"files: [{{path: s{n}.json, format: json}}]}}"
+            for n in range(secrets)
+        )
     )
     (here / "config" / "config.yaml").write_text(
         f"apiVersion: freshmount.dev/v1\nkind: Config\nregion: eu-west-1\nendpointUrl: {stand_in.url}\n"
@@ -157,8 +167,8 @@ def write_config(
 
 
 @contextmanager
-def started(argv: Sequence[str], config: Path, here: Path) -> Iterator[Measured]:
-    """A process with nothing of this one's environment; it is killed at the end."""
+def started(argv: Sequence[str], config: Path, here: Path, **more: str) -> Iterator[Measured]:
+    """A process with nothing of this one's environment but what is given; it is killed at the end."""
     env = {
         "PATH": "/usr/local/bin:/usr/bin:/bin",
         "AWS_ACCESS_KEY_ID": "bench",
@@ -166,6 +176,7 @@ def started(argv: Sequence[str], config: Path, here: Path) -> Iterator[Measured]
         "AWS_CA_BUNDLE": str(config.parent.parent / "ca.pem"),
         "FRESHMOUNT_CONFIG": str(config),
         "PYTHONPATH": os.environ.get("PYTHONPATH", ""),
+        **more,
     }
     measured = Measured(argv, env, here / "log")
     try:
