@@ -25,8 +25,10 @@ def begin(argv: list[str]) -> None:
     1. `init`, `run` and what `run` becomes and starts wait for signals, so block these: a signal that arrives now is
        pending until they look. Any other command, as the first process of a container, needs a handler for SIGTERM, or
        the kernel ignores it.
-    2. Make the memory private.
-    3. Let a worker die with the process that started it. If that is dead already, the worker finds its socket closed.
+    2. Where memory runs out, let the kernel take a worker before the process that started it: a failed pass instead of
+       a restart. Before the memory is private: then who is not root may not write this file of its own either.
+    3. Make the memory private.
+    4. Let a worker die with the process that started it. If that is dead already, the worker finds its socket closed.
     """
     # 1.
     if argv[1:2] in (["init"], ["run"], ["rest"], ["work"]):
@@ -34,10 +36,23 @@ def begin(argv: list[str]) -> None:
     elif os.getpid() == 1:
         _signal.signal(_signal.SIGTERM, lambda *_: os._exit(128 + _signal.SIGTERM))
     # 2.
-    keep_private()
+    if argv[1:2] == ["work"]:
+        _be_taken_first()
     # 3.
+    keep_private()
+    # 4.
     if argv[1:2] == ["work"]:
         _prctl(_PR_SET_PDEATHSIG, _signal.SIGKILL)
+
+
+def _be_taken_first() -> None:
+    """See oom_score_adj in proc(5). Everybody may raise it."""
+    try:
+        handle = os.open("/proc/self/oom_score_adj", os.O_WRONLY | os.O_CLOEXEC)
+        os.write(handle, b"1000")
+        os.close(handle)
+    except OSError:  # no /proc, or a sandbox: then the kernel chooses by itself
+        pass
 
 
 def keep_private() -> None:

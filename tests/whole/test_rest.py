@@ -139,6 +139,48 @@ def test_a_worker_that_is_killed_is_a_failed_pass_and_loses_nothing(pod: Pod) ->
         assert agent.stop() == 0
 
 
+MEMORY = Path("/sys/fs/cgroup/memory")  # version 1; with version 2 a container ends as a whole (memory.oom.group)
+
+
+@contextmanager
+def memory_cgroup() -> Iterator[Path]:
+    """A new memory cgroup; what is in it at the end has ended."""
+    made = MEMORY / f"freshmount-test-{os.getpid()}"
+    made.mkdir()
+    try:
+        yield made
+    finally:
+        until(lambda: not (made / "cgroup.procs").read_text())
+        made.rmdir()
+
+
+@pytest.mark.skipif(
+    not os.access(MEMORY / "cgroup.procs", os.W_OK), reason="needs a memory cgroup of version 1 to write"
+)
+def test_a_worker_that_the_kernel_ends_for_want_of_memory_is_a_failed_pass(pod: Pod) -> None:
+    """It is the worker that goes."""
+    with memory_cgroup() as cgroup:
+        within = ("sh", "-c", f'echo $$ > {cgroup}/cgroup.procs && exec "$@"', "sh")
+        with running("run", write(pod), within=within) as agent:
+            rested(agent).pass_now()  # after which the resting process has all that it will have
+            until(lambda: not workers(agent))
+            pod.rotate("db", f"{CANARY}-2")
+            pid, used = agent.process.pid, int((cgroup / "memory.usage_in_bytes").read_text())
+            (cgroup / "memory.limit_in_bytes").write_text(str(used + (9 << 20)))
+            agent.process.send_signal(signal.SIGUSR1)
+            failed = agent.event("pass failed")
+            assert "SIGKILL" in failed["message"] and "memory" in failed["message"]
+            assert agent.page("/livez")[0] == agent.page("/readyz")[0] == 200
+            assert pod.read("db") == f"{CANARY}-1"
+            assert "oom_kill 0" not in (cgroup / "memory.oom_control").read_text()
+            (cgroup / "memory.limit_in_bytes").write_text("-1")
+            assert agent.event("notified", target="app")["generation"] == 2
+            assert pod.read("db") == f"{CANARY}-2"
+            assert agent.process.pid == pid
+            until(lambda: not workers(agent))
+            assert agent.stop() == 0
+
+
 def test_a_worker_ends_with_the_resting_process(pod: Pod) -> None:
     """kill -9 of the one is the end of both, and the lock is free when the next agent comes."""
     config = write(pod)
