@@ -46,7 +46,7 @@ def begin(argv: list[str]) -> None:
 
 
 def _be_taken_first() -> None:
-    """See oom_score_adj in proc(5). Everybody may raise it."""
+    """See oom_score_adj in proc(5). Any process may raise its own."""
     try:
         handle = os.open("/proc/self/oom_score_adj", os.O_WRONLY | os.O_CLOEXEC)
         os.write(handle, b"1000")
