@@ -2,6 +2,7 @@
 
     python -m tests.cluster memory [--pods 1,10,30]
 
+Each is measured at rest, between two passes.
 The pods are those of `start`. Of each agent's container: the working set, by which kubelet evicts (usage without
 inactive pages of files), and the proportional share (PSS), in which a page that n processes have in common counts for
 an nth. Pages of files are charged to whoever read them first, so the working set of later pods is smaller.
@@ -19,6 +20,7 @@ from tests.cluster.kube import Object, container
 from tests.cluster.node import CGROUPS
 from tests.cluster.start import conditions, prepared, rendered
 from tests.cluster.world import AGENT
+from tests.support.running import until
 
 MIB = 1 << 20
 
@@ -44,6 +46,12 @@ def processes(pod: Object, name: str) -> list[int]:
     return [int(pid) for pid in (place(pod, name) / "cgroup.procs").read_text().split()]
 
 
+def rests(pod: Object) -> bool:
+    """Whether the agent's container has the resting process alone, without a worker."""
+    found = processes(pod, AGENT)
+    return len(found) == 1 and b"rest" in Path(f"/proc/{found[0]}/cmdline").read_bytes().split(b"\0")
+
+
 def used(pod: Object) -> Used:
     """Of the agent's container."""
     where = place(pod, AGENT)
@@ -64,7 +72,7 @@ def main(arguments: list[str]) -> int:
     asked = parser.parse_args(arguments)
     found: dict[int, list[Used]] = {}
     with prepared() as (world, helm):
-        pod = rendered(world, helm, "native-hook")
+        pod = rendered(world, helm, "native-hook", poll={"period": "1h"})
         names: list[str] = []
         for count in asked.pods:
             new = [f"web-{number}" for number in range(len(names), count)]
@@ -72,7 +80,9 @@ def main(arguments: list[str]) -> int:
                 world.k.apply({**pod, "metadata": {"name": name}})
                 world.k.ready(name)
             names += new
-            found[count] = [used(world.k.get("pod", name)) for name in names]
+            pods = [world.k.get("pod", name) for name in names]
+            until(lambda pods=pods: all(map(rests, pods)))
+            found[count] = [used(pod) for pod in pods]
     print(table(found))
     return 0
 
