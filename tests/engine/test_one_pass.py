@@ -24,6 +24,7 @@ from agent.sinks.volume.volume import Volume
 from agent.sources.aws.secrets_manager import SecretsManager
 from agent.targets.notify import Notified
 from tests.support.aws import Fault, MotoStandIn, Proxy
+from tests.support.running import until
 from tests.support.words import bundle, output, wanted
 
 
@@ -45,7 +46,7 @@ class Agent:
         self.stopped = False
         self.volume = Volume(str(home / "v"))
         self.calls_to_aws, self.deliveries = Pool("aws"), Pool("notify", keeps_late=True)
-        self.source = SecretsManager(connect_timeout=0.4, read_timeout=0.4)
+        self.source = SecretsManager(connect_timeout=1.5, read_timeout=1.5)
         self.target: Any = Notified
         self.bundle = bundle()
         self.upcoming = schedule.begin(self.bundle, self.now())
@@ -191,7 +192,7 @@ def test_a_secret_whose_answer_drips_is_given_up_alone_and_not_asked_twice(
         agent.aws.put(agent.id(name), "1")
     agent.wants("a", "b")
     agent.do()
-    monkeypatch.setattr(agent.source, "limit", 1.0)  # from now on: the first calls make the client
+    monkeypatch.setattr(agent.source, "limit", 2.0)  # from now on: the first calls make the client
     agent.proxy.fail(Fault.drip(), secret=agent.id("a"))
     agent.calls()
     for turn in range(3):
@@ -461,8 +462,7 @@ def test_a_stop_lets_no_publish_begin_and_waits_for_no_call(agent: Agent) -> Non
 
 
 def _stop_at(agent: Agent, seen: threading.Event) -> None:
-    while ("GetSecretValue", agent.id("a")) not in agent.proxy.calls[1:]:
-        pass
+    until(lambda: ("GetSecretValue", agent.id("a")) in agent.proxy.calls[1:])
     seen.set()
     agent.stopped = True
 

@@ -45,9 +45,10 @@ def name() -> str:
     return f"prod/db-{uuid.uuid4().hex[:8]}x"
 
 
-def asking(proxy: Proxy, secret_id: str, **fields: Any) -> tuple[SecretsManager, Secret]:
+def asking(proxy: Proxy, secret_id: str, seconds: float = 3.0, **fields: Any) -> tuple[SecretsManager, Secret]:
+    """A source that waits so long for an answer, and what it is to ask for."""
     wanted = secret(secret_id=secret_id, place=Place(fields.pop("region", "eu-west-1"), proxy.url), **fields)
-    source = SecretsManager(connect_timeout=0.5, read_timeout=0.5)
+    source = SecretsManager(connect_timeout=seconds, read_timeout=seconds)
     source.prepare([wanted])
     return source, wanted
 
@@ -231,7 +232,7 @@ def test_errors_are_values_with_a_sentence(
     aws.put(name, canary)
     arn = "arn:aws:secretsmanager:eu-west-1:111122223333:secret:prod/db"
     proxy.fail(fault)
-    source, wanted = asking(proxy, arn if "??????" in str(parts) else name)
+    source, wanted = asking(proxy, arn if "??????" in str(parts) else name, 0.5 if reason == "timeout" else 3.0)
     answer = source.value(wanted, None)
     assert isinstance(answer.result, Failure)
     assert answer.result.reason == reason

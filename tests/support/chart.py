@@ -70,6 +70,7 @@ class Chart:
     def run(self, values: dict[str, Any] | None, kube: str, *more: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [self.helm, "template", "web", str(self.path), "--kube-version", f"{kube}.0", "--values", "-", *more],
+            env={**os.environ, "GOGC": "400"},  # a quarter of helm's CPU time is its collector's
             input=json.dumps(values or {}),
             capture_output=True,
             text=True,
