@@ -7,7 +7,7 @@ is resolved here: a plain scalar stays as it is written, and a caller that needs
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import yaml
 
@@ -69,9 +69,15 @@ def compose(text: str) -> tuple[Node | None, tuple[Problem, ...]]:
     return nodes[0] if nodes else None, problems
 
 
-def compose_all(text: str, *, merge: bool = False) -> tuple[tuple[Node, ...], tuple[Problem, ...]]:
+def compose_all(
+    text: str, *, merges: Callable[[str], bool] = lambda _version: False
+) -> tuple[tuple[Node, ...], tuple[Problem, ...]]:
     """The documents of a text, empty ones aside, with the problems of their form. Without a node the text could not be
-    understood at all. With `merge` the key `<<` brings in the keys of other mappings, as it does in YAML 1.1."""
+    understood at all.
+
+    `merges` says by a document's apiVersion whether the key `<<` brings in the keys of other mappings there, as it does
+    in Kubernetes. A key that stands below it in the text replaces such a one, and one above it is replaced.
+    """
     if len(text) > LIMIT:
         return (), (Problem(1, 1, f"has more than {LIMIT} characters; nothing that large is read"),)
     try:
@@ -87,12 +93,19 @@ def compose_all(text: str, *, merge: bool = False) -> tuple[tuple[Node, ...], tu
         return (), (Problem(1, 1, "is nested too deeply"),)
     if not documents:
         return (), (Problem(1, 1, "is empty; start from an example such as config/minimal.yaml"),)
-    reader = _Reader(merge=merge)
+    reader = _Reader()
     try:
-        nodes = tuple(reader.read(document, 0) for document in documents)
+        nodes = tuple(reader.document(each, merges=merges(_version(each))) for each in documents)
     except _Unreadable as unreadable:
         return (), (unreadable.problem,)
     return nodes, tuple(reader.problems)
+
+
+def _version(document: yaml.Node) -> str:
+    """The apiVersion of a document, or nothing."""
+    pairs = document.value if isinstance(document, yaml.MappingNode) else ()
+    values = [value for key, value in pairs if getattr(key, "value", None) == "apiVersion"]
+    return str(values[0].value) if values and isinstance(values[0], yaml.ScalarNode) else ""
 
 
 def _empty(document: yaml.Node | None) -> bool:
@@ -127,10 +140,14 @@ class _Unreadable(Exception):
 
 
 class _Reader:
-    def __init__(self, *, merge: bool) -> None:
+    def __init__(self) -> None:
         self.problems: list[Problem] = []
         self._left = _NODES
-        self._merge = merge
+        self._merges = False
+
+    def document(self, node: yaml.Node, *, merges: bool) -> Node:
+        self._merges = merges
+        return self.read(node, 0)
 
     def read(self, node: yaml.Node, depth: int) -> Node:
         line, column = node.start_mark.line + 1, node.start_mark.column + 1
@@ -148,7 +165,7 @@ class _Reader:
 
     def _entries(self, node: yaml.MappingNode, depth: int) -> Iterable[tuple[Scalar, Node]]:
         seen: dict[str, Scalar] = {}
-        merged: list[tuple[Scalar, Node]] = []
+        entries: dict[str, tuple[Scalar, Node]] = {}
         for key_node, value_node in node.value:
             key, value = self.read(key_node, depth + 1), self.read(value_node, depth + 1)
             if isinstance(key, Mapping) and (key.line, key.column) == (
@@ -160,9 +177,8 @@ class _Reader:
                 raise _Unreadable(Problem(node.start_mark.line + 1, node.start_mark.column + 1, slips.TEMPLATE))
             if not isinstance(key, Scalar):
                 self.problems.append(Problem(key.line, key.column, "a key must be a word"))
-            elif key.plain and key.text == "<<" and self._merge:
-                for each in value.items if isinstance(value, Sequence) else (value,):
-                    merged += each.entries if isinstance(each, Mapping) else ()
+            elif key.plain and key.text == "<<" and self._merges:
+                entries |= self._merged(value)
             elif key.plain and key.text == "<<":
                 self.problems.append(
                     Problem(key.line, key.column, "merge keys (<<) are not supported; write the keys out")
@@ -174,11 +190,18 @@ class _Reader:
                 )
             else:
                 seen[key.text] = key
-                yield key, value
-        for key, value in merged:
-            if key.text not in seen:
-                seen[key.text] = key
-                yield key, value
+                entries[key.text] = key, value
+        return entries.values()
+
+    def _merged(self, value: Node) -> dict[str, tuple[Scalar, Node]]:
+        """The entries that `<<` brings in: of a list, those of an earlier mapping win."""
+        entries: dict[str, tuple[Scalar, Node]] = {}
+        for each in reversed(value.items) if isinstance(value, Sequence) else (value,):
+            if isinstance(each, Mapping):
+                entries |= {key.text: (key, item) for key, item in each.entries}
+            else:
+                self.problems.append(Problem(each.line, each.column, "<< takes a mapping, or a list of mappings"))
+        return entries
 
 
 def _indent(node: yaml.Node) -> int:

@@ -48,7 +48,9 @@ def decoding(text: str) -> Decoding:
 
 
 class TargetReader(ManifestReader):
-    """Reads targets."""
+    """Reads targets, and says in `warnings` what is done in another way than in ESO."""
+
+    warnings: list[str]
 
     def target(self, spec: Section, name: str, namespace: str, beside: Beside) -> Target:
         """The target of the ExternalSecret of that name."""
@@ -107,7 +109,7 @@ class TargetReader(ManifestReader):
         from agent.render.template import TemplateError, parse
 
         try:
-            parsed = parse(text.text)
+            parsed = parse(text.text, of_eso=True)
         except TemplateError as error:
             line, column = text.written.place(error.line, error.column)
             self.wrong(Scalar(line, column, "", plain=True), f"{key}: {error.message}")
@@ -116,6 +118,11 @@ class TargetReader(ManifestReader):
                 where = Scalar(text.written.line, text.written.column, "", plain=True)
                 what = "a function of this template needs the library cryptography; install the extra pkcs12"
                 self.wrong(where, f"{key}: {what}")
+            self.warnings += [
+                f"{key}: {function} makes something else in each pod, and for each version of the secret; store in AWS "
+                "what all pods must share"
+                for function in parsed.chances()
+            ]
         return made.Text(text.text, text.written)
 
     def template_from(self, node: Node, namespace: str, beside: Beside) -> TemplateFrom | None:

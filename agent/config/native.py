@@ -166,7 +166,7 @@ def parse(text: str, source: str, environment: str | None = None) -> Config:
     `source` names the text in messages, such as the file's path. `environment` is the region that the environment sets:
     some manifests of others may not name a secret of another one.
     """
-    nodes, problems = document.compose_all(text)
+    nodes, problems = document.compose_all(text, merges=_is_of_others)
     own, foreign = _divided(nodes)
     if other := next(filter(None, map(_other_document, own)), None):
         raise ConfigError(source, (other,))
@@ -175,8 +175,14 @@ def parse(text: str, source: str, environment: str | None = None) -> Config:
         reader.wrong(second, f"is a second {KIND}; only one is read")
     config = reader.config(own[0] if own else None, foreign, environment) if nodes else None
     if reader.problems or config is None:
-        raise ConfigError(source, tuple(sorted(reader.problems, key=lambda p: (p.line, p.column))))
+        once = dict.fromkeys(reader.problems)  # an anchor that is used twice is read twice
+        raise ConfigError(source, tuple(sorted(once, key=lambda p: (p.line, p.column))))
     return config
+
+
+def _is_of_others(version: str) -> bool:
+    """Whether the apiVersion of a document is none of ours."""
+    return bool(version) and version.partition("/")[0] != API_VERSION.partition("/")[0]
 
 
 def _divided(nodes: Iterable[Node]) -> tuple[list[Node], dict[str, list[Mapping]]]:

@@ -300,7 +300,7 @@ class _Class:
             self.written = Written(node.line + 1, node.indent + 1, block=True)
         else:
             self.written = Written(node.line, node.column, block=False)
-        nodes, problems = document.compose_all(_without_tabs(found.text), merge=True)
+        nodes, problems = document.compose_all(_without_tabs(found.text), merges=lambda _version: True)
         if not nodes and not "".join(line.partition("#")[0] for line in found.text.splitlines()).strip():
             what = "objects is empty, so there is nothing to mount; add - objectName: …"
             problems, self.written = (Problem(node.line, node.column, what),), None

@@ -267,3 +267,37 @@ def test_a_secret_that_is_not_there_is_left_out_only_where_the_manifest_says_so(
     assert Tried(tmp_path, manifest({"data": data}), capsys).files == {}
     lenient = {"data": data, "target": {"deletionPolicy": "Delete"}}
     assert Tried(tmp_path, manifest(lenient), capsys).files == {"web/prod-raw": b"\0\1\2"}
+
+
+def of_template(text: str) -> dict[str, Any]:
+    spec = {"dataFrom": [{"extract": {"key": "prod/db"}}]}
+    return {**spec, "target": {"template": {"data": {"out": text}}}}
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ('{{ (fromJson .deep).b }} {{ (fromJson `{"a": 12345678}`).a }}', b"[1 2] 1.2345678e+07"),
+        ("{{ fromJson .deep | toJson }} {{ fromJson `1.50` }}", b'{"b":[1,2]} 1.5'),
+        ("{{ list nil 1 }} {{ .user | fromJson }}", b"[<nil> 1] <no value>"),
+        ("{{ hasKey (fromYaml `a: [`) `Error` }}", b"true"),
+        ("{{ randAlphaNum 7 | len }}", b"7"),
+    ],
+)
+def test_a_template_comes_to_what_it_comes_to_in_eso(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, found: bytes
+) -> None:
+    tried = Tried(tmp_path, manifest(of_template(text)), capsys)
+    assert (tried.code, tried.files) == (0, {"web/out": found}), tried.said
+    assert ("randAlphaNum makes something else in each pod" in tried.said) == ("rand" in text)
+
+
+def test_a_number_that_merge_cannot_hold_is_refused_by_its_key(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spec = {"dataFrom": [{"find": {"name": {"regexp": "^n/"}}, "rewrite": [{"merge": {}}]}]}
+    held = {"secretsmanager": {"n/one": {"string": '{"a": 1, "much": {"in": [-7e4321]}}'}}}
+    tried = Tried(tmp_path, manifest(spec), capsys, held=held)
+    assert (tried.code, tried.files) == (1, {})
+    assert [word for word in ("'n/one'", "'much'", "too large", "as a text") if word not in tried.said] == []
+    assert "4321" not in tried.said

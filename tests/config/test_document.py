@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from agent.config.document import LIMIT, Mapping, Scalar, Sequence, compose, suggestion
+from agent.config.document import LIMIT, Mapping, Node, Scalar, Sequence, compose, compose_all, suggestion
 
 
 def problems(text: str) -> list[tuple[int, int, str]]:
@@ -118,3 +118,49 @@ def test_aliases_do_not_expand_without_end() -> None:
 def test_a_close_word_is_suggested(word: str, expected: str | None) -> None:
     """A typing error is answered with what was probably meant, and nothing is made up."""
     assert suggestion(word, ["secretId", "period"]) == (f"; did you mean {expected!r}?" if expected else "")
+
+
+# -- merge keys, as sigs.k8s.io/yaml has them --------------------------------------------------------------------------
+
+
+def plain(node: Node) -> object:
+    if isinstance(node, Mapping):
+        return {key.text: plain(value) for key, value in node.entries}
+    return [plain(item) for item in node.items] if isinstance(node, Sequence) else node.text
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("{<<: {x: 1, y: 2}, x: 9}", {"x": "9", "y": "2"}),
+        ("{x: 9, <<: {x: 1, y: 2}}", {"x": "1", "y": "2"}),
+        ("{<<: [{x: 1}, {x: 2, y: 3}]}", {"x": "1", "y": "3"}),
+        ("{<<: {x: 1}, <<: {x: 2, z: 1}}", {"x": "2", "z": "1"}),
+        ("{<<: [], b: 1}", {"b": "1"}),
+        ("{'<<': 1}", {"<<": "1"}),
+        ("{!!merge <<: {x: 1}}", {"x": "1"}),
+        ("[{<<: {<<: {x: 1}, y: 1}}]", [{"x": "1", "y": "1"}]),
+    ],
+)
+def test_merge_keys_bring_in_what_kubernetes_takes(text: str, found: object) -> None:
+    """The results are those of its library."""
+    for version, merges in (("v1", True), ("own/v1", False)):
+        nodes, problems = compose_all(f"apiVersion: {version}\na: {text}\n", merges=lambda of: of == "v1")
+        if merges:
+            assert ([plain(node) for node in nodes], problems) == ([{"apiVersion": version, "a": found}], ())
+        elif "'<<'" not in text:
+            assert {(p.line, p.message.partition(" (")[0]) for p in problems} == {(2, "merge keys")}
+
+
+@pytest.mark.parametrize(
+    ("text", "column"),
+    [("{<<: 5}", 9), ("{<<: }", 8), ("{<<: null}", 9), ("{<<: [{x: 1}, 5]}", 18), ("{<<: [[{}]]}", 10)],
+)
+def test_a_merge_key_of_something_else_is_refused_where_it_stands(text: str, column: int) -> None:
+    _, problems = compose_all(f"a: {text}\n", merges=lambda _version: True)
+    assert [(p.line, p.column, "mapping" in p.message) for p in problems] == [(1, column, True)]
+
+
+def test_keys_twice_are_refused_beside_merge_keys_too() -> None:
+    _, problems = compose_all("a: {x: 1, <<: {x: 2}, x: 3}\n", merges=lambda _version: True)
+    assert [(p.line, p.column) for p in problems] == [(1, 23)]

@@ -265,3 +265,38 @@ def test_what_is_published_depends_on_how_the_manifest_reads_it() -> None:
     fingerprints = [read(spec).bundle.wanted[0].fingerprint for spec in specs]
     assert len(set(fingerprints)) == len(specs)
     assert read("refreshInterval: 2h\n" + specs[0]).bundle.wanted[0].fingerprint == fingerprints[0]
+
+
+SHARED = """\
+data:
+  - &one
+    secretKey: user
+    remoteRef: &remote {key: prod/db, property: user}
+  - secretKey: password
+    remoteRef: {<<: *remote, property: password}
+  - {<<: *one, secretKey: again}
+"""
+
+
+def test_a_manifest_may_have_merge_keys() -> None:
+    (output,) = read(SHARED).bundle.outputs
+    assert isinstance(output.renderer, ExternalSecretData)
+    found = {entry.key: (entry.remote.key, entry.remote.property) for entry in output.renderer.entries}
+    assert found == {
+        "user": ("prod/db", "user"), "password": ("prod/db", "password"), "again": ("prod/db", "user"),
+    }  # fmt: skip
+
+
+def test_what_is_wrong_with_a_merged_key_is_said_where_it_is_written() -> None:
+    assert refused(SHARED.replace("property: user}", "propety: user}"))[0].startswith("9:41 ")
+    assert any(said.startswith("12:12 <<") for said in refused(SHARED.replace("{<<: *one,", "{<<: 1,")))
+
+
+def test_a_config_beside_manifests_has_no_merge_keys() -> None:
+    own = "---\napiVersion: freshmount.dev/v1\nkind: Config\nvolume: {<<: {path: /x}}\n"
+    assert "merge keys" in refused(SHARED, STORE + own)[0]
+
+
+def test_a_problem_of_an_anchor_is_said_once() -> None:
+    found = refused(SHARED.replace("property: user}", "propety: user}"))
+    assert len(found) == len(set(found)) == 1

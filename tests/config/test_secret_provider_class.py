@@ -330,7 +330,7 @@ def test_what_is_different_on_purpose_is_a_warning() -> None:
         '"- objectName: rain\\r\\n  objectType: secretsmanager\\r\\n"',
         '"[\\t{\\"objectName\\":\\"rain\\",\\n\\t\\"objectType\\":\\"secretsmanager\\"}]"',
         ">\n      - objectName: rain\n        objectType: secretsmanager",
-        "|\n      ---\n      - objectType: secretsmanager\n        <<: {objectName: rain, objectType: x}",
+        "|\n      ---\n      - <<: {objectName: rain, objectType: x}\n        objectType: secretsmanager",
         "'[{objectName: rain, objectType: secretsmanager, jmesPath: []}]'",
         "|\n      - objectName: rain\n        objectType: secretsmanager\n        jmesPath:\n        filePermission: ~",
     ],

@@ -102,7 +102,7 @@ def _transforming(rewrite: Transform, where: str) -> Callable[[str], str]:
 @functools.lru_cache(maxsize=256)
 def parsed(text: str) -> Template:
     """A template, parsed once. Raises TemplateError."""
-    return parse(text)
+    return parse(text, of_eso=True)
 
 
 def placed(text: Text, error: TemplateError) -> str:
@@ -143,15 +143,14 @@ def _no_constant(_name: str) -> NoReturn:
     raise ValueError
 
 
-class _Huge(Exception):
-    """A number that no float64 is."""
+_HUGE = object()  # a number that no float64 is
 
 
 def _number(literal: str) -> Any:
     """The number as ESO writes it, which takes it for a float64; with its digits where that would lose some."""
     real = float(literal)
     if real in (float("inf"), float("-inf")):
-        raise _Huge
+        return _HUGE
     if literal.lstrip("-").isdecimal() or Decimal(literal) != Decimal(repr(real)):
         return _written(values.Real(real), literal)
     return _written(values.Real(real), gojson.dumps(real, html=False))
@@ -169,13 +168,21 @@ def _object(content: bytes, key: str, where: str) -> dict[str, Any]:
         found = json.loads(text, parse_int=_number, parse_float=_number, parse_constant=_no_constant)
     except (ValueError, RecursionError):
         found = ()
-    except _Huge:
-        found, problem = (), "has a number that is too large for merge; write it as a text"
+    if huge := [name for name, value in found.items() if _is_huge(value)] if isinstance(found, dict) else []:
+        problem = f"has a number at {shown(whole(huge[0]))} that is too large, as 1e999 is; write it as a text"
+        found = ()
     if found is None:
         return {}
     if not isinstance(found, dict):
         raise ProjectionError(f"{where}: merge: the value of {shown(key)} {problem}")
     return {whole(name): _whole(value) for name, value in found.items()}
+
+
+def _is_huge(value: Any) -> bool:
+    """Whether a number that is too large is anywhere in it."""
+    if isinstance(value, dict | list):
+        return any(map(_is_huge, value.values() if isinstance(value, dict) else value))
+    return value is _HUGE
 
 
 def _whole(value: Any) -> Any:

@@ -86,7 +86,7 @@ def _length(value: Any) -> int:
 
 
 def _joined(*given: Any) -> str:
-    return given[0] if len(given) == 1 and isinstance(given[0], str) else printf.sprint(*given)
+    return values.printed(given[0]) if len(given) == 1 else printf.sprint(*given)
 
 
 _HTML = str.maketrans({"\0": "\ufffd", '"': "&#34;", "'": "&#39;", "&": "&amp;", "<": "&lt;", ">": "&gt;"})

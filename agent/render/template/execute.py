@@ -149,7 +149,7 @@ class _Run:
     def _print(self, at: int, value: Any) -> None:
         try:
             self._budget.spend_within(value)
-            text = values.plain(value)
+            text = values.printed(value)
         except Unfit as unfit:
             wrong = unfit.message
         else:

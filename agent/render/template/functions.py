@@ -37,11 +37,27 @@ _HERE: dict[str, Function] = {
     **keystores.FUNCTIONS,
 }
 KNOWN = frozenset(_HERE)
-NEED_CRYPTOGRAPHY = frozenset((*certificates.FUNCTIONS, *keystores.FUNCTIONS))
+_DRAWN = frozenset(
+    ("randAlpha", "randAlphaNum", "randNumeric", "randAscii", "randBytes", "randInt", "shuffle", "uuidv4")
+)
+_KEYS = frozenset(
+    (
+        *("genPrivateKey", "genCA", "genCAWithKey", "genSelfSignedCert", "genSelfSignedCertWithKey", "genSignedCert"),
+        *("genSignedCertWithKey", "encryptAES"),
+    )
+)
+_OPENED = frozenset(("buildCustomCert", "decryptAES"))
+BY_CHANCE = _DRAWN | _KEYS  # which come out different each time
+OF_ESO = BY_CHANCE | _OPENED  # which the templates of ExternalSecrets have besides
+NEED_CRYPTOGRAPHY = frozenset((*certificates.FUNCTIONS, *keystores.FUNCTIONS)) | _KEYS | _OPENED
 
 
 def find(name: str) -> Function:
-    """A function that is KNOWN."""
+    """A function that is KNOWN, or of ESO."""
+    if name in OF_ESO:
+        from agent.render.template import chance  # few templates call one
+
+        return chance.FUNCTIONS[name]
     return _HERE[name]
 
 
@@ -57,12 +73,8 @@ _LEFT_OUT: Mapping[str, tuple[str, ...]] = {
         *("must_date_modify", "duration", "durationRound", "htmlDate", "htmlDateInZone", "toDate", "mustToDate"),
         "unixEpoch",
     ),
-    _RANDOM: (
-        *("randAlpha", "randAlphaNum", "randNumeric", "randAscii", "randBytes", "randInt", "shuffle", "uuidv4"),
-        *("genPrivateKey", "genCA", "genCAWithKey", "genSelfSignedCert", "genSelfSignedCertWithKey"),
-        *("genSignedCert", "genSignedCertWithKey", "bcrypt", "htpasswd", "encryptAES"),
-    ),
-    "makes or opens keys in ways of sprig's own": ("derivePassword", "buildCustomCert", "decryptAES"),
+    _RANDOM: (*BY_CHANCE, "bcrypt", "htpasswd"),
+    "makes or opens keys in ways of sprig's own": ("derivePassword", *_OPENED),
     "compares versions of software": ("semver", "semverCompare"),
     "is Helm's own": ("include", "tpl", "required", "lookup", "toToml", "fromYamlArray", "fromJsonArray"),
 }

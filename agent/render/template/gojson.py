@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable
 from typing import Any, NoReturn
 
@@ -13,6 +14,7 @@ from agent.render.template import values
 from agent.render.template.errors import Unfit
 from agent.render.template.function import Functions
 
+_NO_CHARACTER = re.compile("[\ud800-\udfff]")
 _SHORT = {'"': '\\"', "\\": "\\\\", "\b": "\\b", "\f": "\\f", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 
@@ -36,6 +38,8 @@ def _no_constant(_name: str) -> NoReturn:
 
 def loads(text: str) -> Any:
     """The value of a JSON text. Raises Unfit without the text, which may be a secret."""
+    if values.are_as_go():
+        return _loads_as_go(text)
     try:
         found = json.loads(text, parse_int=_whole, parse_float=_real, parse_constant=_no_constant)
     except (ValueError, RecursionError):
@@ -45,6 +49,39 @@ def loads(text: str) -> Any:
     if not fits:
         raise Unfit("the text is not JSON, and sprig would go on with nothing")
     return found
+
+
+def _loads_as_go(text: str) -> Any:
+    """The same as encoding/json has it: numbers are float64, and what is no character is U+FFFD."""
+    try:
+        return _whole_texts(json.loads(text, parse_int=_float64, parse_float=_float64, parse_constant=_no_constant))
+    except (ValueError, RecursionError):
+        pass
+    raise Unfit("the text is not JSON, or has a number that is too large")
+
+
+def _float64(literal: str) -> float:
+    if math.isinf(made := float(literal)):
+        raise ValueError
+    return made
+
+
+def _whole_texts(value: Any) -> Any:
+    if isinstance(value, str):
+        return _NO_CHARACTER.sub("\ufffd", value)
+    if isinstance(value, dict):
+        return {_whole_texts(key): _whole_texts(item) for key, item in value.items()}
+    return [_whole_texts(item) for item in value] if isinstance(value, list) else value
+
+
+def _loads_or_nothing(text: str) -> Any:
+    """sprig's fromJson, which has no error."""
+    if not values.are_as_go():
+        return loads(text)
+    try:
+        return loads(text)
+    except Unfit:
+        return None
 
 
 def _halves(value: Any) -> bool:
@@ -112,6 +149,9 @@ def quote(text: str, *, html: bool) -> str:
         elif char < " " or (html and char in "<>&") or char in "\u2028\u2029":
             out.append(f"\\u{ord(char):04x}")
         elif "\udc80" <= char <= "\udcff":
+            if values.are_as_go():
+                out.append("\\ufffd")
+                continue
             raise Unfit("JSON has no place for bytes that are no UTF-8; use b64enc")
         else:
             out.append(char)
@@ -121,7 +161,8 @@ def quote(text: str, *, html: bool) -> str:
 
 FUNCTIONS = Functions()
 _add = FUNCTIONS.add
-_add("fromJson mustFromJson", loads, "string")
+_add("fromJson", _loads_or_nothing, "string")
+_add("mustFromJson", loads, "string")
 _add("toJson mustToJson", lambda value: dumps(value, html=True), "any")
 _add("toRawJson mustToRawJson", lambda value: dumps(value, html=False), "any")
 _add("toPrettyJson mustToPrettyJson", pretty, "any", metered=True)

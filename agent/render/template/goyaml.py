@@ -14,12 +14,13 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from agent.render.template import gojson, quoted, values
+from agent.render.template.budget import Exhausted
 from agent.render.template.errors import Unfit
 from agent.render.template.function import Functions
 
 if TYPE_CHECKING:
     from yaml.events import Event
-    from yaml.nodes import Node
+    from yaml.nodes import Node, ScalarNode
 
 Spend = Callable[[int], None]
 
@@ -33,6 +34,7 @@ _REAL = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
 _ENDLESS = re.compile(r"[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)")
 # What another reader takes for a number of base 60, a date, a default or a merge.
 _ELSEWHERE = re.compile(r"[-+]?\d[\d_]*(?::[0-5]?\d)+(?:\.[\d_]*)?|\d{4}-\d\d?-\d\d?(?:[Tt\s].*)?|=|<<", re.ASCII)
+_BYTE = re.compile("[\udc80-\udcff]")
 _JSON_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?")
 
 
@@ -131,6 +133,8 @@ def _scalar(value: Any) -> tuple[str, str | None]:
     if not isinstance(value, str):
         return values.plain(value), None
     if any("\udc80" <= char <= "\udcff" for char in value):
+        if values.are_as_go():
+            return _scalar(_BYTE.sub("\ufffd", value))
         raise Unfit("YAML has no place for bytes that are no UTF-8; use b64enc")
     if any(char in "\x85\u2028\u2029\ufeff" for char in value):
         return value, '"'  # ends of lines to some, which only escapes keep
@@ -170,7 +174,7 @@ def loads(spend: Spend, text: str) -> dict[str, Any]:
         nodes = None
     if nodes is None:
         raise Unfit("the text is not YAML, and ESO would go on with the error")
-    if len(nodes) > 1:
+    if len(nodes) > 1 and not values.are_as_go():
         raise Unfit("there is more than one document in the text")
     found = _Reading().value(nodes[0]) if nodes else {}
     if not isinstance(found, dict) and found is not None:
@@ -215,11 +219,19 @@ class _Reading:
                     if not isinstance(each, dict):
                         raise Unfit("<< in the YAML needs an object")
                     merged = each | merged
-            elif key.value in found:
+            elif key.value in found and not values.are_as_go():
                 raise Unfit("the YAML has a key twice, of which all but the last would be lost")
             else:
-                found[key.value] = self.value(item)
+                found[_key(key) if values.are_as_go() else key.value] = self.value(item)
         return merged | found
+
+
+def _key(node: ScalarNode) -> str:
+    """A key as Go's library has it: one that is not a text becomes one."""
+    found = _read_scalar(node.value, node.tag)
+    if found is None:
+        raise Unfit("a key in the YAML is null")
+    return "true" if found is True else "false" if found is False else values.plain(found)
 
 
 def _read_scalar(text: str, tag: str) -> Any:
@@ -236,13 +248,36 @@ def _read_scalar(text: str, tag: str) -> Any:
         raise Unfit("JSON has no number without end, so Go's YAML has none")
     bare = text.replace("_", "") if text[:1] in tuple("+-0123456789") else text
     if _WHOLE.fullmatch(bare) or _REAL.fullmatch(bare):
-        if _JSON_NUMBER.fullmatch(text):
+        if _JSON_NUMBER.fullmatch(text) and not values.are_as_go():
             return gojson.loads(text)
+        if values.are_as_go():
+            return _float64(bare)
         made = quoted.number(bare)
         return float(bare) if made is None else made[0] if not made[2] else made[1]
     if kind:
         raise Unfit("a tag in the YAML does not fit its text")
     return text
+
+
+def _float64(bare: str) -> float:
+    """A number of YAML, as JSON has it."""
+    made = quoted.number(bare)
+    found = float(bare) if made is None else float(made[0] or 0) if not made[2] else made[1]
+    if math.isinf(found):
+        raise Unfit("a number in the YAML is too large")
+    return found
+
+
+def _loads_or_error(spend: Spend, text: str) -> dict[str, Any]:
+    """ESO's fromYaml: an error is a key of what comes out. Ours holds no value."""
+    if not values.are_as_go():
+        return loads(spend, text)
+    try:
+        return loads(spend, text)
+    except Exhausted:
+        raise
+    except Unfit as unfit:
+        return {"Error": unfit.message}
 
 
 def is_text(plain: str) -> bool:
@@ -256,4 +291,4 @@ def is_text(plain: str) -> bool:
 FUNCTIONS = Functions()
 _add = FUNCTIONS.add
 _add("toYaml", dumps, "any", metered=True)
-_add("fromYaml", loads, "string", metered=True)
+_add("fromYaml", _loads_or_error, "string", metered=True)

@@ -32,16 +32,18 @@ DEEPEST = 50  # parentheses and blocks within each other
 _KEYWORDS = frozenset({"break", "continue", "block", "define", "else", "end", "if", "range", "template", "with"})
 
 
-def parse(text: str) -> Tree:
-    """The tree of a template. Raises TemplateError with the place of the first thing that is wrong."""
+def parse(text: str, known: frozenset[str]) -> Tree:
+    """The tree of a template, which may call the functions that are known. Raises TemplateError with the place of the
+    first thing that is wrong."""
     if len(text) > LONGEST:
         raise wrong(text, f"the template is longer than {LONGEST} characters", 0)
-    return _Parser(text).tree()
+    return _Parser(text, known).tree()
 
 
 class _Parser:
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, known: frozenset[str]) -> None:
         self._text = text
+        self._callable = known
         self._tokens = list(tokens(text))
         self._next = 0
         self._names: list[str] = ["$"]  # variables that are known here
@@ -339,7 +341,7 @@ class _Parser:
             return Nil(token.at)
         if token.text in _KEYWORDS:
             raise self._error(f"unexpected {token.text!r} in a command", token.at)
-        if token.text not in functions.KNOWN:
+        if token.text not in self._callable:
             raise self._error(functions.unknown(token.text), token.at)
         self._functions.add(token.text)
         return Identifier(token.at, token.text)

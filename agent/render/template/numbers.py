@@ -24,6 +24,8 @@ _add = FUNCTIONS.add
 
 def _bounded(number: int) -> int:
     if not -(2**63) <= number < 2**63:
+        if values.are_as_go():
+            return (number + 2**63) % 2**64 - 2**63
         raise Unfit("the number is too large for 64 bits")
     return number
 
@@ -39,12 +41,19 @@ def to_int(value: Any) -> int:
             return _bounded(int(value))
         raise Unfit("the number has no end")
     if not isinstance(value, str):
-        raise Unfit(f"{values.article(value)} is not a number")
+        return int(_zero(f"{values.article(value)} is not a number"))
     stripped = re.sub(r"\.0*$", "", value) if re.search(r"\.0+$", value) else value
     made = quoted.number(stripped)
-    if made is None or made[2] or made[0] is None:
-        raise Unfit("the text is not a whole number, and sprig would take it for 0")
-    return _bounded(made[0])
+    if made is None or made[2] or made[0] is None or not -(2**63) <= made[0] < 2**63:
+        return int(_zero("the text is not a whole number, and sprig would take it for 0"))
+    return made[0]
+
+
+def _zero(problem: str) -> float:
+    """What sprig makes of what is no number."""
+    if values.are_as_go():
+        return 0.0
+    raise Unfit(problem)
 
 
 def to_float(value: Any) -> float:
@@ -54,11 +63,11 @@ def to_float(value: Any) -> float:
     if isinstance(value, bool | int | float):
         return float(value)
     if not isinstance(value, str):
-        raise Unfit(f"{values.article(value)} is not a number")
+        return _zero(f"{values.article(value)} is not a number")
     if not _REAL.fullmatch(value):
         if value == "":
             return 0.0
-        raise Unfit("the text is not a number, and sprig would take it for 0")
+        return _zero("the text is not a number, and sprig would take it for 0")
     return float(value)
 
 
@@ -88,14 +97,14 @@ def _divided(first: Any, second: Any) -> tuple[int, int]:
 
 def _atoi(text: str) -> int:
     if not re.fullmatch(r"[+-]?\d+|", text, re.ASCII):
-        raise Unfit("the text is not a whole number, and sprig would take it for 0")
+        return int(_zero("the text is not a whole number, and sprig would take it for 0"))
     return _bounded(int(text or "0"))
 
 
 def _octal(value: Any) -> values.Int64:
     text = values.plain(value)
     if not re.fullmatch(r"[+-]?[0-7]+", text):
-        raise Unfit("there is no octal number, and sprig would take it for 0")
+        return _int64(int(_zero("there is no octal number, and sprig would take it for 0")))
     return _int64(int(text, 8))
 
 

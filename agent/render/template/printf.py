@@ -1,5 +1,5 @@
 """Go's fmt.Sprintf, Sprint and Sprintln over values. What Go prints as `%!d(string=…)` is refused: it shows the value,
-and no file wants it.
+and no file wants it. Templates of ESO have it all the same.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ class _Verb(NamedTuple):
 
 
 def sprintf(spend: Callable[[int], None], form: str, *given: Any) -> str:
-    """Raises Unfit for a verb that does not fit its argument, and for too few or too many of those. Spends the
-    characters that come out.
+    """Raises Unfit for a verb that does not fit its argument, and for too few or too many of those, where Go would mark
+    that in the text. Spends the characters that come out.
     """
     out: list[str] = []
     at = used = 0
@@ -42,7 +42,8 @@ def sprintf(spend: Callable[[int], None], form: str, *given: Any) -> str:
         out.append(form[at : found.start()])
         at = found.end()
         if letter is None:
-            raise Unfit("the format ends within a verb")
+            out.append(_marked("%!(NOVERB)", "the format ends within a verb"))
+            break
         columns = _number(take() if width == "*" else width or 0)
         if columns < 0:
             flags, columns = flags + "-", -columns
@@ -54,13 +55,28 @@ def sprintf(spend: Callable[[int], None], form: str, *given: Any) -> str:
             chosen, used = True, min(int(index), len(given) + 1) - 1
             if used < 0:
                 raise Unfit("arguments are counted from 1")
+        if used >= len(given) and width != "*" and values.are_as_go():
+            out.append(f"%!{letter}({'MISSING' if index is None else 'BADINDEX'})")
+            continue
         made = _formatted(_Verb(letter, flags, columns, places if places is None or places >= 0 else None), take())
         spend(len(made))
         out.append(made)
-    if used < len(given) and not chosen:
-        raise Unfit("there are more arguments than verbs")
     out.append(form[at:])
+    if used < len(given) and not chosen:
+        more = ", ".join(map(_typed, given[used:])) if values.are_as_go() else ""
+        out.append(_marked(f"%!(EXTRA {more})", "there are more arguments than verbs"))
     return "".join(out)
+
+
+def _marked(mark: str, problem: str) -> str:
+    """What Go writes into the text."""
+    if values.are_as_go():
+        return mark
+    raise Unfit(problem)
+
+
+def _typed(value: Any) -> str:
+    return "<nil>" if value is None else f"{values.type_of(value)}={values.plain(value)}"
 
 
 def _number(text: Any) -> int:
@@ -77,7 +93,8 @@ def _formatted(verb: _Verb, value: Any) -> str:
     if verb.letter == "T":
         return _padded(values.type_of(value), verb)
     if value is None:
-        raise Unfit(f"%{verb.letter} of null; give it a value, or use default")
+        problem = f"%{verb.letter} of null; give it a value, or use default"
+        return _marked(_padded("<nil>", verb) if verb.letter == "v" else f"%!{verb.letter}(<nil>)", problem)
     if isinstance(value, list | dict):
         if "#" in verb.flags:
             raise Unfit(f"%{verb.flags}{verb.letter} of {values.article(value)} is not known here; use toJson")
@@ -102,7 +119,7 @@ def _formatted(verb: _Verb, value: Any) -> str:
         return _whole(letter, verb, value)
     if (kind == "float64" or values.is_written(value)) and letter in "eEfFgG":
         return _padded(_real(letter, verb, value), verb)
-    raise Unfit(f"%{letter} does not fit {values.article(value)}")
+    return _marked(f"%!{letter}({_typed(value)})", f"%{letter} does not fit {values.article(value)}")
 
 
 def _padded(text: str, verb: _Verb) -> str:

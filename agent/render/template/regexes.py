@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from agent.render.template import values
+from agent.render.template.budget import Exhausted
 from agent.render.template.errors import Unfit
 from agent.render.template.function import Functions
 
@@ -32,6 +33,18 @@ def _compiled(spend: Spend, pattern: str) -> re2.Pattern:
 
 
 def _matches(spend: Spend, pattern: str, text: str) -> bool:
+    """sprig's regexMatch, which takes a pattern that is none for one that does not match."""
+    try:
+        return _must_match(spend, pattern, text)
+    except Exhausted:
+        raise
+    except Unfit:
+        if not values.are_as_go():
+            raise
+        return False
+
+
+def _must_match(spend: Spend, pattern: str, text: str) -> bool:
     return _compiled(spend, pattern).matches(text, spend)
 
 
@@ -63,7 +76,8 @@ def _quoted(text: str) -> str:
     return re2.quote_meta(text)
 
 
-_add("regexMatch mustRegexMatch", _matches, "string string", metered=True)
+_add("mustRegexMatch", _must_match, "string string", metered=True)
+_add("regexMatch", _matches, "string string", metered=True)
 _add("regexFind mustRegexFind", _find, "string string", metered=True)
 _add("regexFindAll mustRegexFindAll", _find_all, "string string int", metered=True)
 _add("regexReplaceAll mustRegexReplaceAll", _replace, "string string string", metered=True)

@@ -7,14 +7,34 @@ prints as it was written there. Where functions of sprig return another type of 
 
 from __future__ import annotations
 
+import contextlib
+import contextvars
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from agent.render.template.errors import Unfit
 from agent.render.template.quoted import encoded
 
 _SHOWN = 20  # keys that an error lists
+
+_AS_GO = contextvars.ContextVar("_AS_GO", default=False)
+
+
+@contextlib.contextmanager
+def as_go() -> Iterator[None]:
+    """Within it, what Go goes on with is no error: null prints, a number of JSON is a float64, and what cannot be read
+    is nothing. ESO's templates are such, and what a manifest makes there it must make here."""
+    before = _AS_GO.set(True)
+    try:
+        yield
+    finally:
+        _AS_GO.reset(before)
+
+
+def are_as_go() -> bool:
+    """Whether it is so now."""
+    return _AS_GO.get()
 
 
 class Int64(int):
@@ -149,7 +169,7 @@ def real(value: float) -> str:
 
 
 def plain(value: Any) -> str:
-    """By %v. Raises Unfit for null, also within a list or an object: Go would print `<nil>` or `<no value>`."""
+    """By %v. Raises Unfit for null, also in a list or an object, except in `as_go`, where it prints as `<nil>`."""
     if isinstance(value, str):
         return value
     if isinstance(value, bool):
@@ -161,4 +181,11 @@ def plain(value: Any) -> str:
         return f"[{' '.join(map(plain, value))}]"
     if isinstance(value, dict):
         return f"map[{' '.join(f'{key}:{plain(item)}' for key, item in ordered(value))}]"
+    if are_as_go():
+        return "<nil>"
     raise Unfit("there is null, which Go prints as <nil> or <no value>; give it a value, or use default")
+
+
+def printed(value: Any) -> str:
+    """The same where the value stands by itself: Go has another word for null then."""
+    return "<no value>" if value is None and are_as_go() else plain(value)
