@@ -6,8 +6,8 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check
 # pytest-xdist: one worker per core; one that is done takes over from the others
 PYTEST_ARGS ?= -n auto --dist worksteal
 
-.PHONY: help demo test torture matrix audit bench fleet dashboard check format lock image image-test base-digest \
-  cluster cluster-down cluster-test tools chart-schema chart-docs clean
+.PHONY: help demo test torture matrix audit bench fleet dashboard check format lock image image-test \
+  controller-image controller-image-test base-digest cluster cluster-down cluster-test tools chart-schema chart-docs clean
 
 help: ## these lines
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1	\2/p' Makefile | expand -t 19
@@ -75,10 +75,13 @@ format: $(VENV)/installed ## let ruff format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# What the image installs: the run-time dependencies of setup.cfg, resolved and hashed, for every platform.
-lock: $(VENV)/installed ## resolve requirements.lock anew, after a change in setup.cfg
-	$(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --python-version 3.13 --no-emit-index-url \
-	  --custom-compile-command 'make lock' --output-file requirements.lock setup.cfg
+# What the images install: the run-time dependencies of setup.cfg, resolved and hashed, for every platform. The
+# controller's libraries are the sidecar's, in the same versions, and more.
+LOCK = $(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --python-version 3.13 --no-emit-index-url \
+  --custom-compile-command 'make lock'
+lock: $(VENV)/installed ## resolve both locks anew, after a change in setup.cfg
+	$(LOCK) --output-file requirements.lock setup.cfg
+	$(LOCK) --output-file requirements-controller.lock --constraint requirements.lock --extra controller setup.cfg
 
 # BASE: another base image than the Dockerfile's.
 image: $(VENV)/installed ## build the image; IMAGE=name:tag, ENGINE=, BASE=
@@ -86,6 +89,12 @@ image: $(VENV)/installed ## build the image; IMAGE=name:tag, ENGINE=, BASE=
 
 image-test: $(VENV)/installed ## run the built image for real
 	PYTHON=$(BIN)/python image/test.sh $(IMAGE)
+
+controller-image: $(VENV)/installed ## build the controller's image; as above
+	TARGET=controller PYTHON=$(BIN)/python BASE=$(BASE) image/build.sh $(IMAGE)
+
+controller-image-test: $(VENV)/installed ## run it for real
+	TARGET=controller PYTHON=$(BIN)/python image/test.sh $(IMAGE)
 
 base-digest: ## pin the Dockerfile's base to what its registry has now
 	$(PYTHON) image/base_digest.py
@@ -121,5 +130,5 @@ chart-docs: ## the charts' README.md, after a values.yaml changed
 	$(HELM_DOCS) --chart-search-root charts --sort-values-order file
 
 clean: ## remove what the others made
-	rm -rf $(VENV) .cache image/wheels/*.whl charts/demo/charts charts/demo/Chart.lock .coverage .pytest_cache .mypy_cache \
+	rm -rf $(VENV) .cache image/wheels*/*.whl charts/demo/charts charts/demo/Chart.lock .coverage .pytest_cache .mypy_cache \
 	  .ruff_cache .hypothesis *.egg-info

@@ -1,4 +1,5 @@
-"""Are vulnerabilities known of what the image installs? Asked of the package index by pip-audit, for locked versions.
+"""Are vulnerabilities known of what the images install? Asked of the package index by pip-audit, for locked versions:
+the controller's, which has the sidecar's libraries and more.
 
 Ends with 1 when one is known, or pip-audit itself fails. Where the index does not answer that question, as a mirror may
 not, it says so and ends with 0.
@@ -17,7 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 def main() -> int:
     uv = Path(sys.executable).parent / "uv"
     options = ("--disable-pip", "--require-hashes", "--progress-spinner", "off", "--format", "json")
-    argv = [uv, "tool", "run", "--quiet", "pip-audit", *options, "--requirement", ROOT / "requirements.lock"]
+    argv = [uv, "tool", "run", "--quiet", "pip-audit", *options, "--requirement", ROOT / "requirements-controller.lock"]
     done = subprocess.run(argv, capture_output=True, text=True, check=False)
     try:
         found = json.loads(done.stdout)["dependencies"]

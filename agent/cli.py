@@ -297,8 +297,15 @@ def _add_pin(commands: Commands, common: argparse.ArgumentParser) -> None:
 
 
 def _add_controller(commands: Commands, logs: argparse.ArgumentParser) -> None:
-    from agent.controller import options
-
+    try:
+        from agent.controller import options
+    except ModuleNotFoundError:
+        # The sidecar's image is without it. With another prefix its flags are no unknown options, said first otherwise.
+        text = "not in this image; freshmount-controller has it"
+        absent = commands.add_parser("controller", help=text, description=text, prefix_chars="\0", add_help=False)
+        absent.add_argument("flags", nargs="*")
+        absent.set_defaults(command=_no_controller)
+        return
     text = "run the cluster's part: ExternalSecrets, the hub, pushed Secrets (needs the extra `controller`)"
     controller = commands.add_parser("controller", parents=[logs], help=text, description=text, allow_abbrev=False)
     options.add(controller)
@@ -393,6 +400,10 @@ def _patience(text: str) -> float:
         hint = f"; write {text}s for seconds" if text.isdigit() and int(text) else ""
         raise argparse.ArgumentTypeError(f"{text!r} is not a duration such as 90s or 2m30s{hint}")
     return found
+
+
+def _no_controller(_args: argparse.Namespace) -> int:
+    raise StartError("`controller` is not in this image, the sidecar's; use the image freshmount-controller")
 
 
 def _controller(parser: argparse.ArgumentParser, args: argparse.Namespace) -> int:

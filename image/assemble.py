@@ -1,7 +1,9 @@
-"""Lays out the files of the image: ``assemble.py SITE AGENT OUT``, run by the interpreter that is to be in it.
+"""Lays out the files of an image: ``assemble.py [--controller] SITE AGENT OUT``, run by the interpreter that is to be
+in it.
 
 SITE is where pip put the packages, AGENT the agent's source; what starts the image lies beside this file. OUT gets
-three trees, one a layer each: `python`, `packages` and `agent`.
+three trees, one a layer each: `python`, `packages` and `agent`. With --controller it has `python` already, the
+sidecar's, and what the controller's packages need besides goes to `packages`.
 """
 
 from __future__ import annotations
@@ -16,9 +18,11 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+HOME = Path(sysconfig.get_path("purelib"))  # where packages are looked for
 # Of the standard library: development, other user interfaces, and databases; 30 MB that nothing here imports.
 NOT_IN_STDLIB = (
     *("__pycache__", "site-packages", "dist-packages", "config-*", "sitecustomize.py"),
@@ -42,27 +46,57 @@ SERVICES = {"secretsmanager", "ssm", "sts", "sso", "sso-oidc", "signin"}
 ENDPOINTS = {"secretsmanager", "ssm", "sts", "portal.sso", "oidc", "signin"}  # their names in endpoints.json
 # libyaml's parser, 2 MB, is another than the one that tells where in a config a problem is.
 NOT_IN_PACKAGES = ("bin", "__pycache__", "tests", "testing", "_yaml*")
+# Of the agent: what no image has, and what only the controller's has.
+NOT_IN_AGENT = ("demo", "__pycache__")
+OF_CONTROLLER = ("controller", "controller.py")
+OF_CONTROLLER_SERVICES = {"sqs"}
 USERS = "root:x:0:0:root:/:/nonexistent\nfreshmount:x:65532:65532:freshmount:/:/nonexistent\n"
 
 
 def main(site: Path, agent: Path, out: Path) -> None:
-    home = Path(sysconfig.get_path("purelib"))
-    packages = out / "packages" / home.relative_to("/")
-    shutil.copytree(site, packages, ignore=shutil.ignore_patterns(*NOT_IN_PACKAGES))
-    before = _endpoints(packages)
-    _prune_botocore(packages)
-    if _endpoints(packages) != before:
-        raise SystemExit("the pruning moved an endpoint of AWS; look at SERVICES and ENDPOINTS")
-    ours = out / "agent" / home.relative_to("/")
-    shutil.copytree(agent, ours / "agent", ignore=shutil.ignore_patterns("demo"))
+    """The sidecar's image."""
+    _packages(site, out, set())
+    ours = copy_agent(agent, out, NOT_IN_AGENT + OF_CONTROLLER)
     _start(ours)
-    _command(out / "agent", home)
+    _command(out / "agent", "image.start.launcher")
     python = out / "python"
     _interpreter(python)
     _system(python)
-    for library in sorted(_libraries([python, packages])):
+    for library in sorted(_libraries([python, out / "packages"])):
         _copy(library, python)
-    for tree in out.iterdir():
+    _compile(out.iterdir())
+
+
+def controller(site: Path, agent: Path, out: Path) -> None:
+    """The controller's image, on the sidecar's `python`. It starts plainly: nothing waits for its start."""
+    _packages(site, out, OF_CONTROLLER_SERVICES)
+    copy_agent(agent, out, NOT_IN_AGENT)
+    _command(out / "agent", "agent.launch")
+    for library in sorted(_libraries([out / "packages"])):
+        if not (_place(library.parent, out / "python") / library.name).exists():
+            _copy(library, out / "packages")
+    _compile([out / "packages", out / "agent"])
+
+
+def _packages(site: Path, out: Path, more: set[str]) -> None:
+    """SITE without what nothing imports, and of botocore's services only ours and `more`."""
+    packages = out / "packages" / HOME.relative_to("/")
+    shutil.copytree(site, packages, ignore=shutil.ignore_patterns(*NOT_IN_PACKAGES))
+    before = _endpoints(packages, more)
+    _prune_botocore(packages, more)
+    if _endpoints(packages, more) != before:
+        raise SystemExit("the pruning moved an endpoint of AWS; look at SERVICES and ENDPOINTS")
+
+
+def copy_agent(agent: Path, out: Path, without: tuple[str, ...]) -> Path:
+    """AGENT without these names. Returns where packages of ours lie in OUT."""
+    ours = out / "agent" / HOME.relative_to("/")
+    shutil.copytree(agent, ours / "agent", ignore=shutil.ignore_patterns(*without))
+    return ours
+
+
+def _compile(trees: Iterable[Path]) -> None:
+    for tree in trees:
         compileall.compile_dir(
             tree,
             quiet=1,
@@ -77,17 +111,18 @@ def main(site: Path, agent: Path, out: Path) -> None:
                 source.unlink()
 
 
-def _prune_botocore(packages: Path) -> None:
+def _prune_botocore(packages: Path, more: set[str]) -> None:
     """In place: another data directory, by AWS_DATA_PATH, would switch botocore to its legacy endpoint resolver."""
     for service in (packages / "botocore" / "data").iterdir():
-        if service.is_dir() and service.name not in SERVICES:
+        if service.is_dir() and service.name not in SERVICES | more:
             shutil.rmtree(service)
     for resource in (packages / "boto3" / "data").iterdir():
         shutil.rmtree(resource) if resource.is_dir() else resource.unlink()
     path = packages / "botocore" / "data" / "endpoints.json"
     endpoints = json.loads(path.read_text())
     for partition in endpoints["partitions"]:
-        partition["services"] = {name: s for name, s in partition["services"].items() if name in ENDPOINTS}
+        kept = ENDPOINTS | more
+        partition["services"] = {name: s for name, s in partition["services"].items() if name in kept}
     path.write_text(json.dumps(endpoints, separators=(",", ":")))
     for path in (packages / "botocore" / "data").rglob("*.json.gz"):
         model = _undocumented(json.loads(gzip.decompress(path.read_bytes())))
@@ -106,15 +141,15 @@ def _undocumented(model: Any) -> Any:
     return [_undocumented(item) for item in model] if isinstance(model, list) else model
 
 
-def _endpoints(packages: Path) -> str:
-    """Where secretsmanager and sts are asked, in every region of every partition, as botocore says."""
-    script = """
+def _endpoints(packages: Path, more: set[str]) -> str:
+    """Where the services are asked, in every region of every partition, as botocore says."""
+    script = f"""
 import botocore.session
 session = botocore.session.Session()
 for partition in session.get_available_partitions():
     for region in session.get_available_regions("sts", partition):
-        for service in ("secretsmanager", "ssm", "sts"):
-            keys = {"aws_access_key_id": "x", "aws_secret_access_key": "x"}
+        for service in {sorted({"secretsmanager", "ssm", "sts"} | more)}:
+            keys = {{"aws_access_key_id": "x", "aws_secret_access_key": "x"}}
             print(session.create_client(service, region, **keys).meta.endpoint_url)
 """
     found = subprocess.run(
@@ -136,16 +171,16 @@ def _start(packages: Path) -> None:
     shutil.copytree(image / "start", packages / "image" / "start", ignore=shutil.ignore_patterns("__pycache__"))
 
 
-def _command(root: Path, home: Path) -> None:
-    """The launcher, without `site` (-S), which takes 1.7 ms to find the one directory that is named here."""
+def _command(root: Path, launcher: str) -> None:
+    """`freshmount`, without `site` (-S), which takes 1.7 ms to find the one directory that is named here."""
     command = root / "usr/local/bin/freshmount"
     command.parent.mkdir(parents=True)
     command.write_text(
         f"""#!{os.path.realpath(sys.executable)} -ISOO
 import sys
 
-sys.path.append({str(home)!r})
-from image.start.launcher import entry
+sys.path.append({str(HOME)!r})
+from {launcher} import entry
 entry()
 """
     )
@@ -198,10 +233,18 @@ def _libraries(trees: list[Path]) -> set[Path]:
 
 def _copy(path: Path, root: Path) -> None:
     """The file under its own path; `lib` and `lib64` are links into `usr`, as they are here."""
-    where = root / os.path.realpath(path.parent).lstrip("/")
+    where = _place(path.parent, root)
     where.mkdir(parents=True, exist_ok=True)
     shutil.copy2(path, where / path.name)
 
 
+def _place(directory: Path, root: Path) -> Path:
+    return root / os.path.realpath(directory).lstrip("/")
+
+
 if __name__ == "__main__":
-    main(*map(Path, sys.argv[1:]))
+    wanted = sys.argv[1:]
+    if wanted[0] == "--controller":
+        controller(*map(Path, wanted[1:]))
+    else:
+        main(*map(Path, wanted))

@@ -1,24 +1,28 @@
 #!/usr/bin/env bash
 # Build the image and name it $1 (default: freshmount:<version>). PYTHON: an interpreter with pip, to fetch the wheels.
 # BASE: the base image; without it the Dockerfile's, or a stand-in where that cannot be pulled.
+# TARGET=controller: the controller's image (default name: freshmount-controller:<version>).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 # shellcheck source=image/engine.sh
 . image/engine.sh
 
 version=$(sed -n 's/^__version__ = "\(.*\)"/\1/p' agent/__init__.py)
-name=${1:-freshmount:$version}
+suffix=${TARGET:+-$TARGET}
+name=${1:-freshmount$suffix:$version}
 if [ -n "${BASE:-}" ]; then
   base=$(image/base.sh "$BASE" --exactly)
 else
   base=$(image/base.sh "$(sed -n 's/^ARG BASE=//p' Dockerfile)")
 fi
+target=()
+[ -z "$suffix" ] || target=(--target "$TARGET")
 # Fetched by this machine's pip, with its proxy and certificates, so that the build itself needs no network.
 machine=$(uname -m)
 "${PYTHON:-python3}" -m pip download --quiet --disable-pip-version-check --no-deps --require-hashes --only-binary :all: \
   --implementation cp --python-version 3.13 --platform "manylinux2014_$machine" --platform "manylinux_2_28_$machine" \
-  --dest image/wheels --requirement requirements.lock
+  --dest "image/wheels$suffix" --requirement "requirements$suffix.lock"
 
-"${BUILD[@]}" --quiet --build-arg PIP_NO_INDEX=1 --build-arg BASE="$base" --build-arg VERSION="$version" \
+"${BUILD[@]}" --quiet "${target[@]}" --build-arg PIP_NO_INDEX=1 --build-arg BASE="$base" --build-arg VERSION="$version" \
   --build-arg REVISION="$(git rev-parse HEAD 2>/dev/null || echo unknown)" --tag "$name" . >/dev/null
 echo "built $name with $ENGINE on $base"

@@ -226,6 +226,19 @@ def test_there_is_nothing_to_run_but_the_agent(program: str) -> None:
     assert done.returncode in (126, 127), done.stderr
 
 
+def test_it_has_nothing_of_the_controller() -> None:
+    """Which has an image of its own, that it names; and it is no larger than a node that starts a pod should fetch."""
+    done = engine("run", "--rm", *LOCKED, IMAGE, "controller", "--hub", "--listen", ":9106", check=False)
+    assert done.returncode == 1 and "use the image freshmount-controller" in done.stderr
+    script = """if True:
+        from importlib.util import find_spec
+        print([name for name in ("agent.controller", "aiohttp", "cryptography", "lightkube") if find_spec(name)])
+    """
+    assert engine("run", "--rm", *LOCKED, "--entrypoint=python3.13", IMAGE, "-I", "-c", script).stdout == "[]\n"
+    (found,) = json.loads(engine("image", "inspect", IMAGE).stdout)
+    assert found["Size"] < 44_000_000
+
+
 def test_it_holds_bytecode_alone_which_names_its_source() -> None:
     """No Python source is left, and tracebacks name it all the same."""
     script = """if True:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import configparser
 import hashlib
+import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,28 +14,73 @@ from pathlib import Path
 
 import pytest
 
+from image import assemble
 from tests.support.answers import Answer, Answers, Asked
 from tests.support.paths import ROOT
 
 HOME = ROOT
+LOCKS = {name: (HOME / f"requirements{name}.lock").read_text() for name in ("", "-controller")}
 MANIFEST = b'{"schemaVersion": 2}'
-LOCK = (HOME / "requirements.lock").read_text()
 
 
-def test_the_lock_has_every_dependency_with_hashes() -> None:
+def locked(name: str) -> dict[str, str]:
+    """Library → its lines in that lock."""
+    return {block.split("==")[0]: block for block in re.split(r"\n(?=[a-z])", LOCKS[name]) if "==" in block}
+
+
+@pytest.mark.parametrize("name", LOCKS)
+def test_the_lock_has_every_dependency_with_hashes(name: str) -> None:
     """A dependency added to setup.cfg and not to the lock breaks the build here; `make lock` mends it."""
     setup = configparser.ConfigParser()
     setup.read(HOME / "setup.cfg")
-    wanted = {re.split(r"[<>=\[]", line)[0] for line in setup["options"]["install_requires"].split()}
-    blocks = re.split(r"\n(?=\S)", LOCK)
-    locked = {block.split("==")[0]: block for block in blocks if "==" in block}
-    assert wanted <= locked.keys()
-    assert [name for name, block in locked.items() if "--hash=sha256:" not in block] == []
+    extra = setup["options.extras_require"]["controller"] if name else ""
+    lines = f"{setup['options']['install_requires']}\n{extra}".split()
+    assert {re.split(r"[<>=\[]", line)[0] for line in lines} <= locked(name).keys()
+    assert [library for library, block in locked(name).items() if "--hash=sha256:" not in block] == []
 
 
-def test_the_lock_names_no_registry() -> None:
+@pytest.mark.parametrize("name", LOCKS)
+def test_the_lock_names_no_registry(name: str) -> None:
     """It installs from whichever index a builder uses."""
-    assert "http" not in LOCK and "--index" not in LOCK and "--find-links" not in LOCK
+    lock = LOCKS[name]
+    assert "://" not in lock and "--index" not in lock and "--find-links" not in lock
+
+
+def test_the_controller_has_the_libraries_of_the_sidecar() -> None:
+    """In the same versions, so that one look for known vulnerabilities serves both; and the sidecar has none of the
+    controller's own."""
+    versions = {name: {library: block.split()[0] for library, block in locked(name).items()} for name in LOCKS}
+    assert versions[""].items() < versions["-controller"].items()
+    assert not {"aiohttp", "cryptography", "lightkube"} & versions[""].keys()
+
+
+def test_what_each_image_has_of_the_agent(tmp_path: Path) -> None:
+    """The sidecar's all but the controller, the controller's all; the demo is in neither."""
+
+    def laid_out(name: str, without: tuple[str, ...]) -> set[str]:
+        ours = assemble.copy_agent(HOME / "agent", tmp_path / name, without) / "agent"
+        return {path.relative_to(ours).as_posix() for path in ours.rglob("*.py")}
+
+    whole = {path.relative_to(HOME / "agent").as_posix() for path in (HOME / "agent").rglob("*.py")}
+    controller = laid_out("controller", assemble.NOT_IN_AGENT)
+    assert controller == {path for path in whole if not path.startswith("demo/")}
+    only = {path for path in controller if path.startswith("controller/")} | {"commands/controller.py"}
+    assert len(only) > 4
+    assert laid_out("sidecar", assemble.NOT_IN_AGENT + assemble.OF_CONTROLLER) == controller - only
+
+
+def test_without_it_the_command_names_the_other_image(tmp_path: Path) -> None:
+    """Whatever flags were given; and the help says so, too."""
+    without = assemble.NOT_IN_AGENT + assemble.OF_CONTROLLER
+    shutil.copytree(HOME / "agent", tmp_path / "agent", ignore=shutil.ignore_patterns(*without))
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    told = {}
+    for argv in (("controller", "--hub", "--listen", ":1"), ("--help",)):
+        # Without `site`, by which an editable installation would be found.
+        command = [sys.executable, "-S", "-c", "from agent.launch import entry; entry()", *argv]
+        told[argv[0]] = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
+    assert told["controller"].returncode == 1 and "the image freshmount-controller" in told["controller"].stderr
+    assert told["--help"].returncode == 0 and "freshmount-controller has it" in " ".join(told["--help"].stdout.split())
 
 
 def registered(asked: Asked) -> Answer:
