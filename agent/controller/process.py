@@ -29,20 +29,23 @@ def run(listen: Listen, parts: Callable[[Registry], Sequence[Part]], log: Log) -
 
 
 async def _run(listen: Listen, parts: Sequence[Part], registry: Registry, log: Log) -> None:
-    """Run the parts.
-
-    1. Take the signals first: as PID 1 Python ignores SIGTERM until a handler is there.
-    2. Serve, so that probes and metrics tell of a start that takes long.
-    3. Run the parts; the first that raises ends all, and its exception is raised.
-    """
-    # 1.
+    """Take the signals first: as PID 1 Python ignores SIGTERM until a handler is there."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    # 2.
+    await serve(listen, parts, registry, log, stop)
+
+
+async def serve(listen: Listen, parts: Sequence[Part], registry: Registry, log: Log, stop: asyncio.Event) -> None:
+    """Run the parts until `stop` is set.
+
+    1. Serve, so that probes and metrics tell of a start that takes long.
+    2. Run the parts; the first that raises ends all, and its exception is raised.
+    """
+    # 1.
     async with _serving(listen, parts, registry, log):
-        # 3.
+        # 2.
         stopping = asyncio.create_task(stop.wait())
         running = [asyncio.create_task(part.run(), name=part.name) for part in parts]
         ended, going_on = await asyncio.wait([*running, stopping], return_when=asyncio.FIRST_COMPLETED)
@@ -56,12 +59,21 @@ async def _run(listen: Listen, parts: Sequence[Part], registry: Registry, log: L
 
 @contextlib.asynccontextmanager
 async def _serving(listen: Listen, parts: Sequence[Part], registry: Registry, log: Log) -> AsyncIterator[None]:
+    async def metrics(_: web.Request) -> web.Response:
+        return web.Response(body=generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+    async def live(_: web.Request) -> web.Response:
+        return _told([part.stalled() for part in parts])
+
+    async def ready(_: web.Request) -> web.Response:
+        return _told([part.unready() for part in parts])
+
     application = web.Application()
     application.add_routes(
         [
-            web.get("/metrics", lambda _: _metrics(registry)),
-            web.get("/livez", lambda _: _told([part.stalled() for part in parts])),
-            web.get("/readyz", lambda _: _told([part.unready() for part in parts])),
+            web.get("/metrics", metrics),
+            web.get("/livez", live),
+            web.get("/readyz", ready),
             *(route for part in parts for route in part.routes()),
         ]
     )
@@ -80,10 +92,6 @@ async def _serving(listen: Listen, parts: Sequence[Part], registry: Registry, lo
         await runner.cleanup()
 
 
-async def _metrics(registry: Registry) -> web.Response:
-    return web.Response(body=generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
-
-
-async def _told(reasons: Sequence[str | None]) -> web.Response:
+def _told(reasons: Sequence[str | None]) -> web.Response:
     said = [reason for reason in reasons if reason]
     return web.Response(text="\n".join(said) or "ok", status=503 if said else 200)
