@@ -3,10 +3,10 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check
-# pytest-xdist: one worker per core; one that is done takes over from the others
+# pytest-xdist: as many workers as tests/conftest.py says; one that is done takes over from the others
 PYTEST_ARGS ?= -n auto --dist worksteal
 
-.PHONY: help demo test torture matrix audit bench fleet dashboard check format lock image image-test \
+.PHONY: help demo test coverage torture matrix audit bench fleet dashboard check format lock image image-test \
   controller-image controller-image-test base-digest cluster cluster-down cluster-test tools chart-schema chart-docs clean
 
 help: ## these lines
@@ -35,9 +35,14 @@ $(VENV)/installed: setup.cfg pyproject.toml
 demo: $(VENV)/demo ## the whole story, without AWS; DEMO_ARGS=--keep-running
 	@trap : INT; $(BIN)/freshmount demo $(DEMO_ARGS) || [ $$? -eq 130 ]
 
-test: $(VENV)/installed ## all tests, with coverage; at the end, what was skipped
+test: $(VENV)/installed ## all tests; at the end, what was skipped; TEST_ARGS=…
 	@$(MAKE) --no-print-directory .cache/tools/installed || echo 'No helm and kubectl: the tests of the charts are skipped.'
-	$(BIN)/python -m pytest $(PYTEST_ARGS) --cov --cov-report=term-missing:skip-covered
+	$(BIN)/python -m pytest $(PYTEST_ARGS) $(TEST_ARGS)
+
+# Every process that a test starts is measured, too, and takes twice as long to start. Not the torture: its agents are
+# killed before they could tell what they reached.
+coverage: $(VENV)/installed .cache/tools/installed ## the tests with all cases, and which code they reach
+	$(BIN)/python -m pytest $(PYTEST_ARGS) --full --ignore tests/torture --cov --cov-report=term-missing:skip-covered
 
 # The table that it ends in is the one of docs/reliability.md.
 torture: $(VENV)/installed ## the promises under fire, at full length

@@ -13,7 +13,7 @@ import struct
 import subprocess
 import sys
 import termios
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -93,27 +93,23 @@ BROKEN = {
 }
 
 
-@pytest.mark.parametrize("broken", BROKEN.values(), ids=BROKEN.keys())
-def test_a_config_that_is_broken_at_the_moment_hides_no_agent(
-    pod: Pod, agent: Agent, broken: Callable[[str], str]
-) -> None:
-    """It comes first, with its place, and what is in force follows."""
-    text = broken(pod.config.read_text())
-    aside = pod.config.with_suffix(".new")
-    aside.write_bytes(text.encode(errors="surrogateescape"))
-    aside.rename(pod.config)
-    agent.event("config rejected, the earlier one stays in force")
-    done = status(pod)
-    lines = done.stdout.splitlines()
-    assert (done.returncode, done.stderr) == (0, "")
-    assert (
-        "REFUSED" in lines[0] and lines[1].startswith(f"{pod.config}:") and re.search("^db +fresh", done.stdout, re.M)
-    )
-    told = json.loads(status(pod, "--json").stdout)
-    assert told["from"] == "agent" and told["agent"]["volume"] == str(pod.volume)
-    assert told["agent"]["config"]["problems"][0].startswith(f"{pod.config}:")
-    assert not told["agent"]["config"]["isTheFile"]
-    assert told["agent"]["config"].keys() == json.loads(agent.page("/status")[1])["agent"]["config"].keys()
+def test_a_config_that_is_broken_at_the_moment_hides_no_agent(pod: Pod, agent: Agent) -> None:
+    """It comes first, with its place, and what is in force follows; however it is broken."""
+    whole, aside = pod.config.read_text(), pod.config.with_suffix(".new")
+    for how, broken in BROKEN.items():
+        aside.write_bytes(broken(whole).encode(errors="surrogateescape"))
+        aside.rename(pod.config)
+        agent.event("config rejected, the earlier one stays in force")
+        done = status(pod)
+        lines = done.stdout.splitlines()
+        assert (done.returncode, done.stderr) == (0, ""), how
+        assert "REFUSED" in lines[0] and lines[1].startswith(f"{pod.config}:"), how
+        assert re.search("^db +fresh", done.stdout, re.M), how
+        told = json.loads(status(pod, "--json").stdout)
+        assert told["from"] == "agent" and told["agent"]["volume"] == str(pod.volume), how
+        assert told["agent"]["config"]["problems"][0].startswith(f"{pod.config}:"), how
+        assert not told["agent"]["config"]["isTheFile"], how
+        assert told["agent"]["config"].keys() == json.loads(agent.page("/status")[1])["agent"]["config"].keys(), how
 
 
 def test_a_config_that_is_broken_hides_no_volume(pod: Pod) -> None:
@@ -129,17 +125,16 @@ def test_a_config_that_is_broken_hides_no_volume(pod: Pod) -> None:
     assert nothing.returncode == 2 and nothing.stderr.startswith(f"{pod.config}:1:1:") and nothing.stdout == ""
 
 
-@pytest.mark.parametrize("width", [60, 80, 120])
 @pytest.mark.parametrize("command", ["status", "doctor"])
-def test_it_fits_the_terminal(pod: Pod, agent: Agent, command: str, width: int) -> None:
+def test_it_fits_the_terminal(pod: Pod, agent: Agent, command: str) -> None:
     """Of the size that the terminal says, with what is wrong in it; and in colours only where they are wanted."""
     pod.proxy.fail(Fault.access_denied())
     agent.pass_now()
     ours, theirs = os.openpty()
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, width, 0, 0))
     argv = [sys.executable, "-m", "agent", command, "--config", str(pod.config)]
 
-    def seen(**env: str) -> str:
+    def seen(width: int, **env: str) -> str:
+        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, width, 0, 0))
         environ = {k: v for k, v in environment().items() if k not in ("COLUMNS", "NO_COLOR")} | env
         with subprocess.Popen(argv, stdout=theirs, env=environ) as process:
             text = b""
@@ -148,12 +143,13 @@ def test_it_fits_the_terminal(pod: Pod, agent: Agent, command: str, width: int) 
                     text += os.read(ours, 65536)
         return text.decode()
 
-    coloured, plain, dumb = seen(TERM="xterm"), seen(TERM="xterm", NO_COLOR="1"), seen(TERM="dumb")
+    assert "\033[31m" in seen(80, TERM="xterm") and "\033" not in seen(80, TERM="dumb")
+    for width in (60, 80, 120):
+        plain = seen(width, TERM="xterm", NO_COLOR="1")
+        assert "\033" not in plain and len(plain.splitlines()) > 5
+        assert [line for line in plain.splitlines() if len(line) > width and " " in line.strip()] == []
     os.close(ours)
     os.close(theirs)
-    assert "\033[31m" in coloured and "\033" not in plain + dumb
-    too_long = [line for line in plain.splitlines() if len(line) > width and " " in line.strip()]
-    assert too_long == [] and len(plain.splitlines()) > 5
 
 
 def test_without_an_agent_the_volume_tells(pod: Pod) -> None:
