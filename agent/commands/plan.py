@@ -30,6 +30,7 @@ from agent.core.model import (
     Place,
     ProcessName,
     Projection,
+    Property,
     Ref,
     Require,
     Secret,
@@ -243,6 +244,8 @@ def _content(output: Output) -> str:
         case Projection(directory, form, jmes_path):
             what = "one file per key" if directory else form
             made = f"{what} of {jmes_path}" if jmes_path else what
+        case Property(path):
+            made = f"property {path}"
         case ByContent():
             made = "one file per key of a JSON object, otherwise one file"
         case Template():
@@ -264,6 +267,7 @@ def _file(output: Output, root: str) -> dict[str, Any]:
         "mode": f"{output.mode:04o}",
         "format": selected.format if how is selected and not selected.directory else None,
         "jmesPath": selected.jmes_path,
+        "property": how.path if isinstance(how, Property) else None,
         "content": _content(output),
         "secrets": list(output.inputs),
     }

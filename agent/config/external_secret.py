@@ -127,12 +127,12 @@ class _Reader(StoreReader, TargetReader):
         version, kind = entry(document, "apiVersion"), entry(document, "kind")
         if not word_of(version).startswith("external-secrets.io/"):
             return "beside"
-        if version is not None and word_of(version) not in VERSIONS:
+        known = ("ExternalSecret", *STORE_KINDS)
+        if word_of(kind) in known and word_of(version) in VERSIONS:
+            return word_of(kind)
+        if version is not None and word_of(kind) in known:
             self.wrong(version, f"apiVersion {word_of(version)} is not read; write {VERSIONS[0]}, and check its fields")
             return ""
-        if word_of(kind) in (*STORE_KINDS, "ExternalSecret"):
-            return word_of(kind)
-        known = ("ExternalSecret", *STORE_KINDS)
         what = f"kind {word_of(kind)!r} is not one of {', '.join(known)}{suggestion(word_of(kind), known)}"
         self.wrong(kind or document, f"{what}; another one belongs to the operator: remove this document")
         return ""

@@ -132,7 +132,7 @@ KEYS = {
     "match": ("key", "pattern"),
     "certificate": ("certificate", "privateKey"),
     "file": (
-        "path", "directory", "jmesPath", "format", "quoting", "encoding", "missing", "template", "fileMode",
+        "path", "directory", "jmesPath", "format", "quoting", "encoding", "missing", "template", "property", "fileMode",
     ),
     "sharedFile": ("path", "template", "secrets", "pem", "pkcs12", "fileMode"),
     "pem": ("certificate", "privateKey"),
@@ -166,7 +166,7 @@ def parse(text: str, source: str, environment: str | None = None) -> Config:
     `source` names the text in messages, such as the file's path. `environment` is the region that the environment sets:
     some manifests of others may not name a secret of another one.
     """
-    nodes, problems = document.compose_all(text, merges=_is_of_others)
+    nodes, problems = documents(text)
     own, foreign = _divided(nodes)
     if other := next(filter(None, map(_other_document, own)), None):
         raise ConfigError(source, (other,))
@@ -180,6 +180,12 @@ def parse(text: str, source: str, environment: str | None = None) -> Config:
     return config
 
 
+def documents(text: str) -> tuple[tuple[Node, ...], tuple[Problem, ...]]:
+    """The documents of a text, each item of a list being one, and the problems of their form."""
+    nodes, problems = document.compose_all(text, merges=_is_of_others)
+    return tuple(itertools.chain.from_iterable(map(_listed, nodes))), problems
+
+
 def _is_of_others(version: str) -> bool:
     """Whether the apiVersion of a document is none of ours."""
     return bool(version) and version.partition("/")[0] != API_VERSION.partition("/")[0]
@@ -189,7 +195,7 @@ def _divided(nodes: Iterable[Node]) -> tuple[list[Node], dict[str, list[Mapping]
     """The documents that are configs of our own, or nothing that is known; and those of others, by what reads them."""
     own: list[Node] = []
     foreign: dict[str, list[Mapping]] = {}
-    for node in itertools.chain.from_iterable(map(_listed, nodes)):
+    for node in nodes:
         group = _group(node) if isinstance(node, Mapping) else None
         if isinstance(node, Mapping) and group is not None and group in FOREIGN:
             foreign.setdefault(FOREIGN[group], []).append(node)

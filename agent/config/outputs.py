@@ -21,6 +21,7 @@ from agent.core.model import (
     Pem,
     Pkcs12,
     Projection,
+    Property,
     Quoting,
     Template,
 )
@@ -64,6 +65,8 @@ class OutputReader(Reader):
             path = self.relative(section, kinds[0])
             if "template" in section:
                 how: How = self.alone(section)
+            elif "property" in section:
+                how = self.property(section)
             else:
                 how = self.projection(section, missing)
             output = Output(path or "", (name,), how, self.mode(section, mode))
@@ -98,11 +101,20 @@ class OutputReader(Reader):
 
     def alone(self, section: Section) -> Template:
         """The template of a file of one secret."""
-        for key in _SELECTING:
+        for key in (*_SELECTING, "property"):
             if key in section:
                 self.wrong(section.key(key), f"{key} and template exclude each other: the template selects and formats")
         template, _ = self.template(section, by_name=False)
         return template
+
+    def property(self, section: Section) -> Property:
+        """A path of gjson. It says all of the file."""
+        for key in _SELECTING:
+            if key in section:
+                self.wrong(
+                    section.key(key), f"{key} and property exclude each other: a property is one text; remove one"
+                )
+        return Property(self.text(section, "property", "a path such as db.host") or "")
 
     # -- files of several secrets
 

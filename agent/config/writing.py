@@ -20,6 +20,7 @@ from agent.core.model import (
     Pkcs12,
     Place,
     Projection,
+    Property,
     Ref,
     Require,
     Secret,
@@ -178,7 +179,7 @@ def _require(require: Require) -> Tree:
 
 def _is_of_one(output: Output) -> bool:
     """Whether it stands with its secret, and not among the files of several."""
-    return isinstance(output.renderer, (Projection, ByContent)) or (
+    return isinstance(output.renderer, (Projection, Property, ByContent)) or (
         isinstance(output.renderer, Template) and not output.renderer.by_name
     )
 
@@ -193,6 +194,8 @@ def _file(output: Output, mode: int, problems: list[str]) -> Tree:
             for key, name in (*names, ("missing", "missing")):
                 if getattr(how, name) != getattr(usual, name):
                     tree[key] = getattr(how, name)
+        case Property(path):
+            tree["property"] = path
         case ByContent(missing):
             tree["by content"] = missing
         case Template(text):

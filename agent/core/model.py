@@ -150,6 +150,12 @@ class Projection(Record):
     missing: Missing = "error"
 
 
+class Property(Record):
+    """What a path of gjson finds in one secret, which is a file: `property` of the External Secrets Operator (ESO)."""
+
+    path: str
+
+
 class ByContent(Record):
     """What a secret without `files` becomes: a directory with one file per key if it is a JSON object, otherwise a
     file."""
@@ -209,7 +215,7 @@ class ExternalSecretData(Record):
     partial: bool = False
 
 
-How = Projection | ByContent | Template | Pem | Pkcs12 | ExternalSecretData
+How = Projection | Property | ByContent | Template | Pem | Pkcs12 | ExternalSecretData
 
 
 class Output(Record):
@@ -235,8 +241,10 @@ class Output(Record):
                 added += [{"encoding": encoding}] if encoding != "none" else []
                 added += [{"missing": missing}] if missing != "error" else []
                 return [self.path, directory, form, jmes_path, self.mode, *added, *shared]
+            case Property(path):
+                how: list[object] = ["property", path]
             case ByContent(missing):
-                how: list[object] = ["by content", missing]
+                how = ["by content", missing]
             case Template(text, by_name):
                 how = ["template", text, by_name]
             case Pem(certificate, key):

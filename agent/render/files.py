@@ -5,7 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from agent.core.errors import ProjectionError, SecretError
-from agent.core.model import SETS, ByContent, ExternalSecretData, Output, Pem, Pkcs12, Projection, Secret, Template
+from agent.core.model import (
+    SETS,
+    ByContent,
+    ExternalSecretData,
+    Output,
+    Pem,
+    Pkcs12,
+    Projection,
+    Property,
+    Secret,
+    Template,
+)
 from agent.core.value import Fetched, ProjectedFile, SecretValue
 from agent.render import projection
 from agent.render.attempts import every
@@ -58,9 +69,7 @@ def project(
     then unusable until one of them or the spec changes.
     """
     outputs = tuple(outputs)
-    filled = {
-        name for output in outputs if not isinstance(output.renderer, ExternalSecretData) for name in output.inputs
-    }
+    filled = {name for output in outputs if not _takes_nothing(output) for name in output.inputs}
     for name, value in values.items():
         if not len(value) and name in filled:
             raise ProjectionError("the secret is empty; put a value into it")
@@ -75,12 +84,24 @@ def project(
     return dict(every(made, outputs))
 
 
+def _takes_nothing(output: Output) -> bool:
+    """Whether it can be made of a secret without a value."""
+    how = output.renderer
+    whole = isinstance(how, Projection) and not how.directory and how.format == "raw" and how.jmes_path is None
+    return isinstance(how, ExternalSecretData) or (whole and how == Projection(missing="empty"))
+
+
 def _contents(output: Output, inputs: Mapping[str, Input]) -> list[tuple[str, bytes]]:
     """Path and content of each file that an output becomes. What few configs need is imported only for those."""
     path, mine = output.path, {name: inputs[name] for name in output.inputs if name in inputs}
     match output.renderer:
         case Projection() as how:
             return projection.contents(path, how, *mine.values())
+        case Property(wanted):
+            from agent.render import lookup  # few configs have one
+
+            (only,) = mine.values()
+            return [(path, lookup.found(only.value.reveal(), wanted, f"file {path}", "the secret"))]
         case ByContent(missing):
             (only,) = mine.values()
             how = Projection(directory=only.is_object(), missing=missing)

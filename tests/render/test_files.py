@@ -22,6 +22,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from agent.core.errors import ProjectionError
+from agent.core.model import Output, Property
 from agent.render.files import LIMIT
 from tests.support import dotenv_readers
 from tests.support.words import files_of, output, value
@@ -461,3 +462,40 @@ def test_an_expression_that_comes_to_no_json_is_refused(expression: str) -> None
     tree = f'{{"key": 1, "large": [1e400], "long": [{"9" * 4299}, {"9" * 4299}, {"9" * 4300}]}}'
     for form in ("raw", "json"):
         assert "JSON cannot hold" in refusal(tree, jmes_path=expression, format=form)
+
+
+@pytest.mark.parametrize(
+    ("content", "path", "found"),
+    [
+        ('{"a": "x", "b": null, "c": 1.50, "d": 123456789012345678901, "e": {"f": [1, 2]}}', "a", b"x"),
+        ('{"a": "", "b": null}', "a", b""),
+        ('{"b": null}', "b", b""),
+        ('{"c": 1.50}', "c", b"1.5"),
+        ('{"d": 123456789012345678901}', "d", b"123456789012345678901"),
+        ('{"e": {"f": [1, 2]}}', "e", b'{"f": [1, 2]}'),
+        ('{"e.f": 1, "e": {"f": 2}}', "e.f", b"1"),
+        ('{"e": [{"f": 1}, {"f": 2}]}', "e.#.f", b"[1,2]"),
+        (b'{"a": "\xff"}', "a", b"\xff"),
+    ],
+)
+def test_a_property_is_what_gjson_finds(content: str | bytes, path: str, found: bytes) -> None:
+    (file,) = files_of(value(content), Output("db", ("db",), Property(path), 0o440)).values()
+    assert file.content.reveal() == found
+
+
+def test_a_property_that_is_not_there_is_named_with_those_that_are() -> None:
+    with pytest.raises(ProjectionError) as refused:
+        files_of(value('{"user": "c4n4ry"}'), Output("db", ("db",), Property("usr"), 0o440))
+    assert [word for word in ("'usr'", "'user'", "file db") if word not in str(refused.value)] == []
+    assert "c4n4ry" not in str(refused.value)
+
+
+def test_a_secret_without_a_value_is_an_empty_file_only_if_that_is_asked_for() -> None:
+    assert one("", missing="empty") == b""
+    for how in (
+        {},
+        {"missing": "skip"},
+        {"missing": "empty", "jmes_path": "a"},
+        {"missing": "empty", "format": "json"},
+    ):
+        refusal("", **how)

@@ -60,6 +60,10 @@ VALID = {
     "quoting for libraries": document(files="{path: a, format: dotenv, quoting: dotenv}"),
     "quoting for a shell": document(files="{path: a, format: dotenv, quoting: sh}"),
     "directory with jmesPath": document(files="{directory: d, jmesPath: a.b}"),
+    "a property": document(files="{path: a, property: a.b}, {path: b, property: 'list.#.name', fileMode: '0400'}"),
+    "a property beside what may be missing": document(
+        secret=_SECRET + ", missing: skip", files="{path: a, property: a}, {path: b, missing: empty}"
+    ),
     "dotfile": document(files="{path: .env}, {path: a/.b/c}"),
     "a dot inside": document(files="{path: a..b}"),
     "listen short": document(top='listen: ":9105"'),
@@ -202,6 +206,11 @@ STRUCTURAL = {
     "unknown missing": document(files="{path: a, missing: ignore}"),
     "unknown missing of all": whole(", missing: null"),
     "template with format": document(files="{path: a, template: x, format: json}"),
+    "property with jmesPath": document(files="{path: a, property: x, jmesPath: k}"),
+    "property with a template": document(files="{path: a, property: x, template: k}"),
+    "property that may be missing": document(files="{path: a, property: x, missing: empty}"),
+    "property of a directory": document(files="{directory: a, property: x}"),
+    "empty property": document(files="{path: a, property: ''}"),
     "template with jmesPath": document(files="{path: a, template: x, jmesPath: k}"),
     "template of a directory": document(files="{directory: a, template: x}"),
     "empty template": document(files="{path: a, template: ''}"),

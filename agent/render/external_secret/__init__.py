@@ -12,15 +12,13 @@ from agent.core.errors import ProjectionError, shown
 from agent.core.external_secret import DataEntry, Remote, Source
 from agent.core.model import ExternalSecretData
 from agent.core.record import Record
-from agent.render import gjson, gjson_scan
+from agent.render import lookup
 from agent.render.attempts import every
 from agent.render.external_secret import keys, rules, target
 from agent.render.external_secret.decoding import decoded
 from agent.render.external_secret.keys import Values
 from agent.render.external_secret.members import members
 from agent.render.input import Input
-
-_SHOWN = 20  # keys that an error lists
 
 
 class Made(Record):
@@ -93,21 +91,7 @@ def _value(remote: Remote, inputs: Mapping[str, Input], where: str) -> bytes:
     content = inputs[remote.secret].value.reveal()
     if not remote.property:
         return content
-    text = content.decode("utf-8", "surrogateescape")
-    found = gjson.lookup(text, remote.property)
-    if found is None:
-        raise ProjectionError(f"{where}: {remote.key} has no property {remote.property!r}; {_keys_of(text)}")
-    return found.encode("utf-8", "surrogateescape")
-
-
-def _keys_of(text: str) -> str:
-    """The keys that exist, for who named another."""
-    whole = gjson_scan.parsed(text)
-    if not gjson_scan.is_object(whole):
-        return "it is not a JSON object"
-    names = sorted({key.text for key, _ in gjson_scan.entries(whole)})
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return f"its keys are {', '.join(map(shown, names[:_SHOWN]))}{more}" if names else "it has no keys"
+    return lookup.found(content, remote.property, where, remote.key)
 
 
 def _final(content: bytes, remote: Remote, where: str) -> bytes:
