@@ -2,6 +2,8 @@
 
 python -m tests.cluster up            a node, until it is ended
 python -m tests.cluster down          nothing of it any more
+python -m tests.cluster load IMAGE …  lets it have images of this machine's engine
+python -m tests.cluster aws NAME=VALUE …  a stand-in for AWS with these secrets, in its network, until Ctrl-C
 python -m tests.cluster test [ARGS]   pytest on it, and down if it was not up before
 python -m tests.cluster start [ARGS]  measures how long a pod takes to start, likewise
 python -m tests.cluster rotation [ARGS]   how long a rotation takes to the app's handler
@@ -18,7 +20,10 @@ import sys
 
 from tests.cluster import build, images, inside, node
 
-USAGE = "python -m tests.cluster up | down | test [ARGUMENTS OF PYTEST] | start | rotation | memory | kills [--help]"
+USAGE = (
+    "python -m tests.cluster up | down | load IMAGE … | aws NAME=VALUE … | test [ARGUMENTS OF PYTEST] | "
+    "start | rotation | memory | kills [--help]"
+)
 
 
 def main(arguments: list[str]) -> int:
@@ -32,6 +37,12 @@ def main(arguments: list[str]) -> int:
         case ["down"]:
             node.down(node.here())
             return 0
+        case ["load", *names] if names:
+            for name in names:
+                images.load(node.here(), name)
+            return 0
+        case ["aws", *secrets]:
+            return run([*node.here().inside(), sys.executable, "-m", "tests.cluster.aws", *secrets], {})
         case ["test", *rest]:
             program = ["-m", "pytest", "-p", "no:cacheprovider", *(rest or ["tests/cluster"])]
             return elsewhere(program) if os.environ.get("KUBECONFIG") else here(program)

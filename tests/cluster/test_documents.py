@@ -19,6 +19,7 @@ DOCUMENTS = [
     if "{{" not in text  # a template of Helm's
     for document in yaml.safe_load_all(text)
     if document["apiVersion"] not in NOT_KUBERNETES
+    and not document["apiVersion"].startswith("external-secrets.io/")  # not in a plain cluster
 ]
 SECURITY = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
 
