@@ -36,7 +36,13 @@ _TERMINATION_LIMIT = 4096  # bytes; kubelet reads no more
 
 def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     """Run one command and return the exit code. Raises SystemExit(2) for usage errors, like argparse."""
-    args = _going_on(argv) or _without_options(argv, environ) or _parsed(argv, environ)
+    try:
+        args = _going_on(argv) or _without_options(argv, environ) or _parsed(argv, environ)
+    except ConfigError as error:  # of what the environment names instead of a config
+        _complain(str(error))
+        if {"init", "run"} & {*argv}:
+            _terminate(environ, str(error))
+        return 2
     try:
         return int(args.command(args))
     except ConfigError as error:
@@ -95,7 +101,6 @@ def _complain(text: str) -> None:
 
 def _defaults(environ: Mapping[str, str]) -> dict[str, str | None]:
     return {
-        "config": _config_of(environ),
         "log_format": environ.get("FRESHMOUNT_LOG_FORMAT"),
         "log_level": environ.get("FRESHMOUNT_LOG_LEVEL", "info"),
     }
@@ -105,10 +110,16 @@ def _config_of(environ: Mapping[str, str]) -> str:
     """The config without a word of the command line: a file, or the secrets that the environment names."""
     named = environ.get("FRESHMOUNT_SECRETS")
     if named is not None and "FRESHMOUNT_CONFIG" not in environ:
-        from agent.config import flags  # few use it
+        from agent.commands import pushed  # few use these
+        from agent.config import flags
 
-        return flags.config("FRESHMOUNT_SECRETS", [each for each in named.split(",") if each.strip()])
+        return flags.config("FRESHMOUNT_SECRETS", _items(named), pushed=pushed.texts)
     return environ.get("FRESHMOUNT_CONFIG", DEFAULT_CONFIG)
+
+
+def _items(named: str) -> list[str]:
+    """What FRESHMOUNT_SECRETS lists."""
+    return [each.strip() for each in named.split(",") if each.strip()]
 
 
 def _going_on(argv: Sequence[str]) -> SimpleNamespace | None:
@@ -122,14 +133,13 @@ def _flags(args: argparse.Namespace, environ: Mapping[str, str]) -> str | None:
     given = {key: getattr(args, key, None) for key in _FLAGS}
     if not any(given.values()):
         return None
+    from agent.commands import pushed
     from agent.config import flags
 
-    secrets = list(given["secrets"] or ())
-    if not secrets:
-        secrets = [each for each in environ.get("FRESHMOUNT_SECRETS", "").split(",") if each.strip()]
     return flags.config(
         "--secret",
-        secrets,
+        given["secrets"] or _items(environ.get("FRESHMOUNT_SECRETS", "")),
+        pushed=pushed.texts,
         volume=args.volume,
         period=args.period,
         signals=args.signals or (),
@@ -141,11 +151,9 @@ def _flags(args: argparse.Namespace, environ: Mapping[str, str]) -> str | None:
 def _without_options(argv: Sequence[str], environ: Mapping[str, str]) -> SimpleNamespace | None:
     """The arguments of a command that runs while a pod starts: `init` and `run` without options, and `wait` with those
     that the chart gives it. Skipping argparse saves 6 ms of the start."""
-    if "FRESHMOUNT_SECRETS" in environ:
-        return None
-    args = SimpleNamespace(command=None, **_defaults(environ))
-    if len(argv) == 1:
-        args.command = {"init": _init, "run": _run}.get(argv[0])
+    args = SimpleNamespace(command=None, config=None, **_defaults(environ))
+    if len(argv) == 1 and (command := {"init": _init, "run": _run}.get(argv[0])):
+        args.command, args.config = command, _config_of(environ)
     elif argv[:1] == ["wait"] and (plain := re.fullmatch(_PLAIN_WAIT, " ".join(argv[1:]))):
         args.command, args.port, args.timeout = _wait, int(plain[1]), float(plain[2])
     return args if args.command and not _wrong_environment(args) else None
@@ -165,9 +173,9 @@ def _parsed(argv: Sequence[str], environ: Mapping[str, str]) -> argparse.Namespa
         by_flags = _flags(args, environ)
         if by_flags is not None and given is not None:
             parser.error(f"the config is given twice: {given} and by flags such as --secret")
-        args.config = by_flags or given or _config_of(environ)
     except ConfigError as error:
         parser.error(str(error))
+    args.config = by_flags or given or _config_of(environ)
     if wrong := _wrong_environment(args):
         parser.error(wrong)
     return args
@@ -206,7 +214,7 @@ def _parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
             help="json, or console for people (FRESHMOUNT_LOG_FORMAT; default: console on a terminal, else json)",
         )
         place.add_argument("--log-level", choices=_LEVELS, default=absent, help="(FRESHMOUNT_LOG_LEVEL; default: info)")
-    parser.set_defaults(**{**_defaults(environ), "config": None})
+    parser.set_defaults(**_defaults(environ))
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for name, command, text in (
         ("init", _init, "fill the volume once, then exit"),

@@ -22,7 +22,18 @@ def check(path: str) -> int:
 def load(path: str) -> tuple[str, Config]:
     """The text of the file and what it means. Raises ConfigError with every problem, or if it cannot be read."""
     text = config_file.read(path)
-    return text, native.parse(text, path, environment())
+    return text, meaning(text, path)
+
+
+def meaning(text: str, path: str) -> Config:
+    """What the text of the config at `path` means here, with what the environment adds. Raises ConfigError."""
+    found = native.parse(text, path, environment())
+    signal = os.environ.get("FRESHMOUNT_SIGNAL")
+    if signal is None:
+        return found
+    from agent.config import flags  # few use it
+
+    return flags.with_signal(found, signal)
 
 
 def environment() -> str | None:

@@ -1202,7 +1202,7 @@ def test_the_policy_of_an_arn_that_looks_complete(bare: Chart, tmp_path: Path, i
 # What is written down
 
 
-@pytest.mark.parametrize("chart", ["freshmount", "demo", "controller"])
+@pytest.mark.parametrize("chart", ["freshmount", "demo", "injector", "controller"])
 def test_the_readme_lists_the_values(chart: str) -> None:
     """As helm-docs does: `make chart-docs`."""
     text = (CHARTS / chart / "values.yaml").read_text()
@@ -1221,16 +1221,20 @@ def test_the_readme_lists_the_values(chart: str) -> None:
 
 
 def test_versions_agree() -> None:
-    """Agent, charts, images and the demo's dependency."""
-    library, demo, controller = (
-        yaml.safe_load((CHARTS / name / "Chart.yaml").read_text()) for name in ("freshmount", "demo", "controller")
+    """Agent, charts, images and the dependency of those that use the library."""
+    names = ("freshmount", "demo", "injector", "controller")
+    library, demo, injector, controller = (
+        yaml.safe_load((CHARTS / name / "Chart.yaml").read_text()) for name in names
     )
     assert controller["appVersion"] == __version__
     values = yaml.safe_load((CHARTS / "freshmount" / "values.yaml").read_text())
     assert library["type"] == "library" and library["appVersion"] == __version__ and not values["image"]["tag"]
-    assert demo["dependencies"] == [
-        {"name": "freshmount", "version": library["version"], "repository": "file://../freshmount"}
-    ]
+    assert injector["version"] == library["version"] and injector["appVersion"] == __version__
+    assert (
+        demo["dependencies"]
+        == injector["dependencies"]
+        == [{"name": "freshmount", "version": library["version"], "repository": "file://../freshmount"}]
+    )
 
 
 # All of it, without a cluster

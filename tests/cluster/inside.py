@@ -80,6 +80,7 @@ def main() -> None:
         "--api-audiences=https://kubernetes.default.svc",
         "--allow-privileged",
         "--kubelet-preferred-address-types=InternalIP",
+        *_turned_on(),
     )
     _wait_for_api(token, services)
     start(
@@ -119,6 +120,18 @@ def main() -> None:
         pid, status = os.wait()
         if pid in services:
             _fail(services[pid], os.waitstatus_to_exitcode(status))
+
+
+def _turned_on() -> list[str]:
+    """MutatingAdmissionPolicy, which is on by itself from 1.36 on."""
+    program = str(HOME / "kubernetes" / "kube-apiserver")
+    said = subprocess.run([program, "--version"], capture_output=True, text=True, check=True).stdout
+    if int(said.split(".")[1]) >= 36:
+        return []
+    return [
+        "--feature-gates=MutatingAdmissionPolicy=true",
+        "--runtime-config=admissionregistration.k8s.io/v1beta1=true",
+    ]
 
 
 def _mounts(state: Path, programs: dict[str, str]) -> None:

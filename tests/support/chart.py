@@ -110,11 +110,12 @@ class Chart:
         return Chart(self.helm, to)
 
 
-def built(helm: str, to: Path) -> Chart:
-    """The demo chart with the library inside, by helm's own hands."""
-    shutil.copytree(CHARTS, to, ignore=shutil.ignore_patterns("Chart.lock", "charts"))
-    subprocess.run([helm, "dependency", "build", str(to / "demo")], capture_output=True, check=True)
-    return Chart(helm, to / "demo")
+def built(helm: str, to: Path, name: str = "demo") -> Chart:
+    """The demo chart, or another one, with the library inside, by helm's own hands."""
+    if not to.exists():
+        shutil.copytree(CHARTS, to, ignore=shutil.ignore_patterns("Chart.lock", "charts"))
+    subprocess.run([helm, "dependency", "build", str(to / name)], capture_output=True, check=True)
+    return Chart(helm, to / name)
 
 
 def validate(rendered: Rendered, kube: str) -> None:
