@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import ssl
 import time
 import traceback
@@ -49,7 +50,7 @@ def made(options: Options, registry: Registry, log: Log) -> Push:
     keeper = keeping.Directory(Path(options.certificates)) if options.certificates else keeping.Shared(client)
     # Three calls of one attempt each, or one that is repeated, fit into the budget.
     clients = Clients(connect_timeout=1.0, read_timeout=2.0, attempts=2, credentials_limit=5.0)
-    store = Store(clients, rules, options.window)
+    store = Store(clients, rules, window=options.window, region=os.environ.get("AWS_REGION"))
     return Push(options.listen, rules, store=store, client=client, keeper=keeper, registry=registry, log=log)
 
 

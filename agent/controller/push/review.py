@@ -259,8 +259,12 @@ def _check(asked: Asked, new: Mapping[str, Any], old: Mapping[str, Any]) -> None
 def _check_unchanged(
     new: Mapping[str, Any], old: Mapping[str, Any], removed: list[str], before: Mapping[str, bytes]
 ) -> None:
-    """Refuse what needs the value that is in AWS, though nothing but ARNs is here. Raises Refusal."""
-    if not old or not any(arn.SECRET_ARN.fullmatch(_text(each) or "") for each in before.values()):
+    """Refuse what needs the value that is in AWS, though nothing but ARNs is here. Raises Refusal.
+
+    A version that the Secret did not have before: this is the second look at a change that was pushed at the first.
+    """
+    versions = [_texts(each, "annotations").get(VERSION) for each in (old, new)]
+    if not any(arn.SECRET_ARN.fullmatch(_text(each) or "") for each in before.values()) or versions[0] != versions[1]:
         return
     if removed:
         raise Refusal(

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from agent.controller.push.review import Asked, Delete, Refusal, Rules, Write, repeats
+from agent.core import arn
 from agent.core.errors import Failure
 from agent.core.model import Operation, Place, Ref, Secret
 from agent.core.record import Record
@@ -40,9 +41,9 @@ class Failed(Refusal):
 class Store:
     """Secrets Manager, in the region of the environment. Its methods block, each for a few calls at most."""
 
-    def __init__(self, clients: Clients, rules: Rules, window: int) -> None:
+    def __init__(self, clients: Clients, rules: Rules, *, window: int, region: str | None) -> None:
         """`window`: days during which a deleted secret can be restored."""
-        self._clients, self._rules, self._window = clients, rules, window
+        self._clients, self._rules, self._window, self._region = clients, rules, window, region
 
     def write(self, write: Write) -> Written:
         """Give the secret its value, once for each uid of a review. Raises Refusal, and Failed.
@@ -57,7 +58,7 @@ class Store:
             held = self._held(write.asked, write.secret)
             # 2.
             if write.asked.dry_run:
-                return Written(held.arn if held else f"dry-run:{write.secret}", None)
+                return Written(held.arn if held else self._imagined(write.secret), None)
             # 3.
             if held is not None:
                 asked = {"SecretId": held.arn, "ClientRequestToken": token, "SecretString": value}
@@ -68,6 +69,11 @@ class Store:
             if written := self._ask("CreateSecret", write.secret, _creating(asked, self._tags(write.asked)), write):
                 return written
         raise Failed(503, f"the secret {write.secret} appears in AWS and vanishes again; try again")
+
+    def _imagined(self, secret: str) -> str:
+        """The ARN of a dry run, which a second look at the object takes for one, and a person for none."""
+        region = self._region or "no-region-0"
+        return f"arn:{arn.partition(region)}:secretsmanager:{region}:000000000000:secret:{secret}-DryRun"
 
     def delete(self, delete: Delete) -> bool:
         """Schedule the secret for deletion. False if there was nothing to do. Raises Refusal, and Failed."""

@@ -226,6 +226,14 @@ def test_a_key_that_is_removed_with_the_values_of_the_others_is_gone_in_aws() ->
     assert json.loads(write.value.reveal()) == {"password": CANARY}
 
 
+def test_the_second_look_at_a_change_passes_what_the_first_wrote() -> None:
+    """The API server asks again if another webhook changed the object afterwards."""
+    before = held({"password": OURS, "user": OURS})
+    new = held({"password": CANARY}, annotations={"freshmount.dev/push-name": "shop/other"})
+    stored = patched(new, module.patch(new, OTHER, "v2"))
+    assert decided(review(stored, before)) == Pass()
+
+
 def test_another_name_needs_all_values() -> None:
     named = {"freshmount.dev/push-name": "shop/other"}
     assert "push-name" in str(refusal(review(held(annotations=named), held())))
