@@ -25,20 +25,24 @@ MAY_IMPORT = {
     "render/external_secret": ("core", "render", "render/template"),
     **dict.fromkeys(ADAPTERS, ("core",)),
     "engine": ("core",),
-    "commands": ("core", "config", "render", "render/external_secret", "engine", "controller", *ADAPTERS),
+    "commands": (
+        *("core", "config", "render", "render/external_secret", "engine", *ADAPTERS),
+        *("controller", "controller/push"),
+    ),
     "demo": ("core", "commands"),
     "controller": ("core", "config", "render", "render/external_secret", "engine", *ADAPTERS),
+    "controller/push": ("core", "controller", *ADAPTERS),
 }
 PURE = ("core", "config", "render", "render/template", "render/external_secret")
 BUT = {"render/require.py"}  # what it holds a value against takes the machine's TLS and clock
 IMPURE = {"boto3", "botocore", "os", "threading", "time", "structlog", "socket", "subprocess", "signal", "urllib3"}
 # Each library has one door.
 ONLY_IN = {
-    "aiohttp": ("controller",),
+    "aiohttp": ("controller", "controller/push"),
     "boto3": (),  # botocore alone is enough
     "botocore": ("sources/aws",),
-    "lightkube": ("controller",),
-    "prometheus_client": ("controller", "demo"),  # the demo reads what a scraper reads
+    "lightkube": ("controller", "controller/push"),
+    "prometheus_client": ("controller", "controller/push", "demo"),  # the demo reads what a scraper reads
     "structlog": ("observe",),
     "urllib3": ("targets",),
     "watchdog": ("triggers",),

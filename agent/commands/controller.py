@@ -39,4 +39,9 @@ def controller(options: Options, log_format: Format, log_level: str) -> int:
 
 def _parts(options: Options, logger: Log, registry: Registry) -> list[Part]:
     """The parts, in their order."""
-    return []
+    parts: list[Part] = []
+    if options.push:
+        from agent.controller.push import push
+
+        parts.append(push.made(options.push, registry, logger))
+    return parts

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from argparse import ArgumentParser, Namespace
 
 from agent.core.record import Record
@@ -17,11 +18,22 @@ class Listen(Record):
     port: int
 
 
+class Push(Record):
+    """What holds for `--push`."""
+
+    listen: Listen
+    cluster: str
+    prefix: str = ""  # empty, or with a slash at its end
+    certificates: str | None = None  # a directory
+    window: int = 30  # days in which a deleted secret can be restored
+
+
 class Options(Record):
     """What holds for all parts."""
 
     parts: tuple[str, ...]  # of PARTS, in that order
     listen: Listen  # metrics, probes and the hub
+    push: Push | None = None
 
 
 def add(parser: ArgumentParser) -> None:
@@ -39,6 +51,41 @@ def add(parser: ArgumentParser) -> None:
         default=Listen("", 9106),
         help="metrics, probes and the hub (default: :9106)",
     )
+    _add_push(parser)
+
+
+def _add_push(parser: ArgumentParser) -> None:
+    push = parser.add_argument_group("--push")
+    push.add_argument(
+        "--push-listen",
+        metavar="[HOST]:PORT",
+        type=_listen,
+        default=Listen("", 9443),
+        help="where the API server calls (default: :9443)",
+    )
+    push.add_argument(
+        "--push-cluster", metavar="NAME", type=_cluster, help="required: this cluster's name in the tags of its secrets"
+    )
+    push.add_argument(
+        "--push-prefix",
+        metavar="PREFIX/",
+        type=_prefix,
+        default="",
+        help="how the names of all secrets begin, before the namespace (default: nothing)",
+    )
+    push.add_argument(
+        "--push-cert-dir",
+        metavar="DIR",
+        help="serve tls.crt and tls.key of this directory (default: make and renew a certificate)",
+    )
+    push.add_argument(
+        "--push-deletion-window",
+        metavar="DAYS",
+        type=int,
+        choices=range(7, 31),
+        default=30,
+        help="how long a deleted secret can be restored: 7 to 30 (default: 30)",
+    )
 
 
 def read(parser: ArgumentParser, args: Namespace) -> Options:
@@ -46,7 +93,26 @@ def read(parser: ArgumentParser, args: Namespace) -> Options:
     parts = tuple(part for part in PARTS if getattr(args, part.replace("-", "_")))
     if not parts:
         parser.error(f"choose at least one of {', '.join(f'--{part}' for part in PARTS)}")
-    return Options(parts, args.listen)
+    if PUSH in parts and not args.push_cluster:
+        parser.error("--push needs --push-cluster: another cluster that writes to this account has another name")
+    push = (
+        Push(args.push_listen, args.push_cluster, args.push_prefix, args.push_cert_dir, args.push_deletion_window)
+        if PUSH in parts
+        else None
+    )
+    return Options(parts, args.listen, push)
+
+
+def _cluster(text: str) -> str:
+    if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}", text):
+        return text
+    raise argparse.ArgumentTypeError(f"{text!r} is not a cluster's name: up to 100 letters, digits, dots, dashes")
+
+
+def _prefix(text: str) -> str:
+    if re.fullmatch(r"([A-Za-z0-9_+=.@-]+/){0,10}", text) and len(text) <= 100:
+        return text
+    raise argparse.ArgumentTypeError(f"{text!r} is not a prefix of names, such as prod/ or team/prod/")
 
 
 def _listen(text: str) -> Listen:

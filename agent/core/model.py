@@ -653,6 +653,9 @@ Operation = Literal[
     "DescribeParameters",
     "ListTagsForResource",
     "AssumeRole",
+    "CreateSecret",
+    "PutSecretValue",
+    "DeleteSecret",
 ]
 
 # By kind the source that is asked, and how the calls that observe and fetch are named, in metrics.

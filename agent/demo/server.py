@@ -26,7 +26,7 @@ class Exchange(BaseHTTPRequestHandler):
         self.body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         self.server.respond(self)
 
-    do_GET = do_PUT = do_HEAD = do_CONNECT = do_POST  # noqa: N815 http.server looks for these names
+    do_GET = do_PUT = do_PATCH = do_HEAD = do_CONNECT = do_POST  # noqa: N815 http.server looks for these names
 
     def head(self, status: int, length: int, content_type: str = JSON) -> None:
         self.send_response_only(status)

@@ -57,6 +57,8 @@ class Secret:
         self.identity = {"ARN": f"arn:aws:secretsmanager:{region}:{ACCOUNT}:secret:{name}-AbCdEf", "Name": name}
         self.stages: dict[str, str] = {}  # each on one version
         self.versions: dict[str, Version] = {}
+        self.tags: dict[str, str] = {}
+        self.deleted: float | None = None  # since when it is scheduled for deletion
 
     def stages_of(self, version_id: str) -> list[str]:
         return [stage for stage, on in self.stages.items() if on == version_id]
@@ -81,14 +83,20 @@ def create_secret(state: State, region: str, asked: Mapping[str, Any]) -> dict[s
     name = asked["Name"]
     if (region, name) in state.secrets:
         raise Refused("ResourceExistsException", f"The operation failed because the secret {name} already exists.")
-    state.secrets[region, name] = Secret(region, name)
+    made = state.secrets[region, name] = Secret(region, name)
+    made.tags = {tag["Key"]: tag["Value"] for tag in asked.get("Tags", ())}
     return put_secret_value(state, region, {**asked, "SecretId": name})
 
 
 def put_secret_value(state: State, region: str, asked: Mapping[str, Any]) -> dict[str, Any]:
-    secret = state.secret(region, asked["SecretId"])
+    secret = _living(state, region, asked)
     version_id = asked.get("ClientRequestToken") or str(uuid.uuid4())
     content = {kind: asked[kind] for kind in ("SecretString", "SecretBinary") if kind in asked}
+    if before := secret.versions.get(version_id):
+        if before.content != content:
+            words = f"A resource with the ID you requested already exists: {version_id}"
+            raise Refused("ResourceExistsException", words)
+        return {**secret.identity, "VersionId": version_id, "VersionStages": secret.stages_of(version_id)}
     secret.versions[version_id] = Version(content, time.time())
     for stage in asked.get("VersionStages", ["AWSCURRENT"]):
         if stage == "AWSCURRENT" and stage in secret.stages:
@@ -100,11 +108,45 @@ def put_secret_value(state: State, region: str, asked: Mapping[str, Any]) -> dic
 
 def describe_secret(state: State, region: str, asked: Mapping[str, Any]) -> dict[str, Any]:
     secret = state.secret(region, asked["SecretId"])
-    return {**secret.identity, "VersionIdsToStages": {each: secret.stages_of(each) for each in secret.versions}}
+    stages = {each: secret.stages_of(each) for each in secret.versions}
+    return {**_about(secret), "VersionIdsToStages": stages}
+
+
+def _about(secret: Secret) -> dict[str, Any]:
+    tags = [{"Key": key, "Value": text} for key, text in secret.tags.items()]
+    deleted = {} if secret.deleted is None else {"DeletedDate": secret.deleted}
+    return {**secret.identity, **deleted, **({"Tags": tags} if tags else {})}
+
+
+def _living(state: State, region: str, asked: Mapping[str, Any]) -> Secret:
+    """Raises Refused for one that is scheduled for deletion."""
+    secret = state.secret(region, asked["SecretId"])
+    if secret.deleted is not None:
+        words = "You can't perform this operation on the secret because it was marked for deletion."
+        raise Refused("InvalidRequestException", words)
+    return secret
+
+
+def delete_secret(state: State, region: str, asked: Mapping[str, Any]) -> dict[str, Any]:
+    secret = _living(state, region, asked)
+    secret.deleted = time.time()
+    return {**secret.identity, "DeletionDate": secret.deleted + asked.get("RecoveryWindowInDays", 30) * 86400}
+
+
+def restore_secret(state: State, region: str, asked: Mapping[str, Any]) -> dict[str, Any]:
+    secret = state.secret(region, asked["SecretId"])
+    secret.deleted = None
+    return dict(secret.identity)
+
+
+def tag_resource(state: State, region: str, asked: Mapping[str, Any]) -> dict[str, Any]:
+    secret = _living(state, region, asked)
+    secret.tags |= {tag["Key"]: tag["Value"] for tag in asked["Tags"]}
+    return {}
 
 
 def get_secret_value(state: State, region: str, asked: Mapping[str, Any]) -> dict[str, Any]:
-    secret = state.secret(region, asked["SecretId"])
+    secret = _living(state, region, asked)
     version_id, stage = asked.get("VersionId"), asked.get("VersionStage")
     wanted = version_id or secret.stages.get(stage or "AWSCURRENT", "")
     version, stages = secret.versions.get(wanted), secret.stages_of(wanted)
@@ -122,9 +164,12 @@ def get_secret_value(state: State, region: str, asked: Mapping[str, Any]) -> dic
 # By the header that names the operation.
 OPERATIONS: dict[str, Callable[[State, str, Mapping[str, Any]], dict[str, Any]]] = {
     "secretsmanager.CreateSecret": create_secret,
+    "secretsmanager.DeleteSecret": delete_secret,
     "secretsmanager.DescribeSecret": describe_secret,
     "secretsmanager.GetSecretValue": get_secret_value,
     "secretsmanager.PutSecretValue": put_secret_value,
+    "secretsmanager.RestoreSecret": restore_secret,
+    "secretsmanager.TagResource": tag_resource,
 }
 
 

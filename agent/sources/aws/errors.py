@@ -72,6 +72,8 @@ _WHY = r"(?s)\b(?:with an explicit deny in|because no) (?:an? )?([\w -]+? (?:pol
 
 _EXPLICIT = r"(?s)\bwith an explicit deny\b.*"
 
+AGAIN = "the agent tries again after a backoff"  # for who has nobody that does, there is something else to say
+
 _CANNOT_BE_UNDERSTOOD = "check that {endpoint} is {service}, and that no proxy or firewall answers instead"
 
 
@@ -252,15 +254,14 @@ def _refusal(error: aws.ClientError, secret: Secret, operation: Operation, what:
     if reason == "throttled":
         return Failure(
             reason,
-            f"{what}: {code}: the account's calls per second are used up; the agent tries again after a backoff. "
-            f"{said}",
+            f"{what}: {code}: the account's calls per second are used up; {AGAIN}. {said}",
         )
     if code == "DecryptionFailure":
         return Failure(
             reason, f"{what}: {code}: KMS cannot decrypt it; check that the secret's key exists and is enabled. {said}"
         )
     if status >= 500 and reason == "other":
-        return Failure(reason, f"{what}: AWS answered {status} {code}; the agent tries again after a backoff")
+        return Failure(reason, f"{what}: AWS answered {status} {code}; {AGAIN}")
     return Failure(reason, f"{what}: {code}. {said}")
 
 
@@ -298,9 +299,7 @@ def foreign(status: int, url: str) -> str:
     if status == 407:
         return f"{answered}: a proxy requires authentication; put user:password@ in its URL"
     if status >= 500:
-        return (
-            f"{answered}: a proxy, a load balancer or AWS itself has a problem; the agent tries again after a backoff"
-        )
+        return f"{answered}: a proxy, a load balancer or AWS itself has a problem; {AGAIN}"
     return f"{answered}: check whether a proxy, a firewall or another server answers instead"
 
 
