@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import os
+import socket
 from argparse import ArgumentParser, Namespace
 
 from agent.core.record import Record
 
 EXTERNAL_SECRETS, HUB, PUSH = PARTS = ("external-secrets", "hub", "push")
+
+_NAMESPACE = "/var/run/secrets/kubernetes.io/serviceaccount/namespace"
 
 
 class Listen(Record):
@@ -17,11 +21,25 @@ class Listen(Record):
     port: int
 
 
+class ExternalSecretsOptions(Record):
+    """What holds for `--external-secrets`. Without `namespaces` it works in all; `identity` names this replica."""
+
+    controller_class: str
+    namespaces: tuple[str, ...]
+    concurrency: int
+    leader_election: bool
+    lease_namespace: str
+    lease_name: str
+    identity: str
+    service_account_tokens: bool
+
+
 class Options(Record):
     """What holds for all parts."""
 
     parts: tuple[str, ...]  # of PARTS, in that order
     listen: Listen  # metrics, probes and the hub
+    external_secrets: ExternalSecretsOptions
 
 
 def add(parser: ArgumentParser) -> None:
@@ -39,6 +57,7 @@ def add(parser: ArgumentParser) -> None:
         default=Listen("", 9106),
         help="metrics, probes and the hub (default: :9106)",
     )
+    _add_external_secrets(parser)
 
 
 def read(parser: ArgumentParser, args: Namespace) -> Options:
@@ -46,7 +65,77 @@ def read(parser: ArgumentParser, args: Namespace) -> Options:
     parts = tuple(part for part in PARTS if getattr(args, part.replace("-", "_")))
     if not parts:
         parser.error(f"choose at least one of {', '.join(f'--{part}' for part in PARTS)}")
-    return Options(parts, args.listen)
+    return Options(parts, args.listen, _external_secrets(args))
+
+
+# -- --external-secrets
+
+
+def _add_external_secrets(parser: ArgumentParser) -> None:
+    group = parser.add_argument_group("--external-secrets")
+    group.add_argument(
+        "--controller-class",
+        metavar="NAME",
+        default="freshmount",
+        help="the stores with this spec.controller; empty: all stores (default: freshmount)",
+    )
+    group.add_argument(
+        "--namespace",
+        metavar="NS",
+        dest="namespaces",
+        action="append",
+        default=[],
+        help="work in this namespace alone; may be given again (default: all)",
+    )
+    group.add_argument(
+        "--concurrency",
+        metavar="N",
+        type=_count,
+        default=16,
+        help="ExternalSecrets of one store that are worked on at once (default: 16)",
+    )
+    group.add_argument(
+        "--service-account-tokens",
+        action="store_true",
+        help="let stores use service accounts (auth.jwt), which needs to create tokens for them",
+    )
+    group.add_argument("--no-leader-election", action="store_true", help="there is one replica: write without a Lease")
+    group.add_argument(
+        "--lease-namespace", metavar="NS", default="", help="where the Lease is (default: this pod's namespace)"
+    )
+    group.add_argument(
+        "--lease-name",
+        metavar="NAME",
+        default="freshmount-external-secrets",
+        help="what the Lease is called (default: freshmount-external-secrets)",
+    )
+
+
+def _external_secrets(args: Namespace) -> ExternalSecretsOptions:
+    return ExternalSecretsOptions(
+        controller_class=args.controller_class,
+        namespaces=tuple(dict.fromkeys(args.namespaces)),
+        concurrency=args.concurrency,
+        leader_election=not args.no_leader_election,
+        lease_namespace=args.lease_namespace or _own_namespace(),
+        lease_name=args.lease_name,
+        identity=f"{os.environ.get('POD_NAME') or socket.gethostname()}_{os.getpid()}_{os.urandom(4).hex()}",
+        service_account_tokens=args.service_account_tokens,
+    )
+
+
+def _own_namespace() -> str:
+    try:
+        with open(_NAMESPACE, encoding="ascii", errors="replace") as handle:
+            return handle.read(64).strip() or "default"
+    except OSError:
+        return "default"
+
+
+def _count(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= 1000:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 to 1000")
+    return int(text)
 
 
 def _listen(text: str) -> Listen:
