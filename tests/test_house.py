@@ -16,7 +16,7 @@ import pytest
 
 HOME = Path(__file__).parent.parent / "agent"
 
-ADAPTERS = ("sources/aws", "sinks/volume", "targets", "triggers", "observe")
+ADAPTERS = ("sources/aws", "sinks/volume", "sinks/kubernetes_secret", "targets", "triggers", "observe")
 MAY_IMPORT = {
     "core": (),
     "config": ("core", "render/template"),
@@ -27,22 +27,24 @@ MAY_IMPORT = {
     "engine": ("core",),
     "commands": (
         *("core", "config", "render", "render/external_secret", "engine", *ADAPTERS),
-        *("controller", "controller/push"),
+        *("controller", "controller/external_secrets", "controller/push"),
     ),
     "demo": ("core", "commands"),
     "controller": ("core", "config", "render", "render/external_secret", "engine", *ADAPTERS),
+    "controller/external_secrets": ("core", "config", "render", "render/external_secret", "controller", *ADAPTERS),
     "controller/push": ("core", "controller", *ADAPTERS),
 }
 PURE = ("core", "config", "render", "render/template", "render/external_secret")
 BUT = {"render/require.py"}  # what it holds a value against takes the machine's TLS and clock
 IMPURE = {"boto3", "botocore", "os", "threading", "time", "structlog", "socket", "subprocess", "signal", "urllib3"}
+CONTROLLER = ("controller", "controller/external_secrets", "controller/push")
 # Each library has one door.
 ONLY_IN = {
-    "aiohttp": ("controller", "controller/push"),
+    "aiohttp": CONTROLLER,
     "boto3": (),  # botocore alone is enough
     "botocore": ("sources/aws",),
-    "lightkube": ("controller", "controller/push"),
-    "prometheus_client": ("controller", "controller/push", "demo"),  # the demo reads what a scraper reads
+    "lightkube": CONTROLLER,
+    "prometheus_client": (*CONTROLLER, "demo"),  # the demo reads what a scraper reads
     "structlog": ("observe",),
     "urllib3": ("targets",),
     "watchdog": ("triggers",),
@@ -58,7 +60,7 @@ NOT_AT_START = (
     *("agent.sources.aws.parameter_store", "agent.sources.aws.sets", "agent.sources.aws.roles"),
     *("agent.sources.aws.find", "agent.core.re2"),
     *("agent.commands.doctor", "agent.commands.plan", "agent.commands.pin", "agent.demo", "agent.controller"),
-    *("aiohttp", "lightkube"),
+    *("aiohttp", "lightkube", "agent.sinks.kubernetes_secret", "agent.sources.aws.identities"),
 )
 
 MODULES = sorted(HOME.rglob("*.py"))

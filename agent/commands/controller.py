@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
+from agent.controller.options import EXTERNAL_SECRETS
 from agent.core.errors import StartError
 
 if TYPE_CHECKING:
@@ -40,6 +41,10 @@ def controller(options: Options, log_format: Format, log_level: str) -> int:
 def _parts(options: Options, logger: Log, registry: Registry) -> list[Part]:
     """The parts, in their order."""
     parts: list[Part] = []
+    if EXTERNAL_SECRETS in options.parts:
+        from agent.controller.external_secrets.part import ExternalSecrets
+
+        parts.append(ExternalSecrets(options.external_secrets, registry, logger))
     if options.push:
         from agent.controller.push import push
 

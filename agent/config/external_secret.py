@@ -142,7 +142,8 @@ class _Reader(StoreReader, TargetReader):
         at = kind, named.namespace, named.name
         if at in self._stores:
             self.wrong(named.node, f"{kind} {named.name} is there twice; remove one")
-        self._stores[at] = store
+        place = replace(store.place, identity=self.given.identities.get(at))
+        self._stores[at] = replace(store, place=place)
 
     # -- ExternalSecret
 
@@ -210,7 +211,7 @@ class _Reader(StoreReader, TargetReader):
             what = f'refreshInterval: {text!r} is not a duration of Go, such as "1h" or "90s"; it has no days'
             self.wrong_key(spec, "refreshInterval", what)
             return self.given.period
-        length = sum(float(number) * _UNITS[unit] for number, unit in _GO_PART.findall(text))
+        length = abs(seconds(text) or 0.0)
         once = policy if policy != "Periodic" else f"refreshInterval {text}" if text else ""
         if text and length > 0 and not text.startswith("-") and policy == "Periodic":
             return min(max(length, SHORTEST), _LONGEST)
@@ -487,6 +488,14 @@ class _Reader(StoreReader, TargetReader):
         return made.Merge(
             into if strategy == "JSON" else None, self.words(section, "priority"), strict=strict, exclusive=exclusive
         )
+
+
+def seconds(text: str) -> float | None:
+    """The length of a duration of Go's, which may be negative; None if it is none."""
+    if not _GO_DURATION.fullmatch(text):
+        return None
+    length = sum(float(number) * _UNITS[unit] for number, unit in _GO_PART.findall(text))
+    return -length if text.startswith("-") else length
 
 
 def _name(ref: Ref) -> str:

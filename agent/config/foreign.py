@@ -6,14 +6,17 @@ kept, with line and column, and what to do instead; it leaves nothing out in sil
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from agent.core import arn
 from agent.core.model import CALLS, Kind, Output, Place, Secret
-from agent.core.record import Record, replace
+from agent.core.record import Record, field, replace
 
 
 class Given(Record):
     """What a config sets for all its secrets: where they are asked for, each how many seconds, the mode of files; and
-    the names and the paths that are taken. `environment` is the region that the environment sets."""
+    the names and the paths that are taken. `environment` is the region that the environment sets. `identities` name the
+    credentials of stores, by kind, namespace and name, where those are not the agent's own."""
 
     place: Place
     period: float
@@ -21,6 +24,7 @@ class Given(Record):
     names: frozenset[str]
     paths: frozenset[str] = frozenset()
     environment: str | None = None
+    identities: Mapping[tuple[str, str, str], str] = field(default_factory=dict)
 
 
 class Foreign(Record):

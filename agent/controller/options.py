@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import os
 import re
+import socket
 from argparse import ArgumentParser, Namespace
 
 from agent.core.record import Record
 
 EXTERNAL_SECRETS, HUB, PUSH = PARTS = ("external-secrets", "hub", "push")
+
+_NAMESPACE = "/var/run/secrets/kubernetes.io/serviceaccount/namespace"
 
 
 class Listen(Record):
@@ -16,6 +20,19 @@ class Listen(Record):
 
     host: str
     port: int
+
+
+class ExternalSecretsOptions(Record):
+    """What holds for `--external-secrets`. Without `namespaces` it works in all; `identity` names this replica."""
+
+    controller_class: str
+    namespaces: tuple[str, ...]
+    concurrency: int
+    leader_election: bool
+    lease_namespace: str
+    lease_name: str
+    identity: str
+    service_account_tokens: bool
 
 
 class Push(Record):
@@ -33,6 +50,7 @@ class Options(Record):
 
     parts: tuple[str, ...]  # of PARTS, in that order
     listen: Listen  # metrics, probes and the hub
+    external_secrets: ExternalSecretsOptions
     push: Push | None = None
 
 
@@ -51,7 +69,94 @@ def add(parser: ArgumentParser) -> None:
         default=Listen("", 9106),
         help="metrics, probes and the hub (default: :9106)",
     )
+    _add_external_secrets(parser)
     _add_push(parser)
+
+
+def read(parser: ArgumentParser, args: Namespace) -> Options:
+    """The options. Ends the process with a usage error where they do not go together."""
+    parts = tuple(part for part in PARTS if getattr(args, part.replace("-", "_")))
+    if not parts:
+        parser.error(f"choose at least one of {', '.join(f'--{part}' for part in PARTS)}")
+    push = (
+        Push(args.push_listen, args.push_cluster, args.push_prefix, args.push_cert_dir, args.push_deletion_window)
+        if PUSH in parts
+        else None
+    )
+    return Options(parts, args.listen, _external_secrets(args), push)
+
+
+# -- --external-secrets
+
+
+def _add_external_secrets(parser: ArgumentParser) -> None:
+    group = parser.add_argument_group("--external-secrets")
+    group.add_argument(
+        "--controller-class",
+        metavar="NAME",
+        default="freshmount",
+        help="the stores with this spec.controller; empty: all stores (default: freshmount)",
+    )
+    group.add_argument(
+        "--namespace",
+        metavar="NS",
+        dest="namespaces",
+        action="append",
+        default=[],
+        help="work in this namespace alone; may be given again (default: all)",
+    )
+    group.add_argument(
+        "--concurrency",
+        metavar="N",
+        type=_count,
+        default=16,
+        help="ExternalSecrets of one store that are worked on at once (default: 16)",
+    )
+    group.add_argument(
+        "--service-account-tokens",
+        action="store_true",
+        help="let stores use service accounts (auth.jwt), which needs to create tokens for them",
+    )
+    group.add_argument("--no-leader-election", action="store_true", help="there is one replica: write without a Lease")
+    group.add_argument(
+        "--lease-namespace", metavar="NS", default="", help="where the Lease is (default: this pod's namespace)"
+    )
+    group.add_argument(
+        "--lease-name",
+        metavar="NAME",
+        default="freshmount-external-secrets",
+        help="what the Lease is called (default: freshmount-external-secrets)",
+    )
+
+
+def _external_secrets(args: Namespace) -> ExternalSecretsOptions:
+    return ExternalSecretsOptions(
+        controller_class=args.controller_class,
+        namespaces=tuple(dict.fromkeys(args.namespaces)),
+        concurrency=args.concurrency,
+        leader_election=not args.no_leader_election,
+        lease_namespace=args.lease_namespace or _own_namespace(),
+        lease_name=args.lease_name,
+        identity=f"{os.environ.get('POD_NAME') or socket.gethostname()}_{os.getpid()}_{os.urandom(4).hex()}",
+        service_account_tokens=args.service_account_tokens,
+    )
+
+
+def _own_namespace() -> str:
+    try:
+        with open(_NAMESPACE, encoding="ascii", errors="replace") as handle:
+            return handle.read(64).strip() or "default"
+    except OSError:
+        return "default"
+
+
+def _count(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= 1000:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 to 1000")
+    return int(text)
+
+
+# -- --push
 
 
 def _add_push(parser: ArgumentParser) -> None:
@@ -64,7 +169,11 @@ def _add_push(parser: ArgumentParser) -> None:
         help="where the API server calls (default: :9443)",
     )
     push.add_argument(
-        "--push-cluster", metavar="NAME", type=_cluster, help="required: this cluster's name in the tags of its secrets"
+        "--push-cluster",
+        metavar="NAME",
+        type=_cluster,
+        default="default",
+        help="in the tags of its secrets; another cluster that writes to the account needs another (default: default)",
     )
     push.add_argument(
         "--push-prefix",
@@ -86,21 +195,6 @@ def _add_push(parser: ArgumentParser) -> None:
         default=30,
         help="how long a deleted secret can be restored: 7 to 30 (default: 30)",
     )
-
-
-def read(parser: ArgumentParser, args: Namespace) -> Options:
-    """The options. Ends the process with a usage error where they do not go together."""
-    parts = tuple(part for part in PARTS if getattr(args, part.replace("-", "_")))
-    if not parts:
-        parser.error(f"choose at least one of {', '.join(f'--{part}' for part in PARTS)}")
-    if PUSH in parts and not args.push_cluster:
-        parser.error("--push needs --push-cluster: another cluster that writes to this account has another name")
-    push = (
-        Push(args.push_listen, args.push_cluster, args.push_prefix, args.push_cert_dir, args.push_deletion_window)
-        if PUSH in parts
-        else None
-    )
-    return Options(parts, args.listen, push)
 
 
 def _cluster(text: str) -> str:

@@ -39,7 +39,8 @@ class Place(Record):
     """Where a secret is asked for. None means: what boto3's own chain finds.
 
     `roles` are assumed in this order before, each with the credentials of the one before it. `external_id` and `tags`
-    (of the session, name and value) are for the last of them.
+    (of the session, name and value) are for the last of them. `identity` names credentials that were given to the
+    source, with which it begins instead of the agent's own.
     """
 
     region: str | None
@@ -47,6 +48,7 @@ class Place(Record):
     roles: tuple[str, ...] = ()
     external_id: str | None = None
     tags: tuple[tuple[str, str], ...] = ()
+    identity: str | None = None
 
 
 class Query(Record):
@@ -653,6 +655,7 @@ Operation = Literal[
     "DescribeParameters",
     "ListTagsForResource",
     "AssumeRole",
+    "AssumeRoleWithWebIdentity",
     "CreateSecret",
     "PutSecretValue",
     "DeleteSecret",

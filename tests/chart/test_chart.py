@@ -1223,9 +1223,7 @@ def test_the_readme_lists_the_values(chart: str) -> None:
 def test_versions_agree() -> None:
     """Agent, charts, images and the dependency of those that use the library."""
     names = ("freshmount", "demo", "injector", "controller")
-    library, demo, injector, controller = (
-        yaml.safe_load((CHARTS / name / "Chart.yaml").read_text()) for name in names
-    )
+    library, demo, injector, controller = (yaml.safe_load((CHARTS / name / "Chart.yaml").read_text()) for name in names)
     assert controller["appVersion"] == __version__
     values = yaml.safe_load((CHARTS / "freshmount" / "values.yaml").read_text())
     assert library["type"] == "library" and library["appVersion"] == __version__ and not values["image"]["tag"]

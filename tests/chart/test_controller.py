@@ -225,7 +225,6 @@ def test_every_problem_is_said_at_once() -> None:
     push = {**ON, "namespaces": ["kube-system"], "namespaceSelector": {"matchLabels": {"a": "b"}}}
     said = chart.refusal({**IMAGE, "push": push}, KUBERNETES[-1], *NAMESPACE)
     for problem in (
-        "push.cluster is missing",
         "push.namespaces and push.namespaceSelector",
         "push.namespaces has kube-",
     ):

@@ -176,16 +176,16 @@ class Clients:
         )
 
     def credentials_of(self, place: Place) -> Credentials:
-        """What is signed with at that place: the pod's own credentials, or those of the last role of its chain. Places
-        share the roles that they have in common."""
+        """What is signed with at that place: the credentials of its identity, or those of the last role of its chain.
+        Places share the roles that they have in common. Raises NoCredentials for an identity that is not known."""
+        found = self._identity_of(place)
         if not place.roles:
-            return self._credentials
+            return found
         from agent.sources.aws import roles  # few configs assume one
 
-        found = self._credentials
         with self._assuming:
             for link in roles.links(place):
-                key = (link.region, place.roles[: link.number], link.external_id, link.tags)
+                key = (place.identity, link.region, place.roles[: link.number], link.external_id, link.tags)
                 if key not in self._assumed:
                     self._assumed[key] = roles.AssumedRole(
                         self._new_session,
@@ -197,6 +197,12 @@ class Clients:
                     )
                 found = self._assumed[key]
         return found
+
+    def _identity_of(self, place: Place) -> Credentials:
+        """The credentials that a place begins with."""
+        if place.identity is None:
+            return self._credentials
+        raise NoCredentials(f"the credentials of {place.identity} are not known here")
 
     def sts_calls(self) -> tuple[Call, ...]:
         """The calls to STS for roles since this was last asked, to be counted."""

@@ -36,9 +36,6 @@ labels:
 {{- if not .Values.image.repository -}}
 {{- $wrong = append $wrong "image.repository is missing: push the image that `make controller-image` builds, and name it" -}}
 {{- end -}}
-{{- if and .Values.push.enabled (not .Values.push.cluster) -}}
-{{- $wrong = append $wrong "push.cluster is missing: this cluster's name in AWS, which another cluster must not have" -}}
-{{- end -}}
 {{- if and .Values.push.namespaces .Values.push.namespaceSelector -}}
 {{- $wrong = append $wrong "push.namespaces and push.namespaceSelector are both set: use one of them" -}}
 {{- end -}}
@@ -79,7 +76,8 @@ labels:
 {{- end -}}
 {{- with .Values.push -}}
 {{- if .enabled -}}
-{{- $args = concat $args (list "--push" (printf "--push-cluster=%s" .cluster)) -}}
+{{- $args = append $args "--push" -}}
+{{- with .cluster -}}{{- $args = append $args (printf "--push-cluster=%s" .) -}}{{- end -}}
 {{- with .prefix -}}{{- $args = append $args (printf "--push-prefix=%s" .) -}}{{- end -}}
 {{- with .deletionWindow -}}{{- $args = append $args (printf "--push-deletion-window=%d" (int .)) -}}{{- end -}}
 {{- if .certManager.enabled -}}{{- $args = append $args "--push-cert-dir=/etc/freshmount/push" -}}{{- end -}}

@@ -1,0 +1,514 @@
+"""`--external-secrets`: keeps a Secret for each ExternalSecret. Watches, decides when, and reports.
+
+Of what is watched it remembers only what can be read back: status and metadata tell a new leader all that it needs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import httpx2
+from aiohttp import web
+from lightkube import ApiError
+
+from agent.controller import jitter
+from agent.controller.external_secrets import asked, cluster, kinds, plan, stores
+from agent.controller.external_secrets.asked import Policy, StoreRef
+from agent.controller.external_secrets.asking import Asking
+from agent.controller.external_secrets.cluster import CONFLICT, NOT_FOUND, Cluster
+from agent.controller.external_secrets.informer import Informer
+from agent.controller.external_secrets.kinds import Key
+from agent.controller.external_secrets.metrics import Metrics
+from agent.controller.external_secrets.plan import Outcome, State
+from agent.controller.external_secrets.queue import Groups, Queue
+from agent.controller.external_secrets.reconcile import MISSING_AGAIN, Reconciler, owned_by, stamp, state_of
+from agent.controller.leader import Leader, NotLeader
+from agent.controller.options import ExternalSecretsOptions
+from agent.controller.part import Registry
+from agent.core.ports import Log
+from agent.sinks.kubernetes_secret import secret as sink
+from agent.sinks.kubernetes_secret.secret import Held
+from agent.sources.aws.identities import Identified
+
+_TURN = 5.0  # seconds of one turn of the loop at most
+
+_STALLED = 60.0  # seconds without a turn, after which the process should be restarted
+
+_ATTEMPT = 120.0  # seconds of one attempt; AWS's and the API server's own limits are shorter
+
+_SOONEST, _LATEST = 2.0, 300.0  # seconds until a failed attempt is repeated
+
+_REPAIRS = 600.0  # seconds after which a repair counts as the first one
+
+_NAMESPACE_SHARE = 8  # how many times as many as of one store are worked on of one namespace
+
+
+class ExternalSecrets:
+    """The part. See `agent.controller.part.Part`."""
+
+    name = "external-secrets"
+
+    def __init__(self, options: ExternalSecretsOptions, registry: Registry, log: Log) -> None:
+        """Raises StartError where no API server is known."""
+        self._options, self._log = options, log
+        self._plain, self._only_metadata = cluster.clients()
+        self._metrics = Metrics(registry, self._states)
+        self._queue: Queue[Key] = Queue(self._groups)
+        self._source = Identified()
+        self._leader = Leader(
+            self._plain if options.leader_election else None,
+            namespace=options.lease_namespace,
+            name=options.lease_name,
+            identity=options.identity,
+            log=log,
+            changed=self._leads,
+        )
+        self._cluster = Cluster(self._plain, self._only_metadata, self._leader.check)
+        self._reconciler = Reconciler(
+            self._cluster,
+            Asking(self._source, self._metrics.called),
+            self._source,
+            store=self._store,
+            labels=self._labels,
+            service_account_tokens=options.service_account_tokens,
+        )
+        self._version = kinds.VERSIONS[0]
+        self._found: dict[str, list[Informer[Any]]] = {}
+        self._targets: dict[Key, set[Key]] = {}  # the ExternalSecrets of each Secret
+        self._owned: dict[str, set[Key]] = {}  # the Secrets of each owner, by uid
+        self._failures: dict[Key, int] = {}
+        self._repairs: dict[Key, tuple[int, float]] = {}
+        self._mine: set[Key] = set()  # the ExternalSecrets whose store is this controller's
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._turned = time.monotonic()
+
+    # -- the part
+
+    def routes(self) -> list[web.RouteDef]:
+        """It serves nothing."""
+        return []
+
+    def stalled(self) -> str | None:
+        """Whether the loop turns, and each attempt ends."""
+        now = time.monotonic()
+        if now - self._turned > _STALLED:
+            return f"external-secrets: the loop has not turned for {now - self._turned:.0f} s"
+        longest = max((now - since for since in self._queue.running.values()), default=0.0)
+        return f"external-secrets: an attempt takes {longest:.0f} s" if longest > 2 * _ATTEMPT else None
+
+    def unready(self) -> str | None:
+        """Which kinds were not listed yet. A replica that waits for the Lease is ready."""
+        missing = sorted({each.name for of_kind in self._found.values() for each in of_kind if not each.synced})
+        if not self._found:
+            return "external-secrets: the API server has not answered yet"
+        return f"external-secrets: not listed yet: {', '.join(missing)}" if missing else None
+
+    async def run(self) -> None:
+        """1. Watch. 2. Hold the Lease. 3. Work on what is due, while it is held. 4. At the end, give it up."""
+        try:
+            # 1.
+            await self._served()
+            self._watched()
+            running = [each.run() for of_kind in self._found.values() for each in of_kind]
+            async with asyncio.TaskGroup() as group:
+                for each in running:
+                    group.create_task(each)
+                # 2.
+                group.create_task(self._leader.run())
+                # 3.
+                group.create_task(self._work())
+        finally:
+            # 4.
+            self._stop()
+            if self._tasks:
+                await asyncio.wait(self._tasks, timeout=1.0)
+            await self._leader.release()
+
+    async def _served(self) -> None:
+        """Find out which version of the API the cluster has."""
+        while True:
+            self._turned = time.monotonic()
+            for version in kinds.VERSIONS:
+                try:
+                    namespace = self._options.namespaces[0] if self._options.namespaces else "*"
+                    listing = self._plain.list(kinds.external_secret(version), namespace=namespace, chunk_size=1)
+                    async for _ in listing:
+                        break
+                except ApiError as error:
+                    if error.status.code != NOT_FOUND:
+                        self._log.warning("cannot list ExternalSecrets", error=cluster.said(error))
+                        break
+                except (httpx2.HTTPError, OSError) as error:
+                    self._log.warning("cannot list ExternalSecrets", error=cluster.said(error))
+                    break
+                else:
+                    self._version = version
+                    return
+            else:
+                self._log.warning("the cluster has no ExternalSecrets; install the CRDs", group=kinds.GROUP)
+            await asyncio.sleep(jitter.between(2.0, 4.0))
+
+    def _watched(self) -> None:
+        namespaces = self._options.namespaces or ("*",)
+        of: dict[str, list[Informer[Any]]] = {}
+        of["ExternalSecret"] = [
+            Informer(
+                "ExternalSecret",
+                self._plain,
+                kinds.external_secret(self._version),
+                keep=_plain,
+                changed=self._external_secret_changed,
+                log=self._log,
+                namespace=each,
+            )
+            for each in namespaces
+        ]
+        of["SecretStore"] = [
+            Informer(
+                "SecretStore",
+                self._plain,
+                kinds.secret_store(self._version),
+                keep=_plain,
+                changed=self._store_changed,
+                log=self._log,
+                namespace=each,
+            )
+            for each in namespaces
+        ]
+        of["Secret"] = [
+            Informer(
+                "Secret",
+                self._only_metadata,
+                kinds.Secret,
+                keep=_metadata,
+                changed=self._secret_changed,
+                log=self._log,
+                namespace=each,
+                labels={sink.MANAGED: "true"},
+            )
+            for each in namespaces
+        ]
+        if not self._options.namespaces:
+            of["ClusterSecretStore"] = [
+                Informer(
+                    "ClusterSecretStore",
+                    self._plain,
+                    kinds.cluster_secret_store(self._version),
+                    keep=_plain,
+                    changed=self._store_changed,
+                    log=self._log,
+                    namespace=None,
+                )
+            ]
+            of["Namespace"] = [
+                Informer(
+                    "Namespace",
+                    self._only_metadata,
+                    kinds.Namespace,
+                    keep=lambda found: dict(found["metadata"].get("labels") or {}),
+                    changed=lambda *_: None,
+                    log=self._log,
+                    namespace=None,
+                )
+            ]
+        self._found = of
+
+    # -- what is known
+
+    def _get(self, kind: str, at: Key) -> Any:
+        return next((found for each in self._found.get(kind, ()) if (found := each.get(at)) is not None), None)
+
+    def _store(self, ref: StoreRef, namespace: str) -> Mapping[str, Any] | None:
+        kind, name = ref
+        if kind == "ClusterSecretStore" and self._options.namespaces:
+            raise stores.Unfit(
+                f"ClusterSecretStore {name}: this controller works in given namespaces, and reads only their "
+                "SecretStores; use one of them"
+            )
+        found: Mapping[str, Any] | None = self._get(kind, ("" if kind == "ClusterSecretStore" else namespace, name))
+        return found
+
+    def _labels(self, namespace: str) -> Mapping[str, str]:
+        return self._get("Namespace", ("", namespace)) or {}
+
+    def _is_mine(self, found: Mapping[str, Any]) -> bool:
+        """Whether none of its stores is another controller's."""
+        namespace = found["metadata"]["namespace"]
+        for kind, name in asked.stores(found):
+            store = self._get(kind, ("" if kind == "ClusterSecretStore" else namespace, name))
+            if store is not None and not stores.ours(store, self._options.controller_class):
+                return False
+        return True
+
+    def _states(self) -> dict[Key, State]:
+        found = {at: self._get("ExternalSecret", at) for at in self._mine}
+        return {at: state_of(each) for at, each in found.items() if each is not None}
+
+    def _target(self, at: Key, found: Mapping[str, Any]) -> Key:
+        return at[0], asked.target(found)
+
+    def _groups(self, at: Key) -> Groups:
+        found = self._get("ExternalSecret", at)
+        most = self._options.concurrency
+        groups: dict[Any, int] = {("namespace", at[0]): _NAMESPACE_SHARE * most}
+        if found is not None:
+            groups["target", self._target(at, found)] = 1
+            groups |= {("store", at[0], *ref): most for ref in asked.stores(found)}
+        return groups
+
+    # -- what changes
+
+    def _external_secret_changed(self, at: Key, before: Any, now: Any) -> None:
+        for each, add in ((before, False), (now, True)):
+            if each is not None:
+                named = self._targets.setdefault(self._target(at, each), set())
+                named.add(at) if add else named.discard(at)
+        if now is None:
+            self._queue.drop(at)
+            self._failures.pop(at, None)
+            self._repairs.pop(at, None)
+            self._mine.discard(at)
+            if before is not None:
+                self._deleted(before)
+        elif before is None or asked.version(before) != asked.version(now) or _uid(before) != _uid(now):
+            self._failures.pop(at, None)
+            self._queue.add(at)
+
+    def _deleted(self, before: Mapping[str, Any]) -> None:
+        """An ExternalSecret has gone. Kubernetes collects what it owned; with deletionPolicy Delete that is not waited
+        for."""
+        policy = asked.policy(before)
+        if policy.deletion == "Delete" and policy.creation == "Owner":
+            for at in list(self._owned.get(_uid(before), ())):
+                self._spawn(self._collect(at, _uid(before)))
+
+    async def _collect(self, at: Key, uid: str) -> None:
+        with contextlib.suppress(NotLeader, httpx2.HTTPError, OSError):
+            held = await self._cluster.secret(at)
+            if held is not None and uid in owned_by(held["metadata"]):
+                await self._cluster.delete(at)
+
+    def _store_changed(self, at: Key, before: Any, now: Any) -> None:
+        """Each one that failed, or waits for a store that was not there, may succeed now."""
+        if before is not None and now is not None and before.get("spec") == now.get("spec"):
+            return
+        for each in self._found.get("ExternalSecret", ()):
+            for key in each:
+                found = each.get(key)
+                if found is None or state_of(found).ready is True:
+                    continue
+                if at[0] in ("", key[0]) and at[1] in {name for _, name in asked.stores(found)}:
+                    self._failures.pop(key, None)
+                    self._queue.add(key)
+
+    def _secret_changed(self, at: Key, before: Any, now: Any) -> None:
+        for each, add in ((before, False), (now, True)):
+            for uid in owned_by(each) if each is not None else ():
+                named = self._owned.setdefault(uid, set())
+                named.add(at) if add else named.discard(at)
+                if not named:
+                    del self._owned[uid]
+        for key in self._targets.get(at, ()):
+            found = self._get("ExternalSecret", key)
+            if found is not None and self._is_wrong(found, now):
+                self._queue.add(key, self._before_repair(key))
+
+    def _is_wrong(self, found: Mapping[str, Any], metadata: Any) -> bool:
+        policy = asked.policy(found)
+        return metadata is None or not plan.stands(policy, sink.read_back(metadata, _by(policy, found)))
+
+    def _before_repair(self, at: Key) -> float:
+        """Seconds until a Secret is put right. Where another puts it wrong again and again, it is not fought about."""
+        count, last = self._repairs.get(at, (0, 0.0))
+        if count < 3 or time.monotonic() - last > _REPAIRS:
+            return 0.0
+        return float(min(_LATEST, 2.0**count)) * jitter.between(0.5, 1.0)
+
+    # -- work
+
+    def _leads(self, leads: bool) -> None:
+        self._metrics.leads(leads=leads)
+        if not leads:
+            self._stop()
+            return
+        for each in self._found.get("ExternalSecret", ()):
+            for at in each:
+                self._queue.add(at)
+
+    def _stop(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+
+    def _spawn(self, work: Any) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _work(self) -> None:
+        while True:
+            self._turned = time.monotonic()
+            if not self._leader.leads or self.unready():
+                await asyncio.sleep(0.1)
+                continue
+            at = await self._queue.next(_TURN)
+            if at is not None:
+                self._spawn(self._one(at))
+
+    async def _one(self, at: Key) -> None:
+        """One attempt, whatever becomes of it."""
+        delay: float | None = None
+        try:
+            async with asyncio.timeout(_ATTEMPT):
+                delay = await self._attempt(at)
+        except NotLeader:
+            pass
+        except asyncio.CancelledError:
+            if self._leader.leads:
+                raise
+        except ApiError as error:
+            if error.status.code == CONFLICT:
+                delay = jitter.between(0.1, 0.5)
+            elif error.status.code != NOT_FOUND:
+                delay = self._backoff(at)
+                self._metrics.failed("kubernetes")
+                self._log.warning("cannot write", namespace=at[0], name=at[1], error=cluster.said(error))
+        except (httpx2.HTTPError, OSError, TimeoutError) as error:
+            delay = self._backoff(at)
+            self._metrics.failed("kubernetes")
+            self._log.warning("cannot write", namespace=at[0], name=at[1], error=cluster.said(error))
+        except Exception as error:
+            delay = self._backoff(at)
+            self._metrics.failed("other")
+            self._log.error("an attempt failed by a bug", namespace=at[0], name=at[1], exc_info=error)
+        finally:
+            self._queue.done(at)
+        if delay is not None and self._get("ExternalSecret", at) is not None:
+            self._queue.add(at, delay)
+
+    async def _attempt(self, at: Key) -> float | None:
+        """Look at one ExternalSecret, and do what it needs. Returns in how many seconds it is looked at again.
+
+        1. Is it ours?
+        2. Look at its Secret.
+        3. Is anything due?
+        4. Bring the Secret up to date.
+        5. Say how that ended.
+        """
+        # 1.
+        found = self._get("ExternalSecret", at)
+        if found is None or found["metadata"].get("deletionTimestamp"):
+            return None
+        if not self._is_mine(found):
+            self._mine.discard(at)
+            return None
+        self._mine.add(at)
+        # 2.
+        policy, state, version = asked.policy(found), state_of(found), asked.version(found)
+        held, fresh = await self._held(at, found, policy, state)
+        # 3.
+        look = plan.look(policy, state, held, version, time.time())
+        if not look.ask:
+            return MISSING_AGAIN if state.message == plan.MISSING else _until(look.until)
+        # 4.
+        if held is not None and not plan.stands(policy, held) and state.ready:
+            count, last = self._repairs.get(at, (0, 0.0))
+            recent = time.monotonic() - last < _REPAIRS
+            self._repairs[at] = (count + 1 if recent else 1), time.monotonic()
+        if not fresh:
+            held, _ = await self._held(at, found, policy, state, anew=True)
+        outcome, written = await self._reconciler.bring_up_to_date(found, policy, state, held)
+        target = self._target(at, found)
+        if written is not None:
+            self._keep_secret(target, written)
+        # 5.
+        await self._tell(at, found, state, outcome, version)
+        if outcome.ready:
+            self._failures.pop(at, None)
+            await self._tidy(found, policy, target)
+            if outcome.again is not None:
+                return outcome.again
+            return _until(time.time() + policy.interval if policy.interval is not None else None)
+        return self._backoff(at)
+
+    async def _held(
+        self, at: Key, found: Mapping[str, Any], policy: Policy, state: State, *, anew: bool = False
+    ) -> tuple[Held | None, bool]:
+        """The Secret of an ExternalSecret, by its metadata, and whether the API server was asked for it just now. One
+        that does not carry our label is not in the cache."""
+        target = self._target(at, found)
+        metadata = None if anew else self._get("Secret", target)
+        fresh = metadata is None
+        if metadata is None:
+            answered = await self._cluster.secret(target)
+            if answered is None:
+                return None, True
+            metadata = _metadata(answered)
+        return sink.read_back(metadata, _by(policy, found)), fresh
+
+    def _keep_secret(self, at: Key, written: dict[str, Any]) -> None:
+        of = self._found["Secret"]
+        namespaces = self._options.namespaces
+        (of[namespaces.index(at[0])] if namespaces else of[0]).put(written)
+
+    async def _tidy(self, found: Mapping[str, Any], policy: Policy, target: Key) -> None:
+        """Delete what an ExternalSecret owned under another name."""
+        if policy.creation == "Owner":
+            for at in self._owned.get(_uid(found), set()) - {target}:
+                await self._collect(at, _uid(found))
+
+    async def _tell(self, at: Key, found: Mapping[str, Any], state: State, outcome: Outcome, version: str) -> None:
+        """Metrics, log, event, status."""
+        news = state.ready is not outcome.ready or state.message != outcome.message
+        if not outcome.ready:
+            self._metrics.failed(outcome.failure)
+            if news:
+                self._log.warning("failed", namespace=at[0], name=at[1], reason=outcome.failure, error=outcome.message)
+        elif outcome.event:
+            self._metrics.wrote(outcome.event.lower())
+            self._log.info(outcome.event.lower(), namespace=at[0], name=at[1], secret=asked.target(found))
+        if outcome.event and (outcome.ready or news):
+            said = f"secret {outcome.event.lower()}" if outcome.ready else outcome.message
+            await self._cluster.event(found, outcome.event, said, warning=not outcome.ready)
+        if outcome.ready or news:
+            status = plan.status(outcome, state, version=version, binding=asked.target(found), now=stamp())
+            kind = kinds.external_secret(self._version)
+            written = await self._cluster.status(kind, at, _uid(found), status)
+            if written is not None:
+                of = self._found["ExternalSecret"]
+                namespaces = self._options.namespaces
+                (of[namespaces.index(at[0])] if namespaces else of[0]).put(written)
+
+    def _backoff(self, at: Key) -> float:
+        count = self._failures[at] = self._failures.get(at, 0) + 1
+        return float(min(_LATEST, _SOONEST * 2.0 ** min(count - 1, 20)) * jitter.between(0.5, 1.0))
+
+
+def _until(due: float | None) -> float | None:
+    """Seconds until then, and a little more, so that not all come at once."""
+    if due is None:
+        return None
+    left = max(0.0, due - time.time())
+    return left + jitter.between(0.0, min(30.0, 0.1 * left))
+
+
+def _by(policy: Policy, found: Mapping[str, Any]) -> str | None:
+    return _uid(found) if plan.shares(policy) else None
+
+
+def _uid(found: Mapping[str, Any]) -> str:
+    return str(found["metadata"]["uid"])
+
+
+def _plain(found: dict[str, Any]) -> dict[str, Any]:
+    """An object without what nobody reads of it."""
+    metadata = {key: value for key, value in found["metadata"].items() if key != "managedFields"}
+    return {**found, "metadata": metadata}
+
+
+def _metadata(found: dict[str, Any]) -> dict[str, Any]:
+    metadata: dict[str, Any] = found["metadata"]
+    return metadata
