@@ -57,7 +57,7 @@ pushFailing:
   alert: FreshmountPushFailing
   expr: sum by (operation) (increase(freshmount_controller_push_requests_total{ {{- $series -}} ,result="failed"}[{{ ($set.pushFailing | default dict).window }}])) > 0
   summary: Pushed Secrets are refused, because AWS does not take them.
-  description: Nothing of them reached etcd. Whoever applied them has AWS's reason in the error, and so has the controller's log.
+  description: Nothing of them reached etcd. Anyone who applied them has AWS's reason in the error, and so has the controller's log.
 pushCertificateExpiring:
   applies: {{ .Values.push.enabled }}
   alert: FreshmountPushCertificateExpiring
