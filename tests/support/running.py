@@ -20,7 +20,7 @@ from typing import Any, ClassVar, NamedTuple
 
 from prometheus_client.parser import text_string_to_metric_families
 
-PATIENCE = 60.0  # seconds until a test gives up on an event; no figure is derived from it
+PATIENCE = 120.0  # seconds until a test gives up on an event; no figure is derived from it
 
 
 class Usage(NamedTuple):

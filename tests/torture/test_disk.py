@@ -112,7 +112,7 @@ def test_a_disk_that_fills_at_every_write(
         scene = Rotating(pod, size=5000)
         with running("run", scene.config) as agent:
             agent.ready()
-            for room in range(0, most, length.choose(1, 5)):
+            for room in range(0, most, length.choose(1, 8)):
                 scene.expect_whole(f"before {room}", scene.number)
                 old = scene.number
                 scene.rotate()

@@ -214,7 +214,7 @@ def _recovered(scene: Scene, agent: Agent, state: State, call: Call | None) -> N
 @pytest.mark.parametrize(
     ("what", "promise", "stride"),
     [
-        (FILES, "of a publish: one whole generation, every target notified, nothing left over", 41),
+        (FILES, "of a publish: one whole generation, every target notified, nothing left over", 59),
         (TELLING, "of a notification: none lost; doubled only between delivery and record", 5),
     ],
     ids=["publish", "notification"],
@@ -340,12 +340,12 @@ def _written(pod: Pod) -> dict[str, bool]:
     return {name: published.accepted.get(name, 0) >= published.generation for name in TARGETS}
 
 
-@pytest.mark.parametrize("command", ["init", "run"])
+@pytest.mark.parametrize(("command", "stride"), [("init", 61), ("run", 601)])
 def test_the_first_generation_is_killed_at_each_call(
-    scene: Scene, length: Length, report: Report, command: str
+    scene: Scene, length: Length, report: Report, command: str, stride: int
 ) -> None:
     """There is all of it or nothing, the next start finishes it, and nobody is told of it."""
-    chain, nobody = Chain(scene, length, 61), scene.witness.told()
+    chain, nobody = Chain(scene, length, stride), scene.witness.told()
 
     def go(call: Call | None) -> bool:
         shutil.rmtree(scene.pod.volume, ignore_errors=True)

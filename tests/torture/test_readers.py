@@ -55,7 +55,7 @@ def _tried(counts: dict[str, int]) -> str:
 
 def test_no_reader_sees_a_torn_set_while_the_agent_is_killed(pod: Pod, length: Length, report: Report) -> None:
     """Nothing torn, empty or missing for anyone; nothing mixed for those who keep the reader's contract."""
-    generations, kills = length.choose(1000, 20), length.choose(40, 2)
+    generations, kills = length.choose(1000, 6), length.choose(40, 2)
     rng = random.Random(7)
     pod.put("db", _value(0))
     files = [f"{{path: {path}, jmesPath: {path.split('/')[1]}}}" for path in PAIR]

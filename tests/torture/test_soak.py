@@ -11,6 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from agent.sinks.volume.sweep import KEPT_AT_MOST
 from tests.support.aws import Fault
 from tests.support.pod import Pod
+from tests.support.resting import workers
 from tests.support.running import Agent, Usage, running, until
 from tests.torture.canary import CANARY, sealed
 from tests.torture.conftest import Length, Report
@@ -22,7 +23,7 @@ Held = tuple[Usage, int, set[str]]
 
 def test_rotations(pod: Pod, length: Length, report: Report) -> None:
     """Each is published and told; nothing is left of it but the generations that readers may have open."""
-    turns, warm = length.choose(10_000, 60), length.choose(100, 30)
+    turns, warm = length.choose(10_000, 20), length.choose(100, 10)
     config = _config(pod)
     violations: list[str] = []
     with running("run", config) as agent:
@@ -45,7 +46,7 @@ def test_rotations(pod: Pod, length: Length, report: Report) -> None:
 
 def test_reloads(pod: Pod, length: Length, report: Report) -> None:
     """Secrets and targets come and go with each config, and with them their files and series."""
-    turns, warm = length.choose(1_000, 24), length.choose(100, 12)
+    turns, warm = length.choose(1_000, 16), length.choose(100, 8)
     config = _config(pod)
     text = config.read_text()
     pod.put("extra", CANARY)
@@ -111,7 +112,7 @@ def _held(agent: Agent, pod: Pod) -> Held:
     pod.proxy.heal()
     agent.pass_now()
     series = _series(agent)
-    until(lambda: not _asked(agent))
+    until(lambda: not workers(agent) and not _asked(agent))  # each takes a descriptor of the resting process
     return agent.usage(), _inodes(pod.volume), series
 
 
