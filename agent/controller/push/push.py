@@ -52,8 +52,8 @@ def made(options: Options, registry: Registry, log: Log) -> Push:
         raise StartError(f"no API server is known: {error}; run in a pod, or set KUBECONFIG") from None
     rules = Rules(options.cluster, options.prefix)
     keeper = keeping.Directory(Path(options.certificates)) if options.certificates else keeping.Shared(client)
-    # Three calls of one attempt each, or one that is repeated, fit into the budget.
-    clients = Clients(connect_timeout=1.0, read_timeout=2.0, attempts=2, credentials_limit=5.0)
+    # The budget ends a request; these end what its thread waits for.
+    clients = Clients(connect_timeout=2.0, read_timeout=3.0, attempts=2, credentials_limit=5.0)
     store = Store(clients, rules, window=options.window, region=os.environ.get("AWS_REGION"))
     return Push(options.listen, rules, store=store, client=client, keeper=keeper, registry=registry, log=log)
 
