@@ -18,7 +18,7 @@ _EXTRA = {"aiohttp", "lightkube", "prometheus_client"}  # the first of them that
 
 
 def controller(options: Options, log_format: Format, log_level: str) -> int:
-    """Run the parts that are asked for until SIGTERM. Returns 0.
+    """Run the parts that are asked for until SIGTERM, or the command among the flags. Returns 0.
 
     Raises StartError where a library is missing, the API server cannot be reached, or nothing can listen.
     """
@@ -32,6 +32,10 @@ def controller(options: Options, log_format: Format, log_level: str) -> int:
         if missing.partition(".")[0] not in _EXTRA:
             raise
     else:
+        if options.push and options.push.list_orphans:
+            from agent.controller.push import push
+
+            return push.list_orphans(options.push)
         logger = log.logger()
         process.run(options.listen, partial(_parts, options, logger), logger)
         return 0

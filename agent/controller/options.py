@@ -43,6 +43,7 @@ class Push(Record):
     prefix: str = ""  # empty, or with a slash at its end
     certificates: str | None = None  # a directory
     window: int = 30  # days in which a deleted secret can be restored
+    list_orphans: bool = False  # a command: list them and end
 
 
 class Options(Record):
@@ -78,12 +79,7 @@ def read(parser: ArgumentParser, args: Namespace) -> Options:
     parts = tuple(part for part in PARTS if getattr(args, part.replace("-", "_")))
     if not parts:
         parser.error(f"choose at least one of {', '.join(f'--{part}' for part in PARTS)}")
-    push = (
-        Push(args.push_listen, args.push_cluster, args.push_prefix, args.push_cert_dir, args.push_deletion_window)
-        if PUSH in parts
-        else None
-    )
-    return Options(parts, args.listen, _external_secrets(args), push)
+    return Options(parts, args.listen, _external_secrets(args), _push(args) if PUSH in parts else None)
 
 
 # -- --external-secrets
@@ -194,6 +190,22 @@ def _add_push(parser: ArgumentParser) -> None:
         choices=range(7, 31),
         default=30,
         help="how long a deleted secret can be restored: 7 to 30 (default: 30)",
+    )
+    push.add_argument(
+        "--push-list-orphans",
+        action="store_true",
+        help="list what AWS has and no Secret refers to, with the permissions of who runs it, and end",
+    )
+
+
+def _push(args: Namespace) -> Push:
+    return Push(
+        args.push_listen,
+        args.push_cluster,
+        prefix=args.push_prefix,
+        certificates=args.push_cert_dir,
+        window=args.push_deletion_window,
+        list_orphans=args.push_list_orphans,
     )
 
 

@@ -127,6 +127,19 @@ def _living(state: State, region: str, asked: Mapping[str, Any]) -> Secret:
     return secret
 
 
+def list_secrets(state: State, region: str, asked: Mapping[str, Any]) -> dict[str, Any]:
+    """With filters by tags, which match what begins so. All on one page."""
+    filters = {each["Key"]: each["Values"] for each in asked.get("Filters", ())}
+    listed = []
+    for (where, _), secret in sorted(state.secrets.items()):
+        texts = {"tag-key": list(secret.tags), "tag-value": list(secret.tags.values())}
+        fits = all(any(t.startswith(v) for t in texts[key] for v in values) for key, values in filters.items())
+        if where == region and fits and secret.deleted is None:
+            stages = {each: secret.stages_of(each) for each in secret.versions}
+            listed.append({**_about(secret), "SecretVersionsToStages": stages})
+    return {"SecretList": listed}
+
+
 def delete_secret(state: State, region: str, asked: Mapping[str, Any]) -> dict[str, Any]:
     secret = _living(state, region, asked)
     secret.deleted = time.time()
@@ -167,6 +180,7 @@ OPERATIONS: dict[str, Callable[[State, str, Mapping[str, Any]], dict[str, Any]]]
     "secretsmanager.DeleteSecret": delete_secret,
     "secretsmanager.DescribeSecret": describe_secret,
     "secretsmanager.GetSecretValue": get_secret_value,
+    "secretsmanager.ListSecrets": list_secrets,
     "secretsmanager.PutSecretValue": put_secret_value,
     "secretsmanager.RestoreSecret": restore_secret,
     "secretsmanager.TagResource": tag_resource,

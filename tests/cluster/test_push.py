@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import subprocess
 import threading
 import uuid
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from agent.demo.stand_in import Refused
 from tests.cluster.apiserver import ApiServer, api_server, programs
@@ -20,6 +22,7 @@ from tests.controller.push.cluster import Controller
 from tests.controller.push.reviews import b64
 from tests.support import chart_tools
 from tests.support.aws import Fault, Proxy, QuickStandIn
+from tests.support.paths import ROOT
 from tests.support.running import until
 
 CANARY = "canary-5fK2x9"  # begins each value
@@ -83,45 +86,28 @@ class East:
         return sum(count for name, count in self.aws._counts.items() if name != "connections")
 
 
-def configuration(ports: list[int]) -> dict[str, Any]:
-    """As the chart has it, but by URL; a webhook for each replica, of which the second sees what the first answered."""
+def documented() -> list[dict[str, Any]]:
+    """The manifests of docs/push.md that are installed: the configuration, the policy and its binding."""
+    blocks = re.findall(r"^```yaml\n(.*?)^```", (ROOT / "docs" / "push.md").read_text(), re.MULTILINE | re.DOTALL)
+    found = [each for block in blocks for each in yaml.safe_load_all(block) if each["kind"] != "Secret"]
+    assert [each["kind"] for each in found] == [
+        "MutatingWebhookConfiguration",
+        "ValidatingAdmissionPolicy",
+        "ValidatingAdmissionPolicyBinding",
+    ]
+    return found
+
+
+def configuration(given: dict[str, Any], ports: list[int]) -> dict[str, Any]:
+    """It by URL, with a webhook for each replica, of which the second sees what the first answered; and with as much
+    time as a busy machine may take."""
 
     def webhook(number: int, port: int) -> dict[str, Any]:
-        return {
-            "name": "push.freshmount.dev" if not number else f"push{number}.freshmount.dev",
-            "admissionReviewVersions": ["v1"],
-            "sideEffects": "NoneOnDryRun",
-            "failurePolicy": "Fail",
-            "matchPolicy": "Equivalent",
-            "reinvocationPolicy": "IfNeeded",
-            "timeoutSeconds": 10,
-            "clientConfig": {"url": f"https://{HOST}:{port}/v1/push"},
-            "rules": [
-                {
-                    "apiGroups": [""],
-                    "apiVersions": ["v1"],
-                    "operations": ["CREATE", "UPDATE", "DELETE"],
-                    "resources": ["secrets"],
-                    "scope": "Namespaced",
-                }
-            ],
-            "objectSelector": {"matchLabels": PUSH},
-            "matchConditions": [
-                {
-                    "name": "deletion",
-                    "expression": "request.operation != 'DELETE' || (has(oldObject.metadata.annotations) && "
-                    "'freshmount.dev/deletion' in oldObject.metadata.annotations && "
-                    "oldObject.metadata.annotations['freshmount.dev/deletion'] == 'delete')",
-                }
-            ],
-        }
+        name = f"push{number or ''}.freshmount.dev"
+        reached = {"url": f"https://{HOST}:{port}/v1/push"}
+        return {**given["webhooks"][0], "name": name, "clientConfig": reached, "timeoutSeconds": 30}
 
-    return {
-        "apiVersion": "admissionregistration.k8s.io/v1",
-        "kind": "MutatingWebhookConfiguration",
-        "metadata": {"name": "freshmount-push"},
-        "webhooks": [webhook(number, port) for number, port in enumerate(ports)],
-    }
+    return {**given, "webhooks": [webhook(number, port) for number, port in enumerate(ports)]}
 
 
 @pytest.fixture(scope="module")
@@ -133,8 +119,8 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[East]:
         aws = stack.enter_context(QuickStandIn())
         proxy = stack.enter_context(Proxy(aws.url))
         east = East(server, aws, proxy, [])
-        placeholder = configuration([1, 2])
-        east.kubectl("create", "--filename=-", stdin=placeholder)
+        webhooks, *net = documented()
+        east.kubectl("create", "--filename=-", stdin=configuration(webhooks, [1, 2]))
         for _ in range(2):
             replica = Controller(server.kubeconfig, proxy.url)
             stack.callback(_end, replica)
@@ -159,6 +145,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[East]:
         # The API server reads its configuration a moment later; until then nothing is pushed.
         probe = secret({"probe": "no value"}, "probe")
         until(lambda: "annotations" in _dry(east, probe)["metadata"], every=0.1)
+        east.kubectl("create", "--filename=-", stdin={"apiVersion": "v1", "kind": "List", "items": net})
         yield east
         said = ["".join(replica.lines) + replica.page("/metrics")[1] for replica in east.replicas]
         server.stop()
@@ -472,6 +459,32 @@ def test_helm_installs_and_upgrades(east: East, tmp_path: Path) -> None:
         assert done.returncode == 0, done.stderr
         east.holds_arn("password")
         assert east.value() == {"password": f"by-helm-{number}"}
+
+
+def test_without_the_webhook_the_policy_refuses(east: East) -> None:
+    """Last but one: it takes the webhook's configuration away, and brings it back."""
+    given = secret({"password": CANARY})
+    name = ("mutatingwebhookconfiguration", "freshmount-push")
+    kept = json.loads(east.kubectl("get", *name, "--output=json").stdout)
+    kept["metadata"] = {"name": kept["metadata"]["name"]}
+    east.kubectl("delete", *name)
+    said = ""
+
+    def refused() -> bool:
+        nonlocal said
+        said = east.kubectl("create", "--dry-run=server", "--filename=-", stdin=given, check=False).stderr
+        return "did not go to AWS" in said
+
+    until(refused, every=0.2)
+    assert CANARY not in said
+    done = east.kubectl("create", "--filename=-", stdin=given, check=False)
+    assert done.returncode and "did not go to AWS" in done.stderr
+    binary = {**secret({}), "data": {"a": base64.b64encode(b"\xff\x00").decode()}}
+    assert east.kubectl("create", "--filename=-", stdin=binary, check=False).returncode
+    east.kubectl("create", "--filename=-", stdin=secret({"password": east.arn("elsewhere")}, "restored"))
+    east.kubectl("create", "--filename=-", stdin=kept)
+    until(lambda: east.kubectl("create", "--filename=-", stdin=given, check=False).returncode == 0, every=0.2)
+    east.holds_arn("password")
 
 
 def test_nothing_is_pushed_while_no_replica_answers(east: East) -> None:

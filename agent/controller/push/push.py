@@ -7,7 +7,7 @@ import os
 import ssl
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,7 +21,7 @@ from prometheus_client import Counter, Gauge
 from agent.controller.options import Listen
 from agent.controller.options import Push as Options
 from agent.controller.part import Registry
-from agent.controller.push import certificate, keeping, review
+from agent.controller.push import certificate, keeping, orphans, review
 from agent.controller.push.certificate import Pair, Unusable
 from agent.controller.push.keeping import Keeper
 from agent.controller.push.review import Asked, Delete, Pass, Refusal, Review, Rules, Write
@@ -40,6 +40,10 @@ SETTLED = 60.0  # seconds after which the API server has stored what it was goin
 R = TypeVar("R")
 
 
+async def _settled() -> None:
+    await asyncio.sleep(SETTLED)
+
+
 def made(options: Options, registry: Registry, log: Log) -> Push:
     """The part, for the API server and the account of the environment. Raises StartError where there is none."""
     try:
@@ -48,10 +52,15 @@ def made(options: Options, registry: Registry, log: Log) -> Push:
         raise StartError(f"no API server is known: {error}; run in a pod, or set KUBECONFIG") from None
     rules = Rules(options.cluster, options.prefix)
     keeper = keeping.Directory(Path(options.certificates)) if options.certificates else keeping.Shared(client)
-    # Three calls of one attempt each, or one that is repeated, fit into the budget.
-    clients = Clients(connect_timeout=1.0, read_timeout=2.0, attempts=2, credentials_limit=5.0)
+    # The budget ends a request; these end what its thread waits for.
+    clients = Clients(connect_timeout=2.0, read_timeout=3.0, attempts=2, credentials_limit=5.0)
     store = Store(clients, rules, window=options.window, region=os.environ.get("AWS_REGION"))
     return Push(options.listen, rules, store=store, client=client, keeper=keeper, registry=registry, log=log)
+
+
+def list_orphans(options: Options) -> int:
+    """List what AWS has and no Secret refers to. Returns 0. Raises StartError where that cannot be known."""
+    return orphans.show(Clients(), options.cluster)
 
 
 class Push:
@@ -69,10 +78,10 @@ class Push:
         keeper: Keeper,
         registry: Registry,
         log: Log,
-        settled: float = SETTLED,
+        settle: Callable[[], Awaitable[object]] = _settled,
     ) -> None:
         self._listen, self._rules, self._store, self._client, self._keeper = listen, rules, store, client, keeper
-        self._log, self._settled = log, settled
+        self._log, self._settle = log, settle
         self._threads = ThreadPoolExecutor(AT_ONCE, "push")
         self._here = 0
         self._pair: Pair | None = None
@@ -264,6 +273,10 @@ class Push:
 
     # -- afterwards
 
+    async def looked_back(self) -> None:
+        """Return when every push until now was looked back at."""
+        await asyncio.gather(*self._checks)
+
     def _look_back(self, write: Write) -> None:
         """Look later whether the API server stored what AWS has."""
         if len(self._checks) < 1000:
@@ -273,7 +286,7 @@ class Push:
 
     async def _looked_back(self, write: Write) -> None:
         asked = write.asked
-        await asyncio.sleep(self._settled)
+        await self._settle()
         try:
             held = await self._held(asked)
         except Failed:

@@ -12,6 +12,7 @@ from agent.core.model import Operation, Place, Ref, Secret
 from agent.core.record import Record
 from agent.sources.aws import errors
 from agent.sources.aws.clients import Clients, word
+from agent.sources.aws.sets import named
 
 # Whose a secret is: `<cluster>/<namespace>`, and the name of the Secret there.
 OWNER_TAG, SECRET_TAG = "freshmount.dev/pushed-by", "freshmount.dev/secret"
@@ -146,8 +147,8 @@ def _read(answer: Any) -> Held:
     """Raises ValueError, or another exception, if Secrets Manager did not send it."""
     tags = tuple((str(each["Key"]), str(each["Value"])) for each in answer.get("Tags") or ())
     deleted = answer.get("DeletedDate")
-    return Held(word(answer["ARN"]), tags, f"{deleted:%Y-%m-%d %H:%M %Z}" if deleted else None)
+    return Held(named(answer["ARN"]), tags, f"{deleted:%Y-%m-%d %H:%M %Z}" if deleted else None)
 
 
 def _written(answer: Any) -> Written:
-    return Written(word(answer["ARN"]), word(answer["VersionId"]))
+    return Written(named(answer["ARN"]), word(answer["VersionId"]))

@@ -44,10 +44,12 @@ def pages(
     operation: str,
     asked: Mapping[str, Any],
     ask: Callable[[dict[str, Any]], Answer[tuple[list[T], str | None]]],
+    *,
+    most: float = MOST,
 ) -> tuple[list[T] | Failure, tuple[Call, ...]]:
     """All that a listing has, page by page, and the calls. `ask` makes one with the arguments that it is given, and
-    answers with a page and the token of the next. It ends early where there is more than a set may have; a listing that
-    does not end is a failure, since what is missing would be taken for deleted."""
+    answers with a page and the token of the next. It ends early where there is more than `most`, by default what a set
+    may have; a listing that does not end is a failure, since what is missing would be taken for deleted."""
     found: list[T] = []
     calls: tuple[Call, ...] = ()
     token: str | None = None
@@ -58,7 +60,7 @@ def pages(
             return page.result, calls
         more, token = page.result
         found += more
-        if not token or len(found) > MOST:
+        if not token or len(found) > most:
             return found, calls
     many = f"{operation} of {secret.ref.id}: more than {PAGES} pages; give a path, so that fewer are listed"
     return Failure("invalid", many), calls
