@@ -57,6 +57,8 @@ _GO_DURATION = re.compile(r"[-+]?(?:0|(?:(?:\d+\.?\d*|\.\d+)(?:ns|us|µs|μs|ms|
 
 _GO_PART = re.compile(r"(\d+\.?\d*|\.\d+)(ns|us|µs|μs|ms|s|m|h)")
 
+_DURATION_LIMIT = 64  # characters; a million digits would take the pattern hours
+
 _UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 _LONGEST = 30 * 86400.0  # seconds of a period
@@ -207,7 +209,7 @@ class _Reader(StoreReader, TargetReader):
         """Seconds between two looks at AWS: `refreshInterval`, or what the config says."""
         policy = self.one_of(spec, "refreshPolicy", ("Periodic", "CreatedOnce", "OnChange"))
         text = self.word(spec, "refreshInterval")
-        if text and not _GO_DURATION.fullmatch(text):
+        if text and seconds(text) is None:
             what = f'refreshInterval: {text!r} is not a duration of Go, such as "1h" or "90s"; it has no days'
             self.wrong_key(spec, "refreshInterval", what)
             return self.given.period
@@ -492,7 +494,7 @@ class _Reader(StoreReader, TargetReader):
 
 def seconds(text: str) -> float | None:
     """The length of a duration of Go's, which may be negative; None if it is none."""
-    if not _GO_DURATION.fullmatch(text):
+    if len(text) > _DURATION_LIMIT or not _GO_DURATION.fullmatch(text):
         return None
     length = sum(float(number) * _UNITS[unit] for number, unit in _GO_PART.findall(text))
     return -length if text.startswith("-") else length

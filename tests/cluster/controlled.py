@@ -21,9 +21,10 @@ from typing import Any, TypeVar
 import yaml
 from lightkube import ApiError, Client, codecs
 from lightkube.generic_resource import create_global_resource, create_namespaced_resource
+from lightkube.models.authentication_v1 import TokenRequestSpec
 from lightkube.models.meta_v1 import ObjectMeta
 from lightkube.resources.apiextensions_v1 import CustomResourceDefinition
-from lightkube.resources.core_v1 import Event, Namespace, Secret
+from lightkube.resources.core_v1 import Event, Namespace, Secret, ServiceAccountToken
 from lightkube.types import PatchType
 
 from tests.cluster.apiserver import ApiServer
@@ -261,3 +262,55 @@ spec:
   secretStoreRef: {ref}
 {indented}
 """
+
+
+# What docs/external-secrets.md lists as its permissions, and nothing else.
+RULES = """
+- {apiGroups: [external-secrets.io], resources: [externalsecrets, secretstores], verbs: [list, watch]}
+- {apiGroups: [external-secrets.io], resources: [clustersecretstores], verbs: [list, watch]}
+- {apiGroups: [external-secrets.io], resources: [externalsecrets/status], verbs: [patch]}
+- {apiGroups: [""], resources: [secrets], verbs: [get, list, watch, create, patch, delete]}
+- {apiGroups: [""], resources: [configmaps], verbs: [get]}
+- {apiGroups: [""], resources: [namespaces], verbs: [list, watch]}
+- {apiGroups: [""], resources: [events], verbs: [create]}
+"""
+
+TOKENS = """
+- {apiGroups: [""], resources: [serviceaccounts], verbs: [get]}
+- {apiGroups: [""], resources: [serviceaccounts/token], verbs: [create]}
+"""
+
+LEASES = """
+- {apiGroups: [coordination.k8s.io], resources: [leases], verbs: [get, create, update]}
+"""
+
+
+def least(server: ApiServer, name: str, *rules: str, namespace: str | None = None) -> Path:
+    """A kubeconfig of a service account that may do only this: in one namespace, or in all."""
+    client = server.client(field_manager="person")
+    kind = "Role" if namespace else "ClusterRole"
+    where = {"namespace": namespace} if namespace else {}
+    account = {"kind": "ServiceAccount", "name": name, "namespace": "default"}
+    group = "rbac.authorization.k8s.io"
+    documents: list[dict[str, Any]] = [
+        {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name, "namespace": "default"}},
+        {
+            "apiVersion": f"{group}/v1",
+            "kind": kind,
+            "metadata": {"name": name, **where},
+            "rules": [rule for text in rules for rule in yaml.safe_load(text)],
+        },
+        {
+            "apiVersion": f"{group}/v1",
+            "kind": f"{kind}Binding",
+            "metadata": {"name": name, **where},
+            "subjects": [account],
+            "roleRef": {"apiGroup": group, "kind": kind, "name": name},
+        },
+    ]
+    for document in documents:
+        client.apply(codecs.from_dict(document), field_manager="person", force=True)
+    asked = ServiceAccountToken(metadata=ObjectMeta(), spec=TokenRequestSpec(audiences=[]))
+    token = client.create(asked, name, namespace="default").status
+    assert token
+    return server.config_of(token.token, name)

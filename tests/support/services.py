@@ -88,7 +88,7 @@ class Services:
         headers = {name.lower(): value for name, value in asked.headers.items()}
         credential = re.search(r"Credential=([^/]+)/\d+/([a-z0-9-]+)/([a-z]+)/", headers.get("authorization", ""))
         by, region, service = credential.groups() if credential else ("", REGION, "")
-        if service == "sts":
+        if service == "sts" or asked.body.startswith(b"Action="):  # a web identity signs nothing
             form = {name: values[0] for name, values in parse_qs(asked.body.decode()).items()}
             operation, sent, names = form["Action"], dict(form), (form.get("RoleArn", ""),)
         else:
@@ -104,7 +104,7 @@ class Services:
                 return self.faults[where, what]
         if operation == "GetCallerIdentity":
             return _identity(by)
-        if service == "sts":
+        if "Action" in sent:
             return _assumed(form, self.lifetime)
         answer = _OPERATIONS[operation](self, region, sent)
         return answer if isinstance(answer, Answer) else Answer(json.dumps(answer).encode())
@@ -130,12 +130,12 @@ def sts_denied(role: str) -> Answer:
 
 def _assumed(form: dict[str, str], seconds: float) -> Answer:
     until = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + seconds))
-    name = form["RoleArn"].rpartition("/")[2]
+    name, operation = form["RoleArn"].rpartition("/")[2], form["Action"]
     return Answer(
-        '<AssumeRoleResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><AssumeRoleResult><Credentials>'
+        f'<{operation}Response xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><{operation}Result><Credentials>'
         f"<AccessKeyId>{name}</AccessKeyId><SecretAccessKey>key</SecretAccessKey><SessionToken>s</SessionToken>"
         f"<Expiration>{until}</Expiration></Credentials><AssumedRoleUser><Arn>{form['RoleArn']}/pod</Arn>"
-        "<AssumedRoleId>x:pod</AssumedRoleId></AssumedRoleUser></AssumeRoleResult></AssumeRoleResponse>".encode(),
+        f"<AssumedRoleId>x:pod</AssumedRoleId></AssumedRoleUser></{operation}Result></{operation}Response>".encode(),
         content_type="text/xml",
     )
 

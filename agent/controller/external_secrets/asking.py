@@ -98,7 +98,8 @@ class Asking:
             raise
         future = asyncio.get_running_loop().run_in_executor(self._threads, call)
         future.add_done_callback(lambda done: self._ended(done, entered))
-        return await asyncio.wait_for(asyncio.shield(future), limit)
+        async with asyncio.timeout(limit):
+            return await asyncio.shield(future)
 
     async def _enter(self, gate: Hashable, most: int) -> None:
         self._users[gate] += 1

@@ -134,7 +134,8 @@ class Cluster:
 
     async def token(self, at: Key, audiences: tuple[str, ...]) -> SecretValue:
         """A fresh token of a ServiceAccount."""
-        asked = kinds.Token(spec={"audiences": list(audiences), "expirationSeconds": _TOKEN_LIFE})
+        token: Any = kinds.Token
+        asked = token(metadata={}, spec={"audiences": list(audiences), "expirationSeconds": _TOKEN_LIFE})
         made = await self._plain.create(asked, at[1], namespace=at[0])
         return SecretValue(str(made["status"]["token"]).encode(), text=True)
 

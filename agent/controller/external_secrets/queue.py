@@ -60,7 +60,8 @@ class Queue(Generic[K]):
             self._woken.clear()
             if (left := soonest - self._now()) > 0:
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._woken.wait(), left)
+                    async with asyncio.timeout(left):  # wait_for of Python 3.11 may swallow a cancellation
+                        await self._woken.wait()
             if self._now() >= ends:
                 return self._ready()
 

@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
+from weakref import WeakValueDictionary
 
 from lightkube import ApiError
 
@@ -42,7 +43,9 @@ _TOKEN_WAITS = 5.0  # seconds for a token of a service account
 
 _BYTES = 32 << 20  # of all values that one Secret is made of
 
-_RENDERING = 2  # renderings at once
+_RENDERING = 4  # ExternalSecrets that are read or rendered at once
+
+T = TypeVar("T")
 
 
 class Refused(Exception):
@@ -76,6 +79,7 @@ class Reconciler:
         self._store, self._labels = store, labels
         self._tokens = service_account_tokens
         self._threads = ThreadPoolExecutor(_RENDERING, "render")
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def bring_up_to_date(
         self, found: Mapping[str, Any], policy: Policy, state: State, held: Held | None
@@ -215,7 +219,7 @@ class Reconciler:
         beside = Beside(
             known, templates, self._labels(namespace), {ref: name for ref, name in identities.items() if name}
         )
-        return asking_for.read(found, beside)
+        return await self._in_thread(namespace, partial(asking_for.read, found, beside))
 
     async def _identity(self, store: Mapping[str, Any], namespace: str) -> str | None:
         """The name of the credentials that a store gives, which the source knows by then; None: the controller's."""
@@ -279,10 +283,16 @@ class Reconciler:
     async def _made(self, wanted: Asked, values: Mapping[str, Fetched], target: str) -> external_secret.Made | None:
         call = partial(_render, wanted.how, values, f"Secret {target}")
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._threads, call)
+            return await self._in_thread(wanted.how.namespace, call)
         except ProjectionError as error:
             problems = tuple(wanted.places.placed(problem) for problem in error.problems)
         raise ProjectionError(*problems)
+
+    async def _in_thread(self, namespace: str, call: Callable[[], T]) -> T:
+        """What a call returns that a tenant may have made long. Each namespace has one at a time."""
+        turn = self._turns.setdefault(namespace, asyncio.Lock())
+        async with turn:
+            return await asyncio.get_running_loop().run_in_executor(self._threads, call)
 
 
 def _render(how: ExternalSecretData, values: Mapping[str, Fetched], where: str) -> external_secret.Made | None:
