@@ -22,7 +22,12 @@ def check(path: str) -> int:
 def load(path: str) -> tuple[str, Config]:
     """The text of the file and what it means. Raises ConfigError with every problem, or if it cannot be read."""
     text = config_file.read(path)
-    return text, native.parse(text, path, environment())
+    return text, parsed(text, path)
+
+
+def parsed(text: str, path: str) -> Config:
+    """What a text means here: with the region and the hub of the environment. Raises ConfigError."""
+    return native.with_hub(native.parse(text, path, environment()), os.environ.get("FRESHMOUNT_HUB_URL"), path)
 
 
 def environment() -> str | None:

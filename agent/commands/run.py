@@ -83,10 +83,9 @@ def keeper(path: str, loaded: Loaded, volume: Volume, signals: Signals, log: Log
 
 
 def _parse(text: str, path: str) -> Config:
-    from agent.commands.check import environment
-    from agent.config import native  # by a worker only when the config has changed
+    from agent.commands.check import parsed  # by a worker only when the config has changed
 
-    return native.parse(text, path, environment())
+    return parsed(text, path)
 
 
 class _Agent:
