@@ -25,20 +25,30 @@ MAY_IMPORT = {
     "render/external_secret": ("core", "render", "render/template"),
     **dict.fromkeys(ADAPTERS, ("core",)),
     "engine": ("core",),
-    "commands": ("core", "config", "render", "render/external_secret", "engine", "controller", *ADAPTERS),
+    "commands": (
+        "core",
+        "config",
+        "render",
+        "render/external_secret",
+        "engine",
+        "controller",
+        "controller/hub",
+        *ADAPTERS,
+    ),
     "demo": ("core", "commands"),
     "controller": ("core", "config", "render", "render/external_secret", "engine", *ADAPTERS),
+    "controller/hub": ("core", "sources/aws", "controller"),
 }
 PURE = ("core", "config", "render", "render/template", "render/external_secret")
 BUT = {"render/require.py"}  # what it holds a value against takes the machine's TLS and clock
 IMPURE = {"boto3", "botocore", "os", "threading", "time", "structlog", "socket", "subprocess", "signal", "urllib3"}
 # Each library has one door.
 ONLY_IN = {
-    "aiohttp": ("controller",),
+    "aiohttp": ("controller", "controller/hub"),
     "boto3": (),  # botocore alone is enough
     "botocore": ("sources/aws",),
-    "lightkube": ("controller",),
-    "prometheus_client": ("controller", "demo"),  # the demo reads what a scraper reads
+    "lightkube": ("controller", "controller/hub"),
+    "prometheus_client": ("controller", "controller/hub", "demo"),  # the demo reads what a scraper reads
     "structlog": ("observe",),
     "urllib3": ("targets",),
     "watchdog": ("triggers",),
@@ -52,7 +62,7 @@ NOT_AT_START = (
     *("agent.render.external_secret", "agent.render.gjson", "agent.config.external_secret", "agent.config.kubernetes"),
     *("agent.core.external_secret", "agent.sources.aws.matching", "agent.sources.aws.tags"),
     *("agent.sources.aws.parameter_store", "agent.sources.aws.sets", "agent.sources.aws.roles"),
-    *("agent.sources.aws.find", "agent.core.re2"),
+    *("agent.sources.aws.find", "agent.core.re2", "agent.triggers.hub", "agent.core.hub", "agent.engine.listening"),
     *("agent.commands.doctor", "agent.commands.plan", "agent.commands.pin", "agent.demo", "agent.controller"),
     *("aiohttp", "lightkube"),
 )

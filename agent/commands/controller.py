@@ -39,4 +39,11 @@ def controller(options: Options, log_format: Format, log_level: str) -> int:
 
 def _parts(options: Options, logger: Log, registry: Registry) -> list[Part]:
     """The parts, in their order."""
-    return []
+    from agent.controller.options import HUB
+
+    parts: list[Part] = []
+    if HUB in options.parts:
+        from agent.controller.hub.part import Hub
+
+        parts.append(Hub(options.hub, registry, logger))
+    return parts
