@@ -11,11 +11,14 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from agent.config import native
-from agent.core import schedule
+from agent.core import hub, schedule
 from agent.core.decide import Desired, decide, to_describe
 from agent.core.errors import Failure
+from agent.core.hub import Answered, Hearing
 from agent.core.model import Answer, Bundle, Now, Observation, Published, PublishedSecret, Rotation, Unasked
-from agent.core.schedule import PassOutcome
+from agent.core.record import replace
+from agent.core.rest import Asking
+from agent.core.schedule import PassOutcome, Schedule
 
 _DOWN = Failure("timeout", "an outage")
 
@@ -53,35 +56,113 @@ def live(bundle: Bundle, world: World, begins: float, ends: float, rng: random.R
     A pass here asks the agent's own `schedule` and `decide` and nothing else: ten thousand pods' days by the whole pass
     would take hours. `tests/engine/test_simulated.py` holds it against the whole.
     """
-    upcoming = schedule.begin(bundle, Now(begins, begins))
-    published, moment = Published(), begins
+    pod = _Pod(bundle, schedule.begin(bundle, Now(begins, begins)), Published(), {})
+    moment = begins
     while moment < ends:
-        now = Now(moment, moment)
-        due = upcoming.due(now)
-        wanted = Desired(bundle.wanted, upcoming.refused, upcoming.settling(bundle.timing, now))
-        described = to_describe(wanted, published, due)
-        down = world.down(moment)
-        observed: dict[str, Answer] = {}
-        for name in due:
-            if name not in described:
-                observed[name] = Unasked()
-            elif down:
-                observed[name] = _DOWN
-            else:
-                version = world.version(name, moment)
-                observed[name] = Observation(version, ("AWSCURRENT",), world.rotation(name, moment))
-        plan = decide(wanted, published, observed)
-        fetched = frozenset(plan.fetches)
-        failed = {name for name, answer in observed.items() if answer is _DOWN} | (fetched if down else set())
-        if fetched and not down:
-            published = _publish(bundle, published, {name: world.version(name, moment) for name in fetched}, moment)
-        rotations = {name: a.rotation for name, a in observed.items() if isinstance(a, Observation)}
-        outcome = PassOutcome(
-            due, frozenset(failed), rotations, {}, moved=bool(plan.settling), started=published.generation > 0
-        )
-        upcoming = schedule.after_secrets(upcoming, bundle, outcome, now, rng)
-        yield Happened(moment, described, fetched)
-        moment = max(upcoming.next_due, moment + 1e-6)
+        pod, happened = _passed(pod, world, moment, rng)
+        yield happened
+        moment = max(pod.upcoming.next_due, moment + 1e-6)
+
+
+@dataclass(frozen=True, slots=True)
+class HubWorld:
+    """What a hub says at a moment (seconds): the version of a secret, None for an error; and whether it answers.
+
+    `changes` are the moments at which any of that changes for an agent, ascending. Between them its long polls bring
+    nothing new.
+    """
+
+    version: Callable[[str, float], str | None]
+    changes: tuple[float, ...]
+    up: Callable[[float], bool] = lambda _moment: True
+    spread: float = 0.0
+
+
+def live_by_hub(
+    bundle: Bundle, world: World, says: HubWorld, begins: float, ends: float, *, rng: random.Random
+) -> Iterator[Happened]:
+    """The same with a hub, by the agent's own `core.hub`. The first answer comes right after the first pass."""
+    pod, happened = _passed(
+        _Pod(bundle, schedule.begin(bundle, Now(begins, begins)), Published(), {}), world, begins, rng
+    )
+    yield happened
+    hearing, asking, moment = Hearing(), _asking(pod), begins
+    changes = iter([begins, *(each for each in says.changes if each > begins), float("inf")])
+    change = next(changes)
+    while (moment := max(moment, min(change, hub.look(hearing, asking, moment).due))) < ends:
+        if moment >= change:
+            hearing, change = _heard(hearing, asking, says, moment, rng), next(changes)
+            continue
+        if hearing.connected and says.up(moment) and moment >= hearing.until:  # long polls that brought nothing new
+            hearing = replace(hearing, until=moment + asking.wait + hub.PATIENCE)
+            continue
+        look = hub.look(hearing, asking, moment)
+        heeded = schedule.heed(pod.upcoming, look.held, look.moved, Now(moment, moment))
+        pod, happened = _passed(pod._replace(upcoming=heeded), world, moment, rng)
+        before, asking = asking, _asking(pod)
+        hearing = hub.looked(hearing, before, asking, moment)
+        if happened.described or happened.fetched:
+            yield happened
+
+
+def _heard(hearing: Hearing, asking: Asking, says: HubWorld, moment: float, rng: random.Random) -> Hearing:
+    if not says.up(moment):
+        return hub.silent(hearing, asking, "down", now=moment, rng=rng)
+    said = {each.key: says.version(each.name, moment) for each in asking.watched}
+    versions = {key: version for key, version in said.items() if version is not None}
+    return hub.heard(hearing, asking, Answered(versions, says.spread), now=moment, wall=moment, rng=rng)
+
+
+class _Pod(NamedTuple):
+    """What one pod has: what is due, what is published, and the version that it saw last of each secret."""
+
+    bundle: Bundle
+    upcoming: Schedule
+    published: Published
+    seen: dict[str, str]
+
+
+def _asking(pod: _Pod) -> Asking:
+    found = (
+        schedule.watched(each, pod.upcoming.secrets[each.name], pod.seen.get(each.name), None)
+        for each in pod.bundle.secrets
+    )
+    watched = tuple(each for each in found if each)
+    other = pod.upcoming.next_due_beside({each.name for each in watched})
+    return Asking("http://hub", "/token", 55.0, other, watched)
+
+
+def _passed(pod: _Pod, world: World, moment: float, rng: random.Random) -> tuple[_Pod, Happened]:
+    """One pass at that moment."""
+    bundle, upcoming, published, seen = pod
+    now = Now(moment, moment)
+    due = upcoming.due(now)
+    wanted = Desired(bundle.wanted, upcoming.refused, upcoming.settling(bundle.timing, now))
+    described = to_describe(wanted, published, due)
+    down = world.down(moment)
+    observed: dict[str, Answer] = {}
+    for name in due:
+        if name not in described:
+            observed[name] = Unasked()
+        elif down:
+            observed[name] = _DOWN
+        else:
+            version = world.version(name, moment)
+            observed[name] = Observation(version, ("AWSCURRENT",), world.rotation(name, moment))
+    plan = decide(wanted, published, observed)
+    fetched = frozenset(plan.fetches)
+    failed = {name for name, answer in observed.items() if answer is _DOWN} | (fetched if down else set())
+    if fetched and not down:
+        published = _publish(bundle, published, {name: world.version(name, moment) for name in fetched}, moment)
+    seen = {name: stands.version_id for name, stands in published.secrets.items()} | {
+        name: answer.version_id for name, answer in observed.items() if isinstance(answer, Observation)
+    }
+    rotations = {name: a.rotation for name, a in observed.items() if isinstance(a, Observation)}
+    outcome = PassOutcome(
+        due, frozenset(failed), rotations, {}, moved=bool(plan.settling), started=published.generation > 0
+    )
+    upcoming = schedule.after_secrets(upcoming, bundle, outcome, now, rng)
+    return _Pod(bundle, upcoming, published, {**pod.seen, **seen}), Happened(moment, described, fetched)
 
 
 def _publish(bundle: Bundle, before: Published, versions: dict[str, str], moment: float) -> Published:

@@ -27,17 +27,18 @@ MAY_IMPORT = {
     "engine": ("core",),
     "commands": (
         *("core", "config", "render", "render/external_secret", "engine", *ADAPTERS),
-        *("controller", "controller/external_secrets", "controller/push"),
+        *("controller", "controller/external_secrets", "controller/hub", "controller/push"),
     ),
     "demo": ("core", "commands"),
     "controller": ("core", "config", "render", "render/external_secret", "engine", *ADAPTERS),
     "controller/external_secrets": ("core", "config", "render", "render/external_secret", "controller", *ADAPTERS),
     "controller/push": ("core", "controller", *ADAPTERS),
+    "controller/hub": ("core", "sources/aws", "controller"),
 }
 PURE = ("core", "config", "render", "render/template", "render/external_secret")
 BUT = {"render/require.py"}  # what it holds a value against takes the machine's TLS and clock
 IMPURE = {"boto3", "botocore", "os", "threading", "time", "structlog", "socket", "subprocess", "signal", "urllib3"}
-CONTROLLER = ("controller", "controller/external_secrets", "controller/push")
+CONTROLLER = ("controller", "controller/external_secrets", "controller/hub", "controller/push")
 # Each library has one door.
 ONLY_IN = {
     "aiohttp": CONTROLLER,
@@ -58,7 +59,7 @@ NOT_AT_START = (
     *("agent.render.external_secret", "agent.render.gjson", "agent.config.external_secret", "agent.config.kubernetes"),
     *("agent.core.external_secret", "agent.sources.aws.matching", "agent.sources.aws.tags"),
     *("agent.sources.aws.parameter_store", "agent.sources.aws.sets", "agent.sources.aws.roles"),
-    *("agent.sources.aws.find", "agent.core.re2"),
+    *("agent.sources.aws.find", "agent.core.re2", "agent.triggers.hub", "agent.core.hub", "agent.engine.listening"),
     *("agent.commands.doctor", "agent.commands.plan", "agent.commands.pin", "agent.demo", "agent.controller"),
     *("aiohttp", "lightkube", "agent.sinks.kubernetes_secret", "agent.sources.aws.identities"),
 )

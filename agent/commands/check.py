@@ -27,7 +27,7 @@ def load(path: str) -> tuple[str, Config]:
 
 def meaning(text: str, path: str) -> Config:
     """What the text of the config at `path` means here, with what the environment adds. Raises ConfigError."""
-    found = native.parse(text, path, environment())
+    found = native.with_hub(native.parse(text, path, environment()), os.environ.get("FRESHMOUNT_HUB_URL"), path)
     signal = os.environ.get("FRESHMOUNT_SIGNAL")
     if signal is None:
         return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from agent.controller.options import EXTERNAL_SECRETS
+from agent.controller.options import EXTERNAL_SECRETS, HUB
 from agent.core.errors import StartError
 
 if TYPE_CHECKING:
@@ -49,6 +49,10 @@ def _parts(options: Options, logger: Log, registry: Registry) -> list[Part]:
         from agent.controller.external_secrets.part import ExternalSecrets
 
         parts.append(ExternalSecrets(options.external_secrets, registry, logger))
+    if HUB in options.parts:
+        from agent.controller.hub.part import Hub
+
+        parts.append(Hub(options.hub, registry, logger))
     if options.push:
         from agent.controller.push import push
 

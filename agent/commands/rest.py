@@ -14,7 +14,7 @@ from agent.core.flags import Flags
 from agent.core.rest import HANDOVER, Account, Common, Handover
 
 if TYPE_CHECKING:
-    from agent.core.ports import Trigger
+    from agent.core.ports import Hub, Trigger
     from agent.engine.keeper import Keeper
     from agent.observe.log import Format
     from agent.sinks.volume.volume import Volume
@@ -49,6 +49,7 @@ def account(keeper: Keeper, volume: Volume, sweep_in: float | None) -> Account:
         limit=keeper.limit,
         memory=json.dumps([keeper.memory(), volume.memory()]),
         stays=keeper.busy,
+        asking=keeper.asking(os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")),
     )
 
 
@@ -86,6 +87,12 @@ def rest(handle: int) -> int:
         logger.warning("the agent's files were replaced; it starts anew")
         again.begin()
 
+    def hub() -> Hub:
+        from agent.engine.loop import HEARD
+        from agent.triggers.hub import Client  # few agents have one
+
+        return Client(lambda: os.kill(os.getpid(), HEARD))
+
     resting = Resting(
         common,
         handed.account,
@@ -94,6 +101,7 @@ def rest(handle: int) -> int:
         read=config_file.read,
         stopped=signals.stop_pending,
         replaced=replaced,
+        hub=hub,
     )
     loop = Loop(signals, resting, logger, lambda: None)
     server = serve(

@@ -15,14 +15,16 @@ from agent.config import document
 from agent.config.document import Mapping, Node, Scalar, Sequence, suggestion
 from agent.config.foreign import Foreign, Given, placed
 from agent.config.outputs import OutputReader, Paths
-from agent.config.reading import SHORTEST, Section, written
+from agent.config.reading import SHORTEST, Section, shown_url, written
 from agent.core import arn
 from agent.core.errors import ConfigError, Problem
 from agent.core.model import (
     CALLS,
+    FLOOR,
     JITTER,
     Bundle,
     Config,
+    Hub,
     Kind,
     Listen,
     Output,
@@ -88,11 +90,17 @@ _BESIDE = ("external_secret", "secret_provider_class")
 
 VOLUME_PATH = "/freshmount/secrets"
 
+HUB_URL = "http://freshmount.freshmount:9106"  # as the controller's chart has it, by default
+
+HUB_TOKEN = "/var/run/secrets/freshmount/hub/token"  # noqa: S105 a path
+
 SIGNALS = ("SIGHUP", "SIGINT", "SIGQUIT", "SIGUSR1", "SIGUSR2", "SIGTERM", "SIGCONT", "SIGWINCH")
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 
 _LISTEN = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([^\s\[\]:]*)):(\d{1,5})")
+
+_HUB_URL = re.compile(r"http://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:\d{1,5})?(/[A-Za-z0-9._~/-]*)?")
 
 _STAGE = re.compile(r".{1,256}")  # according to GetSecretValue's API reference
 
@@ -113,10 +121,11 @@ _SYSTEM = re.compile(
 KEYS = {
     "config": (
         "apiVersion", "kind", "region", "endpointUrl", "roleArn", "externalId", "sessionTags", "volume", "poll",
-        "startup", "staleAfter", "listen", "secrets", "files", "notify", "exitWith",
+        "hub", "startup", "staleAfter", "listen", "secrets", "files", "notify", "exitWith",
     ),
     "volume": ("path", "fileMode"),
-    "poll": ("period", "rotationPeriod", "settle"),
+    "hub": ("url", "tokenPath"),
+    "poll": ("period", "rotationPeriod", "settle", "floor"),
     "startup": ("timeout",),
     "secret": (
         "name", "secretId", "versionStage", "versionId", "parameter", "parameterVersion", "parameterLabel",
@@ -158,6 +167,17 @@ _BELONGS = {
     "parameterVersion": "parameter",
     "parameterLabel": "parameter",
 }
+
+
+def with_hub(config: Config, url: str | None, source: str) -> Config:
+    """The config with the hub that the environment names, unless it names one itself. Raises
+    ConfigError if that cannot be the URL of a hub."""
+    if not url or config.settings.hub:
+        return config
+    if not _HUB_URL.fullmatch(url):
+        said = f"FRESHMOUNT_HUB_URL is not a URL such as {HUB_URL}; correct the container's environment"
+        raise ConfigError(source, (Problem(1, 1, said),))
+    return replace(config, settings=replace(config.settings, hub=Hub(url, HUB_TOKEN)))
 
 
 def parse(text: str, source: str, environment: str | None = None) -> Config:
@@ -286,6 +306,11 @@ class _Reader(OutputReader):
         if "rotationPeriod" in poll and rotation_period > period:
             self.wrong(poll.entries["rotationPeriod"], "rotationPeriod is longer than period; make it shorter")
         settle = self.duration(poll, "settle", 0.0)
+        floor = self.duration(poll, "floor", FLOOR, least=SHORTEST)
+        if "floor" in poll and floor < period:
+            self.wrong(
+                poll.entries["floor"], "floor is shorter than period; make it longer: it is for what a hub knows"
+            )
         startup = self.section(top.entries.get("startup"), "startup")
         place = self.assuming(top, Place(region, endpoint))
         secrets, outputs = self.secrets(top, place, period, mode)
@@ -301,10 +326,10 @@ class _Reader(OutputReader):
                 f"would make the pod not ready; set at least {written(least)}, or shorten the period",
             )
         startup_timeout = self.duration(startup, "timeout", 120.0)
-        timing = Timing(period, rotation_period, settle, startup_timeout, stale_after)
+        timing = Timing(period, rotation_period, settle, startup_timeout, stale_after, floor)
         return Config(
             Bundle(secrets, outputs, targets, timing),
-            Settings(path, self.listen(top), self.exit_with(top)),
+            Settings(path, self.listen(top), self.exit_with(top), self.hub(top)),
             read.warnings,
         )
 
@@ -319,6 +344,21 @@ class _Reader(OutputReader):
             paths = given.paths | {output.path.split("/")[0] for output in read.outputs}
             given = replace(given, names=names, paths=paths)
         return found
+
+    def hub(self, top: Section) -> Hub | None:
+        section = self.section(top.entries.get("hub"), "hub", required=("url",))
+        if section.node is None:
+            return None
+        url = self.url(section, "url", HUB_URL) or ""
+        if url.startswith("http:") and not _HUB_URL.fullmatch(url):
+            self.wrong(
+                section.entries["url"], f"{shown_url(url)!r} is not a URL such as {HUB_URL}: no query, and a port"
+            )
+        elif url.startswith("https:"):
+            self.wrong(
+                section.entries["url"], f"the hub is asked by http, inside the cluster; give a URL such as {HUB_URL}"
+            )
+        return Hub(url, self.absolute(section, "tokenPath") or HUB_TOKEN)
 
     def exit_with(self, top: Section) -> ProcessName | PidFile | None:
         section = self.section(top.entries.get("exitWith"), "exitWith", required=("process",))

@@ -46,12 +46,23 @@ class Push(Record):
     list_orphans: bool = False  # a command: list them and end
 
 
+class Hub(Record):
+    """What `--hub` is asked for. `period` and `floor` are the seconds between two looks at a secret, without events and
+    with them; `audience` is that of the tokens that it accepts."""
+
+    period: float
+    floor: float
+    audience: str
+    events_queue: str | None
+
+
 class Options(Record):
-    """What holds for all parts."""
+    """What holds for all parts, and what each part is asked for."""
 
     parts: tuple[str, ...]  # of PARTS, in that order
     listen: Listen  # metrics, probes and the hub
     external_secrets: ExternalSecretsOptions
+    hub: Hub
     push: Push | None = None
 
 
@@ -71,6 +82,7 @@ def add(parser: ArgumentParser) -> None:
         help="metrics, probes and the hub (default: :9106)",
     )
     _add_external_secrets(parser)
+    _add_hub(parser)
     _add_push(parser)
 
 
@@ -79,7 +91,7 @@ def read(parser: ArgumentParser, args: Namespace) -> Options:
     parts = tuple(part for part in PARTS if getattr(args, part.replace("-", "_")))
     if not parts:
         parser.error(f"choose at least one of {', '.join(f'--{part}' for part in PARTS)}")
-    return Options(parts, args.listen, _external_secrets(args), _push(args) if PUSH in parts else None)
+    return Options(parts, args.listen, _external_secrets(args), _hub(args), _push(args) if PUSH in parts else None)
 
 
 # -- --external-secrets
@@ -150,6 +162,48 @@ def _count(text: str) -> int:
     if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= 1000:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 to 1000")
     return int(text)
+
+
+# -- --hub
+
+
+def _add_hub(parser: ArgumentParser) -> None:
+    hub = parser.add_argument_group("--hub")
+    hub.add_argument(
+        "--hub-period",
+        metavar="DURATION",
+        type=_duration,
+        default=10.0,
+        help="time between two looks at a secret that somebody asks about (default: 10s)",
+    )
+    hub.add_argument(
+        "--floor",
+        metavar="DURATION",
+        type=_duration,
+        default=3600.0,
+        help="the same while the queue of events works (default: 1h)",
+    )
+    hub.add_argument(
+        "--events-queue", metavar="URL", help="an SQS queue that gets EventBridge's events; see docs/hub.md"
+    )
+    hub.add_argument(
+        "--hub-audience",
+        metavar="NAME",
+        default="freshmount",
+        help="audience of the agents' tokens (default: freshmount)",
+    )
+
+
+def _hub(args: Namespace) -> Hub:
+    return Hub(args.hub_period, args.floor, args.hub_audience, args.events_queue)
+
+
+def _duration(text: str) -> float:
+    found = re.fullmatch(r"(\d{1,6})(s|m|h)", text)
+    seconds = float(found[1]) * {"s": 1, "m": 60, "h": 3600}[found[2]] if found else 0.0
+    if seconds < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a duration of at least 1s, such as 10s, 5m or 1h")
+    return seconds
 
 
 # -- --push

@@ -381,14 +381,19 @@ class Site(Record):
     listen: Listen
 
 
+FLOOR = 3600.0  # seconds
+
+
 class Timing(Record):
-    """When a bundle is looked at. All durations are seconds; `stale_after` 0 switches the check off."""
+    """When a bundle is looked at. All durations are seconds; `stale_after` 0 switches the check off. `floor` is the
+    least time between two own looks at what the hub answers for."""
 
     period: float
     rotation_period: float
     settle: float
     startup_timeout: float
     stale_after: float
+    floor: float = FLOOR
 
 
 class Bundle(Record):
@@ -415,12 +420,20 @@ class Bundle(Record):
         return ", ".join(counted(number, noun) for number, noun in counts)
 
 
+class Hub(Record):
+    """The hub that answers for a cluster, and the file with the token that it is shown."""
+
+    url: str
+    token_path: str
+
+
 class Settings(Record):
-    """What concerns the process, and is read once, at its start."""
+    """What concerns the process. All but the hub is read once, at its start."""
 
     volume_path: str
     listen: Listen
     exit_with: ProcessName | PidFile | None = None  # the agent ends when this process does
+    hub: Hub | None = None
 
     @property
     def site(self) -> Site:

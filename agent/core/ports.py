@@ -7,7 +7,7 @@ three kinds. `engine` knows these and no adapter; `commands` connects the two.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from agent.core.model import (
     Answers,
@@ -23,6 +23,10 @@ from agent.core.model import (
 )
 from agent.core.pins import Pins
 from agent.core.value import Fetched, ProjectedFile
+
+if TYPE_CHECKING:
+    from agent.core.hub import Answered, Silent
+    from agent.core.rest import Asking
 
 
 class Source(Protocol):
@@ -125,6 +129,19 @@ class Trigger(Protocol):
 
     def close(self) -> None:
         """Report nothing any more."""
+
+
+class Hub(Protocol):
+    """What asks the hub, and waits for its answers."""
+
+    def ask(self, asking: Asking) -> None:
+        """Ask this from now on."""
+
+    def reports(self) -> Sequence[Answered | Silent]:
+        """What became of the requests since the last call, in their order."""
+
+    def close(self) -> None:
+        """Ask nothing any more."""
 
 
 class Frontend(Protocol):

@@ -9,7 +9,7 @@ from agent.core.errors import Failure
 from agent.core.flags import Flags
 from agent.core.model import PidFile, ProcessName
 from agent.core.record import Record
-from agent.core.status import Histogram, SecretStatus, Status, TargetStatus
+from agent.core.status import Histogram, HubStatus, SecretStatus, Status, TargetStatus
 
 LIVE_GRACE = 60.0  # seconds beyond the expected turn of the loop before the agent counts as stuck
 
@@ -23,6 +23,42 @@ def look_again(read_at: float, period: float) -> float:
 def may_look(read_at: float, period: float, now: float) -> bool:
     """Whether a process that is awake now may look at the config, too."""
     return now >= read_at + 0.8 * period
+
+
+class Watched(Record):
+    """A secret that the hub may be asked about. `version` is the one that the agent itself saw last, `period` seconds.
+
+    It is due at `due`, and joins a pass that is made for others from `along` on; while the hub answers for it, at
+    `floor` and from `floor_along` on.
+    """
+
+    name: str
+    kind: str
+    id: str
+    region: str
+    stage: str
+    version: str
+    period: float
+    due: float
+    along: float
+    floor: float
+    floor_along: float
+
+    @property
+    def key(self) -> str:
+        """What the hub knows it by."""
+        return f"{self.kind} {self.id} {self.region} {self.stage}"
+
+
+class Asking(Record):
+    """The hub, and what it is asked about, waiting so many seconds for an answer. `other` is when the next pass is due
+    for anything but these secrets."""
+
+    url: str
+    token_path: str
+    wait: float
+    other: float
+    watched: tuple[Watched, ...]
 
 
 class Account(Record):
@@ -42,6 +78,7 @@ class Account(Record):
     memory: str
     stays: bool = False
     interrupted: bool = False
+    asking: Asking | None = None
 
 
 class Common(Record):
@@ -67,13 +104,16 @@ class Common(Record):
 
 class Task(Record):
     """One pass that a worker is asked for: first read the config again with `reload`; make everything due with
-    `expedite`."""
+    `expedite`. Of the secrets that the hub knows, by name: it need not ask about those that are `held`, and must about
+    those that `moved`."""
 
     common: Common
     status: Status
     memory: str
     reload: bool
     expedite: bool
+    held: frozenset[str] = frozenset()
+    moved: frozenset[str] = frozenset()
 
 
 class Handover(Record):
@@ -89,7 +129,7 @@ class Handover(Record):
     held: tuple[int, float] | None = None
 
 
-STATUS = (Status, SecretStatus, TargetStatus, Histogram, Failure)
-ACCOUNT = (Account, *STATUS)
+STATUS = (Status, SecretStatus, TargetStatus, HubStatus, Histogram, Failure)
+ACCOUNT = (Account, Asking, Watched, *STATUS)
 TASK = (Task, Common, *STATUS)
 HANDOVER = (Handover, Common, ProcessName, PidFile, *ACCOUNT)

@@ -6,10 +6,11 @@ Pure: the time and the random number generator are parameters; a `Schedule` goes
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from agent.core.model import FAST_AT_MOST, JITTER, Bundle, Now, Refusal, Rotation, Secret, Target, Timing
 from agent.core.record import Record, field, replace
+from agent.core.rest import Watched
 
 BACKOFF_AT_MOST = 300.0  # seconds that backoff adds to a failing secret's period
 
@@ -21,7 +22,8 @@ NOTIFY_BACKOFF_AT_MOST = 60.0  # seconds between attempts at a target that refus
 class NextPoll(Record):
     """When one secret is due (monotonic). From `along` on it joins a pass that is made for others.
 
-    `fast_since` (wall) is when quick polling for rotation `fast_key` began.
+    `fast_since` (wall) is when quick polling for rotation `fast_key` began. `floor` and `floor_along` are the same two
+    moments for while the hub answers for it; None: the hub has no say, since the secret is new or fails.
     """
 
     due: float
@@ -30,6 +32,8 @@ class NextPoll(Record):
     rotation: Rotation | None = None
     fast_key: str | None = None
     fast_since: float = 0.0
+    floor: float | None = None
+    floor_along: float = 0.0
 
 
 class NextTry(Record):
@@ -59,6 +63,7 @@ class Schedule(Record):
     refused: Mapping[str, Refusal] = field(default_factory=dict)
     settle_at: float | None = None  # monotonic; a move was seen, and others may belong to it until then
     started: bool = False  # the app once had everything it needs: from then on nobody waits for a retry
+    held: frozenset[str] = frozenset()  # the hub answers for these, so they are not due before their floor
 
     def due(self, now: Now) -> frozenset[str]:
         """The secrets to ask about now; all of them when settling ends, so that one pass sees what rotated together.
@@ -68,9 +73,10 @@ class Schedule(Record):
         """
         if self.settle_at is not None and self.settle_at <= now.monotonic:
             return frozenset(self.secrets)
-        if not any(timing.due <= now.monotonic for timing in self.secrets.values()):
+        asked = {n: timing for n, timing in self.secrets.items() if n not in self.held or timing.floor is None}
+        if not any(timing.due <= now.monotonic for timing in asked.values()):
             return frozenset()
-        return frozenset(name for name, timing in self.secrets.items() if timing.along <= now.monotonic)
+        return frozenset(name for name, timing in asked.items() if timing.along <= now.monotonic)
 
     def settling(self, timing: Timing, now: Now) -> bool:
         """Whether a moved version must wait for others that may belong to it."""
@@ -79,7 +85,11 @@ class Schedule(Record):
     @property
     def next_due(self) -> float:
         """The moment (monotonic) of the next pass."""
-        moments = [timing.due for timing in self.secrets.values()]
+        return self.next_due_beside(())
+
+    def next_due_beside(self, names: Collection[str]) -> float:
+        """The moment (monotonic) of the next pass for anything but asking about these secrets; may be infinite."""
+        moments = [float("inf"), *(timing.due for name, timing in self.secrets.items() if name not in names)]
         moments += [attempt.due for attempt in self.targets.values()]
         return min(moments if self.settle_at is None else [*moments, self.settle_at])
 
@@ -114,6 +124,44 @@ def expedite(upcoming: Schedule, now: Now) -> Schedule:
         },
         targets={name: replace(attempt, due=now.monotonic) for name, attempt in upcoming.targets.items()},
         settle_at=None if upcoming.settle_at is None else now.monotonic,
+        held=frozenset(),
+    )
+
+
+def heed(upcoming: Schedule, held: frozenset[str], moved: Collection[str], now: Now) -> Schedule:
+    """The schedule of a pass for which the hub answers for some secrets, and says that others moved: those are due."""
+    secrets = {
+        name: replace(timing, due=now.monotonic, along=now.monotonic) if name in moved else timing
+        for name, timing in upcoming.secrets.items()
+    }
+    return replace(upcoming, secrets=secrets, held=held - frozenset(moved))
+
+
+def watched(secret: Secret, poll: NextPoll, seen: str | None, region: str | None) -> Watched | None:
+    """The secret as the hub may be asked about it; None if it may not. `seen` is the version that the agent saw last,
+    `region` that of the environment.
+
+    It must follow a stage, and AWS must have answered last time. A name means something in one account only, so one
+    that is reached by a role is left out: the hub may be of another account.
+    """
+    ref = secret.ref
+    where = ref.place.region or region
+    if ref.kind not in ("secretsmanager", "parameter") or not (ref.version_stage and seen and where):
+        return None
+    if poll.floor is None or (ref.place.roles and not ref.id.startswith("arn:")):
+        return None
+    return Watched(
+        name=secret.name,
+        kind=ref.kind,
+        id=ref.id,
+        region=where,
+        stage=ref.version_stage,
+        version=seen,
+        period=secret.period,
+        due=poll.due,
+        along=poll.along,
+        floor=poll.floor,
+        floor_along=poll.floor_along,
     )
 
 
@@ -132,8 +180,11 @@ def after_secrets(upcoming: Schedule, bundle: Bundle, outcome: PassOutcome, now:
                 poll = replace(poll, failures=0)
                 wait = _interval(secret, bundle.timing, poll, now, jitter) * factor
                 along = wait * (1 - JITTER)
+                floor = max(secret.period, bundle.timing.floor) * factor
+                # Wide, so that a secret that moved alone is soon looked at together with the others again.
+                poll = replace(poll, floor=now.monotonic + floor, floor_along=now.monotonic + floor / 2)
             else:
-                poll = replace(poll, failures=poll.failures + 1)
+                poll = replace(poll, failures=poll.failures + 1, floor=None)
                 interval = _interval(secret, bundle.timing, poll, now, jitter) * factor if started else None
                 along = wait = _backoff(interval, poll.failures, jitter)
             secrets[secret.name] = replace(poll, due=now.monotonic + wait, along=now.monotonic + along)

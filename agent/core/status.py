@@ -77,6 +77,18 @@ class TargetStatus(Record):
     message: str | None = None  # of the last delivery
 
 
+class HubStatus(Record):
+    """The hub that a config names. `connected`: it answers; `answered_at` is when it last did (epoch seconds), and
+    `trouble` why it does not. `looks` holds when (epoch seconds) the agent looks itself at the secrets (by name) that
+    the hub answers for."""
+
+    url: str
+    connected: bool = False
+    answered_at: float | None = None
+    trouble: str | None = None
+    looks: Mapping[str, float] = field(default_factory=dict)
+
+
 class Status(Record):
     """Everything that the agent reports about itself. Times are epoch seconds, except `turns_by`.
 
@@ -107,6 +119,7 @@ class Status(Record):
     config_reload_success: bool = True
     config_last_reload: float | None = None
     config_problems: tuple[str, ...] = ()  # of the file, while it is refused
+    hub: HubStatus | None = None
 
 
 _CALL = Histogram.empty(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
@@ -123,6 +136,16 @@ def begin(
 ) -> Status:
     """The status of an agent that has done nothing yet."""
     return configured(Status(version, turns_by, up_since, config_path, volume_path), bundle)
+
+
+def asked_through(status: Status, hub: HubStatus) -> Status:
+    """The status of an agent that asks a hub. What the hub confirms counts as confirmed, until the next own look."""
+    secrets = dict(status.secrets)
+    for name, moment in hub.looks.items():
+        if (secret := secrets.get(name)) and secret.up_to_date and not secret.failure:
+            last = max(secret.last_success or 0.0, hub.answered_at or 0.0)
+            secrets[name] = replace(secret, last_success=last, next_poll=moment)
+    return replace(status, hub=hub, secrets=secrets)
 
 
 def configured(status: Status, bundle: Bundle, pinned: Mapping[str, Pin] | None = None) -> Status:

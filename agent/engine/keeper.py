@@ -7,7 +7,7 @@ threads, as one immutable value.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 from agent.core import crossing, failover, model, pins, schedule, status, written
 from agent.core.errors import ConfigError, Failure, Problem, StartError, VolumeError
@@ -15,10 +15,12 @@ from agent.core.model import Bundle, Config, Identity, PassResult, Settings
 from agent.core.pins import Pin, Pins
 from agent.core.ports import Log
 from agent.core.record import Record, replace
-from agent.core.rest import LIVE_GRACE, look_again, may_look
+from agent.core.rest import LIVE_GRACE, Asking, look_again, may_look
 from agent.core.schedule import NextPoll, NextTry, Schedule
 from agent.core.status import Status
 from agent.engine.one_pass import NOTIFY_LIMIT, Adapters, Fresh, one_pass, pass_limit
+
+HUB_WAIT = 55.0  # seconds that the hub lets an agent wait at most
 
 IDENTITY_LIMIT = 1.0  # seconds for which a start waits to say where its credentials come from
 
@@ -195,12 +197,36 @@ class Keeper:
     @property
     def due(self) -> float:
         """When (monotonic) the next pass is due."""
-        due = self._upcoming.next_due
+        return self._due_beside(())
+
+    def _due_beside(self, names: Collection[str]) -> float:
+        """When (monotonic) the next pass is due for anything but asking about these secrets."""
+        due = self._upcoming.next_due_beside(names)
         if not self.status.started:
             due = min(due, self.deadline)
         if self._pins:
             due = min(due, time.monotonic() + min(pin.until for pin in self._pins.values()) - time.time())
         return due
+
+    def heed(self, held: frozenset[str], moved: frozenset[str]) -> None:
+        """Let the next pass leave out what the hub answers for, and ask about what moved according to it."""
+        self._upcoming = schedule.heed(self._upcoming, held, moved, self._adapters.now())
+
+    def asking(self, region: str | None) -> Asking | None:
+        """What the hub of the config is asked about; None without one. `region` is that of the environment."""
+        hub = self.loaded.config.settings.hub
+        if hub is None:
+            return None
+        found = (
+            schedule.watched(
+                each, self._upcoming.secrets[each.name], self.status.secrets[each.name].seen_version, region
+            )
+            for each in self._acting.secrets
+        )
+        watched = tuple(each for each in found if each)
+        wait = min([HUB_WAIT, *(secret.period for secret in watched)])
+        other = self._due_beside({secret.name for secret in watched})
+        return Asking(hub.url, hub.token_path, wait, other, watched)
 
     def turn(self, seconds: float) -> None:
         """Note that the loop turns next in so many seconds; when it is much later, the liveness probe fails."""

@@ -18,6 +18,7 @@ from agent.core.ports import Log, Trigger
 
 STOP = frozenset({signal.SIGTERM, signal.SIGINT})
 RELOAD, PASS = signal.SIGHUP, signal.SIGUSR1
+HEARD = signal.SIGUSR2  # the hub said something: what is due may have changed
 _ASKS: dict[int, str] = {RELOAD: "asked to read the config", PASS: "asked to pass"}
 LOCK_RETRY = 0.25  # seconds between two attempts to lock a volume that another agent holds
 
@@ -54,7 +55,7 @@ class Signals:
     """
 
     def __init__(self) -> None:
-        self._all = STOP | {RELOAD, PASS}
+        self._all = STOP | {RELOAD, PASS, HEARD}
         signal.pthread_sigmask(signal.SIG_BLOCK, self._all)
 
     def wait(self, seconds: float) -> signal.struct_siginfo | None:

@@ -8,15 +8,19 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from agent.core import crossing, rest, status
 from agent.core.errors import ConfigError
 from agent.core.model import PassResult, Published
-from agent.core.ports import Log
+from agent.core.ports import Hub, Log
 from agent.core.record import replace
 from agent.core.rest import LIVE_GRACE, Account, Common, Task
 from agent.core.status import Status
 from agent.engine.worker import Worker, WorkerFailed, take_away
+
+if TYPE_CHECKING:
+    from agent.engine.listening import Listening
 
 STAYS_FOR = 15.0  # seconds to the next pass for which a worker stays: starting costs 0.1 s of CPU, staying memory
 
@@ -31,7 +35,7 @@ class Resting:
     """Has passes made by workers, and keeps what they answer. Stands for a `Keeper` in the loop.
 
     `start` starts a worker, as `Worker` has it. `read` reads the config's text, or raises ConfigError. `replaced` is
-    called when the agent's files are of another version by now.
+    called when the agent's files are of another version by now. `hub` makes what asks a hub, if the config names one.
     """
 
     def __init__(
@@ -44,6 +48,7 @@ class Resting:
         read: Callable[[str], str],
         stopped: Callable[[], bool],
         replaced: Callable[[], None],
+        hub: Callable[[], Hub],
     ) -> None:
         self.path = common.config
         self.status: Status = account.status
@@ -57,6 +62,9 @@ class Resting:
         self._reload = self._expedite = False
         self._failures = 0
         self._not_before = 0.0  # monotonic; of an attempt after one that failed
+        self._hub = hub
+        self._listening: Listening | None = None
+        self._listen()
 
     def one_pass(self) -> None:
         """Have a pass made, if one is due.
@@ -66,6 +74,7 @@ class Resting:
            cannot be read back.
         3. Let it end, unless it is needed again soon.
         """
+        self._listen()
         if self._ending and self._ending.taken_away():
             self._ending = None
         if self._worker is None:
@@ -73,7 +82,8 @@ class Resting:
         if self._stopped() or time.monotonic() < self._next():
             return
         began, since = time.time(), time.monotonic()
-        task = Task(self._common, self.status, self._account.memory, self._reload, self._expedite)
+        held, moved = self._listening.names() if self._listening else (frozenset(), frozenset())
+        task = Task(self._common, self.status, self._account.memory, self._reload, self._expedite, held, moved)
         try:
             # 1.
             self._worker = worker = self._worker or Worker(self._start)
@@ -92,12 +102,15 @@ class Resting:
         self.status = replace(account.status, turns_by=self._turns_by(time.monotonic()))
         self._reload = self._expedite = False
         self._failures, self._not_before = 0, 0.0
+        if self._listening:
+            self._listening.looked(account.asking)
+        self._listen()
         # 3.
         if account.interrupted and not self._stopped():
-            self.close()
+            self._end_worker()
             self._failed("somebody asked the worker to stop", began, time.monotonic() - since)
-        elif not account.stays and account.due - time.monotonic() > STAYS_FOR:
-            self.close()
+        elif not account.stays and self._next() - time.monotonic() > STAYS_FOR:
+            self._end_worker()
 
     def _understood(self, answer: bytes) -> Account:
         try:
@@ -123,8 +136,23 @@ class Resting:
         """Make everything due now."""
         self._expedite, self._not_before = True, 0.0
 
+    def _listen(self) -> None:
+        """Take what the hub said, tell it what there is to ask, and show both."""
+        asking = self._account.asking
+        if asking is None and self._listening:
+            self._listening.close()
+            self._listening, self.status = None, replace(self.status, hub=None)
+        if asking is None:
+            return
+        if self._listening is None:
+            from agent.engine.listening import Listening  # few agents have a hub
+
+            self._listening = Listening(self._hub(), self._log)
+        self.status = status.asked_through(self.status, self._listening.take(asking))
+
     def _next(self) -> float:
-        due = 0.0 if self._reload or self._expedite else self._account.due
+        due = self._listening.due() if self._listening else self._account.due
+        due = 0.0 if self._reload or self._expedite else due
         return max(due, self._not_before)
 
     def until_next(self) -> float:
@@ -157,7 +185,12 @@ class Resting:
             self._not_before = 0.0
 
     def close(self) -> None:
-        """Let the worker end that stayed, if one did."""
+        """Let the worker end that stayed, if one did, and ask the hub no more."""
+        if self._listening:
+            self._listening.close()
+        self._end_worker()
+
+    def _end_worker(self) -> None:
         if self._worker:
             self._worker.end()
             self._let_go()

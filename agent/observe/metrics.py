@@ -144,6 +144,13 @@ def _targets(status: Status) -> Iterator[str]:
     )
 
 
+def _hub(status: Status) -> Iterator[str]:
+    """Nothing without a hub."""
+    if hub := status.hub:
+        yield from _gauge("hub_connected", "Whether the hub answers.", [], {(): int(hub.connected)})
+        yield from _gauge("hub_last_answer_timestamp_seconds", "When the hub answered last.", [], {(): hub.answered_at})
+
+
 def _process() -> Iterator[str]:
     """What the kernel says of this process. CPU time includes that of its workers, which are gone."""
     spent = os.times()
@@ -215,5 +222,5 @@ def _escaped(text: str) -> str:
 
 def exposition(status: Status) -> tuple[str, bytes]:
     """What a scrape is answered with: a content type and the metrics."""
-    lines = (line for part in (_agent, _secrets, _sources, _targets) for line in part(status))
+    lines = (line for part in (_agent, _secrets, _sources, _targets, _hub) for line in part(status))
     return CONTENT_TYPE, "".join((*lines, *_process())).encode("utf-8", "backslashreplace")

@@ -12,7 +12,7 @@ from typing import Any
 
 from agent.core.errors import Failure
 from agent.core.model import Published
-from agent.core.status import SecretStatus, Status, TargetStatus
+from agent.core.status import HubStatus, SecretStatus, Status, TargetStatus
 from agent.observe import layout
 from agent.observe.layout import PLAIN, Mood, Screen
 
@@ -44,6 +44,7 @@ def of_agent(status: Status, now: float) -> Report:
                 "problems": list(status.config_problems),
             },
             "errors": _errors(status.secrets.values()),
+            "hub": _hub(status.hub),
         },
         "secrets": [_secret(secret) for secret in status.secrets.values()],
         "targets": [_target(target) for target in status.targets.values()],
@@ -120,6 +121,19 @@ def error_of(failure: Failure | None) -> Report | None:
     return {"reason": failure.reason, "message": failure.message} if failure else None
 
 
+def _hub(hub: HubStatus | None) -> Report | None:
+    if hub is None:
+        return None
+    return {
+        "url": hub.url,
+        "connected": hub.connected,
+        "lastAnswer": time_of(hub.answered_at),
+        "answersFor": sorted(hub.looks),
+        "nextOwnLook": time_of(min(hub.looks.values(), default=None)),
+        "trouble": hub.trouble,
+    }
+
+
 def _next_poll(secret: SecretStatus) -> float | None:
     """When the secret is polled next. Once published, a version that the config fixes is never polled, and a pinned one
     is polled when its pin ends."""
@@ -184,10 +198,24 @@ def headline(report: Report) -> list[str]:
         + ("." if config["isTheFile"] and not config["problems"] else "; it stays in force."),
         f"Identity: {agent['identity'] or 'not known yet'}.",
     ]
+    if hub := agent.get("hub"):
+        lines.append(_of_hub(hub, at))
     if agent["errors"]:
         counts = ", ".join(f"{reason} {count}" for reason, count in agent["errors"].items())
         lines.append(f"Failed attempts since the start: {counts}.")
     return lines
+
+
+def _of_hub(hub: Report, at: str) -> str:
+    last = f"last answer {ago(hub['lastAnswer'], at)}" if hub["lastAnswer"] else "no answer yet"
+    if not hub["connected"]:
+        why = f": {hub['trouble']}" if hub["trouble"] else ""
+        return f"Hub: {hub['url']} does not answer, {last}; AWS is polled instead{why}."
+    if not hub["answersFor"]:
+        return f"Hub: {hub['url']}, {last}; it answers for no secret, so AWS is polled."
+    count = len(hub["answersFor"])
+    what = f"{count} secret{'s' if count > 1 else ''}"
+    return f"Hub: {what} asked through the hub, {last}, own look {ago(hub['nextOwnLook'], at)}."
 
 
 SECRET_COLUMNS = ("SECRET", "STATE", "VERSION", "STAGE", "CREATED", "SEEN", "PUBLISHED", "POLL", "ROTATION")

@@ -9,12 +9,14 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from agent.config import native
 from agent.config.native import VOLUME_PATH, doubts, parse, salvage
 from agent.config.reading import seconds
 from agent.core.errors import ConfigError
 from agent.core.model import (
     Bundle,
     Config,
+    Hub,
     Listen,
     Output,
     PidFile,
@@ -113,6 +115,22 @@ notify:
     )
 
 
+def test_a_hub_comes_from_the_config_or_from_the_environment() -> None:
+    """What the config says takes precedence. A URL that cannot be one is refused, and shown without credentials."""
+    at = "http://freshmount.freshmount:9106"
+    alone = parse(document(), "c.yaml")
+    own = parse(document(top="hub: {url: 'http://own', tokenPath: /t}\npoll: {floor: 2h}"), "c.yaml")
+    assert alone.settings.hub is None and alone.bundle.timing.floor == 3600
+    assert own.settings.hub == Hub("http://own", "/t") and own.bundle.timing.floor == 7200
+    assert native.with_hub(alone, None, "c.yaml") == native.with_hub(alone, "", "c.yaml") == alone
+    assert native.with_hub(own, at, "c.yaml") == own
+    made = native.with_hub(alone, at, "c.yaml").settings.hub
+    assert made == Hub(at, "/var/run/secrets/freshmount/hub/token")
+    with pytest.raises(ConfigError, match="FRESHMOUNT_HUB_URL") as raised:
+        native.with_hub(alone, "http://me:password@hub", "c.yaml")
+    assert "password" not in str(raised.value)
+
+
 def test_the_rotation_period_is_never_longer_than_the_period() -> None:
     """Unset, it is the smaller of ten seconds and the period."""
     assert parse(document(top="poll: {period: 3s}"), "c.yaml").bundle.timing.rotation_period == 3.0
@@ -209,6 +227,9 @@ def test_invalid_configs_are_refused(text: str) -> None:
         (document(secret="name: a, secretId: b, versionId: v3"), "32 to 64"),
         (document(top="poll: {period: 4s}\nstaleAfter: 1s"), "8s800ms"),
         (document(top="volume: {path: /etc}"), "'/etc'"),
+        (document(top="hub: {url: 'https://hub:9106'}"), "http,"),
+        (document(top="hub: {url: 'http://hub:9106?a=b'}"), "no query"),
+        (document(top="poll: {period: 2h, floor: 1h}"), "floor"),
         ("apiVersion: v1\nkind: ConfigMap\ndata:\n  config.yaml: |\n    kind: Config\n", "ConfigMap"),
         ("apiVersion: v1\nkind: Secret\nstringData:\n  config.yaml: |\n    kind: Config\n", "Secret"),
         ('"apiVersion: freshmount.dev/v1\\nkind: Config\\n"', "quotes"),

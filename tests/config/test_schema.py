@@ -81,6 +81,7 @@ def test_the_keys_are_the_same() -> None:
         "target": target,
         "process": target["properties"]["process"],
         "exitWith": SCHEMA["properties"]["exitWith"],
+        "hub": SCHEMA["properties"]["hub"],
     }
     assert {name: sorted(section["properties"]) for name, section in sections.items()} == {
         name: sorted(keys) for name, keys in KEYS.items()

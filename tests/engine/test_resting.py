@@ -15,8 +15,9 @@ import pytest
 
 from agent.core import crossing, rest, status
 from agent.core.errors import ConfigError, Problem
+from agent.core.hub import Answered, Silent
 from agent.core.record import replace
-from agent.core.rest import Account, Common
+from agent.core.rest import Account, Asking, Common
 from agent.core.value import Fetched, SecretValue
 from agent.engine.resting import STAYS_FOR, Resting
 from agent.engine.worker import REPLACED
@@ -49,6 +50,25 @@ class Log:
         self.events.append((event, facts))
 
 
+class Said:
+    """A hub that says what a test lets it say."""
+
+    def __init__(self) -> None:
+        self.asked: list[Asking] = []
+        self.said: list[Answered | Silent] = []
+        self.closed = False
+
+    def ask(self, asking: Asking) -> None:
+        self.asked.append(asking)
+
+    def reports(self) -> list[Answered | Silent]:
+        said, self.said = self.said, []
+        return said
+
+    def close(self) -> None:
+        self.closed = True
+
+
 def account(**changes: Any) -> Account:
     due = time.monotonic() - 1
     return replace(Account(BEGIN, due, "text", 60.0, 30.0, "memory"), **changes)
@@ -63,6 +83,7 @@ class Scene:
         self._argv = [sys.executable, "-c", WORKER]
         self.what, self.answer = what, str(answer)
         self.start: Callable[[int], int] = self._start
+        self.hub = Said()
         self.resting = Resting(
             COMMON,
             account(**changes),
@@ -71,6 +92,7 @@ class Scene:
             read=self._read,
             stopped=lambda: self.stopped,
             replaced=self._replaced,
+            hub=lambda: self.hub,
         )
 
     def _start_one(self, handle: int) -> int:

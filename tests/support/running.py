@@ -40,10 +40,17 @@ class Agent:
     overheard: ClassVar[Callable[[str], None] | None] = None
 
     def __init__(
-        self, command: str, config: Path, env: dict[str, str] | None = None, within: Sequence[str] = (), **popen: Any
+        self,
+        command: str,
+        config: Path,
+        env: dict[str, str] | None = None,
+        within: Sequence[str] = (),
+        arguments: Sequence[str] | None = None,
+        **popen: Any,
     ) -> None:
+        given = ["--config", str(config)] if arguments is None else arguments
         self.process = subprocess.Popen(
-            [*within, sys.executable, "-m", "agent", command, "--config", str(config), "--log-format", "json"],
+            [*within, sys.executable, "-m", "agent", command, *given, "--log-format", "json"],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

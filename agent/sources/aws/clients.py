@@ -31,7 +31,7 @@ from agent.core.record import Record
 from agent.sources.aws import credentials, errors, tuning
 from agent.sources.aws.credentials import Credentials, NoCredentials
 
-Service = Literal["secretsmanager", "ssm"]
+Service = Literal["secretsmanager", "ssm", "sqs"]
 
 CONNECT_TIMEOUT, READ_TIMEOUT, ATTEMPTS = 2.0, 5.0, 2
 

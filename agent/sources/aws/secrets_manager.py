@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from agent.core.errors import Failure
 from agent.core.model import Answers, Observation, Request, Rotation, Secret
+from agent.core.record import replace
 from agent.core.value import Fetched, SecretValue
 from agent.sources.aws import errors
 from agent.sources.aws.clients import CALL_LIMIT, Answer, Clients, word
@@ -45,6 +46,16 @@ class SecretsManager(Clients):
             secret,
             lambda client: _observation(secret, client.describe_secret(SecretId=secret.ref.id)),
         )
+
+    def describe_stages(self, secret: Secret, stages: Sequence[str]) -> Answer[Mapping[str, Observation | Failure]]:
+        """The same for several stages of a secret, by one call: which version holds each of them."""
+        followed = {stage: replace(secret, ref=replace(secret.ref, version_stage=stage)) for stage in stages}
+
+        def ask(client: Any) -> Mapping[str, Observation | Failure]:
+            answer = client.describe_secret(SecretId=secret.ref.id)
+            return {stage: _observation(each, answer) for stage, each in followed.items()}
+
+        return self.ask("DescribeSecret", secret, ask)
 
     def value(self, secret: Secret, version_id: str | None) -> Answer[Fetched]:
         """The value of that version, or with None, of the version that holds the wanted stage: a `Fetched`.

@@ -1,0 +1,131 @@
+"""The hub as a real process, with an API server that knows nothing but tokens; and hubs that play false."""
+
+from __future__ import annotations
+
+import json
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from agent.demo.server import Exchange, Server
+from tests.support.aws import environment
+from tests.support.running import PATIENCE, Agent
+
+AUDIENCE = "freshmount"
+
+
+class TokenReviews(Server):
+    """Plays the API server's TokenReview: `tokens` are those that it accepts, with account, pod and audience."""
+
+    def __init__(self) -> None:
+        self.tokens: dict[str, tuple[str, str, str]] = {}
+        self.reviewed: list[str] = []
+        self.down = False
+        super().__init__()
+
+    def token(self, name: str, *, namespace: str = "shop", pod: str | None = None, audience: str = AUDIENCE) -> str:
+        """A token of a service account."""
+        self.tokens[f"token-of-{name}"] = (f"system:serviceaccount:{namespace}:{name}", pod or f"pod-{name}", audience)
+        return f"token-of-{name}"
+
+    def respond(self, exchange: Exchange) -> None:
+        spec = json.loads(exchange.body)["spec"]
+        self.reviewed.append(spec["token"])
+        if self.down:
+            exchange.answer(503, b"{}", "application/json")
+            return
+        account, pod, audience = self.tokens.get(spec["token"], ("", "", ""))
+        good = audience in spec["audiences"]
+        user = {"username": account, "extra": {"authentication.kubernetes.io/pod-uid": [pod]}}
+        status = {"authenticated": True, "user": user, "audiences": [audience]} if good else {"authenticated": False}
+        answer = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview", "spec": spec, "status": status}
+        exchange.answer(201, json.dumps(answer).encode(), "application/json")
+
+    def kubeconfig(self, at: Path) -> Path:
+        """The file that leads a client here."""
+        config = {
+            "apiVersion": "v1",
+            "kind": "Config",
+            "clusters": [{"name": "c", "cluster": {"server": self.url}}],
+            "users": [{"name": "u", "user": {"token": "of-the-hub"}}],
+            "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
+            "current-context": "x",
+        }
+        at.write_text(json.dumps(config))
+        return at
+
+
+class Hub(Agent):
+    """A running `freshmount controller --hub`."""
+
+    def __init__(
+        self, reviews: TokenReviews, aws: str, home: Path, *flags: str, listen: str = "127.0.0.1:0", sqs: str = ""
+    ) -> None:
+        env = {
+            **environment(),
+            "AWS_REGION": "eu-west-1",
+            "AWS_ENDPOINT_URL_SECRETS_MANAGER": aws,
+            "AWS_ENDPOINT_URL_SSM": aws,
+            "AWS_ENDPOINT_URL_SQS": sqs or aws,
+            "KUBECONFIG": str(reviews.kubeconfig(home / "kubeconfig")),
+        }
+        super().__init__("controller", home, env, arguments=("--hub", "--listen", listen, *flags))
+        self.port = self.event("listening")["port"]
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.await_page("/readyz", 200)
+
+    def ask(self, token: str | None, *secrets: Mapping[str, Any], wait: float = 0) -> tuple[int, dict[str, Any]]:
+        """The status and the answer of one request."""
+        return ask(self.url, token, {"wait": wait, "secrets": [*secrets]})
+
+
+def ask(url: str, token: str | None, body: object) -> tuple[int, dict[str, Any]]:
+    data = body if isinstance(body, bytes) else json.dumps(body).encode()
+    headers = {"Content-Type": "application/json", **({"Authorization": f"Bearer {token}"} if token else {})}
+    request = urllib.request.Request(f"{url}/v1/versions", data, headers)
+    try:
+        with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
+            return answer.status, json.loads(answer.read())
+    except urllib.error.HTTPError as error:
+        return error.code, json.loads(error.read())
+
+
+@contextmanager
+def hub(
+    reviews: TokenReviews, aws: str, home: Path, *flags: str, listen: str = "127.0.0.1:0", sqs: str = ""
+) -> Iterator[Hub]:
+    """The hub, killed at the end if it still runs."""
+    made = Hub(reviews, aws, home, *flags, listen=listen, sqs=sqs)
+    try:
+        yield made
+    finally:
+        if made.process.poll() is None:
+            made.process.kill()
+        made.wait()
+        assert made.process.stdout is not None
+        made.process.stdout.close()
+
+
+class FalseHub(Server):
+    """A hub that answers what a test lets it: `answers` is given each request's body."""
+
+    def __init__(self, answers: Callable[[Exchange, dict[str, Any]], None]) -> None:
+        self.asked: list[dict[str, Any]] = []
+        self.tokens: list[str] = []
+        self.answers = answers
+        super().__init__()
+
+    def respond(self, exchange: Exchange) -> None:
+        body = json.loads(exchange.body)
+        self.asked.append(body)
+        self.tokens.append(exchange.headers.get("Authorization", ""))
+        self.answers(exchange, body)
+
+
+def says(exchange: Exchange, *versions: str | None, spread: float = 0.0) -> None:
+    """Answer these versions; None: that access is denied."""
+    secrets = [{"version": each} if each else {"error": "access_denied"} for each in versions]
+    exchange.answer(200, json.dumps({"secrets": secrets, "spread": spread}).encode(), "application/json")
