@@ -5,10 +5,11 @@ tests/cluster/controller.yaml says how pods reach it.
 
 from __future__ import annotations
 
-import os
+import logging
 import signal
 import sys
 
+import boto3
 from moto.server import ThreadedMotoServer
 
 from tests.cluster.inside import ADDRESS
@@ -18,19 +19,20 @@ PORT = 4566
 
 
 def main(secrets: list[str]) -> None:
-    os.environ.update(AWS_ACCESS_KEY_ID="testing", AWS_SECRET_ACCESS_KEY="testing")
-    import boto3
-
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
+    """Blocks the signals first, so that the server's threads, too, leave them to the wait."""
+    ending = {signal.SIGTERM, signal.SIGINT}
+    signal.pthread_sigmask(signal.SIG_BLOCK, ending)
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
     server = ThreadedMotoServer(ip_address=ADDRESS, port=PORT, verbose=False)
     server.start()
     url = f"http://{ADDRESS}:{PORT}"
-    client = boto3.client("secretsmanager", region_name=REGION, endpoint_url=url)
+    keys = {"aws_access_key_id": "testing", "aws_secret_access_key": "testing"}
+    client = boto3.client("secretsmanager", region_name=REGION, endpoint_url=url, **keys)
     for each in secrets:
         name, _, value = each.partition("=")
         client.create_secret(Name=name, SecretString=value)
-    print(f"AWS is played at {url}, with {len(secrets)} secrets, until Ctrl-C", flush=True)
-    signal.sigwait({signal.SIGTERM, signal.SIGINT})
+    print(f"a stand-in for AWS at {url}, with {len(secrets)} secrets, until Ctrl-C", flush=True)
+    signal.sigwait(ending)
     server.stop()
 
 

@@ -14,6 +14,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -212,6 +213,17 @@ def test_what_stands_at_a_new_path_is_refused_and_the_old_files_stay(volume: Vol
     with pytest.raises(VolumeError, match="/v/new is in the way"):
         publish(volume, "2", "db", db={"new/x": "2"})
     assert all_of(home) == before and not volume.read().damage
+
+
+def test_a_redirected_data_of_ours_is_put_right_though_its_record_is_gone_too(volume: Volume, home: Path) -> None:
+    """A neighbour did both. An agent that is started since remembers nothing, but its generations lie there."""
+    publish(volume, "1", "db", "api")
+    (home / "v" / "..data" / "..generation.json").unlink()
+    (home / "v" / "..data").unlink()
+    (home / "v" / "..data").symlink_to("/nowhere")
+    with closing(Volume(str(home / "v"))) as again:
+        assert not publish(again, "2", "db", "api").damage
+        assert not again.read().damage and (home / "v" / "db").read_text() == "db-2"
 
 
 def test_what_appears_while_a_generation_is_made_is_not_replaced(

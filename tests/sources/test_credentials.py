@@ -200,6 +200,7 @@ def test_what_pod_identity_answers_is_a_failure_and_asked_for_again(
         ("echo hello", "JSON"),
         ("echo []", "credential_process"),
         ("echo '{\"Version\": 1}'", "AccessKeyId"),
+        ('echo \'{"Version": "wrong-place-for-a-key"}\'', "Version"),
         ("sh -c 'echo please log in >&2; exit 1'", "please log in"),
         ("sleep 600", "sleep"),
     ],
@@ -213,6 +214,7 @@ def test_a_program_for_credentials_may_fail(
     asking = Asking(aws, limit=1.0 if command.startswith("sleep") else 30.0)
     failure = asking.failure()
     assert failure.reason == "credentials" and noun in until(lambda: noun in asking.failure().message and noun)
+    assert "wrong-place" not in failure.message
     keys = json.dumps({"Version": 1, "AccessKeyId": "id", "SecretAccessKey": "key"})
     (tmp_path / "keys").write_text(keys)
     (tmp_path / "config").write_text(f"[default]\ncredential_process = cat {tmp_path}/keys\n")

@@ -24,6 +24,7 @@ from agent.core.model import (
     Pkcs12,
     ProcessName,
     Projection,
+    Ref,
     Require,
     Signal,
     Target,
@@ -159,8 +160,20 @@ def _valid(draw: Any) -> str:
     return yaml.safe_dump(tree, allow_unicode=True)
 
 
+_SOURCES = st.sampled_from(
+    [
+        "{name: a, parameters: /, files: [{path: d}]}",
+        "{name: a, parameter: /prod/a, parameterLabel: live, files: [{path: d}]}",
+        "{name: a, parameter: /prod/a, parameterVersion: 3, files: [{path: d}]}",
+        "{name: a, find: {name: '^a', path: prod/, tags: {team: b}}, files: [{path: d}]}",
+        "{name: a, secretId: prod/a, roleArn: ['arn:aws:iam::111122223333:role/a'], externalId: me, files: [{path: d}]}",
+    ]
+).map(lambda entry: f"apiVersion: freshmount.dev/v1\nkind: Config\nsecrets:\n- {entry}\n")
+
+
 _CONFIGS = (
     _valid()
+    | _SOURCES
     | st.text(max_size=300)
     | _TREES.map(yaml.safe_dump)
     | _mutated()
@@ -208,13 +221,51 @@ def _secret(wanted: Wanted) -> dict[str, Any]:
     secret, ref = wanted.secret, wanted.secret.ref
     return {
         "name": secret.name,
-        "secretId": ref.id,
+        **_source(ref),
         "period": _duration(secret.period),
         "optional": secret.optional,
         **_files(wanted.outputs),
-        **({"versionId": ref.version_id} if ref.version_id else {"versionStage": ref.version_stage}),
         **({"require": _require(secret.require)} if secret.require else {}),
     }
+
+
+def _source(ref: Ref) -> dict[str, Any]:
+    key = {"secretsmanager": "secretId"}.get(ref.kind, ref.kind)
+    return {
+        key: _query(ref) if ref.kind == "find" else ref.id,
+        **_version(ref),
+        **_roles(ref),
+        **({"failover": [_replica(key, each, ref) for each in ref.replicas]} if ref.replicas else {}),
+    }
+
+
+def _version(ref: Ref) -> dict[str, Any]:
+    version, stage = {
+        "parameter": ("parameterVersion", "parameterLabel"),
+        "secretsmanager": ("versionId", "versionStage"),
+    }.get(ref.kind, ("", ""))
+    if ref.version_id:
+        return {version: ref.version_id}
+    return {stage: ref.version_stage} if stage and ref.version_stage != "AWSCURRENT" else {}
+
+
+def _roles(ref: Ref) -> dict[str, Any]:
+    external_id = {"externalId": ref.place.external_id} if ref.place.external_id else {}
+    tags = {"sessionTags": dict(ref.place.tags)} if ref.place.tags else {}
+    return {"roleArn": list(ref.place.roles), **external_id, **tags} if ref.place.roles else {}
+
+
+def _query(ref: Ref) -> dict[str, Any]:
+    assert ref.query
+    asked = {"name": ref.query.name, "path": ref.query.path, "tags": dict(ref.query.tags) or None}
+    return {key: value for key, value in asked.items() if value is not None}
+
+
+def _replica(key: str, replica: Ref, ref: Ref) -> dict[str, Any]:
+    own = {} if key == "find" else {key: replica.id}
+    stage = _version(replica) if not ref.version_id and replica.version_stage != ref.version_stage else {}
+    roles = _roles(replica) if _roles(replica) != _roles(ref) else {}
+    return {"region": replica.place.region, "ifDenied": replica.if_denied, **own, **stage, **roles}
 
 
 def _require(require: Require) -> dict[str, Any]:
@@ -282,17 +333,19 @@ def _target(target: Target) -> dict[str, Any]:
     return {"name": target.name, "splay": _duration(target.splay), **action, **watched}
 
 
+_BOOLEANS = {"optional", "handled", "ifDenied", "legacy"}
+
+
 def _as_written(text: str) -> Any:
     """The document with every scalar as it is written, as the parser reads it; only booleans are of their own type. An
     editor goes by YAML's own types, and so underlines a name such as NO that is not in quotes."""
-    tree = yaml.load(text, Loader=yaml.BaseLoader)
-    for secret in tree["secrets"]:
-        if "optional" in secret:
-            secret["optional"] = secret["optional"] == "true"
-    for target in tree.get("notify", ()):
-        if "handled" in target:
-            target["handled"] = target["handled"] == "true"
-    return tree
+
+    def typed(tree: Any) -> Any:
+        if isinstance(tree, dict):
+            return {key: value == "true" if key in _BOOLEANS else typed(value) for key, value in tree.items()}
+        return [typed(each) for each in tree] if isinstance(tree, list) else tree
+
+    return typed(yaml.load(text, Loader=yaml.BaseLoader))
 
 
 def test_configs(length: Length, report: Report) -> None:

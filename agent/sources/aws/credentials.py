@@ -400,6 +400,8 @@ def _of_answer(method: str, error: Exception) -> str:
     if isinstance(error, aws.PartialCredentialsError):
         return f"{error.kwargs.get('cred_var')} is missing"
     if isinstance(error, aws.CredentialRetrievalError):
+        if method == "custom-process" and "Unsupported version" in sent:  # with that version, which is what it printed
+            return "its answer has another Version than 1"
         return errors.line(str(error.kwargs.get("error_msg")))
     if isinstance(error, aws.BotoCoreError):
         return errors.line(sent)

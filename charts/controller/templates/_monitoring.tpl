@@ -49,7 +49,7 @@ hubAgentsFallBack:
 eventsAway:
   applies: {{ and .Values.hub.enabled (not (empty .Values.hub.eventsQueue)) }}
   alert: FreshmountEventsAway
-  expr: sum(increase(freshmount_controller_events_total{ {{- $series -}} ,result="failed"}[{{ ($set.eventsAway | default dict).window }}])) > 0
+  expr: min(freshmount_controller_events_connected{ {{- $series -}} }) == 0
   summary: The hub cannot ask its queue of events.
   description: The hub polls meanwhile, so rotations are still noticed, but later. The controller's log has AWS's reason.
 pushFailing:
@@ -57,7 +57,7 @@ pushFailing:
   alert: FreshmountPushFailing
   expr: sum by (operation) (increase(freshmount_controller_push_requests_total{ {{- $series -}} ,result="failed"}[{{ ($set.pushFailing | default dict).window }}])) > 0
   summary: Pushed Secrets are refused, because AWS does not take them.
-  description: Nothing of them reached etcd. Anyone who applied them has AWS's reason in the error, and so has the controller's log.
+  description: Nothing of them reached etcd. The error that kubectl or Helm shows has AWS's reason, and so has the controller's log.
 pushCertificateExpiring:
   applies: {{ .Values.push.enabled }}
   alert: FreshmountPushCertificateExpiring
