@@ -166,7 +166,7 @@ _SOURCES = st.sampled_from(
         "{name: a, parameter: /prod/a, parameterLabel: live, files: [{path: d}]}",
         "{name: a, parameter: /prod/a, parameterVersion: 3, files: [{path: d}]}",
         "{name: a, find: {name: '^a', path: prod/, tags: {team: b}}, files: [{path: d}]}",
-        "{name: a, secretId: prod/a, roleArn: ['arn:aws:iam::111122223333:role/a'], externalId: me, files: [{path: d}]}",
+        "{name: a, secretId: b, roleArn: ['arn:aws:iam::111122223333:role/a'], externalId: me, files: [{path: d}]}",
     ]
 ).map(lambda entry: f"apiVersion: freshmount.dev/v1\nkind: Config\nsecrets:\n- {entry}\n")
 
