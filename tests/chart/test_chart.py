@@ -21,7 +21,8 @@ import yaml
 
 from agent import __version__
 from agent.commands.plan import policy
-from agent.config.native import parse
+from agent.config.native import SOURCES, parse
+from agent.core.model import CALLS
 from tests.support.aws import MotoStandIn, environment
 from tests.support.chart import (
     CHARTS,
@@ -1156,22 +1157,69 @@ _ROLE = "arn:aws:iam::222233334444:role"
 _PARAMETER = "arn:aws:ssm:eu-west-1:111122223333:parameter"
 
 
-@pytest.mark.parametrize(
-    "secrets",
-    [
-        f"{{name: a, parameter: /a/b}}, {{name: b, parameter: plain, failover: {{region: cn-north-1}}}}, "
-        f"{{name: c, parameter: '{_PARAMETER}/c', "
-        "failover: [{region: us-east-1}, {region: us-east-2, parameter: /d}]}",
-        "{name: a, parameters: /}, {name: b, parameters: /b/, failover: {region: us-east-1, parameters: /c}}",
-        "{name: a, find: {name: x}}, {name: b, find: {path: prod/}, failover: {region: us-gov-east-1}}",
-        f"{{name: a, secretId: a, failover: {{region: us-east-1, secretId: b}}}}, "
-        f"{{name: b, secretId: '{ARN}-AbCdEf', failover: {{region: us-east-1}}, versionId: {'a' * 32}}}",
-        f"{{name: a, secretId: a, roleArn: [{_ROLE}/a, {_ROLE}/b], sessionTags: {{x: y}}}}, "
-        "{name: b, parameter: /b}, "
-        f"{{name: c, secretId: c, roleArn: {_ROLE}/c, sessionTags: {{x: y}}}}",
-        f"{{name: a, find: {{path: a}}, failover: {{region: us-east-1, roleArn: {_ROLE}/a}}}}",
-    ],
-)
+_OF_EACH_SOURCE = [
+    f"{{name: a, parameter: /a/b}}, {{name: b, parameter: plain, failover: {{region: cn-north-1}}}}, "
+    f"{{name: c, parameter: '{_PARAMETER}/c', "
+    "failover: [{region: us-east-1}, {region: us-east-2, parameter: /d}]}",
+    "{name: a, parameters: /}, {name: b, parameters: /b/, failover: {region: us-east-1, parameters: /c}}",
+    "{name: a, find: {name: x}}, {name: b, find: {path: prod/}, failover: {region: us-gov-east-1}}",
+    f"{{name: a, secretId: a, failover: {{region: us-east-1, secretId: b}}}}, "
+    f"{{name: b, secretId: '{ARN}-AbCdEf', failover: {{region: us-east-1}}, versionId: {'a' * 32}}}",
+    f"{{name: a, secretId: a, roleArn: [{_ROLE}/a, {_ROLE}/b], sessionTags: {{x: y}}}}, "
+    "{name: b, parameter: /b}, "
+    f"{{name: c, secretId: c, roleArn: {_ROLE}/c, sessionTags: {{x: y}}}}",
+    f"{{name: a, find: {{path: a}}, failover: {{region: us-east-1, roleArn: {_ROLE}/a}}}}",
+]
+_OF_OTHERS = """\
+apiVersion: external-secrets.io/v1
+kind: SecretStore
+metadata: {name: main}
+spec: {provider: {aws: {service: %s, region: eu-west-1}}}
+---
+apiVersion: external-secrets.io/v1
+kind: ExternalSecret
+metadata: {name: web}
+spec: {secretStoreRef: {name: main}, %s}
+"""
+# What no Config can ask for: only the manifests of others do.
+_MANIFESTS = {
+    "matching": _OF_OTHERS % ("ParameterStore", "dataFrom: [{find: {path: /a, tags: {t: v}}}]"),
+    "tags": _OF_OTHERS % ("SecretsManager", "data: [{secretKey: k, remoteRef: {key: a, metadataPolicy: Fetch}}]"),
+    "parameterTags": _OF_OTHERS
+    % ("ParameterStore", "data: [{secretKey: k, remoteRef: {key: /a, metadataPolicy: Fetch}}]"),
+}
+
+
+def test_every_kind_is_in_the_policy_or_refused() -> None:
+    """A kind that comes new is noticed here."""
+    native = {kind for key, kind in SOURCES.items() if any(f" {key}: " in secrets for secrets in _OF_EACH_SOURCE)}
+    assert native == set(SOURCES.values())
+    assert native | _MANIFESTS.keys() == set(CALLS)
+    for kind, text in _MANIFESTS.items():
+        assert [secret.ref.kind for secret in parse(text, "m.yaml").bundle.secrets] == [kind]
+
+
+@pytest.mark.parametrize("schema", [True, False])
+@pytest.mark.parametrize("kind", _MANIFESTS)
+def test_manifests_of_others_are_refused(bare: Chart, kind: str, schema: bool) -> None:
+    """Not with half a policy: by the schema, and by the templates where it is skipped, with what to do."""
+    for manifest in yaml.safe_load_all(_MANIFESTS[kind]):
+        values = ours(config={**manifest, "secrets": [{"name": "a", "secretId": "a"}]})
+        said = bare.refusal(values, "1.37", *([] if schema else ["--skip-schema-validation"]))
+        words = ("freshmount.dev/v1",) if schema else (manifest["kind"], "freshmount convert", "freshmount plan")
+        assert [word for word in words if word not in said] == []
+
+
+def test_a_secret_of_a_kind_that_is_not_known_has_no_policy(bare: Chart, tmp_path: Path) -> None:
+    values = configured(
+        "apiVersion: freshmount.dev/v1\nkind: Config\nsecrets: [{name: a, tagsOf: x, files: [{path: a}]}]"
+    )
+    chart = bare.with_template(tmp_path / "a", 'kind: Said\ntext: {{ include "freshmount.iamPolicy" . | quote }}\n')
+    said = chart.refusal(values, "1.37", "--skip-schema-validation")
+    assert "IAM policy" in said and "freshmount plan" in said
+
+
+@pytest.mark.parametrize("secrets", _OF_EACH_SOURCE)
 @pytest.mark.parametrize(
     "default", ["", f"roleArn: {_ROLE}/default", f"roleArn: {_ROLE}/default\nsessionTags: {{t: v}}"]
 )

@@ -59,6 +59,8 @@ name in the caller's account. With roles this is what the pod's own identity nee
       {{- if not $roles -}}
         {{- $named = append $named (ternary (include "freshmount.inRegion" (merge (dict "id" $id) $call)) (printf "arn:%s:ssm:%s:%s:parameter/%s" $place.partition $where $account (trimPrefix "/" $id)) (hasPrefix "arn:" $id)) -}}
       {{- end -}}
+    {{- else if not $secret.parameters -}}
+      {{- fail (printf "freshmount: the IAM policy for the secret %q is not known to this chart, only that of secretId, find, parameter and parameters: take the one that freshmount plan prints" $secret.name) -}}
     {{- else -}}
       {{- $services = append $services "ssm" -}}
       {{- $path := trimAll "/" ($replica.parameters | default $secret.parameters) -}}
