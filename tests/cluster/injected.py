@@ -52,9 +52,18 @@ class Injected:
             app = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "app"}}
             namespace.apply({**app, "data": {"app.py": (HERE / "app.py").read_text()}})
             namespace.apply({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "web"}})
-        # The API server takes up a policy some time after it has said yes to it.
-        until(lambda: self.one(self.pod("there"))["spec"].get("initContainers"), 0.2)
-        until(lambda: isinstance(self.one(self.pod("not", labels={LABEL: "x"})), str), 0.2)
+        # The API server takes up each policy some time after it has said yes to it.
+        until(lambda: self._injects() and self._refuses(), 0.2)
+
+    def _injects(self) -> bool:
+        there = self.one(self.pod("there"))
+        return not isinstance(there, str) and "initContainers" in there["spec"]
+
+    def _refuses(self) -> bool:
+        wrong = self.template({"freshmount.dev/wrong": "x"}, restartPolicy="Never")
+        job = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "wrong"}, "spec": {"template": wrong}}
+        pod = {"apiVersion": "v1", "kind": "Pod", **wrong, "metadata": {**wrong["metadata"], "name": "wrong-pod"}}
+        return all(isinstance(found, str) for found in self.tried([pod, job]).values())
 
     @property
     def release(self) -> str:

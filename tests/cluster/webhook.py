@@ -123,6 +123,7 @@ class Webhook:
                     ],
                     "namespaceSelector": namespaces,
                     "failurePolicy": "Ignore",  # where it is asked once more after its end
+                    "timeoutSeconds": 30,
                     "sideEffects": "None",
                     "admissionReviewVersions": ["v1"],
                     "reinvocationPolicy": "IfNeeded" if reinvoked else "Never",

@@ -146,6 +146,24 @@ def test_a_bad_config_is_two_and_one_line_in_the_termination_log(
     assert log.read_text() == " ".join(lines)
 
 
+@pytest.mark.parametrize(
+    ("argv", "terminal"),
+    [(["run"], True), (["init", "--log-level=debug"], True), (["status"], False), (["check"], False)],
+)
+def test_a_mistake_in_the_secrets_of_the_environment_is_two(
+    argv: list[str], terminal: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And the last word of an agent, not of a command beside it. `wait` at a port has no use for a config."""
+    log = tmp_path / "log"
+    log.touch()
+    environ = {"FRESHMOUNT_TERMINATION_LOG": str(log), "FRESHMOUNT_SECRETS": "a=b,bad"}
+    assert cli.main(argv, environ) == 2
+    assert "FRESHMOUNT_SECRETS" in (said := capsys.readouterr().err) and "'bad'" in said
+    assert ("'bad'" in log.read_text()) is terminal
+    args = cli._without_options(["wait", "--port=9105", "--timeout=150s"], environ)
+    assert args is not None and args.port == 9105
+
+
 def test_a_termination_log_is_not_made_and_not_followed(tmp_path: Path) -> None:
     """Kubelet makes it; elsewhere there is none."""
     environ = {"FRESHMOUNT_TERMINATION_LOG": str(tmp_path / "log")}
