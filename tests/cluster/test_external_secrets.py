@@ -429,6 +429,21 @@ def test_it_goes_on_when_the_api_server_comes_back_and_has_forgotten(
     assert controller.process.poll() is None
 
 
+def test_one_that_starts_without_an_api_server_waits_for_it(installed: ApiServer, aws: tuple[Services, str]) -> None:
+    installed.stop()
+    try:
+        with controlling(installed, aws[1], "--controller-class", "early") as running:
+            code, said = running.get("/readyz")
+            assert (code, "API server" in said) == (503, True)
+            assert running.get("/livez")[0] == 200
+            installed.start()
+            running.ready()
+            assert running.stop() == 0
+    finally:
+        if not installed.runs:
+            installed.start()
+
+
 def test_killed_again_and_again_it_leaves_nothing_half(installed: ApiServer, aws: tuple[Services, str]) -> None:
     space = Space(installed, aws[0])
     spec = "data: [{secretKey: a, remoteRef: {key: k/a}}, {secretKey: b, remoteRef: {key: k/b}}]"
