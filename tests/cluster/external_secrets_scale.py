@@ -64,6 +64,8 @@ def measure(server: ApiServer, services: Services, url: str, given: argparse.Nam
         until_written(server, given.rotated)
         shown(f"{given.rotated} rotated", running, began, services)
         running.stop()
+        warned = Counter(line.partition('"event": ')[2][:60] for line in running.lines if '"level": "warning"' in line)
+        print(f"warnings: {dict(warned)}", flush=True)
     # 5.
     with controlling(server, url) as running:
         began = time.monotonic()

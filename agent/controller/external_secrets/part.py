@@ -268,13 +268,13 @@ class ExternalSecrets:
     def _external_secret_changed(self, at: Key, before: Any, now: Any) -> None:
         for each, add in ((before, False), (now, True)):
             if each is not None:
-                named = self._targets.setdefault(self._target(at, each), set())
-                named.add(at) if add else named.discard(at)
+                _keep(self._targets, self._target(at, each), at, add=add)
         if now is None:
             self._queue.drop(at)
             self._failures.pop(at, None)
             self._repairs.pop(at, None)
             self._mine.discard(at)
+            self._doubted.discard(at)
             if before is not None:
                 self._deleted(before)
         elif before is None or asked.version(before) != asked.version(now) or _uid(before) != _uid(now):
@@ -309,10 +309,7 @@ class ExternalSecrets:
     def _secret_changed(self, at: Key, before: Any, now: Any) -> None:
         for each, add in ((before, False), (now, True)):
             for uid in cluster.owners(each) if each is not None else ():
-                named = self._owned.setdefault(uid, set())
-                named.add(at) if add else named.discard(at)
-                if not named:
-                    del self._owned[uid]
+                _keep(self._owned, uid, at, add=add)
         for key in self._targets.get(at, ()):
             found = self._get("ExternalSecret", key)
             if found is not None and self._is_wrong(found, now):
@@ -490,6 +487,14 @@ class ExternalSecrets:
         interval = policy.interval if policy and policy.interval else _LATEST
         longest = min(_LATEST, max(interval, _PATIENT))
         return float(min(longest, _SOONEST * 2.0 ** min(count - 1, 20)) * jitter.between(0.5, 1.0))
+
+
+def _keep(index: dict[Any, set[Key]], name: Any, at: Key, *, add: bool) -> None:
+    """Add to an index, or remove from it."""
+    named = index.setdefault(name, set())
+    named.add(at) if add else named.discard(at)
+    if not named:
+        del index[name]
 
 
 def _until(due: float | None) -> float | None:
