@@ -9,6 +9,7 @@ python -m tests.cluster start [ARGS]  measures how long a pod takes to start, li
 python -m tests.cluster rotation [ARGS]   how long a rotation takes to the app's handler
 python -m tests.cluster memory [ARGS]     what the agents of many pods take of the node's memory
 python -m tests.cluster kills [ARGS]      kill -9 of the agent in its pod, around a rotation
+python -m tests.cluster external-secrets-scale [ARGS]  the controller with 2,000 ExternalSecrets, without a node
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from tests.cluster import build, images, inside, node
 
 USAGE = (
     "python -m tests.cluster up | down | load IMAGE … | aws NAME=VALUE … | test [ARGUMENTS OF PYTEST] | "
-    "start | rotation | memory | kills [--help]"
+    "start | rotation | memory | kills | external-secrets-scale [--help]"
 )
 
 
@@ -48,6 +49,9 @@ def main(arguments: list[str]) -> int:
             return elsewhere(program) if os.environ.get("KUBECONFIG") else here(program)
         case ["start" | "rotation" | "memory" | "kills" as figure, *rest]:
             return here(["-m", f"tests.cluster.{figure}", *rest])
+        case ["external-secrets-scale", *rest]:
+            program = [sys.executable, "-m", "tests.cluster.external_secrets_scale", *rest]
+            return subprocess.run(program, check=False).returncode
     print(USAGE, file=sys.stderr)
     return 2
 

@@ -142,6 +142,11 @@ class ApiServer:
         _end(self._process)
         self._process = None
 
+    @property
+    def runs(self) -> bool:
+        """Whether the API server was started and not stopped."""
+        return self._process is not None
+
     def pause(self) -> None:
         """Let it answer nothing, and keep its connections open."""
         assert self._process

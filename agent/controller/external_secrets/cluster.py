@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 import contextlib
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import httpx2
@@ -17,13 +18,16 @@ from lightkube.config.kubeconfig import KubeConfig
 from lightkube.core.exceptions import ConfigError
 from lightkube.types import PatchType
 
+from agent.config.kubernetes import LABEL, NAME
 from agent.controller.external_secrets import kinds
 from agent.controller.external_secrets.kinds import Key
-from agent.core.errors import FreshmountError, StartError
+from agent.core.errors import FreshmountError, StartError, shown
 from agent.core.value import SecretValue
 from agent.sinks.kubernetes_secret.secret import MANAGER
 
 _METADATA = "application/json;as=PartialObjectMetadata{};g=meta.k8s.io;v=v1"
+
+_AT_ONCE = 32  # calls, fewer than there are connections
 
 _TOKEN_LIFE = 600  # seconds, the least that Kubernetes gives
 
@@ -92,17 +96,29 @@ def said(error: BaseException) -> str:
 
 
 class Cluster:
-    """Reads and writes objects. `leads` raises NotLeader when this process must not write."""
+    """Reads and writes objects, so many at once. `leads` raises NotLeader when this process must not write."""
 
     def __init__(self, plain: Any, metadata: Any, leads: Callable[[], None]) -> None:
         self._plain, self._metadata, self._leads = plain, metadata, leads
+        self._room = asyncio.Semaphore(_AT_ONCE)
+
+    async def _read(self, call: Any, *given: Any, **named: Any) -> Any:
+        async with self._room:
+            return await call(*given, **named)
+
+    async def _write(self, call: Any, *given: Any, **named: Any) -> Any:
+        """Nothing is awaited between the question who leads and the request."""
+        async with self._room:
+            self._leads()
+            return await call(*given, **named)
 
     # -- reading
 
     async def secret(self, at: Key) -> dict[str, Any] | None:
-        """The metadata of a Secret, without its values; None: there is none."""
+        """The metadata of a Secret, without its values; None: there is none. Raises Absent for what is not a name."""
+        _named("Secret", at)
         try:
-            found: dict[str, Any] = await self._metadata.get(kinds.Secret, at[1], namespace=at[0])
+            found: dict[str, Any] = await self._read(self._metadata.get, kinds.Secret, at[1], namespace=at[0])
         except ApiError as error:
             if error.status.code == NOT_FOUND:
                 return None
@@ -111,9 +127,10 @@ class Cluster:
 
     async def values(self, kind: str, at: Key) -> dict[str, Any]:
         """A ConfigMap or a Secret, whole. Raises Absent."""
+        _named(kind, at)
         resource: Any = kinds.ConfigMap if kind == "ConfigMap" else kinds.Secret
         try:
-            found: dict[str, Any] = await self._plain.get(resource, at[1], namespace=at[0])
+            found: dict[str, Any] = await self._read(self._plain.get, resource, at[1], namespace=at[0])
         except ApiError as error:
             if error.status.code != NOT_FOUND:
                 raise
@@ -123,8 +140,9 @@ class Cluster:
 
     async def account(self, at: Key) -> dict[str, Any]:
         """A ServiceAccount. Raises Absent."""
+        _named("ServiceAccount", at)
         try:
-            found: dict[str, Any] = await self._plain.get(kinds.ServiceAccount, at[1], namespace=at[0])
+            found: dict[str, Any] = await self._read(self._plain.get, kinds.ServiceAccount, at[1], namespace=at[0])
         except ApiError as error:
             if error.status.code != NOT_FOUND:
                 raise
@@ -136,43 +154,50 @@ class Cluster:
         """A fresh token of a ServiceAccount."""
         token: Any = kinds.Token
         asked = token(metadata={}, spec={"audiences": list(audiences), "expirationSeconds": _TOKEN_LIFE})
-        made = await self._plain.create(asked, at[1], namespace=at[0])
+        made = await self._read(self._plain.create, asked, at[1], namespace=at[0])
         return SecretValue(str(made["status"]["token"]).encode(), text=True)
 
     # -- writing
 
     async def apply(self, at: Key, body: dict[str, Any], manager: str) -> dict[str, Any]:
         """Write a Secret; returns its metadata."""
-        self._leads()
-        made: dict[str, Any] = await self._metadata.patch(
-            kinds.Secret, at[1], body, namespace=at[0], patch_type=PatchType.APPLY, field_manager=manager, force=True
+        made: dict[str, Any] = await self._write(
+            self._metadata.patch,
+            kinds.Secret,
+            at[1],
+            body,
+            namespace=at[0],
+            patch_type=PatchType.APPLY,
+            field_manager=manager,
+            force=True,
         )
         return made
 
     async def remove_keys(self, at: Key, body: dict[str, Any]) -> dict[str, Any]:
         """Remove keys of a Secret; returns its metadata."""
-        self._leads()
-        made: dict[str, Any] = await self._metadata.patch(
-            kinds.Secret, at[1], body, namespace=at[0], patch_type=PatchType.MERGE
+        made: dict[str, Any] = await self._write(
+            self._metadata.patch, kinds.Secret, at[1], body, namespace=at[0], patch_type=PatchType.MERGE
         )
         return made
 
-    async def delete(self, at: Key) -> None:
-        """Delete a Secret, if it is there."""
-        self._leads()
+    async def delete(self, at: Key, owner: str) -> bool:
+        """Delete a Secret, if it is there and belongs to that owner. Whether it was."""
+        found = await self.secret(at)
+        if found is None or owner not in owners(found["metadata"]):
+            return False
         try:
-            await self._metadata.delete(kinds.Secret, at[1], namespace=at[0])
+            await self._write(self._metadata.delete, kinds.Secret, at[1], namespace=at[0])
         except ApiError as error:
             if error.status.code != NOT_FOUND:
                 raise
+        return True
 
     async def status(self, kind: Any, at: Key, uid: str, status: Mapping[str, Any]) -> dict[str, Any] | None:
         """Write the status of an ExternalSecret, if it is still that one; returns it."""
-        self._leads()
         body = {"metadata": {"uid": uid}, "status": dict(status)}
         try:
-            made: dict[str, Any] = await self._plain.patch(
-                kind.Status, at[1], body, namespace=at[0], patch_type=PatchType.MERGE
+            made: dict[str, Any] = await self._write(
+                self._plain.patch, kind.Status, at[1], body, namespace=at[0], patch_type=PatchType.MERGE
             )
         except ApiError as error:
             if error.status.code not in (NOT_FOUND, CONFLICT):
@@ -205,9 +230,19 @@ class Cluster:
             lastTimestamp=now,
             count=1,
         )
-        self._leads()
         with contextlib.suppress(*Trouble):
-            await self._plain.create(made, namespace=metadata["namespace"])
+            await self._write(self._plain.create, made, namespace=metadata["namespace"])
+
+
+def owners(metadata: Mapping[str, Any]) -> Sequence[str]:
+    """The uids of the owners of an object."""
+    return [str(each.get("uid")) for each in metadata.get("ownerReferences") or ()]
+
+
+def _named(kind: str, at: Key) -> None:
+    """Raises Absent unless it is a name: it becomes part of a path, and a tenant may have written it."""
+    if not NAME.fullmatch(at[1]) or not LABEL.fullmatch(at[0]):
+        raise Absent(f"{kind} {shown(at[1])} cannot exist: that is not a name; correct it")
 
 
 def text_of(found: Mapping[str, Any], key: str) -> SecretValue:

@@ -25,7 +25,7 @@ from agent.controller.external_secrets.kinds import Key
 from agent.controller.external_secrets.metrics import Metrics
 from agent.controller.external_secrets.plan import Outcome, State
 from agent.controller.external_secrets.queue import Groups, Queue
-from agent.controller.external_secrets.reconcile import MISSING_AGAIN, Reconciler, owned_by, stamp, state_of
+from agent.controller.external_secrets.reconcile import MISSING_AGAIN, Reconciler, failed, stamp, state_of
 from agent.controller.leader import Leader, NotLeader
 from agent.controller.options import ExternalSecretsOptions
 from agent.controller.part import Registry
@@ -41,6 +41,8 @@ _STALLED = 60.0  # seconds without a turn, after which the process should be res
 _ATTEMPT = 120.0  # seconds of one attempt; AWS's and the API server's own limits are shorter
 
 _SOONEST, _LATEST = 2.0, 300.0  # seconds until a failed attempt is repeated
+
+_PATIENT = 10.0  # seconds between two attempts that fail, however short the interval is
 
 _REPAIRS = 600.0  # seconds after which a repair counts as the first one
 
@@ -82,6 +84,7 @@ class ExternalSecrets:
         self._owned: dict[str, set[Key]] = {}  # the Secrets of each owner, by uid
         self._failures: dict[Key, int] = {}
         self._repairs: dict[Key, tuple[int, float]] = {}
+        self._doubted: set[Key] = set()  # the ExternalSecrets of whose Secret more is there than is known
         self._mine: set[Key] = set()  # the ExternalSecrets whose store is this controller's
         self._tasks: set[asyncio.Task[None]] = set()
         self._turned = time.monotonic()
@@ -265,13 +268,13 @@ class ExternalSecrets:
     def _external_secret_changed(self, at: Key, before: Any, now: Any) -> None:
         for each, add in ((before, False), (now, True)):
             if each is not None:
-                named = self._targets.setdefault(self._target(at, each), set())
-                named.add(at) if add else named.discard(at)
+                _keep(self._targets, self._target(at, each), at, add=add)
         if now is None:
             self._queue.drop(at)
             self._failures.pop(at, None)
             self._repairs.pop(at, None)
             self._mine.discard(at)
+            self._doubted.discard(at)
             if before is not None:
                 self._deleted(before)
         elif before is None or asked.version(before) != asked.version(now) or _uid(before) != _uid(now):
@@ -288,9 +291,7 @@ class ExternalSecrets:
 
     async def _collect(self, at: Key, uid: str) -> None:
         with contextlib.suppress(NotLeader, httpx2.HTTPError, OSError):
-            held = await self._cluster.secret(at)
-            if held is not None and uid in owned_by(held["metadata"]):
-                await self._cluster.delete(at)
+            await self._cluster.delete(at, uid)
 
     def _store_changed(self, at: Key, before: Any, now: Any) -> None:
         """Each one that failed, or waits for a store that was not there, may succeed now."""
@@ -307,11 +308,8 @@ class ExternalSecrets:
 
     def _secret_changed(self, at: Key, before: Any, now: Any) -> None:
         for each, add in ((before, False), (now, True)):
-            for uid in owned_by(each) if each is not None else ():
-                named = self._owned.setdefault(uid, set())
-                named.add(at) if add else named.discard(at)
-                if not named:
-                    del self._owned[uid]
+            for uid in cluster.owners(each) if each is not None else ():
+                _keep(self._owned, uid, at, add=add)
         for key in self._targets.get(at, ()):
             found = self._get("ExternalSecret", key)
             if found is not None and self._is_wrong(found, now):
@@ -371,6 +369,7 @@ class ExternalSecrets:
                 raise
         except ApiError as error:
             if error.status.code == CONFLICT:
+                self._doubted.add(at)
                 delay = jitter.between(0.1, 0.5)
             elif error.status.code != NOT_FOUND:
                 delay = self._backoff(at)
@@ -408,7 +407,11 @@ class ExternalSecrets:
         self._mine.add(at)
         # 2.
         policy, state, version = asked.policy(found), state_of(found), asked.version(found)
-        held, fresh = await self._held(at, found, policy, state)
+        try:
+            held = await self._held(at, found, policy)
+        except cluster.Absent as absent:
+            await self._tell(at, found, state, failed(str(absent), "invalid"), version)
+            return self._backoff(at)
         # 3.
         look = plan.look(policy, state, held, version, time.time())
         if not look.ask:
@@ -418,8 +421,6 @@ class ExternalSecrets:
             count, last = self._repairs.get(at, (0, 0.0))
             recent = time.monotonic() - last < _REPAIRS
             self._repairs[at] = (count + 1 if recent else 1), time.monotonic()
-        if not fresh:
-            held, _ = await self._held(at, found, policy, state, anew=True)
         outcome, written = await self._reconciler.bring_up_to_date(found, policy, state, held)
         target = self._target(at, found)
         if written is not None:
@@ -432,22 +433,20 @@ class ExternalSecrets:
             if outcome.again is not None:
                 return outcome.again
             return _until(time.time() + policy.interval if policy.interval is not None else None)
-        return self._backoff(at)
+        return self._backoff(at, policy)
 
-    async def _held(
-        self, at: Key, found: Mapping[str, Any], policy: Policy, state: State, *, anew: bool = False
-    ) -> tuple[Held | None, bool]:
-        """The Secret of an ExternalSecret, by its metadata, and whether the API server was asked for it just now. One
-        that does not carry our label is not in the cache."""
+    async def _held(self, at: Key, found: Mapping[str, Any], policy: Policy) -> Held | None:
+        """The Secret of an ExternalSecret, by its metadata. One that does not carry our label is not in the cache, and
+        one that others write to as well may be there in an older version: then the API server is asked."""
         target = self._target(at, found)
-        metadata = None if anew else self._get("Secret", target)
-        fresh = metadata is None
+        metadata = None if at in self._doubted else self._get("Secret", target)
         if metadata is None:
             answered = await self._cluster.secret(target)
             if answered is None:
-                return None, True
+                return None
             metadata = _metadata(answered)
-        return sink.read_back(metadata, _by(policy, found)), fresh
+            self._doubted.discard(at)
+        return sink.read_back(metadata, _by(policy, found))
 
     def _keep_secret(self, at: Key, written: dict[str, Any]) -> None:
         of = self._found["Secret"]
@@ -482,9 +481,20 @@ class ExternalSecrets:
                 namespaces = self._options.namespaces
                 (of[namespaces.index(at[0])] if namespaces else of[0]).put(written)
 
-    def _backoff(self, at: Key) -> float:
+    def _backoff(self, at: Key, policy: Policy | None = None) -> float:
+        """Seconds until a failed attempt is repeated: no later than one that succeeds would be."""
         count = self._failures[at] = self._failures.get(at, 0) + 1
-        return float(min(_LATEST, _SOONEST * 2.0 ** min(count - 1, 20)) * jitter.between(0.5, 1.0))
+        interval = policy.interval if policy and policy.interval else _LATEST
+        longest = min(_LATEST, max(interval, _PATIENT))
+        return float(min(longest, _SOONEST * 2.0 ** min(count - 1, 20)) * jitter.between(0.5, 1.0))
+
+
+def _keep(index: dict[Any, set[Key]], name: Any, at: Key, *, add: bool) -> None:
+    """Add to an index, or remove from it."""
+    named = index.setdefault(name, set())
+    named.add(at) if add else named.discard(at)
+    if not named:
+        del index[name]
 
 
 def _until(due: float | None) -> float | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from functools import partial
@@ -186,8 +186,7 @@ class Reconciler:
     ) -> tuple[Outcome, dict[str, Any] | None]:
         """AWS holds nothing for it."""
         if policy.deletion == "Delete":
-            if held is not None and held.owner == uid:
-                await self._cluster.delete(at)
+            if held is not None and await self._cluster.delete(at, uid):
                 return Outcome(ready=True, reason="SecretDeleted", message=plan.DELETED, event="Deleted"), None
             return Outcome(ready=True, reason="SecretDeleted", message=plan.DELETED), None
         return Outcome(ready=True, reason="SecretSynced", message=plan.RETAINED, bound=held is not None), None
@@ -326,8 +325,3 @@ def _epoch(text: str | None) -> float | None:
 def stamp(now: float | None = None) -> str:
     """A time as Kubernetes writes it."""
     return datetime.fromtimestamp(time.time() if now is None else now, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def owned_by(metadata: Mapping[str, Any]) -> Sequence[str]:
-    """The uids of the owners of an object."""
-    return [str(each.get("uid")) for each in metadata.get("ownerReferences") or ()]
