@@ -94,7 +94,7 @@ def put_secret_value(state: State, region: str, asked: Mapping[str, Any]) -> dic
     content = {kind: asked[kind] for kind in ("SecretString", "SecretBinary") if kind in asked}
     if before := secret.versions.get(version_id):
         if before.content != content:
-            words = f"A resource with the ID you requested already exists: {version_id}"
+            words = f"The ClientRequestToken {version_id} is already in use for another value."
             raise Refused("ResourceExistsException", words)
         return {**secret.identity, "VersionId": version_id, "VersionStages": secret.stages_of(version_id)}
     secret.versions[version_id] = Version(content, time.time())
