@@ -6,6 +6,7 @@ import asyncio
 import base64
 import hashlib
 import json
+import logging
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
@@ -45,6 +46,9 @@ class Unreviewed(Exception):
 V = TypeVar("V")
 
 Review = Callable[[str], Awaitable[Caller | None]]
+
+
+logging.getLogger("httpx2").setLevel(logging.WARNING)  # lightkube's library; it logs each request
 
 
 def review_by(client: AsyncClient, audience: str) -> Review:
