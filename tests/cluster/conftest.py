@@ -1,4 +1,7 @@
-"""Fixtures of the tests on a real cluster. Without one nothing here is collected: `make cluster-test` brings it."""
+"""Fixtures of the tests on a real cluster. Without one nothing here is collected: `make cluster-test` brings it.
+
+Those of ALONE need no node, only an API server, which they start: CLUSTER_APISERVER=1 collects them without a cluster.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,12 @@ import pytest
 
 from tests.support.aws import MotoStandIn, Proxy
 
-collect_ignore_glob = [] if os.environ.get("CLUSTER_KUBECTL") else ["test_*.py"]
+ALONE = ("test_apiserver.py", "test_external_secrets.py")
+
+_HERE = {path.name for path in Path(__file__).parent.glob("test_*.py")}
+_ALONE = ALONE if os.environ.get("CLUSTER_APISERVER") else ()
+
+collect_ignore_glob = [] if os.environ.get("CLUSTER_KUBECTL") else sorted(_HERE - set(_ALONE))
 
 
 @pytest.hookimpl(wrapper=True)
@@ -34,6 +42,15 @@ def cluster() -> object:
     helms = chart_tools.helms()
     assert helms, "helm is not installed: make tools"
     return Cluster.here(helms[max(helms)])
+
+
+@pytest.fixture(scope="session")
+def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[object]:
+    """An API server alone."""
+    from tests.cluster.apiserver import api_server
+
+    with api_server(tmp_path_factory.mktemp("api") / "server") as server:
+        yield server
 
 
 @pytest.fixture(scope="session")
