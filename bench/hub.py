@@ -29,6 +29,7 @@ SHARED = "bench/shared"
 OF_EACH = 5  # secrets of an agent, the shared one among them
 WAIT = 55.0
 TICKS = os.sysconf("SC_CLK_TCK")
+START = 60.0  # seconds over which they start
 AT_ONCE = 200  # connections that are being opened
 LIMIT = 60.0  # seconds within which all must have been answered
 
@@ -106,9 +107,10 @@ class Agents:
         names = [SHARED, *(f"bench/s{n}" for n in rng.sample(range(self._secrets), min(self._secrets, OF_EACH - 1)))]
         known: dict[str, str | None] = dict.fromkeys(names)
         wait = 0.0
+        await asyncio.sleep(rng.uniform(0, START))
         async with self._opening:
             reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
-        first = True
+        first, failures = True, 0
         while True:
             asked = [
                 {"kind": "secretsmanager", "id": name, "region": "eu-west-1", "stage": "AWSCURRENT", "version": version}
@@ -122,7 +124,8 @@ class Agents:
             answer = json.loads(await reader.readexactly(int(length[1]) if length else 0))
             if not status.startswith(b"HTTP/1.1 200"):
                 self.failed += 1
-                await asyncio.sleep(1)
+                failures += 1
+                await asyncio.sleep(rng.uniform(0.1, min(60.0, 2.0**failures)))  # as an agent does
                 continue
             for name, said in zip(names, answer["secrets"], strict=True):
                 if name == SHARED and not first and said.get("version") != known[name]:

@@ -8,7 +8,7 @@ import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from agent.demo.server import Exchange, Server
 from bench.reviews import TokenReviews
@@ -18,11 +18,17 @@ from tests.support.running import PATIENCE, Agent
 __all__ = ["FalseHub", "Hub", "TokenReviews", "ask", "hub", "says"]
 
 
+class Reviews(Protocol):
+    """What leads the hub to who reviews tokens."""
+
+    def kubeconfig(self, at: Path) -> Path: ...
+
+
 class Hub(Agent):
     """A running `freshmount controller --hub`."""
 
     def __init__(
-        self, reviews: TokenReviews, aws: str, home: Path, *flags: str, listen: str = "127.0.0.1:0", sqs: str = ""
+        self, reviews: Reviews, aws: str, home: Path, *flags: str, listen: str = "127.0.0.1:0", sqs: str = ""
     ) -> None:
         env = {
             **environment(),

@@ -27,7 +27,7 @@ _ACCEPTED_AT_MOST, _REFUSED_AT_MOST = 40_000, 10_000  # tokens that are remember
 
 _AT_ONCE = 16  # reviews under way
 
-_WAITING = 2_000  # callers that wait for a review, at most
+_WAITING = 5_000  # callers that wait for a review, at most
 
 _POD = "authentication.kubernetes.io/pod-uid"
 
