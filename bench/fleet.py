@@ -1,7 +1,12 @@
-"""A day of a fleet in simulated time: 10,000 pods of 5 secrets, by the agent's own `schedule` and `decide`.
+"""A day of a fleet in simulated time: 10,000 pods of 5 secrets, by the agent's own `schedule`, `decide` and `hub`.
 
-``python -m bench.fleet [--pods N] [--plot docs/fleet.png]``. All pods start within 60 s; at 6 h a secret that all share
-is rotated by hand; from 12 h to 13 h AWS does not answer; the rest of the day is steady. Ten minutes on two cores.
+``python -m bench.fleet [--by poll|hub|events] [--pods N] [--plot docs/fleet.png]``. All pods start within 60 s; at 6 h
+a secret that all share is rotated by hand; from 12 h to 13 h AWS does not answer; with a hub, that is away from 18 h to
+19 h; the rest of the day is steady. Ten minutes on two cores.
+
+A hub looks at 2,000 different secrets each 10 s, with events each hour. It sees the rotation at some moment of its
+period, with events after a second. An agent that had no answer asks the hub again within a minute, and about a secret
+that it had an error for within five.
 """
 
 from __future__ import annotations
@@ -16,12 +21,17 @@ from typing import Any
 import numpy as np
 
 from agent.commands.plan import PRICE, QUOTAS
-from bench.simulated import World, live, parsed
+from bench.simulated import HubWorld, World, live, live_by_hub, parsed
 
 HOUR = 3600
 DAY = 24 * HOUR
 START = 60  # seconds in which all pods start, evenly but for a second of chance each
 ROTATION, OUTAGE, RETURN = 6 * HOUR, 12 * HOUR, 13 * HOUR
+HUB_GONE, HUB_BACK = 18 * HOUR, 19 * HOUR
+DISTINCT = 2_000  # secrets of all pods
+BY = ("poll", "hub", "events")
+HUB_PERIOD = {"hub": 10, "events": HOUR}  # seconds between two looks of the hub at a secret
+SEEN = {"hub": 4.0, "events": 1.0}  # seconds after which the hub knows of the rotation
 SECRETS = 5
 ATTEMPTS = 2  # of a call that fails, by botocore
 ROWS = ("DescribeSecret", "GetSecretValue")
@@ -33,12 +43,32 @@ PARTS = {
     "10 minutes after it": (RETURN, RETURN + 600),
     "the hour after it": (RETURN, RETURN + HOUR),
 }
+HUB_PARTS = {
+    "the hub is away": (HUB_GONE, HUB_BACK),
+    "the first 2 minutes of that": (HUB_GONE, HUB_GONE + 120),
+}
 
 
-def some(pods: int, numbers: range) -> Any:
+def hub_of(by: str, pods: int, rng: random.Random) -> HubWorld:
+    """The hub as one agent hears it."""
+    seen, away = ROTATION + SEEN[by], OUTAGE + 60  # what was learned last counts for a minute
+    again, back = RETURN + 300 * rng.uniform(0.5, 1), HUB_BACK + rng.uniform(0, 60)
+
+    def version(name: str, moment: float) -> str | None:
+        if away <= moment < again:
+            return None
+        return "after" if name == "s0" and moment >= seen else "before"
+
+    return HubWorld(
+        version, (seen, away, again, HUB_GONE, back), up=lambda moment: not HUB_GONE <= moment < back, spread=pods / 500
+    )
+
+
+def some(pods: int, by: str, numbers: range) -> Any:
     """Calls per second of the day, of those pods of that many: a row for each of `ROWS`."""
     calls = np.zeros((len(ROWS), DAY + 1), dtype=np.int64)
     settings = parsed(SECRETS)
+    late: list[float] = []
     world = World(
         version=lambda name, moment: "after" if name == "s0" and moment >= ROTATION else "before",
         down=lambda moment: OUTAGE <= moment < RETURN,
@@ -46,29 +76,48 @@ def some(pods: int, numbers: range) -> Any:
     for number in numbers:
         rng = random.Random(number)
         begins = number * START / pods + rng.random()
-        for happened in live(settings, world, begins, DAY, rng):
+        life = (
+            live(settings, world, begins, DAY, rng)
+            if by == "poll"
+            else live_by_hub(settings, world, hub_of(by, pods, rng), begins, DAY, rng=rng)
+        )
+        for happened in life:
+            if happened.fetched and happened.moment >= ROTATION:
+                late.append(happened.moment - ROTATION)
             times = ATTEMPTS if world.down(happened.moment) else 1
             second = int(happened.moment)
             calls[0, second] += len(happened.described) * times
             calls[1, second] += len(happened.fetched) * times
-    return calls
+    return calls, late
 
 
-def day(pods: int) -> Any:
-    """Calls per second of the day, of all pods."""
+def day(pods: int, by: str) -> Any:
+    """Calls per second of the day, of all pods and the hub; and the seconds from the rotation to each pod's fetch."""
     lots = [range(first, pods, 100) for first in range(min(pods, 100))]
+    late: list[float] = []
     with ProcessPoolExecutor(os.cpu_count()) as workers:
-        return sum(workers.map(partial(some, pods), lots))
+        calls = np.zeros((len(ROWS), DAY + 1))
+        for of_lot, late_of_lot in workers.map(partial(some, pods, by), lots):
+            calls += of_lot
+            late += late_of_lot
+    if by != "poll":
+        looks = np.full(DAY + 1, DISTINCT / HUB_PERIOD[by])
+        looks[OUTAGE:RETURN] = max(DISTINCT / HUB_PERIOD[by], DISTINCT / 30) * ATTEMPTS
+        looks[HUB_GONE:HUB_BACK] = 0
+        calls[0] += looks
+    return calls, late
 
 
-def table(calls: Any) -> str:
+def table(calls: Any, late: list[float], by: str) -> str:
     """Peak and mean of each part of the day, and what the day costs."""
     lines = ["| part of the day | Describe/s, mean | peak | Get/s, mean | peak |", "|---|---:|---:|---:|---:|"]
-    for name, (begins, ends) in PARTS.items():
+    parts = PARTS if by == "poll" else {**PARTS, **HUB_PARTS}
+    for name, (begins, ends) in parts.items():
         described, fetched = calls[:, begins:ends]
         figures = (described.mean(), described.max(), fetched.mean(), fetched.max())
         lines.append(f"| {name} | {' | '.join(f'{figure:,.0f}' for figure in figures)} |")
     shares = [f"{calls[row].max() / QUOTAS[name]:.1%}" for row, name in enumerate(ROWS)]
+    median, highest = np.percentile(late, (50, 99))
     begins, ends = PARTS["steady"]
     month = calls[:, begins:ends].sum() / (ends - begins) * 730 * HOUR
     return "\n".join(
@@ -77,6 +126,7 @@ def table(calls: Any) -> str:
             "",
             f"Highest peak as a share of the quota: Describe {shares[0]}, Get {shares[1]}.",
             f"A steady month: {month / 1e6:,.0f} million calls, ${month * PRICE:,.0f}.",
+            f"From the rotation to the fetch: p50 {median:.1f} s, p99 {highest:.1f} s, most {max(late):.1f} s.",
         ]
     )
 
@@ -111,10 +161,11 @@ def main() -> None:
     """Simulate, print the table, and plot."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pods", type=int, default=10_000)
+    parser.add_argument("--by", choices=BY, default="poll", help="whom agents ask when to look (default: poll, nobody)")
     parser.add_argument("--plot", metavar="PNG")
     args = parser.parse_args()
-    calls = day(args.pods)
-    print(table(calls))
+    calls, late = day(args.pods, args.by)
+    print(table(calls, late, args.by))
     if args.plot:
         plot(calls, args.pods, args.plot)
 

@@ -51,6 +51,8 @@ PER_CALL = 10  # parameters
 
 HOURS = 730  # in a month
 
+HUB_PERIOD, HUB_FLOOR = 10.0, 3600.0  # seconds between two looks of a hub at a secret, without events and with them
+
 _PATIENCE = 10  # seconds over which a rollout is spread anyway
 
 _SHARE = 0.1  # of a quota; using more may affect the account's other users
@@ -170,6 +172,8 @@ def render(made: dict[str, Any], width: int | None = None) -> str:
         "  Polling at poll.rotationPeriod, during a known rotation window, adds to this.",
         *_of_sets(calls),
         *_of_parameters(calls),
+        f"  With a hub in the cluster: ${calls['hubDollarsPerMonth']:,.2f} a month, its own calls included",
+        f"  With a hub that gets events: ${calls['eventsDollarsPerMonth']:,.2f} a month",
         "",
         "IAM POLICY",
         textwrap.indent(json.dumps(made["policy"], indent=2), "  "),
@@ -413,12 +417,26 @@ def _calls(config: Config, replicas: int) -> dict[str, Any]:
         calls["listPerHour"] = round(lists, 1)
         calls["listQuotaShare"] = round(_lists_a_second(config, replicas) / QUOTAS["ListSecrets"], 6)
         calls["dollarsPerMonth"] = round((describe + lists) * HOURS * PRICE, 2)
+    looked, distinct, alone = _by_hub(config)
+    others = alone * replicas * 3600 + calls.get("listPerHour", 0.0)
+    for name, period in (("hubDollarsPerMonth", HUB_PERIOD), ("eventsDollarsPerMonth", HUB_FLOOR)):
+        calls[name] = round((looked * replicas * 3600 + distinct / period * 3600 + others) * HOURS * PRICE, 2)
     if _refs(config, *_OF_SSM):
         rates = _parameters_a_second(config)
         calls["parametersPerHour"] = round(3600 * replicas * sum(rates.values()), 1)
         calls["parametersAtStart"] = round(replicas * sum(_parameter_calls(config.bundle.secrets).values()))
         calls["parametersQuotaShare"] = round(replicas * max(rates.values(), default=0.0) / PARAMETER_STORE, 6)
     return calls
+
+
+def _by_hub(config: Config) -> tuple[float, int, float]:
+    """Of secrets of Secrets Manager: calls a second of one pod for what a hub may answer for, how many different ones
+    those are, and calls a second of one pod for the others."""
+    polled = _polled(config, "secretsmanager")
+    known = [s for s in polled if s.ref.id.startswith("arn:") or not s.ref.place.roles]
+    distinct = {(secret.ref.id, secret.ref.place.region) for secret in known}
+    looked = sum(1 / max(secret.period, config.bundle.timing.floor) for secret in known)
+    return looked, len(distinct), sum(1 / secret.period for secret in polled if secret not in known)
 
 
 # -- what may need a second thought --------------------------------------------------------------------------------

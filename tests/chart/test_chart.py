@@ -305,6 +305,29 @@ def test_what_is_given_arrives_in_the_container(demo: Chart) -> None:
     assert "runAsUser: 1000660000\n" in rendered.text and "runAsGroup: 1000660001\n" in rendered.text
 
 
+def test_a_hub_comes_with_its_token(demo: Chart) -> None:
+    """The URL is in the config, the projected token where the agent looks for it, and the policy lets it out."""
+    url = "http://freshmount.freshmount:9106"
+    rendered = demo.template(ours(hub={"url": url}, networkPolicy=ON))
+    validate(rendered, "1.37")
+    hub = parse(rendered.config(), "c").settings.hub
+    assert hub and hub.url == url
+    (mount,) = [each for each in rendered.agent()["volumeMounts"] if each["name"] == "freshmount-hub"]
+    assert hub.token_path == f"{mount['mountPath']}/token" and mount["readOnly"]
+    (volume,) = [each for each in rendered.pod()["volumes"] if each["name"] == "freshmount-hub"]
+    token = {"audience": "freshmount", "path": "token", "expirationSeconds": 3600}
+    assert volume["projected"]["sources"] == [{"serviceAccountToken": token}]
+    assert 9106 in [rule["ports"][0]["port"] for rule in rendered.one("NetworkPolicy")["spec"]["egress"]]
+
+
+def test_no_token_without_a_hub_or_with_a_file_of_ones_own(demo: Chart) -> None:
+    """`init` asks no hub either."""
+    own = {"hub": {"url": "http://hub", "tokenPath": "/token"}}
+    for values in ({}, {"config": own}, {"hub": {"url": "http://hub"}, "mode": "init"}):
+        assert "serviceAccountToken" not in demo.template(ours(**values)).text
+    assert "serviceAccountToken" in demo.template(ours(config={"hub": {"url": "http://hub"}})).text
+
+
 @pytest.mark.parametrize("version", ["v3", "v4"])
 def test_null_takes_a_default_away(demo: Chart, version: str) -> None:
     """As everywhere in Helm: what a base file sets, another unsets."""

@@ -19,6 +19,7 @@ import yaml
 from agent.core import status
 from agent.core.errors import Failure
 from agent.core.model import Delivery, Observation, Rotation
+from agent.core.status import HubStatus
 from tests.core.test_status import BEGIN, published, result
 from tests.observe.test_metrics import exposition
 from tests.support.answers import Answer, Answers
@@ -33,7 +34,7 @@ ALL = {"podMonitor": ON, "prometheusRule": ON, "dashboard": ON}
 # One of everything that an agent can export.
 EXPORTED = exposition(
     status.after(
-        BEGIN,
+        status.asked_through(BEGIN, HubStatus("http://hub", connected=True, answered_at=1.0)),
         result(
             published("db"),
             generation_made=True,
@@ -107,7 +108,7 @@ def series(**faults: str) -> list[dict[str, str]]:
     """What a Prometheus holds of a healthy agent for four hours: its own exposition, with the clock and counters that
     stand still as they are, timestamps that follow the time; `faults` replaces series by the start of their names."""
     made = []
-    following = ("last_pass_timestamp", "secret_last_success_timestamp")
+    following = ("last_pass_timestamp", "secret_last_success_timestamp", "hub_last_answer")
     for line in EXPORTED.splitlines():
         if not line.startswith("freshmount_"):
             continue
@@ -148,7 +149,12 @@ FAULTS: dict[str, tuple[dict[str, str], set[str]]] = {
     "due a moment ago": ({"next_rotation": "10000x240"}, set()),
     "pending": ({"notification_pending": "1x240"}, {"FreshmountNotificationPending"}),
     "refused config": ({"config_reload_success": "0x240"}, {"FreshmountConfigReloadFailed"}),
-    "stuck": ({"last_pass": "0+60x160 9600x80"}, {"FreshmountLoopStuck"}),
+    "stuck": (
+        {"last_pass": "0+60x160 9600x80", "hub_last_answer": "0+60x160 9600x80"},
+        {"FreshmountLoopStuck"},
+    ),
+    "no pass for long, since the hub answers": ({"last_pass": "0+60x160 9600x80"}, set()),
+    "the hub is away": ({"hub_connected": "0x240", "hub_last_answer": "0+60x160 9600x80"}, {"FreshmountHubAway"}),
     "not scraped": ({"scraped": "0x240"}, {"FreshmountAbsent"}),
 }
 
@@ -200,7 +206,7 @@ def assert_fire(expected: set[str], given: list[dict[str, str]], rendered: Rende
 def test_each_alert_can_be_turned_off_and_set(demo: Chart, monitoring: Rendered) -> None:
     """By its name in values, with severity and patience of its own."""
     names = list(yaml.safe_load((CHARTS / "freshmount" / "values.yaml").read_text())["prometheusRule"]["alerts"])
-    assert len(names) == len(rules(monitoring)) == 9
+    assert len(names) == len(rules(monitoring)) == 10
     for name in names:
         rule = {**ON, "alerts": {name: {"enabled": False}}}
         (gone,) = {r["alert"] for r in rules(monitoring)} - {

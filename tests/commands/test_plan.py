@@ -120,7 +120,20 @@ def test_calls_and_their_price() -> None:
         "getAtStart": 10_000,
         "dollarsPerMonth": 1095.0,
         "describeQuotaShare": round(1000 * 10 / 120 / 40_000, 6),
+        # Each pod looks once an hour at each; a hub looks at one secret, each 10 s or each hour.
+        "hubDollarsPerMonth": round((10_000 + 360) * 730 * 0.05 / 10_000, 2),
+        "eventsDollarsPerMonth": round((10_000 + 1) * 730 * 0.05 / 10_000, 2),
     }
+
+
+def test_a_hub_is_priced_for_what_it_may_answer_for() -> None:
+    """By hand. A longer floor is cheaper; what is named without an ARN and reached by a role is polled all the same."""
+    role = "roleArn: arn:aws:iam::111122223333:role/reader, "
+    by_name = secret("other", "prod/other", more=role, files="{path: other}")
+    calls = plan(config(secret(), by_name, more="poll: {floor: 2h}\n"), 100)["calls"]
+    assert calls["eventsDollarsPerMonth"] == round((100 / 2 + 1 + 100 * 60) * 730 * 0.05 / 10_000, 2)
+    said = render(plan(config(secret(), by_name), 100))
+    assert "With a hub in the cluster: $" in said and "With a hub that gets events: $" in said
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The hub as a real process, with an API server that knows nothing but tokens; and hubs that play false."""
+"""The hub as a real process, and hubs that play false."""
 
 from __future__ import annotations
 
@@ -8,61 +8,27 @@ import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from agent.demo.server import Exchange, Server
+from bench.reviews import TokenReviews
 from tests.support.aws import environment
 from tests.support.running import PATIENCE, Agent
 
-AUDIENCE = "freshmount"
+__all__ = ["FalseHub", "Hub", "TokenReviews", "ask", "hub", "says"]
 
 
-class TokenReviews(Server):
-    """Plays the API server's TokenReview: `tokens` are those that it accepts, with account, pod and audience."""
+class Reviews(Protocol):
+    """What leads the hub to who reviews tokens."""
 
-    def __init__(self) -> None:
-        self.tokens: dict[str, tuple[str, str, str]] = {}
-        self.reviewed: list[str] = []
-        self.down = False
-        super().__init__()
-
-    def token(self, name: str, *, namespace: str = "shop", pod: str | None = None, audience: str = AUDIENCE) -> str:
-        """A token of a service account."""
-        self.tokens[f"token-of-{name}"] = (f"system:serviceaccount:{namespace}:{name}", pod or f"pod-{name}", audience)
-        return f"token-of-{name}"
-
-    def respond(self, exchange: Exchange) -> None:
-        spec = json.loads(exchange.body)["spec"]
-        self.reviewed.append(spec["token"])
-        if self.down:
-            exchange.answer(503, b"{}", "application/json")
-            return
-        account, pod, audience = self.tokens.get(spec["token"], ("", "", ""))
-        good = audience in spec["audiences"]
-        user = {"username": account, "extra": {"authentication.kubernetes.io/pod-uid": [pod]}}
-        status = {"authenticated": True, "user": user, "audiences": [audience]} if good else {"authenticated": False}
-        answer = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview", "spec": spec, "status": status}
-        exchange.answer(201, json.dumps(answer).encode(), "application/json")
-
-    def kubeconfig(self, at: Path) -> Path:
-        """The file that leads a client here."""
-        config = {
-            "apiVersion": "v1",
-            "kind": "Config",
-            "clusters": [{"name": "c", "cluster": {"server": self.url}}],
-            "users": [{"name": "u", "user": {"token": "of-the-hub"}}],
-            "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
-            "current-context": "x",
-        }
-        at.write_text(json.dumps(config))
-        return at
+    def kubeconfig(self, at: Path) -> Path: ...
 
 
 class Hub(Agent):
     """A running `freshmount controller --hub`."""
 
     def __init__(
-        self, reviews: TokenReviews, aws: str, home: Path, *flags: str, listen: str = "127.0.0.1:0", sqs: str = ""
+        self, reviews: Reviews, aws: str, home: Path, *flags: str, listen: str = "127.0.0.1:0", sqs: str = ""
     ) -> None:
         env = {
             **environment(),

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import hashlib
 import json
+import logging
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
@@ -26,7 +27,7 @@ _ACCEPTED_AT_MOST, _REFUSED_AT_MOST = 40_000, 10_000  # tokens that are remember
 
 _AT_ONCE = 16  # reviews under way
 
-_WAITING = 2_000  # callers that wait for a review, at most
+_WAITING = 5_000  # callers that wait for a review, at most
 
 _POD = "authentication.kubernetes.io/pod-uid"
 
@@ -45,6 +46,9 @@ class Unreviewed(Exception):
 V = TypeVar("V")
 
 Review = Callable[[str], Awaitable[Caller | None]]
+
+
+logging.getLogger("httpx2").setLevel(logging.WARNING)  # lightkube's library; it logs each request
 
 
 def review_by(client: AsyncClient, audience: str) -> Review:

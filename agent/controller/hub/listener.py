@@ -41,33 +41,33 @@ class Listener:
 
     async def run(self) -> None:
         """Read until cancelled."""
-        with ThreadPoolExecutor(2, "events") as threads:
-            queue = Queue(self._url)
-            loop = asyncio.get_running_loop()
+        threads = ThreadPoolExecutor(2, "events")  # one waits for messages, the other deletes
+        queue = Queue(self._url)
+        loop = asyncio.get_running_loop()
 
-            async def delete(done: list[Message]) -> None:
-                try:
-                    await loop.run_in_executor(threads, queue.delete, done)
-                except QueueAway as error:
-                    self._log.warning("an event is not deleted, so it comes again", reason=str(error))
-
+        async def delete(done: list[Message]) -> None:
             try:
-                while True:
-                    try:
-                        messages = await loop.run_in_executor(threads, queue.receive)
-                    except QueueAway as error:
-                        self._answers(False, str(error))
-                        await asyncio.sleep(_AGAIN)
-                        continue
-                    self._answers(True)
-                    for message in messages:
-                        task = asyncio.create_task(self._handle(message, delete))
-                        self._under_way.add(task)
-                        task.add_done_callback(self._under_way.discard)
-            finally:
-                for task in self._under_way:
-                    task.cancel()
-                threads.shutdown(wait=False, cancel_futures=True)
+                await loop.run_in_executor(threads, queue.delete, done)
+            except QueueAway as error:
+                self._log.warning("an event is not deleted, so it comes again", reason=str(error))
+
+        try:
+            while True:
+                try:
+                    messages = await loop.run_in_executor(threads, queue.receive)
+                except QueueAway as error:
+                    self._answers(False, str(error))
+                    await asyncio.sleep(_AGAIN)
+                    continue
+                self._answers(True)
+                for message in messages:
+                    task = asyncio.create_task(self._handle(message, delete))
+                    self._under_way.add(task)
+                    task.add_done_callback(self._under_way.discard)
+        finally:
+            for task in self._under_way:
+                task.cancel()
+            threads.shutdown(wait=False, cancel_futures=True)
 
     def _answers(self, answers: bool, reason: str = "") -> None:
         if answers != self._said:

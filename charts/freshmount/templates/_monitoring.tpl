@@ -119,6 +119,7 @@ replicasDisagree: [severity, for]
 configReloadFailed: [severity, for]
 loopStuck: [severity, for, periods, seconds]
 absent: [severity, for]
+hubAway: [severity, for]
 {{- end }}
 
 {{- /*
@@ -184,8 +185,14 @@ loopStuck:
   expr: |
     time() - freshmount_last_pass_timestamp_seconds{ {{- $series -}} }
       > on (namespace, pod) clamp_min({{ $set.loopStuck.periods }} * min by (namespace, pod) (freshmount_secret_period_seconds{ {{- $series -}} }), {{ $set.loopStuck.seconds }})
+      unless on (namespace, pod) time() - freshmount_hub_last_answer_timestamp_seconds{ {{- $series -}} } < 300
   summary: The agent in {{ "{{ $labels.pod }}" }} answers, but has stopped working.
   description: Its last pass ended {{ "{{ $value | humanizeDuration }}" }} ago. Its liveness probe fails, so kubelet should have restarted it.
+hubAway:
+  alert: FreshmountHubAway
+  expr: freshmount_hub_connected{ {{- $series -}} } == 0
+  summary: The hub does not answer the agent in {{ "{{ $labels.pod }}" }}, which polls AWS by itself.
+  description: Files stay fresh, within poll.period. AWS is asked as often as without a hub, and costs as much.
 absent:
   alert: FreshmountAbsent
   expr: |

@@ -28,7 +28,7 @@ data:
 {{- end -}}
 {{- end }}
 
-{{/* The traffic that the agent needs: to DNS, AWS's endpoints and Pod Identity's agent on the node, and from a scraper. */}}
+{{/* The traffic that the agent needs: to DNS, AWS's endpoints, the hub in any namespace, and Pod Identity's agent on the node, and from a scraper. */}}
 {{- define "freshmount.networkPolicy" -}}
 {{- $it := include "freshmount.resolve" . | fromJson -}}
 {{- if and $it.enabled $it.values.networkPolicy.enabled -}}
@@ -64,6 +64,11 @@ spec:
       to:
         {{- toYaml . | nindent 8 }}
       {{- end }}
+    {{- if and $it.hubPort $it.runs }}
+    - ports: [{protocol: TCP, port: {{ $it.hubPort }}}]
+      to:
+        - namespaceSelector: {}
+    {{- end }}
     {{- if eq $it.values.aws.identity "podIdentity" }}
     - ports: [{protocol: TCP, port: 80}]
       to:

@@ -96,12 +96,15 @@ user's chart: each call leaves its port in the root context for later calls.
   volumeMounts:
     - {name: {{ $it.name }}, mountPath: {{ $values.mountPath }}}
     - {name: {{ $it.name }}-config, mountPath: /etc/freshmount, readOnly: true}
+    {{- if and $it.token (eq .command "run") }}
+    - {name: {{ $it.name }}-hub, mountPath: /var/run/secrets/freshmount/hub, readOnly: true}
+    {{- end }}
     {{- with $values.extraVolumeMounts }}
     {{- toYaml . | nindent 4 }}
     {{- end }}
 {{- end }}
 
-{{/* The pod's volumes: the secrets in memory, and the config. */}}
+{{/* The pod's volumes: the secrets in memory, the config, and the token that the hub is shown. */}}
 {{- define "freshmount.volumes" -}}
 {{- $it := include "freshmount.resolve" . | fromJson -}}
 {{- if $it.enabled -}}
@@ -109,6 +112,12 @@ user's chart: each call leaves its port in the root context for later calls.
   emptyDir: {medium: Memory{{ with $it.values.sizeLimit }}, sizeLimit: {{ . }}{{ end }}}
 - name: {{ $it.name }}-config
   configMap: {name: {{ $it.fullname }}}
+{{- if $it.token }}
+- name: {{ $it.name }}-hub
+  projected:
+    sources:
+      - serviceAccountToken: {audience: {{ $it.values.hub.audience }}, path: token, expirationSeconds: 3600}
+{{- end }}
 {{- end -}}
 {{- end }}
 

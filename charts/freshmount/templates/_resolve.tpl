@@ -66,6 +66,7 @@ prometheusRule:
     {{- end }}
 dashboard: {enabled: false, labels: {}}
 networkPolicy: {enabled: false, metricsFrom: [], awsTo: [], ingress: [], egress: []}
+hub: {url: "", audience: freshmount}
 {{- end }}
 
 {{/* A mapping without its nulls, at any depth: in values, null removes a default. Lists stay as they are. */}}
@@ -179,6 +180,13 @@ port of its scheme. */}}
   {{- $problems = append $problems (printf "%s.config.volume.path is %s, outside the volume mounted at %s: remove it, or set a directory below the mount" $key $volume.path $mountPath) -}}
 {{- end -}}
 {{- $_ := set $config "volume" $volume -}}
+
+{{- with $values.hub.url -}}
+  {{- if not (($config.hub | default dict).url) -}}
+    {{- $_ := set $config "hub" (merge (dict "url" .) ($config.hub | default dict)) -}}
+  {{- end -}}
+{{- end -}}
+{{- $hub := $config.hub | default dict -}}
 
 {{- $listen := $config.listen | default "[::]:9105" -}}
 {{- $port := regexFind "[0-9]+$" $listen | atoi -}}
@@ -307,6 +315,8 @@ port of its scheme. */}}
     "config" $config
     "port" $port
     "awsPorts" (uniq (concat $awsPorts $proxyPorts))
+    "hubPort" (ternary (include "freshmount.port" ($hub.url | default "") | atoi) 0 (not (not $hub.url)))
+    "token" (and $runs (not (not $hub.url)) (not $hub.tokenPath))
     "openshift" $openshift
     "portName" ($name | trunc 15 | trimSuffix "-")
     "signal" (and $signal $runs)

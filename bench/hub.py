@@ -1,0 +1,240 @@
+"""The hub under load: many agents that wait, from real sockets, on one hub with stand-ins for AWS and the API server.
+
+``python -m bench.hub [--agents N] [--secrets N] [--seconds N]`` prints a table: memory, CPU while nothing moves, and
+how long it takes until all were answered when a secret moves that all share; then the same beside hostile clients.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from pathlib import Path
+
+from agent.demo.stand_in import StandIn
+from bench.reviews import TokenReviews
+
+SHARED = "bench/shared"
+OF_EACH = 5  # secrets of an agent, the shared one among them
+WAIT = 55.0
+TICKS = os.sysconf("SC_CLK_TCK")
+START = 60.0  # seconds over which they start
+AT_ONCE = 200  # connections that are being opened
+LIMIT = 60.0  # seconds within which all must have been answered
+
+
+@contextmanager
+def stand_in(secrets: int) -> Iterator[StandIn]:
+    """AWS in a process of its own."""
+    command = [sys.executable, "-m", "agent.demo.stand_in"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin is not None and process.stdout is not None
+        values = {SHARED: "x", **{f"bench/s{number}": "x" for number in range(secrets)}}
+        print(json.dumps(values), file=process.stdin, flush=True)
+        yield StandIn(process.stdout.readline().strip())
+        process.kill()
+
+
+class Hub:
+    """The hub's process."""
+
+    def __init__(self, aws: str, reviews: TokenReviews, home: Path) -> None:
+        env = {
+            **{name: value for name, value in os.environ.items() if not name.startswith("AWS_")},
+            "AWS_ACCESS_KEY_ID": "testing",
+            "AWS_SECRET_ACCESS_KEY": "testing",
+            "AWS_EC2_METADATA_DISABLED": "true",
+            "AWS_REGION": "eu-west-1",
+            "AWS_ENDPOINT_URL_SECRETS_MANAGER": aws,
+            "KUBECONFIG": str(reviews.kubeconfig(home / "kubeconfig")),
+        }
+        command = [
+            sys.executable,
+            "-m",
+            "agent",
+            "controller",
+            "--hub",
+            "--listen",
+            "127.0.0.1:0",
+            "--log-format",
+            "json",
+        ]
+        self.process = subprocess.Popen(command, env=env, stderr=subprocess.PIPE, text=True)
+        assert self.process.stderr is not None
+        found = next(json.loads(line)["port"] for line in self.process.stderr if '"listening"' in line)
+        self.port = int(found)
+        threading.Thread(target=self.process.stderr.read, daemon=True).start()  # a full pipe would hold it up
+
+    def memory(self) -> float:
+        """Resident memory in MiB."""
+        found = re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{self.process.pid}/status").read_text())
+        return int(found[1]) / 1024 if found else 0.0
+
+    def cpu(self) -> float:
+        """Seconds of CPU so far."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / TICKS
+
+    def close(self) -> None:
+        self.process.send_signal(signal.SIGTERM)
+        self.process.wait(30)
+
+
+class Agents:
+    """Agents that wait. `answered` holds when each was told that the shared secret moved."""
+
+    def __init__(self, port: int, tokens: list[str], secrets: int) -> None:
+        self._port, self._tokens, self._secrets = port, tokens, secrets
+        self._opening = asyncio.Semaphore(AT_ONCE)
+        self.waiting = 0
+        self.failed = 0
+        self.answered: list[float] = []
+
+    async def one(self, number: int) -> None:
+        """One agent's life: ask, wait, ask again with what was said."""
+        rng = random.Random(number)
+        names = [SHARED, *(f"bench/s{n}" for n in rng.sample(range(self._secrets), min(self._secrets, OF_EACH - 1)))]
+        known: dict[str, str | None] = dict.fromkeys(names)
+        wait = 0.0
+        await asyncio.sleep(rng.uniform(0, START))
+        async with self._opening:
+            reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
+        first, failures = True, 0
+        while True:
+            asked = [
+                {"kind": "secretsmanager", "id": name, "region": "eu-west-1", "stage": "AWSCURRENT", "version": version}
+                for name, version in known.items()
+            ]
+            body = json.dumps({"wait": wait * rng.uniform(0.8, 1), "secrets": asked}).encode()
+            head = f"POST /v1/versions HTTP/1.1\r\nHost: hub\r\nAuthorization: Bearer {self._tokens[number]}\r\n"
+            writer.write(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+            status = await reader.readuntil(b"\r\n\r\n")
+            length = re.search(rb"(?i)content-length: (\d+)", status)
+            answer = json.loads(await reader.readexactly(int(length[1]) if length else 0))
+            if not status.startswith(b"HTTP/1.1 200"):
+                self.failed += 1
+                failures += 1
+                await asyncio.sleep(rng.uniform(0.1, min(60.0, 2.0**failures)))  # as an agent does
+                continue
+            for name, said in zip(names, answer["secrets"], strict=True):
+                if name == SHARED and not first and said.get("version") != known[name]:
+                    self.answered.append(time.monotonic())
+                known[name] = said.get("version")
+            if first:
+                first = False
+                self.waiting += 1
+            wait = WAIT
+
+
+async def hostile(port: int, token: str) -> None:
+    """A client that holds up whatever it can: half a head, a body byte by byte, and more requests than it may."""
+    kind = random.randrange(3)
+    with suppress(OSError, asyncio.IncompleteReadError):
+        while True:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            head = f"POST /v1/versions HTTP/1.1\r\nHost: hub\r\nAuthorization: Bearer {token}\r\n"
+            if kind == 0:
+                writer.write(head.encode())
+                await reader.read(1)
+            elif kind == 1:
+                writer.write(f"{head}Content-Length: 60000\r\n\r\n".encode())
+                while True:
+                    writer.write(b" ")
+                    await writer.drain()
+                    await asyncio.sleep(0.5)
+            else:
+                writer.write(f"{head}Content-Length: 2\r\n\r\n{{}}".encode())
+                await reader.readuntil(b"\r\n\r\n")
+                writer.close()
+
+
+async def until(condition: object, seconds: float = LIMIT) -> bool:
+    """Whether it comes true in time."""
+    end = time.monotonic() + seconds
+    while not condition():  # type: ignore[operator]
+        if time.monotonic() > end:
+            return False
+        await asyncio.sleep(0.05)
+    return True
+
+
+@asynccontextmanager
+async def running(*works: object) -> AsyncIterator[None]:
+    tasks = [asyncio.ensure_future(work) for work in works]  # type: ignore[call-overload]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def measure(count: int, secrets: int, seconds: float, home: Path) -> None:
+    with stand_in(secrets) as aws, TokenReviews() as reviews:
+        hub = Hub(aws.url, reviews, home)
+        try:
+            row("memory without agents", f"{hub.memory():.0f} MiB")
+            agents = Agents(hub.port, [reviews.token(f"a{n}", namespace=f"n{n % 50}") for n in range(count)], secrets)
+            began = time.monotonic()
+            async with running(*(agents.one(number) for number in range(count))):
+                await until(lambda: agents.waiting == count, 300)
+                row(f"{agents.waiting:,} agents wait after", f"{time.monotonic() - began:.0f} s")
+                await moved(aws, agents, count, "all are answered after a move of a secret that all share")
+                await asyncio.sleep(WAIT)  # until their requests end at moments of their own
+                before, since = hub.cpu(), time.monotonic()
+                await asyncio.sleep(seconds)
+                share = (hub.cpu() - before) / (time.monotonic() - since)
+                row(f"CPU while nothing moves, over {seconds:.0f} s", f"{share:.1%} of a core")
+                row("memory with all of them", f"{hub.memory():.0f} MiB")
+                bad = reviews.token("bad", namespace="bad")
+                async with running(*(hostile(hub.port, bad) for _ in range(300))):
+                    await asyncio.sleep(5)
+                    await moved(aws, agents, count, "the same beside 300 hostile clients")
+                row("memory in the end", f"{hub.memory():.0f} MiB")
+                row("requests of agents that failed", str(agents.failed))
+        finally:
+            hub.close()
+
+
+async def moved(aws: StandIn, agents: Agents, count: int, what: str) -> None:
+    agents.answered.clear()
+    loop = asyncio.get_running_loop()
+    since = time.monotonic()
+    await loop.run_in_executor(None, aws.rotate, SHARED, str(since))
+    await until(lambda: len(agents.answered) >= count)
+    if len(agents.answered) < count:
+        row(what, f"only {len(agents.answered):,} within {LIMIT:.0f} s")
+        return
+    first, last = min(agents.answered), max(agents.answered)
+    row(what, f"first {first - since:.1f} s after it, last {last - first:.1f} s after the first")
+
+
+def row(what: str, measured: str) -> None:
+    print(f"| {what} | {measured} |", flush=True)
+
+
+def main() -> None:
+    """Measure, and print one row as soon as it is known."""
+    parser = argparse.ArgumentParser(prog="bench.hub", description=__doc__)
+    parser.add_argument("--agents", type=int, default=10_000)
+    parser.add_argument("--secrets", type=int, default=2_000, help="distinct ones, beside the one that all share")
+    parser.add_argument("--seconds", type=float, default=60, help="over which the CPU is measured (default: 60)")
+    args = parser.parse_args()
+    print("| figure | measured |\n|---|---|", flush=True)
+    with tempfile.TemporaryDirectory() as home:
+        asyncio.run(measure(args.agents, args.secrets, args.seconds, Path(home)))
+
+
+if __name__ == "__main__":
+    main()
