@@ -269,7 +269,7 @@ class Volume:
     def _in_the_way(self, components: set[str], published: Published | None) -> dict[str, str]:
         """What stands under names in the volume's root that nothing published claims and is no link of ours. Before
         the first generation that may be `..data` itself, of another who lays out a volume as we do; where generations
-        of ours lie, it was ours, and whoever redirected it is not obeyed."""
+        of ours lie, it was ours, and a link that leads elsewhere is not obeyed."""
         found = {name: kind for name in sorted(components) if (kind := self._foreign(name, f"{DATA}/{name}"))}
         if published is not None and published.generation == 0 and (kind := files.kind(self._root, DATA)):
             target = files.read_link(self._root, DATA)

@@ -168,7 +168,7 @@ port of its scheme. */}}
 {{- end -}}
 
 {{- if or (ne (toString $config.kind) "Config") (ne (toString $config.apiVersion) "freshmount.dev/v1") -}}
-  {{- $problems = append $problems (printf "%s.config is a %s of %s, and this chart takes a Config of freshmount.dev/v1: its IAM policy knows no other. Write here what freshmount convert prints; what that leaves out, the agent reads from a ConfigMap of your own, and freshmount plan prints the policy" $key $config.kind $config.apiVersion) -}}
+  {{- $problems = append $problems (printf "%s.config is a %s of %s, and this chart takes a Config of freshmount.dev/v1: it prints an IAM policy for that alone. Write here what freshmount convert prints; what that leaves out, the agent reads from a ConfigMap of your own, and freshmount plan prints the policy" $key $config.kind $config.apiVersion) -}}
 {{- else if not $config.secrets -}}
   {{- $problems = append $problems (printf "%s.config.secrets is missing: list at least one secret with name, secretId and files" $key) -}}
 {{- end -}}

@@ -33,7 +33,6 @@ def test_all_of_them() -> None:
 @pytest.mark.parametrize(
     ("argv", "words"),
     [
-        ([], "--push-cluster"),
         (["--push-cluster", "a/b"], "not a cluster's name"),
         (["--push-cluster", ""], "not a cluster's name"),
         (["--push-cluster", "a", "--push-prefix", "prod"], "not a prefix"),
