@@ -27,6 +27,7 @@ from agent.controller.push.keeping import Keeper
 from agent.controller.push.review import Asked, Delete, Pass, Refusal, Review, Rules, Write
 from agent.controller.push.store import Failed, Store
 from agent.core.errors import StartError, cause
+from agent.core.model import counted
 from agent.core.ports import Log
 from agent.sources.aws.clients import Clients
 
@@ -235,7 +236,9 @@ class Push:
         patch = review.patch(found.new, written.arn, written.version or "dry-run")
         said = {"secret": todo.secret, "version": written.version}
         if asked.dry_run:
-            words = f"dry run: {len(todo.keys)} keys would be written to {todo.secret} in AWS Secrets Manager"
+            words = (
+                f"dry run: {counted(len(todo.keys), 'key')} would be written to {todo.secret} in AWS Secrets Manager"
+            )
             return "dry_run", review.allowed(asked.uid, patch, (words, *todo.warnings)), said
         self._look_back(todo)
         return "pushed", review.allowed(asked.uid, patch, todo.warnings), said

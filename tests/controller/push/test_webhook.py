@@ -183,7 +183,7 @@ def test_a_change_of_what_the_api_server_does_not_hold_moves_nothing(world: Worl
 def test_a_dry_run_writes_nothing_and_says_what_would_be(world: World) -> None:
     new = secret()
     answer = world.asked(review(new, dryRun=True))
-    assert answer["allowed"] and "would be written to shop/db" in answer["warnings"][0]
+    assert answer["allowed"] and "1 key would be written to shop/db" in answer["warnings"][0]
     stored = patched(new, operations_of({"response": answer}))
     imagined = "arn:aws:secretsmanager:eu-west-1:000000000000:secret:shop/db-DryRun"
     assert stored["data"] == {"password": b64(imagined)}
@@ -298,6 +298,15 @@ def test_a_body_without_end_is_not_read(world: World) -> None:
         assert connection.getresponse().status == 413
     connection.close()
     assert world.asked(review(secret()))["allowed"]
+
+
+def test_a_body_that_does_not_come_is_not_waited_for(world: World) -> None:
+    connection = world.webhook.connection(world.api.authorities)
+    connection.putrequest("POST", "/v1/push")
+    connection.putheader("Content-Length", "100")
+    connection.endheaders(b"{")
+    assert connection.getresponse().status == 408
+    connection.close()
 
 
 def test_a_large_secret_with_its_old_value_is_read(world: World) -> None:
