@@ -23,7 +23,6 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 
 from agent.demo.stand_in import StandIn
-from bench.reviews import TokenReviews
 
 SHARED = "bench/shared"
 OF_EACH = 5  # secrets of an agent, the shared one among them
@@ -46,10 +45,21 @@ def stand_in(secrets: int) -> Iterator[StandIn]:
         process.kill()
 
 
+@contextmanager
+def reviews(count: int, kubeconfig: Path) -> Iterator[None]:
+    """The API server, which knows the tokens of so many agents, in a process of its own."""
+    command = [sys.executable, "-m", "bench.reviews", str(count), str(kubeconfig)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        yield
+        process.kill()
+
+
 class Hub:
     """The hub's process."""
 
-    def __init__(self, aws: str, reviews: TokenReviews, home: Path) -> None:
+    def __init__(self, aws: str, kubeconfig: Path) -> None:
         env = {
             **{name: value for name, value in os.environ.items() if not name.startswith("AWS_")},
             "AWS_ACCESS_KEY_ID": "testing",
@@ -57,7 +67,7 @@ class Hub:
             "AWS_EC2_METADATA_DISABLED": "true",
             "AWS_REGION": "eu-west-1",
             "AWS_ENDPOINT_URL_SECRETS_MANAGER": aws,
-            "KUBECONFIG": str(reviews.kubeconfig(home / "kubeconfig")),
+            "KUBECONFIG": str(kubeconfig),
         }
         command = [
             sys.executable,
@@ -181,11 +191,11 @@ async def running(*works: object) -> AsyncIterator[None]:
 
 
 async def measure(count: int, secrets: int, seconds: float, home: Path) -> None:
-    with stand_in(secrets) as aws, TokenReviews() as reviews:
-        hub = Hub(aws.url, reviews, home)
+    with stand_in(secrets) as aws, reviews(count, home / "kubeconfig"):
+        hub = Hub(aws.url, home / "kubeconfig")
         try:
             row("memory without agents", f"{hub.memory():.0f} MiB")
-            agents = Agents(hub.port, [reviews.token(f"a{n}", namespace=f"n{n % 50}") for n in range(count)], secrets)
+            agents = Agents(hub.port, [f"token-of-a{n}" for n in range(count)], secrets)
             began = time.monotonic()
             async with running(*(agents.one(number) for number in range(count))):
                 await until(lambda: agents.waiting == count, 300)
@@ -197,8 +207,7 @@ async def measure(count: int, secrets: int, seconds: float, home: Path) -> None:
                 share = (hub.cpu() - before) / (time.monotonic() - since)
                 row(f"CPU while nothing moves, over {seconds:.0f} s", f"{share:.1%} of a core")
                 row("memory with all of them", f"{hub.memory():.0f} MiB")
-                bad = reviews.token("bad", namespace="bad")
-                async with running(*(hostile(hub.port, bad) for _ in range(300))):
+                async with running(*(hostile(hub.port, "token-of-bad") for _ in range(300))):
                     await asyncio.sleep(5)
                     await moved(aws, agents, count, "the same beside 300 hostile clients")
                 row("memory in the end", f"{hub.memory():.0f} MiB")

@@ -1,8 +1,13 @@
-"""An API server that knows nothing but tokens, for a hub in benchmarks and tests."""
+"""An API server that knows nothing but tokens, for a hub in benchmarks and tests.
+
+``python -m bench.reviews N FILE`` is one in a process of its own: it accepts `token-of-a0` and on, N of them, and
+`token-of-bad`, writes the kubeconfig that leads to it to FILE, and serves until its input ends.
+"""
 
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 from agent.demo.server import Exchange, Server
@@ -49,3 +54,18 @@ class TokenReviews(Server):
         }
         at.write_text(json.dumps(config))
         return at
+
+
+def main() -> None:
+    """Serve."""
+    with TokenReviews() as reviews:
+        for number in range(int(sys.argv[1])):
+            reviews.token(f"a{number}", namespace=f"n{number % 50}")
+        reviews.token("bad", namespace="bad")
+        reviews.kubeconfig(Path(sys.argv[2]))
+        print("ready", flush=True)
+        sys.stdin.read()
+
+
+if __name__ == "__main__":
+    main()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +88,19 @@ def test_the_hub_asks_about_a_secret_once_for_all(scene: Scene) -> None:
         metrics = hub.page("/metrics")[1]
         assert "freshmount_controller_hub_versions 1.0" in metrics
         assert hub.stop() == 0
+
+
+def test_who_waits_is_answered_when_the_hub_stops(scene: Scene) -> None:
+    """So a rolled replica sends its agents to another one at once."""
+    db = {"kind": "secretsmanager", "id": f"db-{scene.pod.suffix}", "region": "eu-west-1", "stage": "AWSCURRENT"}
+    with scene.hub() as hub, ThreadPoolExecutor(1) as threads:
+        token = scene.token.read_text()
+        version = hub.ask(token, {**db, "version": None})[1]["secrets"][0]["version"]
+        waits = threads.submit(hub.ask, token, {**db, "version": version}, wait=55)
+        until(lambda: hub.metrics()["controller_hub_agents"] == 1)
+        assert hub.stop() == 0
+        status, said = waits.result()
+        assert status == 200 and said["secrets"][0]["version"] == version
 
 
 def test_the_hub_refuses_whom_the_api_server_does_not_know(scene: Scene) -> None:

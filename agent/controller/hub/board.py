@@ -157,6 +157,12 @@ class Board:
         self.waiting.add(waiting)
         return waiting
 
+    def release(self) -> None:
+        """Let no request wait any more."""
+        for waiting in self.waiting:
+            if not waiting.news.done():
+                waiting.news.set_result(None)
+
     def sweep(self) -> None:
         """Wake the requests whose callers have hung up, so that they end."""
         for waiting in self.waiting:

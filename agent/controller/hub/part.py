@@ -118,6 +118,7 @@ class Hub:
                     self._room.sweep(now)
                 await self._until_due()
         finally:
+            self._board.release()  # so that agents ask another replica at once, and the stop waits for none of them
             self._looks.close()
             for task in self._under_way:
                 task.cancel()
