@@ -10,6 +10,7 @@ from contextlib import ExitStack
 
 import pytest
 from lightkube.resources.core_v1 import Secret
+from lightkube.types import PatchType
 
 from tests.cluster.apiserver import ApiServer
 from tests.cluster.controlled import (
@@ -18,6 +19,7 @@ from tests.cluster.controlled import (
     TOKENS,
     Controller,
     ExternalSecret,
+    SecretStore,
     Space,
     controlling,
     install,
@@ -315,6 +317,29 @@ def test_whose_stores_are_ours_and_whom_they_serve(space: Space) -> None:
     assert space.secret("theirs") is None
 
 
+def test_beside_another_controller_its_external_secrets_are_left_alone(space: Space) -> None:
+    """One of generators alone, and one whose store has gone, on which the other has said so. A typing error of ours is
+    said."""
+    space.services.put("beside/x", "CANARY-x")
+    space.apply(store("known", controller="other") + "---" + store() + "---" + wanting("ours", spec=one("beside/x")))
+    space.wait_for("ours", "True", "SecretSynced")  # by now it has seen both stores
+    generator = "dataFrom: [{sourceRef: {generatorRef: {apiVersion: g/v1, kind: Password, name: p}}}]"
+    made = wanting("generated", spec=generator).replace("  secretStoreRef: {name: aws}\n", "")
+    space.apply(made)
+    status = {"conditions": [{"type": "Ready", "status": "False", "reason": "SecretSyncedError", "message": "theirs"}]}
+    other = space.server.client(field_manager="external-secrets")
+    other.patch(
+        ExternalSecret.Status, "generated", {"status": status}, namespace=space.name, patch_type=PatchType.MERGE
+    )
+    space.apply(wanting("orphan", ref="{name: known}"))
+    other.patch(ExternalSecret.Status, "orphan", {"status": status}, namespace=space.name, patch_type=PatchType.MERGE)
+    space.delete(SecretStore, "known")
+    space.patch(ExternalSecret, "orphan", {"metadata": {"annotations": {"look": "again"}}})
+    space.apply(wanting("typing", ref="{name: awz}"))
+    assert "SecretStore awz does not exist" in space.wait_for("typing", "False", "SecretSyncedError")
+    assert {space.condition(name)[2] for name in ("generated", "orphan")} == {"theirs"}
+
+
 def test_roles_are_assumed_as_the_store_says(space: Space) -> None:
     space.services.put("role/x", "CANARY-x")
     roles = (
@@ -497,7 +522,9 @@ def test_in_namespaces_of_its_own_it_needs_roles_alone(installed: ApiServer, aws
     mine.services.put("n/x", "CANARY-x")
     for space in (mine, other):
         space.apply(store(controller="spaces") + "---" + wanting(spec=one("n/x")))
-    mine.apply(wanting("cluster", spec=one("n/x"), ref="{kind: ClusterSecretStore, name: any}"))
+    name = f"css-{mine.name}"
+    mine.apply(store(name, controller="spaces", kind="ClusterSecretStore"))
+    mine.apply(wanting("cluster", spec=one("n/x"), ref=f"{{kind: ClusterSecretStore, name: {name}}}"))
     kubeconfig = least(installed, "spaces", RULES, namespace=mine.name)
     arguments = ("--controller-class", "spaces", "--namespace", mine.name)
     with controlling(installed, aws[1], *arguments, kubeconfig=kubeconfig) as running:

@@ -1,13 +1,15 @@
 """AWS for many ExternalSecrets at once: calls that block, in threads, so that what hangs holds up nobody else.
 
-A lane is a `Place`: an account, a region, whose credentials. Each has a few threads at most, and all that one namespace
-asks for has some more. A call that outlives its limit is given up; its thread stays taken until it ends, in its lane.
+A lane is a `Place`: an account, a region, whose credentials. Each has a few threads at most, of which one namespace has
+fewer, so that those who share a lane take turns. A call that outlives its limit is given up; its thread stays taken
+until it ends, in its lane. Waiting for room is no failure while a lane moves on.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +21,7 @@ from agent.core.model import CALLS, Answers, Call, Observation, Request, Secret
 from agent.core.ports import Source
 from agent.core.value import Fetched
 
-_LANE, _NAMESPACE, _THREADS = 8, 32, 256  # calls at once
+_SHARE, _NAMESPACE, _LANE, _THREADS = 6, 32, 16, 256  # calls at once: of a namespace in a lane, of each, of all
 
 _log = logging.getLogger(__name__)
 
@@ -39,6 +41,7 @@ class Asking:
         self._threads = ThreadPoolExecutor(_THREADS, "aws")
         self._gates: dict[Hashable, asyncio.Semaphore] = {}
         self._users: Counter[Hashable] = Counter()
+        self._freed: dict[Hashable, float] = {}  # when room was last made (monotonic)
 
     async def observe(self, secrets: Sequence[Secret], namespace: str) -> dict[str, Observation | Failure]:
         """For each which version is wanted now. A fixed version is not asked for."""
@@ -85,14 +88,17 @@ class Asking:
         return {name: answers.results.get(name, _NOT_READ) for name in names}
 
     async def _in_thread(self, lane: tuple[Hashable, Hashable], call: Callable[[], Any], limit: float) -> Any:
-        """What a call returns. Raises TimeoutError, also where there was no room for it in that time, or what it
-        raises."""
+        """What a call returns. Raises TimeoutError, also where there is no room and nothing ends, or what it raises."""
         entered: list[Hashable] = []
         try:
-            async with asyncio.timeout(2 * limit):
-                for gate, most in ((("place", lane[0]), _LANE), (("namespace", lane[1]), _NAMESPACE)):
-                    await self._enter(gate, most)
-                    entered.append(gate)
+            place, namespace = lane
+            for gate, most in (
+                (("share", place, namespace), _SHARE),
+                (("namespace", namespace), _NAMESPACE),
+                (("place", place), _LANE),
+            ):
+                await self._enter(gate, most, limit)
+                entered.append(gate)
         except BaseException:
             self._leave(entered)
             raise
@@ -101,10 +107,19 @@ class Asking:
         async with asyncio.timeout(limit):
             return await asyncio.shield(future)
 
-    async def _enter(self, gate: Hashable, most: int) -> None:
+    async def _enter(self, gate: Hashable, most: int, limit: float) -> None:
         self._users[gate] += 1
+        room = self._gates.setdefault(gate, asyncio.Semaphore(most))
         try:
-            await self._gates.setdefault(gate, asyncio.Semaphore(most)).acquire()
+            while True:
+                since = time.monotonic()
+                try:
+                    async with asyncio.timeout(limit):
+                        await room.acquire()
+                        return
+                except TimeoutError:
+                    if self._freed.get(gate, 0.0) < since:
+                        raise
         except BaseException:
             self._used(gate)
             raise
@@ -112,12 +127,14 @@ class Asking:
     def _leave(self, entered: Sequence[Hashable]) -> None:
         for gate in entered:
             self._gates[gate].release()
+            self._freed[gate] = time.monotonic()
             self._used(gate)
 
     def _used(self, gate: Hashable) -> None:
         self._users[gate] -= 1
         if not self._users[gate]:
             del self._users[gate], self._gates[gate]
+            self._freed.pop(gate, None)
 
     def _ended(self, done: asyncio.Future[Any], entered: Sequence[Hashable]) -> None:
         if not done.cancelled():

@@ -38,13 +38,17 @@ _TURN = 5.0  # seconds of one turn of the loop at most
 
 _STALLED = 60.0  # seconds without a turn, after which the process should be restarted
 
-_ATTEMPT = 120.0  # seconds of one attempt; AWS's and the API server's own limits are shorter
+_ATTEMPT = 600.0  # seconds of one attempt, with its turns; AWS's and the API server's own limits are far shorter
 
 _SOONEST, _LATEST = 2.0, 300.0  # seconds until a failed attempt is repeated
 
 _PATIENT = 10.0  # seconds between two attempts that fail, however short the interval is
 
 _REPAIRS = 600.0  # seconds after which a repair counts as the first one
+
+_THEIRS = "statusOfAnother"  # a key of the cache's own
+
+_STORES_COME = 2.0  # seconds until a store that was not seen yet is taken for missing
 
 _NAMESPACE_SHARE = 8  # how many times as many as of one store are worked on of one namespace
 
@@ -85,6 +89,7 @@ class ExternalSecrets:
         self._failures: dict[Key, int] = {}
         self._repairs: dict[Key, tuple[int, float]] = {}
         self._doubted: set[Key] = set()  # the ExternalSecrets of whose Secret more is there than is known
+        self._waited: set[Key] = set()  # those that were given time for their stores to come
         self._mine: set[Key] = set()  # the ExternalSecrets whose store is this controller's
         self._tasks: set[asyncio.Task[None]] = set()
         self._turned = time.monotonic()
@@ -239,13 +244,28 @@ class ExternalSecrets:
         return self._get("Namespace", ("", namespace)) or {}
 
     def _is_mine(self, found: Mapping[str, Any]) -> bool:
-        """Whether none of its stores is another controller's."""
+        """Whether none of its stores is another controller's. One without a store has only generators, and one whose
+        stores are missing is another's if that has written its status: beside another controller it is left alone."""
+        if not self._options.controller_class:
+            return True
+        namespace, named = found["metadata"]["namespace"], asked.stores(found)
+        known = [
+            store
+            for kind, name in named
+            if (store := self._get(kind, ("" if kind == "ClusterSecretStore" else namespace, name))) is not None
+        ]
+        if not all(stores.ours(store, self._options.controller_class) for store in known):
+            return False
+        return bool(known) or (bool(named) and not found[_THEIRS])
+
+    def _knows_stores(self, found: Mapping[str, Any]) -> bool:
+        """Whether its stores are there. What was created together may be seen in any order."""
         namespace = found["metadata"]["namespace"]
-        for kind, name in asked.stores(found):
-            store = self._get(kind, ("" if kind == "ClusterSecretStore" else namespace, name))
-            if store is not None and not stores.ours(store, self._options.controller_class):
-                return False
-        return True
+        named = asked.stores(found)
+        return all(
+            self._get(kind, ("" if kind == "ClusterSecretStore" else namespace, name)) is not None
+            for kind, name in named
+        )
 
     def _states(self) -> dict[Key, State]:
         found = {at: self._get("ExternalSecret", at) for at in self._mine}
@@ -275,6 +295,7 @@ class ExternalSecrets:
             self._repairs.pop(at, None)
             self._mine.discard(at)
             self._doubted.discard(at)
+            self._waited.discard(at)
             if before is not None:
                 self._deleted(before)
         elif before is None or asked.version(before) != asked.version(now) or _uid(before) != _uid(now):
@@ -404,6 +425,10 @@ class ExternalSecrets:
         if not self._is_mine(found):
             self._mine.discard(at)
             return None
+        if at not in self._mine and not self._knows_stores(found) and at not in self._waited:
+            self._waited.add(at)
+            return _STORES_COME
+        self._waited.discard(at)
         self._mine.add(at)
         # 2.
         policy, state, version = asked.policy(found), state_of(found), asked.version(found)
@@ -514,9 +539,11 @@ def _uid(found: Mapping[str, Any]) -> str:
 
 
 def _plain(found: dict[str, Any]) -> dict[str, Any]:
-    """An object without what nobody reads of it."""
-    metadata = {key: value for key, value in found["metadata"].items() if key != "managedFields"}
-    return {**found, "metadata": metadata}
+    """An object without what nobody reads of it, and whether another has written its status."""
+    metadata = dict(found["metadata"])
+    writers = metadata.pop("managedFields", None) or ()
+    theirs = any(each.get("subresource") == "status" and each.get("manager") != sink.MANAGER for each in writers)
+    return {**found, "metadata": metadata, _THEIRS: theirs}
 
 
 def _metadata(found: dict[str, Any]) -> dict[str, Any]:
