@@ -2,7 +2,7 @@
 
 A lane is a `Place`: an account, a region, whose credentials. Each has a few threads at most, of which one namespace has
 fewer, so that those who share a lane take turns. A call that outlives its limit is given up; its thread stays taken
-until it ends, in its lane. Waiting for room is no failure while a lane moves on.
+until it ends, in its lane. While a lane moves on, waiting for room does not fail.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ class Asking:
         return {name: answers.results.get(name, _NOT_READ) for name in names}
 
     async def _in_thread(self, lane: tuple[Hashable, Hashable], call: Callable[[], Any], limit: float) -> Any:
-        """What a call returns. Raises TimeoutError, also where there is no room and nothing ends, or what it raises."""
+        """What a call returns. Raises TimeoutError, also where no room is made for it, or what it raises."""
         entered: list[Hashable] = []
         try:
             place, namespace = lane
