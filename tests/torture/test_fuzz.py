@@ -283,7 +283,7 @@ def _process(process: ProcessName | PidFile) -> dict[str, str]:
 
 def _files(outputs: tuple[Output, ...]) -> dict[str, Any]:
     """The files of a secret's own; and, where it has none, what says so."""
-    own = [_file(each) for each in outputs if not _shared(each)]
+    own = [_file(each) for each in outputs if not _shared(each) and not isinstance(each.renderer, ByContent)]
     missing = [each.renderer.missing for each in outputs if isinstance(each.renderer, ByContent)]
     return {"missing": missing[0]} if missing else {"files": own} if own else {}
 

@@ -32,9 +32,9 @@ noLeader:
   expr: sum(freshmount_controller_leader{ {{- $series -}} }) != 1
   summary: "{{ "{{ $value }}" }} pods of the controller keep ExternalSecrets; it must be one."
   description: Without one, no Secret is refreshed. Secrets stay as they are.
-hubAway:
+hubDown:
   applies: {{ .Values.hub.enabled }}
-  alert: FreshmountHubAway
+  alert: FreshmountHubDown
   expr: max(freshmount_hub_connected{ {{- $agents -}} }) == 0
   summary: No agent gets answers from the hub.
   description: Every agent polls AWS by itself, so rotations are still noticed, within a period, at the price of a cluster without a hub.
