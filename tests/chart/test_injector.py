@@ -79,12 +79,14 @@ def test_before_1_34_it_is_refused(injector: Chart) -> None:
     assert "kubeVersion" in injector.refusal(IMAGE, "1.33")
 
 
-@pytest.mark.parametrize("hold", ["hook", "probe"])
-def test_what_is_injected_is_what_the_library_renders(injector: Chart, demo: Chart, hold: str) -> None:
-    """Container, volumes and mount: one description. The config's name is all that the pod adds here."""
+@pytest.mark.parametrize(("hold", "hub"), [("hook", ""), ("probe", "http://freshmount.freshmount:9106")])
+def test_what_is_injected_is_what_the_library_renders(injector: Chart, demo: Chart, hold: str, hub: str) -> None:
+    """Container, volumes and mount: one description. The config's name is all that the pod adds here; the hub's URL is
+    in the library's config, and in the environment where the config is the pod's."""
     values: dict[str, Any] = {
         **IMAGE,
         "holdBack": hold,
+        "hub": {"url": hub, "audience": "others"},
         "sizeLimit": "16Mi",
         "extraEnv": [{"name": "AWS_REGION", "value": "eu-west-1"}, {"name": "QUOTED", "value": "a\"b'c\\d\nü"}],
         "extraArgs": ["--log-level=debug"],
@@ -93,12 +95,18 @@ def test_what_is_injected_is_what_the_library_renders(injector: Chart, demo: Cha
     found = expressions(injector.template(values))
     library = demo.template(ours(**values, config=CONFIG)).pod()
     agent = evaluated(found["agent"])
-    assert agent == library["initContainers"][0]
+    if hub:
+        assert agent["env"].pop() == {"name": "FRESHMOUNT_HUB_URL", "value": hub}
+    rendered = library["initContainers"][0]
+    for container in (agent, rendered):  # whose order says nothing
+        container["volumeMounts"].sort(key=lambda mount: mount["name"])
+    assert agent == rendered
     assert agent["restartPolicy"] == "Always" and agent["image"].startswith("registry.example/freshmount:")
     volumes = [volume for volume in library["volumes"] if volume["name"].startswith("freshmount")]
     (config,) = (volume["configMap"] for volume in volumes if "configMap" in volume)
     config["name"] = "settings"
     assert evaluated(found["volumes"]) == volumes
+    assert any("projected" in volume for volume in volumes) == bool(hub)
     (mount,) = (each for each in library["containers"][0]["volumeMounts"] if each["name"] == "freshmount")
     assert evaluated(found["mount"]) == mount
 

@@ -10,7 +10,11 @@ Whatever the library adds to one of them is injected, too.
 {{- if not .Values.image.repository -}}
   {{- fail "injector: image.repository is missing: there is no published image yet, so build one (make image), push it to your registry and set its name here" -}}
 {{- end -}}
-{{- $values := pick .Values "image" "holdBack" "sizeLimit" "runAsUser" "runAsGroup" "resources" "extraEnv" "extraArgs" | deepCopy -}}
+{{- $values := pick .Values "image" "holdBack" "sizeLimit" "runAsUser" "runAsGroup" "resources" "extraEnv" "extraArgs" "hub" | deepCopy -}}
+{{- /* The library writes the hub into the config, which is the pod's here; the token is the library's. */ -}}
+{{- with (.Values.hub | default dict).url -}}
+  {{- $_ := set $values "extraEnv" (append ($values.extraEnv | default list) (dict "name" "FRESHMOUNT_HUB_URL" "value" .)) -}}
+{{- end -}}
 {{- /* The hook outlasts the agent's own `startup.timeout`, which is 2 minutes unless the pod's config says less. */ -}}
 {{- $config := dict "startup" (dict "timeout" "2m") "secrets" (list (dict "name" "any" "secretId" "any")) -}}
 {{- $values = merge (dict "enabled" true "mode" "native" "config" $config) $values -}}
