@@ -11,7 +11,7 @@ Whatever the library adds to one of them is injected, too.
   {{- fail "injector: image.repository is missing: there is no published image yet, so build one (make image), push it to your registry and set its name here" -}}
 {{- end -}}
 {{- $values := pick .Values "image" "holdBack" "sizeLimit" "runAsUser" "runAsGroup" "resources" "extraEnv" "extraArgs" "hub" | deepCopy -}}
-{{- /* The library writes the hub into the config, which is the pod's here; the token is the library's. */ -}}
+{{- /* In the library the config has the hub; here the config is the pod's own. The token comes from the library. */ -}}
 {{- with (.Values.hub | default dict).url -}}
   {{- $_ := set $values "extraEnv" (append ($values.extraEnv | default list) (dict "name" "FRESHMOUNT_HUB_URL" "value" .)) -}}
 {{- end -}}
