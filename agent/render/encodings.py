@@ -18,6 +18,8 @@ def decode(content: bytes, encoding: Encoding, where: str, key: str | None) -> b
     text = b"".join(content.split())
     try:
         match encoding:
+            case "base64" | "base64url" if text.endswith(b"=") and (len(text) % 4 or text.endswith(b"===")):
+                pass  # which b64decode decodes: padding that is too much
             case "base64":
                 return base64.b64decode(text, validate=True)
             case "base64url" if b"+" in text or b"/" in text:

@@ -78,6 +78,9 @@ def test_bytes_are_decoded(encoding: str, written: str) -> None:
     [
         ("base64", "AP_--w=="),
         ("base64", "AAA"),
+        ("base64", "AAAA===="),
+        ("base64", "AAAA="),
+        ("base64url", "AAAA="),
         ("base64url", "AP/++w=="),
         ("hex", "0"),
         ("hex", "zz"),
