@@ -91,7 +91,7 @@ def _number(text: Any) -> int:
 def _formatted(verb: _Verb, value: Any) -> str:
     """The value by the verb, as wide as asked for. The verb holds for each item of a list or an object."""
     if verb.letter == "T":
-        return _padded(values.type_of(value), verb)
+        return _padded(values.type_of(value)[: verb.precision], verb)
     if value is None:
         problem = f"%{verb.letter} of null; give it a value, or use default"
         return _marked(_padded("<nil>", verb) if verb.letter == "v" else f"%!{verb.letter}(<nil>)", problem)
