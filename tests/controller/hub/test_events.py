@@ -183,16 +183,22 @@ def test_whatever_else_is_in_the_queue_is_counted_and_deleted_and_holds_nothing_
 
 
 class Denied(Server):
-    """An SQS that denies everything, until it is healed: then it forwards nothing, and has no message."""
+    """An SQS that denies everything, until it is healed: then it forwards nothing, and has no message. It answers in
+    JSON, or in XML to a botocore that asks by the protocol of before."""
 
     denied = True
 
     def respond(self, exchange: Exchange) -> None:
-        if self.denied:
-            body = b'{"__type": "com.amazonaws.sqs#AccessDenied", "message": "no"}'
-            exchange.answer(403, body, "application/x-amz-json-1.0")
+        status = 403 if self.denied else 200
+        if "json" in exchange.headers["Content-Type"]:
+            said = b'{"__type": "com.amazonaws.sqs#AccessDenied", "message": "no"}' if self.denied else b"{}"
+            exchange.answer(status, said, "application/x-amz-json-1.0")
+        elif self.denied:
+            said = b"<ErrorResponse><Error><Code>AccessDenied</Code><Message>no</Message></Error></ErrorResponse>"
+            exchange.answer(status, said, "text/xml")
         else:
-            exchange.answer(200, b"{}", "application/x-amz-json-1.0")
+            said = b"<ReceiveMessageResponse><ReceiveMessageResult/></ReceiveMessageResponse>"
+            exchange.answer(status, said, "text/xml")
 
 
 def test_a_queue_that_is_denied_is_said_and_polling_is_the_net(scene: Scene) -> None:
