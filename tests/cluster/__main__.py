@@ -69,13 +69,17 @@ def here(program: list[str]) -> int:
     it, started = running()
     try:
         image, app = named("CLUSTER_IMAGE", images.built_name()), named("CLUSTER_APP_IMAGE", "python:3.13-slim")
-        for name in (image, app):
+        controller = named("CLUSTER_CONTROLLER_IMAGE", images.built_name("freshmount-controller"))
+        if not images.is_built(controller):
+            controller = ""
+        for name in filter(None, (image, app, controller)):
             images.load(it, name)
         environment = {
             "KUBECONFIG": str(it.kubeconfig),
             "CLUSTER_KUBECTL": f"{it.programs['kubernetes']}/kubectl",
             "CLUSTER_IMAGE": image,
             "CLUSTER_APP_IMAGE": app,
+            "CLUSTER_CONTROLLER_IMAGE": controller,
             "CLUSTER_AWS_HOST": inside.ADDRESS,
             "CLUSTER_OWN_NODE": "1",
         }

@@ -16,10 +16,15 @@ from tests.cluster.node import Node, Unusable
 ROOT = Path(__file__).parent.parent.parent
 
 
-def built_name() -> str:
-    """The image that `make image` makes."""
+def built_name(repository: str = "freshmount") -> str:
+    """The image that `make image` makes, or `make controller-image`."""
     text = (ROOT / "agent" / "__init__.py").read_text()
-    return "freshmount:" + text.partition('__version__ = "')[2].partition('"')[0]
+    return f"{repository}:" + text.partition('__version__ = "')[2].partition('"')[0]
+
+
+def is_built(image: str) -> bool:
+    """Whether this machine's engine has it."""
+    return _engine("image", "inspect", image).returncode == 0
 
 
 def load_pause(node: Node) -> None:
