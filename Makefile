@@ -6,8 +6,9 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check
 # pytest-xdist: as many workers as tests/conftest.py says; one that is done takes over from the others
 PYTEST_ARGS ?= -n auto --dist worksteal
 
-.PHONY: help demo test coverage torture matrix audit bench fleet dashboard check format lock image image-test \
-  controller-image controller-image-test base-digest cluster cluster-down cluster-test tools chart-schema chart-docs release version release-test clean
+.PHONY: help demo test coverage torture matrix audit bench fleet dashboard pictures check format lock image image-test \
+  controller-image controller-image-test base-digest cluster cluster-down cluster-test tools chart-schema chart-docs \
+  release version release-test clean
 
 help: ## these lines
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1	\2/p' Makefile | expand -t 19
@@ -65,6 +66,14 @@ bench: $(VENV)/bench ## what the agent costs, on the image's files
 # The picture of the chart's dashboard, by real agents and a real Prometheus, in two minutes.
 dashboard: $(VENV)/bench ## the picture of the chart's dashboard
 	$(BIN)/python -m bench.dashboard docs/dashboard.png
+
+# The page, `status` and the demo. What draws terminals stays out of .venv, where structlog would load it.
+.cache/pictures/installed: bench/pictures.txt | $(VENV)/installed
+	@$(PIP) install --quiet --upgrade --target .cache/pictures --requirement bench/pictures.txt
+	@touch $@
+
+pictures: .cache/pictures/installed dashboard ## the pictures of the documents; needs Chromium
+	PYTHONPATH=.cache/pictures $(BIN)/python -m bench.pictures docs/pictures
 
 fleet: $(VENV)/bench ## a day of 10,000 pods, simulated
 	$(BIN)/python -m bench.fleet --plot docs/fleet.png
