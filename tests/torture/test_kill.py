@@ -14,6 +14,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -37,6 +38,11 @@ from tests.torture.witness import TARGETS, Witness
 FILES = "%file,%desc"  # all that the main thread does to the volume, and to its log
 TELLING = "pidfd_open,pidfd_send_signal,utimensat,socket,connect,sendto,recvfrom"  # all that the other threads do
 PATHS = {"db/user": "u", "db/password": "p", "api": "k"}
+
+# Where the modules of Python, its libraries and the agent are. After the agent has replaced itself, Python finds them
+# by 1,600 calls that only read and differ in nothing but the name: of these one in twenty is the last.
+MODULES = tuple({sys.prefix, sys.base_prefix, str(Path(__file__).parents[2] / "agent")})
+MODULES_EVERY = 20
 
 pytestmark = pytest.mark.skipif(not shutil.which("strace"), reason="strace is not installed")
 
@@ -134,13 +140,18 @@ def traced(pid: int, what: str, kill: Call | None, log: Path) -> Iterator[None]:
 
 
 def calls_in(log: Path) -> list[Call]:
-    """The calls that strace wrote down, each once."""
+    """The calls that strace wrote down, each once; of those that look for Python's modules one in MODULES_EVERY."""
     found: dict[Call, None] = {}
     counts: Counter[tuple[str, str]] = Counter()
+    of_modules = 0
     for line in log.read_text().splitlines():
         if match := re.match(r"(?:(\d+) +)?([a-z_0-9]+)\(", line):
             counts[match[1], match[2]] += 1
-            found[Call(match[2], counts[match[1], match[2]])] = None
+            path = re.search(r'["<](/[^">]*)', line.replace("AT_FDCWD<", ""))
+            of_a_module = bool(path and path[1].startswith(MODULES))
+            of_modules += of_a_module
+            if not of_a_module or of_modules % MODULES_EVERY == 0:
+                found[Call(match[2], counts[match[1], match[2]])] = None
     return list(found)
 
 
@@ -340,7 +351,7 @@ def _written(pod: Pod) -> dict[str, bool]:
     return {name: published.accepted.get(name, 0) >= published.generation for name in TARGETS}
 
 
-@pytest.mark.parametrize(("command", "stride"), [("init", 61), ("run", 601)])
+@pytest.mark.parametrize(("command", "stride"), [("init", 61), ("run", 131)])
 def test_the_first_generation_is_killed_at_each_call(
     scene: Scene, length: Length, report: Report, command: str, stride: int
 ) -> None:
