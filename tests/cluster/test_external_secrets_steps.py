@@ -6,6 +6,7 @@ that the last refresh was so long ago, and a controller that is started anew.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -29,8 +30,16 @@ SENTINEL = "sentinel"  # a secret that is always there
 
 
 def held(secrets: dict[str, Any]) -> dict[str, Any]:
-    """What AWS holds, as a sample has it."""
-    return {"secretsmanager": {**secrets, SENTINEL: {"string": "x"}}}
+    """What AWS holds, as a sample has it. Another value is another version."""
+    found = {name: _versioned(entry) for name, entry in {**secrets, SENTINEL: {"string": "x"}}.items()}
+    return {"secretsmanager": found}
+
+
+def _versioned(entry: dict[str, Any]) -> dict[str, Any]:
+    if "string" not in entry:
+        return entry
+    version = hashlib.sha256(entry["string"].encode()).hexdigest()[:32]
+    return {"versions": [{"id": version, "stages": ["AWSCURRENT"], "string": entry["string"]}]}
 
 
 class Story:
