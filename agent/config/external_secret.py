@@ -16,7 +16,7 @@ from agent.config.external_secret_target import DECODINGS, TargetReader, decodin
 from agent.config.foreign import Foreign, Given, placed
 from agent.config.kubernetes import Beside, Named, entry, word_of
 from agent.config.reading import SHORTEST, Section
-from agent.core import arn, re2
+from agent.core import arn, re2, windows
 from agent.core import external_secret as made
 from agent.core.errors import Problem
 from agent.core.external_secret import Remote
@@ -35,6 +35,8 @@ KEYS = {
     "spec": (
         "secretStoreRef", "target", "refreshPolicy", "refreshInterval", "data", "dataFrom", "syncWindows",
     ),
+    "syncWindows": ("kind", "windows"),
+    "syncWindow": ("schedule", "duration"),
     "storeRef": ("name", "kind"),
     "data": ("secretKey", "remoteRef", "sourceRef"),
     "remoteRef": ("key", *_REMOTE),
@@ -92,6 +94,16 @@ def read(documents: Sequence[Mapping], problems: list[Problem], given: Given) ->
     for document in of_kind.get("ExternalSecret", ()):
         reader.external_secret(document)
     return Foreign(reader.secrets(), tuple(reader.outputs), tuple(dict.fromkeys(reader.warnings)))
+
+
+def read_store(document: Mapping, problems: list[Problem], given: Given) -> Store | None:
+    """One store by itself; None: it is none."""
+    reader = _Reader(problems, KEYS)
+    reader.given, reader.beside = given, kubernetes.beside(reader, ())
+    kind = reader.kind(document)
+    if kind not in STORE_KINDS:
+        return None
+    return reader.store(document, kind, given.place, reader.beside, reader.warnings)[1]
 
 
 class _Wanted(Record):
@@ -157,6 +169,7 @@ class _Reader(StoreReader, TargetReader):
             return
         self._period = self.period(spec, named.name)
         if "syncWindows" in spec:
+            self.windows(spec)
             self.warnings.append(f"{named.name}: syncWindows has no meaning here: a version is published when it moved")
         target = self.target(spec, named.name, named.namespace, self.beside)
         self._partial = target.deletion != "Retain"
@@ -223,6 +236,24 @@ class _Reader(StoreReader, TargetReader):
                 "Name a version to stay at it"
             )
         return self.given.period
+
+    def windows(self, spec: Section) -> None:
+        """Problems of `syncWindows`. What it means the controller knows."""
+        section = self.part(spec, "syncWindows", "syncWindows", required=("kind", "windows"))
+        self.one_of(section, "kind", ("allow", "deny"))
+        listed = self.listed(section, "windows")
+        if len(listed) > windows.MOST:
+            self.wrong_key(section, "windows", f"windows: {len(listed)} windows, more than {windows.MOST}; join some")
+        for node in listed[: windows.MOST]:
+            entry = self.fields(node, "syncWindow", required=("schedule", "duration"))
+            if text := self.word(entry, "schedule"):
+                try:
+                    windows.schedule(text)
+                except ValueError as wrong:
+                    self.wrong_key(entry, "schedule", f"schedule: {wrong}")
+            text = self.word(entry, "duration")
+            if text and (seconds(text) or 0.0) <= 0.0:
+                self.wrong_key(entry, "duration", f'duration: {text!r} is not a duration of Go, such as "2h" or "90m"')
 
     def store_of(self, reference: Section, named: Named, near: Node) -> Store | None:
         """The store that a reference names, if it serves the namespace."""

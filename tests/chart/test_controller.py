@@ -226,12 +226,17 @@ EXTERNAL = {
     "external-secrets.io/externalsecrets": "list watch",
     "external-secrets.io/secretstores": "list watch",
     "external-secrets.io/externalsecrets/status": "patch",
+    "external-secrets.io/secretstores/status": "patch",
     "external-secrets.io/externalsecrets/finalizers": "update",
     "/secrets": "create delete get list patch watch",
     "/configmaps": "get",
     "/events": "create",
 }
-OF_CLUSTER = {"external-secrets.io/clustersecretstores": "list watch", "/namespaces": "list watch"}
+OF_CLUSTER = {
+    "external-secrets.io/clustersecretstores": "list watch",
+    "external-secrets.io/clustersecretstores/status": "patch",
+    "/namespaces": "list watch",
+}
 LEASE = {
     "freshmount coordination.k8s.io/leases": "create",
     "freshmount coordination.k8s.io/leases freshmount-external-secrets": "get update",

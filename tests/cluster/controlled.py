@@ -268,7 +268,8 @@ spec:
 RULES = """
 - {apiGroups: [external-secrets.io], resources: [externalsecrets, secretstores], verbs: [list, watch]}
 - {apiGroups: [external-secrets.io], resources: [clustersecretstores], verbs: [list, watch]}
-- {apiGroups: [external-secrets.io], resources: [externalsecrets/status], verbs: [patch]}
+- {apiGroups: [external-secrets.io], resources: [clustersecretstores/status], verbs: [patch]}
+- {apiGroups: [external-secrets.io], resources: [externalsecrets/status, secretstores/status], verbs: [patch]}
 - {apiGroups: [""], resources: [secrets], verbs: [get, list, watch, create, patch, delete]}
 - {apiGroups: [""], resources: [configmaps], verbs: [get]}
 - {apiGroups: [""], resources: [namespaces], verbs: [list, watch]}

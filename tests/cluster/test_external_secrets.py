@@ -251,6 +251,7 @@ def test_what_does_not_follow_stays_until_it_is_asked(space: Space) -> None:
     space.services.put("r/x", "CANARY-2")
     until(lambda: space.data("follows") == {"v": "CANARY-2"})
     assert [space.data(name) for name in list(specs)[:4]] == [{"v": "CANARY-1"}] * 4
+    until(lambda: "immutable" in space.condition("fixed")[2])
     space.patch(ExternalSecret, "change", {"metadata": {"annotations": {"again": "1"}}})
     until(lambda: space.data("change") == {"v": "CANARY-2"})
     for name in ("zero", "once", "fixed"):

@@ -217,3 +217,31 @@ def test_a_store_of_the_cluster_names_a_namespace_or_means_each_ones_own() -> No
     assert stores.auth(with_auth(auth, "ClusterSecretStore"), "shop") == Account("platform", "reader", ())
     auth = {"jwt": {"serviceAccountRef": {"name": "reader"}}}
     assert stores.auth(with_auth(auth, "ClusterSecretStore"), "shop") == Account("shop", "reader", ())
+
+
+def test_its_windows_are_read_and_what_is_wrong_of_them_is_named() -> None:
+    night = {"schedule": "0 22 * * *", "duration": "2h30m"}
+    found = asked.policy(external({"syncWindows": {"kind": "deny", "windows": [night]}})).windows
+    assert found is not None
+    assert (found.kind, [each.length for each in found.windows]) == ("deny", [9000.0])
+    asked.read(external({"syncWindows": {"kind": "deny", "windows": [night]}}), beside())
+    assert asked.policy(external()).windows is None
+    wrong = {"kind": "deny", "windows": [{"schedule": "0 25 * * *", "duration": "2h"}, {**night, "duration": "2 days"}]}
+    with pytest.raises(Wrong) as refusal:
+        asked.read(external({"syncWindows": wrong}), beside())
+    assert "spec.syncWindows.windows[0].schedule: schedule: hour '25'" in str(refusal.value)
+    assert "spec.syncWindows.windows[1].duration" in str(refusal.value)
+    with pytest.raises(Wrong, match="more than 20"):
+        asked.read(external({"syncWindows": {"kind": "allow", "windows": [night] * 21}}), beside())
+
+
+def test_where_a_store_asks_is_what_its_external_secrets_are_asked_at() -> None:
+    (secret,) = asked.read(external(), beside()).secrets
+    assert asked.place(STORE, None) == secret.ref.place
+    wrong = {**STORE["spec"]["provider"]["aws"], "region": "x.attacker.example", "role": "reader"}
+    with pytest.raises(Wrong) as refusal:
+        asked.place({**STORE, "spec": {**STORE["spec"], "provider": {"aws": wrong}}}, None)
+    assert "spec.provider.aws.region" in str(refusal.value)
+    assert "spec.provider.aws.role" in str(refusal.value)
+    with pytest.raises(Wrong, match="vault is not AWS"):
+        asked.place({**STORE, "spec": {"provider": {"vault": {}}}}, None)

@@ -12,6 +12,7 @@ from agent.controller.external_secrets.plan import DELETED, MISSING, RETAINED, L
 from agent.core.errors import Failure
 from agent.core.model import Observation, Rotation
 from agent.core.record import replace
+from agent.core.windows import Window, Windows, schedule
 from agent.sinks.kubernetes_secret.secret import Held
 from tests.support import words
 
@@ -77,6 +78,37 @@ def test_one_that_waits_for_a_secret_goes_on_when_it_appears() -> None:
 
 def test_an_immutable_secret_stands_whatever_others_do() -> None:
     assert not looked(Policy(immutable=True), held=replace(HELD, whole=False)).ask
+
+
+ALWAYS = Window(schedule("* * * * *"), 3600.0)
+NOW_AND_THEN = Window(schedule("0 12 1 1 *"), 3600.0)
+
+
+@pytest.mark.parametrize(
+    ("windows", "asks"),
+    [
+        (None, True),
+        (Windows("deny", (ALWAYS,)), False),
+        (Windows("allow", (ALWAYS,)), True),
+        (Windows("deny", (NOW_AND_THEN,)), True),
+        (Windows("allow", (NOW_AND_THEN,)), False),
+        (Windows("allow", (NOW_AND_THEN, ALWAYS)), True),
+    ],
+)
+@pytest.mark.parametrize("state", [DONE, replace(DONE, ready=False)], ids=["due", "failed"])
+def test_a_window_holds_back_what_the_clock_brings(windows: Windows | None, asks: bool, state: State) -> None:
+    found = looked(Policy(interval=5.0, windows=windows), state)
+    assert found.ask is asks
+    assert asks or (found.until or 0.0) > NOW, "it goes on when the window says"
+
+
+@pytest.mark.parametrize(
+    "given",
+    [{"version": "2-a"}, {"held": None}, {"held": replace(HELD, whole=False)}, {"state": State()}],
+    ids=["changed", "gone", "changed by another", "new"],
+)
+def test_a_window_holds_back_nothing_else(given: Any) -> None:
+    assert looked(Policy(interval=5.0, windows=Windows("deny", (ALWAYS,))), **given).ask
 
 
 @pytest.mark.parametrize(

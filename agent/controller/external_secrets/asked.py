@@ -14,7 +14,8 @@ from agent.controller.external_secrets.objects import Places
 from agent.controller.external_secrets.stores import without_auth
 from agent.core.errors import FreshmountError, Problem
 from agent.core.model import ExternalSecretData, Place, Secret
-from agent.core.record import Record, field
+from agent.core.record import Record, field, replace
+from agent.core.windows import LONGEST, MOST, Window, Windows, schedule
 
 FORMAT = 1  # of what is written; another one writes every Secret anew
 
@@ -34,13 +35,15 @@ class Wrong(FreshmountError):
 
 
 class Policy(Record):
-    """How its Secret comes, goes and is kept. `interval` is seconds; None: it is asked for once."""
+    """How its Secret comes, goes and is kept. `interval` is seconds; None: it is asked for once. `windows` say when it
+    follows AWS by that interval; None: always."""
 
     creation: str = "Owner"
     deletion: str = "Retain"
     refresh: str = "Periodic"
     interval: float | None = _PERIOD
     immutable: bool = False
+    windows: Windows | None = None
 
 
 class Asked(Record):
@@ -75,7 +78,23 @@ def policy(found: Mapping[str, Any]) -> Policy:
         refresh=refresh,
         interval=max(SHORTEST, interval) if interval > 0 and refresh == "Periodic" else None,
         immutable=target.get("immutable") is True,
+        windows=_windows(spec.get("syncWindows")),
     )
+
+
+def _windows(given: Any) -> Windows | None:
+    if not isinstance(given, Mapping) or given.get("kind") not in ("allow", "deny"):
+        return None
+    try:
+        found = [
+            Window(schedule(str(each["schedule"])), min(LONGEST, external_secret.seconds(str(each["duration"])) or 0.0))
+            for each in _items(given, "windows")
+        ]
+    except (KeyError, ValueError):
+        return None
+    if len(found) > MOST:
+        return None
+    return Windows("allow" if given["kind"] == "allow" else "deny", tuple(found))
 
 
 def target(found: Mapping[str, Any]) -> str:
@@ -166,6 +185,17 @@ def read(found: Mapping[str, Any], beside: Beside) -> Asked:
     fingerprint += [_plain(store) for store in beside.stores.values()]
     fingerprint += [_held(each) for each in beside.templates.values()]
     return Asked(renderers[0], made.secrets, _hash(fingerprint), places)
+
+
+def place(store: Mapping[str, Any], identity: str | None) -> Place:
+    """Where a store asks, with those credentials. Raises Wrong with every problem of it."""
+    places, problems = Places(), list[Problem]()
+    node = places.node(without_auth(store))
+    given = Given(place=Place(None, None), period=_PERIOD, mode=0o400, names=frozenset())
+    made = external_secret.read_store(node, problems, given) if isinstance(node, MappingNode) else None
+    if problems or made is None:
+        raise Wrong("; ".join(places.problems(problems)) or "it is no store")
+    return replace(made.place, identity=identity)
 
 
 def _shown(document: Mapping[str, Any]) -> str:

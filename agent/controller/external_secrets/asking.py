@@ -17,7 +17,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from agent.core.errors import Failure
-from agent.core.model import CALLS, Answers, Call, Observation, Request, Secret
+from agent.core.model import CALLS, Answers, Call, Observation, Place, Request, Secret
 from agent.core.ports import Source
 from agent.core.value import Fetched
 
@@ -52,6 +52,11 @@ class Asking:
         """The value of the version of each that is wanted now, or of its fixed version."""
         asked = [Request(secret, secret.ref.version_id) for secret in secrets]
         return await self._ask(asked, self._source.fetch, namespace, fetching=True)
+
+    async def beside(self, place: Place, namespace: str, call: Callable[[], Sequence[Call]]) -> None:
+        """Make another call that blocks, in the lane of a place, and count the calls to AWS that it returns. Raises
+        TimeoutError, or what it raises."""
+        self._called(await self._in_thread((place, namespace), call, self._source.limit))
 
     async def _ask(
         self,

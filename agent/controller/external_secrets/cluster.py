@@ -230,11 +230,12 @@ class Cluster:
         return True
 
     async def status(self, kind: Any, at: Key, uid: str, status: Mapping[str, Any]) -> dict[str, Any] | None:
-        """Write the status of an ExternalSecret, if it is still that one; returns it."""
+        """Write the status of an ExternalSecret or a store, if it is still that one; returns it."""
         body = {"metadata": {"uid": uid}, "status": dict(status)}
+        where = {"namespace": at[0]} if at[0] else {}
         try:
             made: dict[str, Any] = await self._write(
-                self._plain.patch, kind.Status, at[1], body, namespace=at[0], patch_type=PatchType.MERGE
+                self._plain.patch, kind.Status, at[1], body, patch_type=PatchType.MERGE, **where
             )
         except ApiError as error:
             if error.status.code not in (NOT_FOUND, CONFLICT):
@@ -243,19 +244,22 @@ class Cluster:
         return made
 
     async def event(self, of: Mapping[str, Any], reason: str, message: str, *, warning: bool) -> None:
-        """Record an event of an object. One that cannot be written is lost: the condition says the same."""
+        """Record an event of an object; of what is in no namespace it is in `default`. One that cannot be written is
+        lost: the condition says the same."""
         metadata, now = of["metadata"], time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        where = {"namespace": metadata["namespace"]} if metadata.get("namespace") else {}
+        namespace = metadata.get("namespace") or "default"
         event: Any = kinds.Event
         made = event(
             metadata={
                 "name": f"{metadata['name'][:200]}.{os.urandom(8).hex()}",
-                "namespace": metadata["namespace"],
+                "namespace": namespace,
             },
             involvedObject={
+                **where,
                 "apiVersion": of["apiVersion"],
                 "kind": of["kind"],
                 "name": metadata["name"],
-                "namespace": metadata["namespace"],
                 "uid": metadata["uid"],
                 "resourceVersion": metadata["resourceVersion"],
             },
@@ -268,7 +272,7 @@ class Cluster:
             count=1,
         )
         with contextlib.suppress(*Trouble):
-            await self._write(self._plain.create, made, namespace=metadata["namespace"])
+            await self._write(self._plain.create, made, namespace=namespace)
 
 
 def owners(metadata: Mapping[str, Any]) -> Sequence[str]:

@@ -20,6 +20,7 @@ from agent.controller import jitter
 from agent.controller.external_secrets import asked, cluster, kinds, plan, stores
 from agent.controller.external_secrets.asked import Policy, StoreRef
 from agent.controller.external_secrets.asking import Asking
+from agent.controller.external_secrets.checks import Checks
 from agent.controller.external_secrets.cluster import CONFLICT, NOT_FOUND, Cluster
 from agent.controller.external_secrets.informer import Informer
 from agent.controller.external_secrets.kinds import Key
@@ -31,6 +32,7 @@ from agent.controller.leader import Leader, NotLeader
 from agent.controller.options import ExternalSecretsOptions
 from agent.controller.part import Registry
 from agent.core.ports import Log
+from agent.core.record import replace
 from agent.sinks.kubernetes_secret import secret as sink
 from agent.sinks.kubernetes_secret.secret import Held
 from agent.sources.aws.identities import Identified
@@ -56,6 +58,8 @@ _READ_BACK = ("name", "namespace", "uid", "resourceVersion", "ownerReferences", 
 _PREFIX = "freshmount.dev/"  # of the labels and annotations that are read back
 
 _STORES_COME = 2.0  # seconds until a store that was not seen yet is taken for missing
+
+_STORE_KINDS = {"SecretStore": kinds.secret_store, "ClusterSecretStore": kinds.cluster_secret_store}
 
 _NAMESPACE_SHARE = 8  # how many times as many as of one store are worked on of one namespace
 
@@ -88,6 +92,14 @@ class ExternalSecrets:
             store=self._store,
             labels=self._labels,
             service_account_tokens=options.service_account_tokens,
+        )
+        self._checks = Checks(
+            self._cluster,
+            self._reconciler.examine,
+            store=self._own_store,
+            kind=lambda kind: _STORE_KINDS[kind](self._version),
+            stamp=stamp,
+            log=log,
         )
         self._version = kinds.VERSIONS[0]
         self._found: dict[str, list[Informer[Any]]] = {}
@@ -136,6 +148,7 @@ class ExternalSecrets:
                 group.create_task(self._leader.run())
                 # 3.
                 group.create_task(self._work())
+                group.create_task(self._checks.run(self._works))
         finally:
             # 4.
             self._stop()
@@ -248,6 +261,11 @@ class ExternalSecrets:
         found: Mapping[str, Any] | None = self._get(kind, ("" if kind == "ClusterSecretStore" else namespace, name))
         return found
 
+    def _own_store(self, kind: str, at: Key) -> Mapping[str, Any] | None:
+        """A store, if it is this controller's."""
+        found: Mapping[str, Any] | None = self._get(kind, at)
+        return found if found is not None and stores.ours(found, self._options.controller_class) else None
+
     def _labels(self, namespace: str) -> Mapping[str, str]:
         return self._get("Namespace", ("", namespace)) or {}
 
@@ -323,8 +341,11 @@ class ExternalSecrets:
             await self._cluster.delete(at, uid)
 
     def _store_changed(self, at: Key, before: Any, now: Any) -> None:
-        """Each one that failed, or waits for a store that was not there, may succeed now."""
-        if before is not None and now is not None and before.get("spec") == now.get("spec"):
+        """It is looked at, and each ExternalSecret that failed or waits for a store is tried again."""
+        same = before is not None and now is not None and before.get("spec") == now.get("spec")
+        if not same and now is not None:
+            self._checks.add("SecretStore" if at[0] else "ClusterSecretStore", at)
+        if same and (_usable(before) or not _usable(now)):
             return
         for each in self._found.get("ExternalSecret", ()):
             for key in each:
@@ -367,6 +388,10 @@ class ExternalSecrets:
         for each in self._found.get("ExternalSecret", ()):
             for at in each:
                 self._queue.add(at)
+        for kind in _STORE_KINDS:
+            for stored in self._found.get(kind, ()):
+                for at in stored:
+                    self._checks.add(kind, at)
 
     def _stop(self) -> None:
         for task in self._tasks:
@@ -377,10 +402,14 @@ class ExternalSecrets:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
+    def _works(self) -> bool:
+        """Whether this process leads, and knows what there is."""
+        return self._leader.leads and not self.unready()
+
     async def _work(self) -> None:
         while True:
             self._turned = time.monotonic()
-            if not self._leader.leads or self.unready():
+            if not self._works():
                 await asyncio.sleep(0.1)
                 continue
             at = await self._queue.next(_TURN)
@@ -461,6 +490,7 @@ class ExternalSecrets:
             recent = time.monotonic() - last < _REPAIRS
             self._repairs[at] = (count + 1 if recent else 1), time.monotonic()
         outcome, written = await self._reconciler.bring_up_to_date(found, policy, state, held)
+        outcome = self._with_stores(found, outcome)
         target = self._target(at, found)
         if written is not None:
             self._keep_secret(target, written)
@@ -474,6 +504,21 @@ class ExternalSecrets:
                 return outcome.again
             return _until(time.time() + policy.interval if policy.interval is not None else None)
         return self._backoff(at, policy)
+
+    def _with_stores(self, found: Mapping[str, Any], outcome: Outcome) -> Outcome:
+        """The outcome, which says so if a store is not ready. A store whose status it contradicts is looked at."""
+        unready = []
+        for ref in asked.stores(found):
+            kind, at = self._checks.of(ref, found["metadata"]["namespace"])
+            store = self._own_store(kind, at)
+            said = stores.verdict(store) if store is not None else None
+            if said is not None and not said.ready:
+                unready.append(f"{kind} {at[1]} is not ready")
+            if said is not None and said.ready is not outcome.ready and (outcome.ready or _of_store(outcome)):
+                self._checks.add(kind, at)
+        if outcome.ready or not unready:
+            return outcome
+        return replace(outcome, message=asked.shown([*unready, outcome.message]))
 
     async def _held(self, at: Key, found: Mapping[str, Any], policy: Policy) -> Held | None:
         """The Secret of an ExternalSecret, by its metadata. One that does not carry our label is not in the cache, and
@@ -535,6 +580,17 @@ def _keep(index: dict[Any, set[Key]], name: Any, at: Key, *, add: bool) -> None:
     named.add(at) if add else named.discard(at)
     if not named:
         del index[name]
+
+
+def _usable(store: Mapping[str, Any] | None) -> bool:
+    """Whether its status says that it can be used."""
+    found = stores.verdict(store) if store is not None else None
+    return found is not None and found.ready
+
+
+def _of_store(outcome: Outcome) -> bool:
+    """Whether an attempt may have failed by its store."""
+    return outcome.failure in ("credentials", "invalid")
 
 
 def _until(due: float | None) -> float | None:

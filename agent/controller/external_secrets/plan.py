@@ -26,6 +26,10 @@ Reason = Literal["SecretSynced", "SecretSyncedError", "SecretDeleted", "SecretMi
 
 SYNCED = "secret synced"
 RETAINED = "secret retained due to DeletionPolicy=Retain"
+BEHIND = (
+    "secret synced, but AWS or the ExternalSecret has changed since, which an immutable Secret does not follow; "
+    "delete the Secret to have it made anew"
+)
 DELETED = "secret deleted due to DeletionPolicy=Delete"
 MISSING = "secret will not be created due to CreationPolicy=Merge"
 
@@ -54,12 +58,13 @@ class Look(Record):
 def look(policy: Policy, state: State, held: Held | None, version: str, now: float) -> Look:
     """Whether AWS must be asked.
 
-    1. What was never done, or failed last, is done.
+    1. What was never done is done.
     2. A Secret that is gone, or that somebody changed, is put right, whatever the policy says.
-    3. The refresh policy.
+    3. What failed last is done again, and then the refresh policy.
+    4. The windows hold back only what comes by the clock.
     """
     # 1.
-    if state.refreshed_at is None or not state.version or state.ready is not True:
+    if state.refreshed_at is None or not state.version:
         return Look(ask=True)
     # 2.
     if policy.creation != "None":
@@ -70,7 +75,9 @@ def look(policy: Policy, state: State, held: Held | None, version: str, now: flo
         if held is not None and state.message == MISSING:
             return Look(ask=True)
     # 3.
-    changed = state.version != version
+    changed, failed = state.version != version, state.ready is not True
+    if failed and (changed or policy.interval is None):
+        return Look(ask=True)
     if policy.refresh == "CreatedOnce" or (policy.refresh == "OnChange" and not changed):
         return Look(ask=False)
     if policy.refresh == "OnChange":
@@ -78,7 +85,13 @@ def look(policy: Policy, state: State, held: Held | None, version: str, now: flo
     if policy.interval is None:
         return Look(ask=False)
     due = state.refreshed_at + policy.interval
-    return Look(ask=changed or now >= due, until=due)
+    if changed:
+        return Look(ask=True)
+    # 4.
+    if not failed and now < due:
+        return Look(ask=False, until=due)
+    opens = now if policy.windows is None else policy.windows.opens(now)
+    return Look(ask=opens == now, until=opens)
 
 
 def stands(policy: Policy, held: Held) -> bool:

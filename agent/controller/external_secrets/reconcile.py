@@ -28,7 +28,7 @@ from agent.controller.external_secrets.cluster import (
 from agent.controller.external_secrets.kinds import Key
 from agent.controller.external_secrets.plan import Outcome, State
 from agent.core.errors import Failure, ProjectionError
-from agent.core.model import ExternalSecretData
+from agent.core.model import Call, ExternalSecretData, Place
 from agent.core.value import Fetched, SecretValue
 from agent.render import external_secret
 from agent.render.input import Input
@@ -127,8 +127,7 @@ class Reconciler:
             )
         if (why := plan.refusal(policy, held, uid)) is not None:
             return failed(why, "conflict"), None
-        if policy.immutable and held is not None and held.marked:
-            return Outcome(ready=True, reason="SecretSynced", message=plan.SYNCED, bound=True), None
+        fixed = policy.immutable and held is not None and held.marked
         # 2.
         wanted = await self._read(found, namespace)
         # 3. and 4.
@@ -137,6 +136,8 @@ class Reconciler:
             self._refuse(wanted, observed)
             if not plan.moved(wanted.asked, wanted.secrets, held, observed):
                 return Outcome(ready=True, reason="SecretSynced", message=plan.SYNCED, bound=True), None
+        if fixed:
+            return Outcome(ready=True, reason="SecretSynced", message=plan.BEHIND, bound=True), None
         # 5.
         fetched = await self._asking.fetch(wanted.secrets, namespace)
         self._refuse(wanted, fetched)
@@ -185,6 +186,11 @@ class Reconciler:
         self, policy: Policy, held: Held | None, uid: str, at: Key
     ) -> tuple[Outcome, dict[str, Any] | None]:
         """AWS holds nothing for it."""
+        if policy.deletion == "Delete" and policy.creation != "Owner" and held is not None:
+            why = (
+                f"AWS has none of its secrets, but Secret {at[1]} is nobody's (creationPolicy {policy.creation}), so it"
+            )
+            return failed(f"{why} stays; delete it, or set creationPolicy Owner", "conflict"), None
         if policy.deletion == "Delete":
             if held is not None and await self._cluster.delete(at, uid):
                 return Outcome(ready=True, reason="SecretDeleted", message=plan.DELETED, event="Deleted"), None
@@ -219,6 +225,32 @@ class Reconciler:
             known, templates, self._labels(namespace), {ref: name for ref, name in identities.items() if name}
         )
         return await self._in_thread(namespace, partial(asking_for.read, found, beside))
+
+    async def examine(self, store: Mapping[str, Any]) -> stores.Verdict:
+        """Whether a store can be used: how it is written, and whether it gives credentials. No secret is asked for.
+
+        Raises what the API server answers when it is not about this store.
+        """
+        namespace = str(store["metadata"].get("namespace") or "")
+        try:
+            await self._in_thread(namespace, partial(asking_for.place, store, None))
+            if stores.of_each_namespace(store):
+                return stores.VALID_IN_PART
+            place = asking_for.place(store, await self._identity(store, namespace))
+            await self._asking.beside(place, namespace, partial(self._credentials, place))
+        except (Wrong, stores.Unfit, Absent, NoCredentials) as error:
+            return stores.invalid(shown([str(error)]))
+        except TimeoutError:
+            return stores.invalid("no credentials within the time of one call; tried again when the backoff is due")
+        except ApiError as error:
+            if error.status.code == FORBIDDEN:
+                return stores.invalid(said(error))
+            raise
+        return stores.VALID
+
+    def _credentials(self, place: Place) -> tuple[Call, ...]:
+        self._source.credentials_of(place).get_frozen_credentials()
+        return self._source.sts_calls()
 
     async def _identity(self, store: Mapping[str, Any], namespace: str) -> str | None:
         """The name of the credentials that a store gives, which the source knows by then; None: the controller's."""

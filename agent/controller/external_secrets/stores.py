@@ -1,4 +1,5 @@
-"""Who a store lets ask: the controller itself, an access key in a Secret, or a service account. Pure.
+"""Who a store lets ask: the controller itself, an access key in a Secret, or a service account; and what its status
+says of that. Pure.
 
 A SecretStore gives only what its own namespace has. A ClusterSecretStore names namespaces, or means that of each
 ExternalSecret.
@@ -9,12 +10,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from agent.config.external_secret import seconds
 from agent.core.errors import FreshmountError
 from agent.core.record import Record
 
 _PARTS = ("accessKeyIDSecretRef", "secretAccessKeySecretRef", "sessionTokenSecretRef")
 
 _AUDIENCE = "sts.amazonaws.com"
+
+CAPABILITIES = "ReadOnly"  # nothing is written through a store
+
+_AGAIN, _SOONEST = 300.0, 10.0  # seconds between two checks of a store, and the least that it may ask for
 
 
 class Unfit(FreshmountError):
@@ -51,6 +57,72 @@ class Account(Record):
 
 
 Auth = AccessKey | Account | None
+
+
+class Verdict(Record):
+    """Whether a store can be used, as the condition Ready says it."""
+
+    ready: bool
+    reason: str
+    message: str
+
+
+VALID = Verdict(ready=True, reason="Valid", message="store validated")
+
+VALID_IN_PART = Verdict(
+    ready=True,
+    reason="Valid",
+    message="store validated, but for its credentials: each namespace gives its own, which its ExternalSecrets try",
+)
+
+
+def invalid(message: str) -> Verdict:
+    """It cannot be used, for that reason."""
+    return Verdict(ready=False, reason="InvalidProviderConfig", message=message)
+
+
+def verdict(store: Mapping[str, Any]) -> Verdict | None:
+    """What its status says; None: nothing yet."""
+    for each in (store.get("status") or {}).get("conditions") or ():
+        if each.get("type") == "Ready":
+            return Verdict(each.get("status") == "True", str(each.get("reason")), str(each.get("message")))
+    return None
+
+
+def status(found: Verdict, store: Mapping[str, Any], now: str) -> dict[str, Any] | None:
+    """The status to write; None: it says so already. `now` is the time as Kubernetes writes it."""
+    before = verdict(store)
+    if before == found and (store.get("status") or {}).get("capabilities") == CAPABILITIES:
+        return None
+    conditions = (store.get("status") or {}).get("conditions") or ()
+    since = next((each.get("lastTransitionTime") for each in conditions if each.get("type") == "Ready"), None)
+    condition = {
+        "type": "Ready",
+        "status": "True" if found.ready else "False",
+        "reason": found.reason,
+        "message": found.message,
+        "lastTransitionTime": since if since and before and before.ready is found.ready else now,
+    }
+    return {"capabilities": CAPABILITIES, "conditions": [condition]}
+
+
+def interval(store: Mapping[str, Any]) -> float:
+    """Seconds between two checks of it."""
+    given = str((store.get("spec") or {}).get("refreshInterval") or "")
+    found = float(given) if given.isdecimal() else seconds(given) or 0.0
+    return max(_SOONEST, found) if found > 0.0 else _AGAIN
+
+
+def of_each_namespace(store: Mapping[str, Any]) -> bool:
+    """Whether a ClusterSecretStore leaves its credentials to the namespace of each ExternalSecret. Raises Unfit."""
+    if str(store.get("kind")) == "SecretStore":
+        return False
+    match auth(store, ""):
+        case AccessKey() as key:
+            return any(not part.namespace for part in key.parts)
+        case Account(namespace=namespace):
+            return not namespace
+    return False
 
 
 def ours(store: Mapping[str, Any], controller_class: str) -> bool:

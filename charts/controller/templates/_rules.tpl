@@ -26,7 +26,7 @@ subjects:
 {{/* In each namespace that is served. Secrets are watched by metadata, without their values; RBAC has no verb for that. */}}
 {{- define "controller.rules.externalSecrets" -}}
 - {apiGroups: [external-secrets.io], resources: [externalsecrets, secretstores], verbs: [list, watch]}
-- {apiGroups: [external-secrets.io], resources: [externalsecrets/status], verbs: [patch]}
+- {apiGroups: [external-secrets.io], resources: [externalsecrets/status, secretstores/status], verbs: [patch]}
 - {apiGroups: [external-secrets.io], resources: [externalsecrets/finalizers], verbs: [update]}
 - {apiGroups: [""], resources: [secrets], verbs: [get, list, watch, create, patch, delete]}
 - {apiGroups: [""], resources: [configmaps], verbs: [get]}
@@ -40,6 +40,7 @@ subjects:
 {{/* Namespaces for a store's conditions, which choose them by label. */}}
 {{- define "controller.rules.clusterStores" -}}
 - {apiGroups: [external-secrets.io], resources: [clustersecretstores], verbs: [list, watch]}
+- {apiGroups: [external-secrets.io], resources: [clustersecretstores/status], verbs: [patch]}
 - {apiGroups: [""], resources: [namespaces], verbs: [list, watch]}
 {{- end }}
 
