@@ -55,7 +55,7 @@ class Hub:
             lambda: len(self._board.topics),
             queue=given.events_queue is not None,
         )
-        self._board = Board(SECRETS, SECRETS_OF_NAMESPACE, random.Random())  # noqa: S311
+        self._board = Board(SECRETS, SECRETS_OF_NAMESPACE, random.Random(), given.replicas)  # noqa: S311
         self._looks = Looks(self._measures.called)
         self._audience = given.audience
         self._callers: Callers | None = None
