@@ -4,9 +4,10 @@
 6 h a secret that all share is rotated by hand; from 12 h to 13 h AWS does not answer; with a hub, that is away from
 18 h to 19 h; the rest of the day is steady. Ten minutes on two cores without a hub.
 
-A hub looks at 2,000 different secrets each 10 s, with events each hour. It sees the rotation at some moment of its
-period, with events after a second. An agent that had no answer asks the hub again within a minute, and about a secret
-that it had an error for within five.
+A hub, of one replica, looks at 2,000 different secrets each 10 s, at the one that all share as often as the hub's own
+`pace` says; with events each hour. In the day it sees the rotation in the middle of that time, with events after a
+second. An agent that had no answer asks the hub again within a minute, and about a secret that it had an error for
+within five. From a rotation to the fetch is of other rotations, one for each pod, that the hub sees at some moment.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from agent.commands.plan import PRICE, QUOTAS
+from agent.controller.hub.board import pace, spread_of
 from bench.simulated import HubWorld, World, live, live_by_hub, parsed
 
 HOUR = 3600
@@ -31,7 +33,7 @@ HUB_GONE, HUB_BACK = 18 * HOUR, 19 * HOUR
 DISTINCT = 2_000  # secrets of all pods
 BY = ("poll", "hub", "events")
 HUB_PERIOD = {"hub": 10, "events": HOUR}  # seconds between two looks of the hub at a secret
-SEEN = {"hub": 4.0, "events": 1.0}  # seconds after which the hub knows of the rotation
+EVENT = 1.0  # seconds after which an event has come
 SECRETS = 5
 ATTEMPTS = 2  # of a call that fails, by botocore
 ROWS = ("DescribeSecret", "GetSecretValue")
@@ -49,9 +51,14 @@ HUB_PARTS = {
 }
 
 
+def shared_pace(pods: int) -> float:
+    """Seconds between two looks of a hub without events at the secret that all share."""
+    return pace("secretsmanager", HUB_PERIOD["hub"], spread_of("secretsmanager", pods, 1))
+
+
 def hub_of(by: str, pods: int, rng: random.Random) -> HubWorld:
     """The hub as one agent hears it."""
-    seen, away = ROTATION + SEEN[by], OUTAGE + 60  # what was learned last counts for a minute
+    seen, away = ROTATION + (shared_pace(pods) / 2 if by == "hub" else EVENT), OUTAGE + 60  # counts for a minute
     again, back = RETURN + 300 * rng.uniform(0.5, 1), HUB_BACK + rng.uniform(0, 60)
 
     def version(name: str, moment: float) -> str | None:
@@ -60,12 +67,34 @@ def hub_of(by: str, pods: int, rng: random.Random) -> HubWorld:
         return "after" if name == "s0" and moment >= seen else "before"
 
     return HubWorld(
-        version, (seen, away, again, HUB_GONE, back), up=lambda moment: not HUB_GONE <= moment < back, spread=pods / 500
+        version,
+        (seen, away, again, HUB_GONE, back),
+        up=lambda moment: not HUB_GONE <= moment < back,
+        spread=spread_of("secretsmanager", pods, 1),
     )
 
 
+def noticed(pods: int, by: str, number: int) -> list[float]:
+    """Seconds from a rotation of a secret that all share to the fetch of one pod of that many."""
+    rng = random.Random(number)
+    at, ends = HOUR + rng.uniform(0, 60), HOUR + 300
+    seen = at + (rng.uniform(0, shared_pace(pods) * rng.uniform(0.9, 1.1)) if by == "hub" else EVENT)
+    world = World(version=lambda name, moment: "after" if name == "s0" and moment >= at else "before")
+    hub = HubWorld(
+        lambda name, moment: "after" if name == "s0" and moment >= seen else "before",
+        (seen,),
+        spread=spread_of("secretsmanager", pods, 1),
+    )
+    life = (
+        live(parsed(SECRETS), world, 0, ends, rng)
+        if by == "poll"
+        else live_by_hub(parsed(SECRETS), world, hub, 0, ends, rng=rng)
+    )
+    return [happened.moment - at for happened in life if happened.fetched and happened.moment >= at]
+
+
 def some(pods: int, by: str, numbers: range) -> Any:
-    """Calls per second of the day, of those pods of that many: a row for each of `ROWS`."""
+    """Calls per second of the day, of those pods of that many: a row for each of `ROWS`; and what `noticed` says."""
     calls = np.zeros((len(ROWS), DAY + 1), dtype=np.int64)
     settings = parsed(SECRETS)
     late: list[float] = []
@@ -82,17 +111,16 @@ def some(pods: int, by: str, numbers: range) -> Any:
             else live_by_hub(settings, world, hub_of(by, pods, rng), begins, DAY, rng=rng)
         )
         for happened in life:
-            if happened.fetched and happened.moment >= ROTATION:
-                late.append(happened.moment - ROTATION)
             times = ATTEMPTS if world.down(happened.moment) else 1
             second = int(happened.moment)
             calls[0, second] += len(happened.described) * times
             calls[1, second] += len(happened.fetched) * times
+        late += noticed(pods, by, number)
     return calls, late
 
 
 def day(pods: int, by: str, sample: int) -> Any:
-    """Calls per second of the day, of all pods and the hub; and the seconds from the rotation to each pod's fetch. So
+    """Calls per second of the day, of all pods and the hub; and the seconds from a rotation to each pod's fetch. So
     many of the pods are simulated, and count for the others."""
     every = pods // sample
     lots = [range(first * every, pods, 100 * every) for first in range(min(sample, 100))]
@@ -103,7 +131,7 @@ def day(pods: int, by: str, sample: int) -> Any:
             calls += of_lot * every
             late += late_of_lot
     if by != "poll":
-        looks = np.full(DAY + 1, DISTINCT / HUB_PERIOD[by])
+        looks = np.full(DAY + 1, (DISTINCT - 1) / HUB_PERIOD[by] + 1 / (shared_pace(pods) if by == "hub" else HOUR))
         looks[OUTAGE:RETURN] = max(DISTINCT / HUB_PERIOD[by], DISTINCT / 30) * ATTEMPTS
         looks[HUB_GONE:HUB_BACK] = 0
         calls[0] += looks
@@ -120,17 +148,22 @@ def table(calls: Any, late: list[float], by: str) -> str:
         lines.append(f"| {name} | {' | '.join(f'{figure:,.0f}' for figure in figures)} |")
     shares = [f"{calls[row].max() / QUOTAS[name]:.1%}" for row, name in enumerate(ROWS)]
     median, highest = np.percentile(late, (50, 99))
-    begins, ends = PARTS["steady"]
-    month = calls[:, begins:ends].sum() / (ends - begins) * 730 * HOUR
+    month = a_month(calls)
     return "\n".join(
         [
             *lines,
             "",
             f"Highest peak as a share of the quota: Describe {shares[0]}, Get {shares[1]}.",
             f"A steady month: {month / 1e6:,.0f} million calls, ${month * PRICE:,.0f}.",
-            f"From the rotation to the fetch: p50 {median:.1f} s, p99 {highest:.1f} s, most {max(late):.1f} s.",
+            f"From a rotation to the fetch: p50 {median:.1f} s, p99 {highest:.1f} s, most {max(late):.1f} s.",
         ]
     )
+
+
+def a_month(calls: Any) -> float:
+    """The calls of a steady month."""
+    begins, ends = PARTS["steady"]
+    return float(calls[:, begins:ends].sum() / (ends - begins) * 730 * HOUR)
 
 
 def plot(calls: Any, pods: int, path: str) -> None:

@@ -48,12 +48,13 @@ class Push(Record):
 
 class Hub(Record):
     """What `--hub` is asked for. `period` and `floor` are the seconds between two looks at a secret, without events and
-    with them; `audience` is that of the tokens that it accepts."""
+    with them; `audience` is that of the tokens that it accepts; so many `replicas` share the agents."""
 
     period: float
     floor: float
     audience: str
     events_queue: str | None
+    replicas: int
 
 
 class Options(Record):
@@ -192,10 +193,17 @@ def _add_hub(parser: ArgumentParser) -> None:
         default="freshmount",
         help="audience of the agents' tokens (default: freshmount)",
     )
+    hub.add_argument(
+        "--hub-replicas",
+        metavar="N",
+        type=_count,
+        default=1,
+        help="hubs that share the agents, and the rate at which these fetch what moved (default: 1)",
+    )
 
 
 def _hub(args: Namespace) -> Hub:
-    return Hub(args.hub_period, args.floor, args.hub_audience, args.events_queue)
+    return Hub(args.hub_period, args.floor, args.hub_audience, args.events_queue, args.hub_replicas)
 
 
 def _duration(text: str) -> float:

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import resource
 import signal
 from collections.abc import AsyncIterator, Callable, Sequence
+from typing import cast
 
 from aiohttp import web
 from prometheus_client import generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
+from agent.controller import door
 from agent.controller.options import Listen
 from agent.controller.part import Part, Registry
 from agent.core.errors import StartError, cause
 from agent.core.ports import Log
 
 GRACE = 2.0  # seconds that answers under way have at the end
+
+_SWEEP = 1.0  # seconds between two looks at connections that take too long
 
 
 def run(listen: Listen, parts: Callable[[Registry], Sequence[Part]], log: Log) -> None:
@@ -25,6 +30,8 @@ def run(listen: Listen, parts: Callable[[Registry], Sequence[Part]], log: Log) -
     Raises StartError where it cannot listen, and what a part raises.
     """
     registry = Registry()
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # an agent that waits takes a descriptor
     asyncio.run(_run(listen, parts(registry), registry, log))
 
 
@@ -68,7 +75,8 @@ async def _serving(listen: Listen, parts: Sequence[Part], registry: Registry, lo
     async def ready(_: web.Request) -> web.Response:
         return _told([part.unready() for part in parts])
 
-    application = web.Application()
+    door.quiet()
+    application = web.Application(middlewares=[door.closing])
     application.add_routes(
         [
             web.get("/metrics", metrics),
@@ -77,19 +85,37 @@ async def _serving(listen: Listen, parts: Sequence[Part], registry: Registry, lo
             *(route for part in parts for route in part.routes()),
         ]
     )
-    runner = web.AppRunner(application, access_log=None, shutdown_timeout=GRACE)
+    runner = web.AppRunner(
+        application,
+        access_log=None,
+        shutdown_timeout=GRACE,
+        keepalive_timeout=door.KEPT,
+        lingering_time=door.LINGER,
+    )
     await runner.setup()
     try:
-        site = web.TCPSite(runner, listen.host or None, listen.port, reuse_address=True)
+        guard = door.Door(cast(web.Server, runner.server))
+        loop = asyncio.get_running_loop()
         try:
-            await site.start()
+            server = await loop.create_server(guard.guarded, listen.host or None, listen.port, reuse_address=True)
         except OSError as error:
             where = f"{listen.host}:{listen.port}"
             raise StartError(f"cannot listen on {where}: {cause(error)}; choose another with --listen") from None
-        log.info("listening", port=runner.addresses[0][1])
-        yield
+        sweeping = asyncio.create_task(_sweep(guard))
+        log.info("listening", port=server.sockets[0].getsockname()[1])
+        try:
+            yield
+        finally:
+            server.close()
+            sweeping.cancel()
     finally:
         await runner.cleanup()
+
+
+async def _sweep(guard: door.Door) -> None:
+    while True:
+        await asyncio.sleep(_SWEEP)
+        guard.sweep(asyncio.get_running_loop().time())
 
 
 def _told(reasons: Sequence[str | None]) -> web.Response:

@@ -200,7 +200,8 @@ def test_a_value_becomes_its_flag() -> None:
     assert args("externalSecrets") == ["controller", "--external-secrets", "--controller-class=freshmount"]
     assert args("namespaces")[2:] == ["--controller-class=", "--namespace=a", "--namespace=b"]
     assert args("tokens")[-1] == "--service-account-tokens"
-    assert args("hub")[1:] == ["--hub", f"--events-queue={QUEUE}", "--hub-period=5s", "--floor=30m"]
+    assert args("hub")[1:3] == ["--hub", "--hub-replicas=2"]
+    assert args("hub")[3:] == [f"--events-queue={QUEUE}", "--hub-period=5s", "--floor=30m"]
     assert args("push")[1:] == ["--push", "--push-cluster=prod", "--push-prefix=team/", "--push-deletion-window=7"]
     assert args("cert-manager")[-1] == "--push-cert-dir=/etc/freshmount/push"
 

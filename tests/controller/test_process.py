@@ -19,7 +19,7 @@ import structlog
 from aiohttp import web
 from prometheus_client import Counter
 
-from agent.controller import process
+from agent.controller import door, process
 from agent.controller.options import Listen
 from agent.controller.part import Registry
 from agent.core.errors import StartError
@@ -36,9 +36,47 @@ class Played:
         self.said: dict[str, str | None] = {"stalled": None, "unready": None}
         self.ending: Future[None] = Future()
         self.cancelled = threading.Event()
+        self.held = self.sent = self.lost = 0
+        self.much = 64 << 20
+        self._held = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     def routes(self) -> list[web.RouteDef]:
-        return [web.get("/mine", self._mine)]
+        return [
+            web.get("/mine", self._mine),
+            web.get("/kept", self._kept),
+            web.get("/held", self._until_let_go),
+            web.get("/much", self._much),
+        ]
+
+    async def _kept(self, request: web.Request) -> web.Response:
+        door.keep(request)
+        return web.Response(text="kept")
+
+    async def _until_let_go(self, request: web.Request) -> web.Response:
+        self.held += 1
+        self._loop = asyncio.get_running_loop()
+        await self._held.wait()
+        return await self._kept(request)
+
+    def let_go(self) -> None:
+        """Answer those who are held."""
+        assert self._loop
+        self._loop.call_soon_threadsafe(self._held.set)
+
+    async def _much(self, request: web.Request) -> web.StreamResponse:
+        """More than any buffer holds; counts answers that are under way, and clients that were lost."""
+        answer = web.StreamResponse()
+        answer.content_length = self.much
+        await answer.prepare(request)
+        self.sent += 1
+        try:
+            for _ in range(64):
+                await answer.write(bytes(1 << 20))
+        except ConnectionError:
+            self.lost += 1
+            raise
+        return answer
 
     async def _mine(self, _: web.Request) -> web.Response:
         return web.Response(text="mine")

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import socket
+import threading
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
@@ -15,7 +18,7 @@ from bench.reviews import TokenReviews
 from tests.support.aws import environment
 from tests.support.running import PATIENCE, Agent
 
-__all__ = ["FalseHub", "Hub", "TokenReviews", "ask", "hub", "says"]
+__all__ = ["FalseHub", "Hub", "Service", "TokenReviews", "ask", "hub", "says"]
 
 
 class Reviews(Protocol):
@@ -95,3 +98,48 @@ def says(exchange: Exchange, *versions: str | None, spread: float = 0.0) -> None
     """Answer these versions; None: that access is denied."""
     secrets = [{"version": each} if each else {"error": "access_denied"} for each in versions]
     exchange.answer(200, json.dumps({"secrets": secrets, "spread": spread}).encode(), "application/json")
+
+
+class Service:
+    """What a Kubernetes Service is to its clients: one address, whose connections go to the replicas in turn."""
+
+    def __init__(self) -> None:
+        self._ports: tuple[int, ...] = ()
+        self._next = 0
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._listening.getsockname()[1]}"
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def leads_to(self, *ports: int) -> None:
+        """New connections go to these from now on. Those that stand stay."""
+        self._ports = ports
+
+    def __enter__(self) -> Service:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._listening.close()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self._listening.accept()
+            except OSError:
+                return
+            self._next += 1
+            try:
+                server = socket.create_connection(("127.0.0.1", self._ports[self._next % len(self._ports)]))
+            except (OSError, ZeroDivisionError):
+                client.close()
+                continue
+            for ends in ((client, server), (server, client)):
+                threading.Thread(target=self._carry, args=ends, daemon=True).start()
+
+    def _carry(self, one: socket.socket, other: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while part := one.recv(1 << 16):
+                other.sendall(part)
+        for each in (one, other):
+            with contextlib.suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+            each.close()

@@ -12,17 +12,18 @@ import random
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 
-from agent.controller.hub.question import Asked, Question, Subject
+from agent.controller.hub.question import Asked, Kind, Question, Subject
 from agent.core.errors import Failure, Reason
 from agent.core.model import Observation
 from agent.core.record import Record
 
-# Agents a second that may look at AWS because a secret moved. Each replica of the hub has agents of its own, so two
-# replicas together stay below a tenth of what GetSecretValue allows (10,000 calls a second). All calls to Parameter
-# Store share 40 a second, and a look takes two.
-RATE: Mapping[str, float] = {"secretsmanager": 500.0, "parameter": 10.0}
+# Agents a second that may look at AWS because a secret moved, of all replicas of the hub together: a tenth of what
+# GetSecretValue allows (10,000 calls a second). All calls to Parameter Store share 40 a second, and a look takes two.
+RATE: Mapping[str, float] = {"secretsmanager": 1000.0, "parameter": 10.0}
 
 SPREAD_AT_MOST = 900.0  # seconds
+
+_HASTE = 5  # times as often, at most, is a secret looked at that many wait for
 
 _HISTORY = 4  # versions before the current one that are remembered
 
@@ -115,19 +116,20 @@ class Learned(Record):
 
 
 class Board:
-    """All topics. There may be so many in all, and so many that one owner asked about first."""
+    """All topics. There may be so many in all, and so many that one owner asked about first. So many `replicas` share
+    the agents."""
 
-    def __init__(self, limit: int, limit_of_owner: int, rng: random.Random) -> None:
+    def __init__(self, limit: int, limit_of_owner: int, rng: random.Random, replicas: int = 1) -> None:
         self.topics: dict[Subject, Topic] = {}
         self.waiting: set[Waiting] = set()
-        self._limit, self._limit_of_owner, self._rng = limit, limit_of_owner, rng
+        self._limit, self._limit_of_owner, self._rng, self._replicas = limit, limit_of_owner, rng, replicas
         self._owned: Counter[str] = Counter()
 
     # -- callers
 
     def rows(self, question: Question, owner: str, now: float) -> list[Row]:
         """The rows of an owner's question, made where there are none. Raises Full."""
-        new = {each.subject for each in question.secrets} - self.topics.keys()
+        new = {each.subject for each in question.secrets if each.subject not in self.topics}
         if new:
             if len(self.topics) + len(new) > self._limit or self._owned[owner] + len(new) > self._limit_of_owner:
                 raise Full
@@ -205,6 +207,8 @@ class Board:
         is epoch seconds."""
         topic.looking, topic.began = False, began
         failed = all(isinstance(each, Failure) for each in said.values())
+        spread = max(spread_of(topic.subject.kind, len(row.waiting), self._replicas) for row in topic.rows.values())
+        period = pace(topic.subject.kind, period, spread)
         topic.due = now + (min(period, _AGAIN) if failed else period) * self._rng.uniform(0.9, 1.1)
         if topic.again:
             topic.again, topic.due = False, now
@@ -240,7 +244,7 @@ class Board:
         if before is None or before == found.version_id:
             return False
         row.before = (before, *(each for each in row.before if each not in (before, found.version_id)))[:_HISTORY]
-        row.spread = min(SPREAD_AT_MOST, len(row.waiting) / RATE[row.topic.subject.kind])
+        row.spread = spread_of(row.topic.subject.kind, len(row.waiting), self._replicas)
         return True
 
     def topics_of(self, subjects: Iterable[Subject]) -> list[Topic]:
@@ -262,6 +266,17 @@ class Board:
         """Let each topic be due within a period, each at another moment."""
         for topic in self.topics.values():
             topic.due = min(topic.due, now + period * self._rng.random())
+
+
+def spread_of(kind: Kind, agents: int, replicas: int) -> float:
+    """Seconds over which so many agents, that wait at one of so many replicas, look at AWS."""
+    return min(SPREAD_AT_MOST, agents * replicas / RATE[kind])
+
+
+def pace(kind: Kind, period: float, spread: float) -> float:
+    """Seconds between two looks at a secret: the longer its agents are spread, the sooner it must be seen to move. Not
+    of a parameter, since calls to Parameter Store are few."""
+    return period if kind == "parameter" else max(period / _HASTE, period - spread)
 
 
 def _news(waiting: Waiting) -> bool:

@@ -7,13 +7,12 @@ import json
 import os
 import random
 import time
-from collections.abc import Sequence
 
 from aiohttp import web
 from lightkube import AsyncClient
 from lightkube.core.exceptions import ConfigError
 
-from agent.controller import options
+from agent.controller import door, options
 from agent.controller.hub import question
 from agent.controller.hub.board import Board, Full, Row, Topic, answer
 from agent.controller.hub.callers import Caller, Callers, Unreviewed, review_by
@@ -40,6 +39,8 @@ _FIRST = 5.0  # seconds that a caller who does not want to wait waits for the fi
 
 _STALLED = 60.0  # seconds without a turn of the loop
 
+_JSON = {"Content-Type": "application/json"}
+
 
 class Hub:
     """Serves and looks. Raises StartError where no API server is configured."""
@@ -55,7 +56,7 @@ class Hub:
             lambda: len(self._board.topics),
             queue=given.events_queue is not None,
         )
-        self._board = Board(SECRETS, SECRETS_OF_NAMESPACE, random.Random())  # noqa: S311
+        self._board = Board(SECRETS, SECRETS_OF_NAMESPACE, random.Random(), given.replicas)  # noqa: S311
         self._looks = Looks(self._measures.called)
         self._audience = given.audience
         self._callers: Callers | None = None
@@ -173,8 +174,11 @@ class Hub:
         try:
             # 3.
             try:
-                async with asyncio.timeout(_READ_LIMIT):
-                    asked = question.read(await _body(request))
+                if request.content.is_eof():  # as nearly always: it came with its head
+                    asked = question.read(_bounded(request.content.read_nowait()))
+                else:
+                    async with asyncio.timeout(_READ_LIMIT):
+                        asked = question.read(await _body(request))
                 self._take_regions(asked)
                 rows = self._board.rows(asked, _namespace(caller), arrived)
             except NoQuestion as error:
@@ -202,7 +206,8 @@ class Hub:
             if at is not None:
                 self._measures.answered(time.monotonic() - at)
         self._measures.requests("200")
-        return web.Response(body=answer(rows, known), content_type="application/json")
+        door.keep(request)
+        return web.Response(body=answer(rows, known), headers=_JSON)
 
     async def _news(
         self, request: web.Request, asked: question.Question, rows: list[Row], arrived: float, wait: float
@@ -240,7 +245,7 @@ class Hub:
 
     def _refuse(self, status: int, why: str) -> web.Response:
         self._measures.requests(str(status))
-        return web.Response(status=status, body=json.dumps({"error": why}).encode(), content_type="application/json")
+        return web.Response(status=status, body=json.dumps({"error": why}).encode(), headers=_JSON)
 
 
 def _end(news: asyncio.Future[float | None]) -> None:
@@ -256,11 +261,13 @@ def _namespace(caller: Caller) -> str:
 
 async def _body(request: web.Request) -> bytes:
     """The body of a request. Raises NoQuestion where it is too long."""
-    parts: Sequence[bytes] = []
-    length = 0
+    body = b""
     async for part in request.content.iter_any():
-        length += len(part)
-        if length > BODY:
-            raise NoQuestion(f"the body is longer than {BODY} bytes")
-        parts = [*parts, part]
-    return b"".join(parts)
+        body = _bounded(body + part)
+    return body
+
+
+def _bounded(body: bytes) -> bytes:
+    if len(body) > BODY:
+        raise NoQuestion(f"the body is longer than {BODY} bytes")
+    return body

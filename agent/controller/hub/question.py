@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import math
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 from agent.core import arn
 from agent.core.record import Record
@@ -16,6 +17,8 @@ BODY = 1 << 16  # bytes of one request, at most
 WAIT = 55.0  # seconds that a request may wait, at most
 
 _TEXT = 2048  # characters of an id, AWS's limit of an ARN
+
+_REMEMBERED = 5_000  # questions about one secret; agents ask the same again each minute, and many the same
 
 Kind = Literal["secretsmanager", "parameter"]
 
@@ -68,8 +71,21 @@ def read(body: bytes) -> Question:
 def _asked(entry: Any) -> Asked:
     if not isinstance(entry, dict):
         raise NoQuestion("each of secrets must be an object")
-    kind, region = entry.get("kind"), entry.get("region")
-    given, stage, version = entry.get("id"), entry.get("stage", "AWSCURRENT"), entry.get("version")
+    try:
+        return _understood(
+            entry.get("kind"),
+            entry.get("id"),
+            entry.get("region"),
+            entry.get("stage", "AWSCURRENT"),
+            entry.get("version"),
+        )
+    except TypeError:  # what cannot be looked up is a list or an object
+        pass
+    raise NoQuestion("kind, id, region, stage and version must be texts")
+
+
+@functools.lru_cache(_REMEMBERED)
+def _understood(kind: Any, given: Any, region: Any, stage: Any, version: Any) -> Asked:
     if kind not in ("secretsmanager", "parameter"):
         raise NoQuestion("kind must be secretsmanager or parameter")
     if not isinstance(region, str) or len(region) > 32 or not arn.REGION.fullmatch(region):
@@ -86,7 +102,7 @@ def _asked(entry: Any) -> Asked:
     label = stage if kind == "parameter" and stage != "AWSCURRENT" else ""
     if label and not arn.PARAMETER_LABEL.fullmatch(label):
         raise NoQuestion("the stage of a parameter must be AWSCURRENT or a label")
-    return Asked(Subject(cast(Kind, kind), given, region, label), stage, version)
+    return Asked(Subject(kind, given, region, label), stage, version)
 
 
 def _word(text: object) -> bool:

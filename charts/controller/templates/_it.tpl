@@ -68,7 +68,7 @@ labels:
 {{- end -}}
 {{- with .Values.hub -}}
 {{- if .enabled -}}
-{{- $args = append $args "--hub" -}}
+{{- $args = concat $args (list "--hub" (printf "--hub-replicas=%d" (int $.Values.replicas))) -}}
 {{- with .eventsQueue -}}{{- $args = append $args (printf "--events-queue=%s" .) -}}{{- end -}}
 {{- with .period -}}{{- $args = append $args (printf "--hub-period=%s" .) -}}{{- end -}}
 {{- with .floor -}}{{- $args = append $args (printf "--floor=%s" .) -}}{{- end -}}

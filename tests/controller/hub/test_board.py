@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
+from agent.commands.plan import QUOTAS
 from agent.controller.hub import board
-from agent.controller.hub.board import RATE, Board, Full, Row, Said, Waiting, answer
+from agent.controller.hub.board import RATE, Board, Full, Row, Said, Waiting, answer, pace, spread_of
 from agent.controller.hub.question import Asked, Question, Subject
 from agent.core.errors import Failure
 from agent.core.model import Observation, Rotation
@@ -34,8 +35,8 @@ def denied(reason: Any = "access_denied") -> Said:
 class Scene:
     """A board, and a clock that a test moves."""
 
-    def __init__(self, limit: int = 100, of_owner: int = 50) -> None:
-        self.board = Board(limit, of_owner, random.Random(1))
+    def __init__(self, limit: int = 100, of_owner: int = 50, replicas: int = 1) -> None:
+        self.board = Board(limit, of_owner, random.Random(1), replicas)
         self.now = 1000.0
 
     def rows(self, *secrets: Asked, owner: str = "shop") -> list[Row]:
@@ -151,16 +152,47 @@ async def test_an_error_that_lasts_is_said_at_once_and_another_when_nothing_was_
     assert waiting.news.done() and b"access_denied" in answer(waiting.rows, waiting.known)
 
 
+@pytest.mark.parametrize("replicas", [1, 3])
+def test_the_spread_is_that_of_those_who_waited_when_it_moved(replicas: int) -> None:
+    """Of all replicas together: each knows its own agents alone."""
+
+    @within
+    async def run() -> None:
+        scene = Scene(replicas=replicas)
+        scene.rows()
+        scene.look(seen("v1"))
+        for _ in range(50):
+            scene.waits()
+        scene.look(seen("v2"))
+        spread = 50 * replicas / RATE["secretsmanager"]
+        assert json.loads(answer(scene.rows(), ["v1"]))["spread"] == pytest.approx(spread, abs=0.001)
+        assert json.loads(answer(scene.rows(), ["v2"]))["spread"] == 0
+
+    run()
+
+
+def test_ten_thousand_agents_fetch_below_a_tenth_of_the_quota() -> None:
+    """However many replicas share them; and a secret that few share has next to no spread."""
+    for replicas in (1, 2, 5):
+        assert 10_000 / spread_of("secretsmanager", 10_000 // replicas, replicas) <= 0.1 * QUOTAS["GetSecretValue"]
+    assert spread_of("secretsmanager", 20, 1) < 0.1
+    assert spread_of("parameter", 1_000_000, 1) == board.SPREAD_AT_MOST
+
+
 @within
-async def test_the_spread_is_that_of_those_who_waited_when_it_moved() -> None:
+async def test_a_secret_that_many_share_is_seen_to_move_sooner() -> None:
+    """So the spread adds little to the time after which its last agent knows. Never more than five times as often."""
+    assert pace("secretsmanager", 10.0, 0.02) == pytest.approx(10.0, abs=0.1)
+    assert pace("secretsmanager", 10.0, 4.0) == 6.0
+    assert pace("secretsmanager", 10.0, 900.0) == 2.0
+    assert pace("parameter", 10.0, 900.0) == 10.0
     scene = Scene()
     scene.rows()
-    scene.look(seen("v1"))
-    for _ in range(50):
+    for _ in range(5_000):
         scene.waits()
-    scene.look(seen("v2"))
-    assert json.loads(answer(scene.rows(), ["v1"]))["spread"] == pytest.approx(50 / RATE["secretsmanager"], abs=0.001)
-    assert json.loads(answer(scene.rows(), ["v2"]))["spread"] == 0
+    scene.look(seen("v1"))
+    assert scene.board.due(scene.now + 4.4) == []
+    assert scene.board.due(scene.now + 5.6) == [scene.board.topics[DB]]
 
 
 @within
