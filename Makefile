@@ -6,8 +6,9 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check
 # pytest-xdist: as many workers as tests/conftest.py says; one that is done takes over from the others
 PYTEST_ARGS ?= -n auto --dist worksteal
 
-.PHONY: help demo test coverage torture matrix audit bench fleet dashboard docs reference check format lock image image-test \
-  controller-image controller-image-test base-digest cluster cluster-down cluster-test tools chart-schema chart-docs clean
+.PHONY: help demo test coverage torture matrix audit bench fleet dashboard docs reference pictures check format lock image image-test \
+  controller-image controller-image-test base-digest cluster cluster-down cluster-test tools chart-schema chart-docs \
+  release version release-test clean
 
 help: ## these lines
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1	\2/p' Makefile | expand -t 19
@@ -78,15 +79,25 @@ docs: $(VENV)/docs ## the documentation as a site, .cache/docs/site
 reference: $(VENV)/installed ## docs/reference, after what it is made of changed
 	$(BIN)/python docs/site/reference.py docs/reference
 
+# The page, `status` and the demo. What draws terminals stays out of .venv, where structlog would load it.
+.cache/pictures/installed: bench/pictures.txt | $(VENV)/installed
+	@$(PIP) install --quiet --upgrade --target .cache/pictures --requirement bench/pictures.txt
+	@touch $@
+
+pictures: .cache/pictures/installed dashboard ## the pictures of the documents; needs Chromium
+	PYTHONPATH=.cache/pictures $(BIN)/python -m bench.pictures docs/pictures
+
 fleet: $(VENV)/bench ## a day of 10,000 pods, simulated
 	$(BIN)/python -m bench.fleet --plot docs/fleet.png
 
-check: $(VENV)/installed ## ruff, mypy --strict, shellcheck and hadolint
+check: $(VENV)/installed ## ruff, mypy, shellcheck, hadolint; the workflows
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/shellcheck --external-sources .ci/run .ci/matrix image/*.sh bench/*.sh
 	$(BIN)/hadolint Dockerfile
+	$(BIN)/zizmor --quiet --offline .github/workflows
+	@if [ -x .cache/tools/actionlint ]; then .cache/tools/actionlint; else echo 'No actionlint here: make tools, with go'; fi
 
 format: $(VENV)/installed ## let ruff format the code
 	$(BIN)/ruff check --fix .
@@ -96,19 +107,20 @@ format: $(VENV)/installed ## let ruff format the code
 # controller's libraries are the sidecar's, in the same versions, and more.
 LOCK = $(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --python-version 3.13 --no-emit-index-url \
   --custom-compile-command 'make lock'
-lock: $(VENV)/installed ## resolve both locks anew, after a change in setup.cfg
+lock: $(VENV)/installed ## resolve the locks anew, after a change in setup.cfg
 	$(LOCK) --output-file requirements.lock setup.cfg
 	$(LOCK) --output-file requirements-controller.lock --constraint requirements.lock --extra controller setup.cfg
+	$(LOCK) --output-file release/build.lock release/build.in
 
-# BASE: another base image than the Dockerfile's.
+# BASE: another base image than the Dockerfile's. ARCH: amd64 or arm64, if not this machine's.
 image: $(VENV)/installed ## build the image; IMAGE=name:tag, ENGINE=, BASE=
-	PYTHON=$(BIN)/python BASE=$(BASE) image/build.sh $(IMAGE)
+	PYTHON=$(BIN)/python BASE=$(BASE) ARCH=$(ARCH) image/build.sh $(IMAGE)
 
 image-test: $(VENV)/installed ## run the built image for real
 	PYTHON=$(BIN)/python image/test.sh $(IMAGE)
 
 controller-image: $(VENV)/installed ## build the controller's image; as above
-	TARGET=controller PYTHON=$(BIN)/python BASE=$(BASE) image/build.sh $(IMAGE)
+	TARGET=controller PYTHON=$(BIN)/python BASE=$(BASE) ARCH=$(ARCH) image/build.sh $(IMAGE)
 
 controller-image-test: $(VENV)/installed ## run it for real
 	TARGET=controller PYTHON=$(BIN)/python image/test.sh $(IMAGE)
@@ -129,10 +141,12 @@ CLUSTER_TEST_ARGS ?= tests/cluster -q -n 3 --dist worksteal
 cluster-test: $(VENV)/installed ## the tests on a real Kubernetes node
 	@$(BIN)/python -m tests.cluster test $(CLUSTER_TEST_ARGS)
 
-# Helm 3 and 4 and kubectl, and readers of .env files where npm and go are, for tests where none is on PATH.
+# Helm 3 and 4 and kubectl, and readers of .env files where npm and go are, for tests where none is on PATH; actionlint.
+ACTIONLINT := github.com/rhysd/actionlint/cmd/actionlint@v1.7.12
 .cache/tools/installed: tests/support/chart_tools.txt tests/support/dotenv_readers/__init__.py | $(VENV)/installed
 	$(BIN)/python -m tests.support.chart_tools
 	$(BIN)/python -m tests.support.dotenv_readers
+	@! command -v go >/dev/null || GOBIN=$(CURDIR)/.cache/tools go install $(ACTIONLINT) || echo 'No actionlint from here.'
 	@touch $@
 
 tools: .cache/tools/installed ## helm, kubectl, .env readers into .cache/tools
@@ -146,6 +160,17 @@ HELM_DOCS ?= go run github.com/norwoodj/helm-docs/cmd/helm-docs@v1.14.2
 chart-docs: ## the charts' README.md, after a values.yaml changed
 	$(HELM_DOCS) --chart-search-root charts --sort-values-order file
 
+# docs/release.md. RELEASE_ARGS: --only package,charts,images,sums, --arch amd64,arm64, --final, --out DIRECTORY.
+release: $(VENV)/installed ## what a release has, in dist/; VERSION=x.y.z
+	@$(MAKE) --no-print-directory .cache/tools/installed || echo 'No helm from here: one on PATH packages the charts.'
+	@$(BIN)/python -m release $(RELEASE_ARGS) $(VERSION)
+
+version: $(VENV)/installed ## write VERSION=x.y.z wherever it is named
+	@$(BIN)/python -m release.version $(VERSION)
+
+release-test: $(VENV)/installed ## build the images of a release, and try them
+	$(BIN)/python -m pytest --quiet -p no:cacheprovider release/test_images.py
+
 clean: ## remove what the others made
-	rm -rf $(VENV) .cache image/wheels*/*.whl charts/demo/charts charts/demo/Chart.lock .coverage .pytest_cache .mypy_cache \
+	rm -rf $(VENV) .cache dist image/wheels*/*.whl charts/demo/charts charts/demo/Chart.lock .coverage .pytest_cache .mypy_cache \
 	  .ruff_cache .hypothesis *.egg-info

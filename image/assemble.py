@@ -64,6 +64,7 @@ def main(site: Path, agent: Path, out: Path) -> None:
     _system(python)
     for library in sorted(_libraries([python, out / "packages"])):
         _copy(library, python)
+    _origins(python)
     _compile(out.iterdir())
 
 
@@ -75,6 +76,7 @@ def controller(site: Path, agent: Path, out: Path) -> None:
     for library in sorted(_libraries([out / "packages"])):
         if not (_place(library.parent, out / "python") / library.name).exists():
             _copy(library, out / "packages")
+    _origins(out / "packages")
     _compile([out / "packages", out / "agent"])
 
 
@@ -217,6 +219,26 @@ def _system(root: Path) -> None:
     (root / "etc/nsswitch.conf").write_text("hosts: files dns\n")
     (root / "tmp").mkdir(mode=0o1777)
     (root / "tmp").chmod(0o1777)
+
+
+def _origins(tree: Path) -> None:
+    """What dpkg knows of the Debian packages that the files of a tree are from, where scanners look for it in images
+    that have no dpkg: without it they do not see OpenSSL or glibc."""
+    files = [f"/{path.relative_to(tree)}" for path in tree.rglob("*") if path.is_file() and not path.is_symlink()]
+    # dpkg knows some under / that are under /usr now.
+    names = [name for file in files for name in {file, file.removeprefix("/usr")}]
+    said = subprocess.run(["dpkg-query", "--search", *names], capture_output=True, text=True, check=False).stdout
+    owners = {owner for line in said.splitlines() for owner in line.rpartition(": ")[0].split(", ")}
+    status = tree / "var/lib/dpkg/status.d"
+    status.mkdir(parents=True)
+    for owner in sorted(owner for owner in owners if "diversion by" not in owner):
+        known = subprocess.run(["dpkg-query", "--status", owner], capture_output=True, text=True, check=True).stdout
+        # Not its configuration files, which are not here.
+        (status / owner.partition(":")[0]).write_text(re.sub(r"^Conffiles:\n(?: .*\n)+", "", known, flags=re.MULTILINE))
+    if not (tree / "etc").exists():
+        return
+    _copy(Path("/usr/lib/os-release"), tree)
+    (tree / "etc/os-release").symlink_to("../usr/lib/os-release")
 
 
 def _libraries(trees: list[Path]) -> set[Path]:

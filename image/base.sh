@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Provide the base image $1, and print the name that the build finds it by: it is here already, or is pulled, or a
 # stand-in is made for it from Debian's packages. With --exactly as $2 there is no stand-in.
+# ARCH=amd64 or arm64: for such machines; where this is none, the name ends in it.
 set -euo pipefail
 cd "$(dirname "$0")"
 # shellcheck source=image/engine.sh
@@ -12,6 +13,8 @@ case "$base" in
   */*) full=docker.io/$base ;;
   *) full=docker.io/library/$base ;;
 esac
+native=$(./arch.sh)
+arch=${ARCH:-$native}
 have() {
   case "$ENGINE" in
     buildah) buildah inspect --type image "$1" ;;
@@ -19,13 +22,28 @@ have() {
   esac >/dev/null 2>&1
 }
 
+if [ "$arch" != "$native" ]; then
+  other=${base%@*}-$arch
+  if have "$other"; then
+    echo "$other"
+    exit 0
+  fi
+  # A pull gives the name to what it brings; this machine's own base keeps it.
+  before=$("$ENGINE" images --quiet --no-trunc "$full" 2>/dev/null | head -1)
+  if pulled=$(timeout 120 "$ENGINE" pull --quiet --platform "linux/$arch" "$full" 2>/dev/null); then
+    "$ENGINE" tag "$pulled" "$other"
+    if [ -n "$before" ]; then "$ENGINE" tag "$before" "$full"; else "$ENGINE" rmi "$full" >/dev/null; fi
+    echo "$other"
+    exit 0
+  fi
+fi
 for name in "$full" "$base"; do
-  if have "$name"; then
+  if [ "$arch" = "$native" ] && have "$name"; then
     echo "$name"
     exit 0
   fi
 done
-if timeout 120 "$ENGINE" pull --quiet "$full" >/dev/null 2>&1; then
+if [ "$arch" = "$native" ] && timeout 120 "$ENGINE" pull --quiet "$full" >/dev/null 2>&1; then
   # The tests of the image and the benchmarks find an interpreter by the name without the digest.
   have "${base%@*}" || "$ENGINE" tag "$full" "${base%@*}"
   echo "$full"
@@ -38,6 +56,11 @@ fi
 
 # Never under the name with the digest: it is not that image.
 base=${base%@*}
+suffix=
+if [ "$arch" != "$native" ]; then
+  base=$other
+  suffix=-$arch
+fi
 if have "$base"; then
   echo "image/base.sh: $full cannot be pulled; taking the $base that is here, whatever its digest is." >&2
   echo "$base"
@@ -47,11 +70,11 @@ echo "image/base.sh: $full cannot be pulled; making a stand-in from Debian trixi
 echo "image/base.sh: it has the same CPython version, built by Debian. Images for others are built on the real one." >&2
 command -v debootstrap >/dev/null || { echo "install debootstrap, or make $base available" >&2; exit 1; }
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/freshmount
-archive=$cache/base-trixie.tar
+archive=$cache/base-trixie$suffix.tar
 mkdir -p "$cache"
 if [ ! -f "$archive" ]; then
   work=$(mktemp -d)
-  debootstrap --variant=minbase --include=python3,python3-pip,ca-certificates trixie "$work/root" >"$work/log" 2>&1 || {
+  debootstrap --arch="$arch" --variant=minbase --include=python3,python3-pip,ca-certificates trixie "$work/root" >"$work/log" 2>&1 || {
     tail -5 "$work/log" >&2
     exit 1
   }
@@ -59,13 +82,16 @@ if [ ! -f "$archive" ]; then
   mv "$archive.new" "$archive"
   rm -rf "$work"
 fi
+platform=()
+[ -z "$suffix" ] || platform=(--arch "$arch")
 case "$ENGINE" in
   buildah)
     container=$(buildah from scratch)
+    buildah config --arch "$arch" "$container"
     buildah add --quiet "$container" "$archive" / >/dev/null
     buildah commit --quiet "$container" "$base" >/dev/null
     buildah rm "$container" >/dev/null
     ;;
-  *) "$ENGINE" import "$archive" "$base" >/dev/null 2>&1 ;;
+  *) "$ENGINE" import "${platform[@]}" "$archive" "$base" >/dev/null 2>&1 ;;
 esac
 echo "$base"

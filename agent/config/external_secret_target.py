@@ -28,6 +28,8 @@ _DELETION = ("Retain", "Delete", "Merge")
 
 _PARTS: dict[str, Part] = {"": "Data", "data": "Data", "labels": "Labels", "annotations": "Annotations"}
 
+PRIVATE = "this is not a template that can be read; what is wrong with it is not shown, since it is in a Secret"
+
 _TOKEN, _ACCOUNT = "kubernetes.io/service-account-token", "kubernetes.io/service-account.name"
 
 
@@ -104,15 +106,15 @@ class TargetReader(ManifestReader):
         """The templates of a mapping by their keys."""
         return tuple((name, self.parsed(text, f"{key}: {name}")) for name, text in self.texts(section, key))
 
-    def parsed(self, text: Text, key: str) -> made.Text:
-        """A template, of which problems are reported where they are."""
+    def parsed(self, text: Text, key: str, *, private: bool = False) -> made.Text:
+        """A template, of which problems are reported where they are: of a private one without what it says."""
         from agent.render.template import TemplateError, parse
 
         try:
             parsed = parse(text.text, of_eso=True)
         except TemplateError as error:
             line, column = text.written.place(error.line, error.column)
-            self.wrong(Scalar(line, column, "", plain=True), f"{key}: {error.message}")
+            self.wrong(Scalar(line, column, "", plain=True), f"{key}: {PRIVATE if private else error.message}")
         else:
             if parsed.needs_cryptography() and importlib.util.find_spec("cryptography") is None:
                 where = Scalar(text.written.line, text.written.column, "", plain=True)
@@ -123,7 +125,7 @@ class TargetReader(ManifestReader):
                 "what all pods must share"
                 for function in parsed.chances()
             ]
-        return made.Text(text.text, text.written)
+        return made.Text(text.text, text.written, private)
 
     def template_from(self, node: Node, namespace: str, beside: Beside) -> TemplateFrom | None:
         section = self.fields(node, "templateFrom")
@@ -160,7 +162,8 @@ class TargetReader(ManifestReader):
             wanted = self.word(item, "key")
             pairs = self.one_of(item, "templateAs", ("Values", "KeysAndValues")) == "KeysAndValues"
             if texts is not None and wanted in texts:
-                found.append(Item(wanted, self.parsed(texts[wanted], f"{kind} {name}: {wanted}"), pairs))
+                where = f"{kind} {name}: {wanted}"
+                found.append(Item(wanted, self.parsed(texts[wanted], where, private=kind == "Secret"), pairs))
             elif texts is not None and wanted:
                 self.wrong_key(item, "key", f"{kind} {name} has no key {wanted!r}{suggestion(wanted, texts)}")
         return found

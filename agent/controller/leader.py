@@ -88,8 +88,8 @@ class Leader:
             try:
                 async with asyncio.timeout(_WRITES / 2):
                     held = await self._try(self._client)
-            except (ApiError, httpx2.HTTPError, OSError, TimeoutError) as error:
-                held = False
+            except Exception as error:
+                held = False  # whatever was answered: who cannot renew it does not end, but ceases to write
                 if self._led or self._seen is None:
                     self._log.warning("cannot renew the lease", lease=self._name, error=_said(error))
             if held:
@@ -102,7 +102,7 @@ class Leader:
         if self._client is None or not self.leads:
             return
         self._until = 0.0
-        with contextlib.suppress(httpx2.HTTPError, OSError, TimeoutError):
+        with contextlib.suppress(httpx2.HTTPError, OSError, TimeoutError, ValueError, LookupError):
             async with asyncio.timeout(1.0):
                 found = await self._client.get(Lease, self._name, namespace=self._namespace)
                 if found["spec"].get("holderIdentity") == self._identity:

@@ -39,10 +39,11 @@ class DataEntry(Record):
 
 
 class Text(Record):
-    """A template in Go's language."""
+    """A template in Go's language. `private`: it is a Secret's, and no error repeats what it says."""
 
     text: str
     written: Written
+    private: bool = False
 
 
 class Regexp(Record):

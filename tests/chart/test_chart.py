@@ -737,7 +737,7 @@ def test_names_fit(demo: Chart) -> None:
 @pytest.fixture(scope="module")
 def two(demo: Chart, tmp_path_factory: pytest.TempPathFactory) -> Chart:
     """The README's way: the dependency once more under an alias, each include once more with its key."""
-    again = "  - {name: freshmount, alias: certs, version: 0.1.0, repository: file://../freshmount}"
+    again = f"  - {{name: freshmount, alias: certs, version: {__version__}, repository: file://../freshmount}}"
     edits = [("Chart.yaml", "dependencies:\n", f"dependencies:\n{again}\n")]
     for line in (
         '{{- with include "freshmount.containers" . }}{{ nindent 8 . }}{{ end }}\n',
@@ -938,7 +938,7 @@ def corpus(helm: str, to: Path, texts: dict[str, str]) -> tuple[Chart, dict[str,
     """A chart with one alias of the library for each config, their values, and the alias of each by its name."""
     aliases = {name: f"c{i}" for i, name in enumerate(texts)}
     shutil.copytree(CHARTS / "freshmount", to / "charts" / "freshmount")
-    dependencies = [{"name": "freshmount", "version": "0.1.0", "alias": alias} for alias in aliases.values()]
+    dependencies = [{"name": "freshmount", "version": __version__, "alias": alias} for alias in aliases.values()]
     chart = {"apiVersion": "v2", "name": "many", "version": "0.1.0", "dependencies": dependencies}
     (to / "Chart.yaml").write_text(yaml.safe_dump(chart))
     (to / "templates").mkdir()

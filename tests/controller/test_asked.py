@@ -10,6 +10,10 @@ import pytest
 from agent.controller.external_secrets import asked, stores
 from agent.controller.external_secrets.asked import Beside, Policy, Wrong
 from agent.controller.external_secrets.stores import AccessKey, Account, KeyRef, Unfit
+from agent.core.errors import ProjectionError
+from agent.core.value import SecretValue
+from agent.render import external_secret
+from agent.render.input import Input
 
 STORE: dict[str, Any] = {
     "apiVersion": "external-secrets.io/v1",
@@ -100,6 +104,34 @@ def test_what_is_asked_is_told_apart_without_what_secrets_hold() -> None:
     assert of("one", "1") == of("two", "1"), "it is made of versions, not of contents"
     assert of("one", "1") != of("one", "2")
     assert asked.read(external(), beside()).asked != asked.read(external(labels={"a": "b"}), beside()).asked
+
+
+@pytest.mark.parametrize(
+    ("text", "how"),
+    [
+        ("{{ CANARY }}", "Values"),
+        ("x\n{{ .a | CANARY", "Values"),
+        ("x{{ .CANARY }}", "Values"),
+        ('{{ fail "CANARY" }}', "Values"),
+        ("CANARY", "KeysAndValues"),
+        ('CANARY: "', "KeysAndValues"),
+        ("CANARY: [1]", "KeysAndValues"),
+        ("CANARY with spaces: x", "KeysAndValues"),
+        ("- CANARY\n- b: [", "KeysAndValues"),
+    ],
+)
+def test_of_a_template_in_a_secret_no_error_repeats_anything(text: str, how: str) -> None:
+    """Who may write an ExternalSecret may perhaps read no Secret."""
+    items = [{"key": "x", "templateAs": how}]
+    spec = {"target": {"template": {"templateFrom": [{"secret": {"name": "forms", "items": items}}]}}}
+    data = {"x": base64.b64encode(text.encode()).decode()}
+    form = {"metadata": {"name": "forms", "uid": "f", "resourceVersion": "1"}, "data": data}
+    value = Input(SecretValue(b"text", text=True))
+    with pytest.raises((Wrong, ProjectionError)) as refused:
+        found = asked.read(external(spec), beside(templates={("Secret", "forms"): form}))
+        external_secret.made(found.how, {secret.name: value for secret in found.secrets}, "Secret web")
+    assert "CANARY" not in str(refused.value)
+    assert "in a Secret" in str(refused.value)
 
 
 def test_what_was_synced_changes_with_spec_labels_and_annotations() -> None:

@@ -4,13 +4,16 @@ the API server says of a Secret is not repeated."""
 from __future__ import annotations
 
 import asyncio
+import json
+import time
 from typing import Any
 
+import httpx2
 import pytest
 from lightkube import ApiError
 from lightkube.models.meta_v1 import Status, StatusCause, StatusDetails
 
-from agent.controller.external_secrets.cluster import Absent, Cluster, said, text_of
+from agent.controller.external_secrets.cluster import Absent, Cluster, Trouble, Unreadable, said, text_of
 from agent.controller.leader import NotLeader
 
 
@@ -98,3 +101,93 @@ def test_a_key_of_a_secret() -> None:
     for key in ("bad", "none"):
         with pytest.raises(Absent, match=f"shop/keys has no key {key}"):
             text_of(secret, key)
+
+
+# -- an API server that is asked too much, or is not there
+
+
+class Answering(Api):
+    """Raises these, one a call, before it answers."""
+
+    def __init__(self, *errors: Exception) -> None:
+        super().__init__({"metadata": {"name": "web", "namespace": "shop"}})
+        self.errors = list(errors)
+
+    def __getattr__(self, name: str) -> Any:
+        inner = super().__getattr__(name)
+
+        async def call(*given: Any, **named: Any) -> Any:
+            found = await inner(*given, **named)
+            if self.errors:
+                raise self.errors.pop(0)
+            return found
+
+        return call
+
+
+def throttled(seconds: str | None) -> httpx2.HTTPStatusError:
+    headers = {} if seconds is None else {"Retry-After": seconds}
+    request = httpx2.Request("GET", "http://127.0.0.1/")
+    return httpx2.HTTPStatusError("x", request=request, response=httpx2.Response(429, headers=headers))
+
+
+@pytest.fixture
+def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The seconds that were slept; time goes on by them alone."""
+    slept: list[float] = []
+    clock = time.monotonic
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+
+    monkeypatch.setattr("agent.controller.external_secrets.cluster.asyncio.sleep", sleep)
+    monkeypatch.setattr("agent.controller.external_secrets.cluster.time.monotonic", lambda: clock() + sum(slept))
+    return slept
+
+
+def test_who_is_asked_to_wait_waits_and_asks_again(slept: list[float]) -> None:
+    api = Answering(throttled("7"), throttled("2"))
+    asked: list[str] = []
+    cluster = Cluster(api, api, lambda: asked.append("who leads"))
+    assert asyncio.run(cluster.apply(("shop", "web"), {}, "freshmount")) == api.found
+    assert [call[0] for call in api.calls] == ["patch"] * 3
+    assert len(asked) == 3, "who leads may have changed meanwhile"
+    assert 9.0 <= sum(slept) <= 11.0
+
+
+def test_who_is_asked_to_wait_gives_up_after_a_few_times(slept: list[float]) -> None:
+    api = Answering(*[throttled("999999")] * 9)
+    with pytest.raises(httpx2.HTTPStatusError):
+        asyncio.run(Cluster(api, api, leads).secret(("shop", "web")))
+    assert len(api.calls) == 4
+    assert max(slept) <= 31.0
+
+
+def test_a_refusal_that_names_no_time_is_not_repeated(slept: list[float]) -> None:
+    api = Answering(throttled(None))
+    with pytest.raises(httpx2.HTTPStatusError):
+        asyncio.run(Cluster(api, api, leads).secret(("shop", "web")))
+    assert (len(api.calls), slept) == (1, [])
+
+
+def test_while_one_waits_no_other_asks(slept: list[float]) -> None:
+    api = Answering(throttled("7"))
+
+    async def test() -> None:
+        cluster = Cluster(api, api, leads)
+        await asyncio.gather(cluster.secret(("shop", "web")), cluster.secret(("shop", "other")))
+        assert len(slept) >= 1
+
+    asyncio.run(test())
+    assert len(api.calls) == 3
+
+
+@pytest.mark.parametrize(
+    "error", [ValueError("CANARY"), json.JSONDecodeError("x", "CANARY", 0), KeyError("Content-Type")]
+)
+def test_what_is_no_answer_of_an_api_server_is_not_repeated_in_an_error(error: Exception) -> None:
+    with pytest.raises(Unreadable) as raised:
+        asyncio.run(Cluster(Answering(error), Api(), leads).values("Secret", ("shop", "web")))
+    assert isinstance(raised.value, Trouble)
+    assert raised.value.__context__ is None
+    assert "CANARY" not in f"{raised.value!r} {said(raised.value)}"

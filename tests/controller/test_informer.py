@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import httpx2
+import pytest
 from lightkube import ApiError
 from lightkube.models.meta_v1 import Status
 
@@ -129,5 +130,50 @@ def test_what_a_write_has_answered_is_not_taken_back_by_an_older_event() -> None
         informer._take(thing("a", 7, "older"), gone=False)
         assert informer.get(("n", "a")) == "written"
         assert changes[-1] == ("a", "one", "written")
+
+    informed(api, then)
+
+
+def answered(code: int, **headers: str) -> httpx2.HTTPStatusError:
+    """What lightkube raises where the answer to a watch is no watch."""
+    request = httpx2.Request("GET", "http://127.0.0.1/")
+    return httpx2.HTTPStatusError("x", request=request, response=httpx2.Response(code, headers=headers))
+
+
+def test_a_watch_that_is_answered_with_410_is_expired_too() -> None:
+    api = Api(
+        [Listing([thing("a", 1, "one")], "5"), Listing([thing("a", 9, "new")], "20")], [[answered(410)], ["stay"]]
+    )
+
+    def then(informer: Informer[str], changes: list[Any]) -> None:
+        assert api.watched_from == ["5", "20"]
+        assert informer.get(("n", "a")) == "new"
+
+    informed(api, then)
+
+
+def test_what_expires_again_and_again_is_not_listed_without_a_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    pauses: list[str] = []
+
+    async def pause(self: Informer[str], why: str, least: float | None = None) -> None:
+        pauses.append(why)
+
+    monkeypatch.setattr(Informer, "_pause", pause)
+    api = Api([Listing([], str(number)) for number in range(4)], [[GONE], [answered(410)], [GONE], ["stay"]])
+
+    def then(informer: Informer[str], changes: list[Any]) -> None:
+        assert api.watched_from == ["0", "1", "2", "3"]
+        assert len(pauses) == 2, "the first time it is listed at once"
+
+    informed(api, then)
+
+
+@pytest.mark.parametrize("error", [ValueError("no JSON"), KeyError("Content-Type"), answered(500), AttributeError("x")])
+def test_whatever_is_answered_it_watches_on(error: Exception) -> None:
+    api = Api([Listing([thing("a", 1, "one")], "5")], [[error], [("MODIFIED", thing("a", 6, "new")), "stay"]])
+
+    def then(informer: Informer[str], changes: list[Any]) -> None:
+        assert api.watched_from == ["5", "5"]
+        assert informer.get(("n", "a")) == "new"
 
     informed(api, then)

@@ -151,3 +151,23 @@ def test_without_election_it_always_leads() -> None:
         assert alone.changes == [True]
 
     asyncio.run(test())
+
+
+@pytest.mark.parametrize("error", [ValueError("no JSON"), KeyError("Content-Type"), ApiError(status=Status(code=429))])
+def test_whatever_is_answered_it_ceases_to_write_and_goes_on(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test() -> None:
+        leases = Leases()
+        one = Replica(leases, "one")
+        assert await one.turn()
+        one.now += LENGTH
+
+        def raises() -> None:
+            raise error
+
+        monkeypatch.setattr(leases, "_check", raises)
+        assert not await one.turn()
+        monkeypatch.undo()
+        assert await one.turn()
+        assert one.changes == [True, False, True]
+
+    asyncio.run(test())

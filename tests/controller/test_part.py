@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import json
 import time
 from pathlib import Path
@@ -14,6 +15,8 @@ from prometheus_client import CollectorRegistry, generate_latest
 from agent.controller import options
 from agent.controller.external_secrets.part import ExternalSecrets
 from agent.core.errors import StartError
+
+PROBE_PERIOD = 10.0  # seconds, where a liveness probe says nothing else, as the chart's
 
 
 class Log:
@@ -57,6 +60,30 @@ def test_the_defaults_of_its_flags() -> None:
 def test_a_concurrency_that_is_none_is_refused(count: str) -> None:
     with pytest.raises(SystemExit):
         given("--concurrency", count)
+
+
+@pytest.mark.usefixtures("kubeconfig")
+def test_a_loop_that_stalls_fails_liveness_within_two_periods(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The loop turns without an API server, too; then it turns no more."""
+
+    async def test() -> tuple[str | None, str | None, str | None]:
+        part = ExternalSecrets(given("--no-leader-election").external_secrets, CollectorRegistry(), Log())
+        clock, late = time.monotonic, 0.0
+        monkeypatch.setattr(time, "monotonic", lambda: clock() + late)
+        late = 1000.0
+        before = part.stalled()
+        task = asyncio.create_task(part.run())
+        await asyncio.sleep(0)  # a turn
+        turned = part.stalled()
+        task.cancel()
+        late += 2 * PROBE_PERIOD
+        await asyncio.wait([task])
+        return before, turned, part.stalled()
+
+    before, turned, after = asyncio.run(test())
+    assert "has not turned" in (before or "")
+    assert turned is None
+    assert "has not turned" in (after or "")
 
 
 @pytest.mark.usefixtures("kubeconfig")

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from agent.config.native import parse
 from agent.core.errors import ConfigError, ProjectionError
 from agent.core.model import (
+    FLOOR,
     ByContent,
     Config,
     KeyOf,
@@ -24,6 +25,7 @@ from agent.core.model import (
     Pkcs12,
     ProcessName,
     Projection,
+    Property,
     Ref,
     Require,
     Signal,
@@ -195,6 +197,7 @@ def _written(config: Config) -> str:
             "period": _duration(timing.period),
             "rotationPeriod": _duration(timing.rotation_period),
             "settle": _duration(timing.settle),
+            **({"floor": _duration(timing.floor)} if timing.floor != FLOOR else {}),
         },
         "startup": {"timeout": _duration(timing.startup_timeout)},
         "staleAfter": _duration(timing.stale_after),
@@ -207,6 +210,7 @@ def _written(config: Config) -> str:
     tree |= {"files": shared} if shared else {}
     tree |= {"endpointUrl": endpoint} if endpoint else {}
     tree |= {"region": region} if region else {}
+    tree |= {"hub": {"url": hub.url, "tokenPath": hub.token_path}} if (hub := settings.hub) else {}
     tree |= {"notify": [_target(target) for target in bundle.targets]} if bundle.targets else {}
     tree |= {"exitWith": {"process": _process(settings.exit_with)}} if settings.exit_with else {}
     return yaml.safe_dump(tree)
@@ -265,7 +269,8 @@ def _replica(key: str, replica: Ref, ref: Ref) -> dict[str, Any]:
     own = {} if key == "find" else {key: replica.id}
     stage = _version(replica) if not ref.version_id and replica.version_stage != ref.version_stage else {}
     roles = _roles(replica) if _roles(replica) != _roles(ref) else {}
-    return {"region": replica.place.region, "ifDenied": replica.if_denied, **own, **stage, **roles}
+    url = {"endpointUrl": replica.place.endpoint_url} if replica.place.endpoint_url else {}
+    return {"region": replica.place.region, "ifDenied": replica.if_denied, **own, **stage, **roles, **url}
 
 
 def _require(require: Require) -> dict[str, Any]:
@@ -301,6 +306,8 @@ def _file(made: Output) -> dict[str, Any]:
             kind |= {"quoting": quoting} if form == "dotenv" else {}
             kind |= {"encoding": encoding} if form == "raw" else {}
             return {**kind, **mode, "missing": missing, **({"jmesPath": jmes_path} if jmes_path else {})}
+        case Property(property_path):
+            return {"path": made.path, "property": property_path, **mode}
         case Template(text, by_name):
             listed = {"secrets": list(made.inputs)} if by_name else {}
             return {"path": made.path, "template": text, **mode, **listed}

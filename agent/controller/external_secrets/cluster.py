@@ -19,6 +19,7 @@ from lightkube.core.exceptions import ConfigError
 from lightkube.types import PatchType
 
 from agent.config.kubernetes import LABEL, NAME
+from agent.controller import jitter
 from agent.controller.external_secrets import kinds
 from agent.controller.external_secrets.kinds import Key
 from agent.core.errors import FreshmountError, StartError, shown
@@ -33,7 +34,13 @@ _TOKEN_LIFE = 600  # seconds, the least that Kubernetes gives
 
 CONFLICT, NOT_FOUND, FORBIDDEN, INVALID = 409, 404, 403, 422
 
+_TRIES, _PATIENCE = 4, 30.0  # calls, and seconds between two, where the API server asks for patience
+
 Trouble = (httpx2.HTTPError, OSError)  # what a call to the API server may raise; ApiError is one of them
+
+
+class Unreadable(httpx2.HTTPError):
+    """What was answered is nothing that the API server says, such as the page of a proxy before it."""
 
 
 class Absent(FreshmountError):
@@ -95,22 +102,52 @@ def said(error: BaseException) -> str:
     return f"the API server answers {status.code} {status.reason or ''}{where}".strip()
 
 
+def retry_after(error: httpx2.HTTPStatusError) -> float | None:
+    """Seconds for which the API server asks to wait, if it does: when it is asked for too much."""
+    response: httpx2.Response | None = error.response
+    text = "" if response is None else response.headers.get("Retry-After", "")
+    return min(float(text), _PATIENCE) if text.isascii() and text.isdigit() else None
+
+
 class Cluster:
     """Reads and writes objects, so many at once. `leads` raises NotLeader when this process must not write."""
 
     def __init__(self, plain: Any, metadata: Any, leads: Callable[[], None]) -> None:
         self._plain, self._metadata, self._leads = plain, metadata, leads
         self._room = asyncio.Semaphore(_AT_ONCE)
+        self._rests = 0.0  # until then the API server wants to be asked nothing (monotonic)
 
     async def _read(self, call: Any, *given: Any, **named: Any) -> Any:
-        async with self._room:
-            return await call(*given, **named)
+        return await self._patiently(lambda: call(*given, **named))
 
     async def _write(self, call: Any, *given: Any, **named: Any) -> Any:
         """Nothing is awaited between the question who leads and the request."""
-        async with self._room:
+
+        def write() -> Any:
             self._leads()
-            return await call(*given, **named)
+            return call(*given, **named)
+
+        return await self._patiently(write)
+
+    async def _patiently(self, call: Callable[[], Any]) -> Any:
+        """What a call returns. While the API server asks for patience nobody asks it."""
+        tries = 0
+        while True:
+            while (rests := self._rests - time.monotonic()) > 0:
+                await asyncio.sleep(rests + jitter.between(0.0, 1.0))
+            tries += 1
+            async with self._room:
+                try:
+                    return await call()
+                except httpx2.HTTPStatusError as error:
+                    seconds = retry_after(error)
+                    if seconds is None or tries == _TRIES:
+                        raise
+                except (ValueError, LookupError):
+                    seconds = None
+            if seconds is None:  # not raised in `except`: that error may hold what was answered
+                raise Unreadable("this is no answer of an API server's")
+            self._rests = max(self._rests, time.monotonic() + seconds)
 
     # -- reading
 

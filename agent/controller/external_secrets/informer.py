@@ -15,6 +15,7 @@ import httpx2
 from lightkube import ApiError, AsyncClient
 
 from agent.controller import jitter
+from agent.controller.external_secrets.cluster import retry_after
 from agent.controller.external_secrets.kinds import Key, key
 from agent.core.ports import Log
 
@@ -26,7 +27,7 @@ _LATE = 20.0  # seconds after which the answer to a watch is given up: the conne
 
 _SHORTEST, _LONGEST = 0.2, 15.0  # seconds between two attempts
 
-_CHUNK = 500  # objects of one answer
+_CHUNK = 200  # objects of one answer, each of which may have a megabyte
 
 GONE = 410
 
@@ -57,7 +58,7 @@ class Informer(Generic[T]):
             self._where["labels"] = dict(labels)
         self._items: dict[Key, tuple[int, T]] = {}
         self._version: str | None = None
-        self._failed = 0
+        self._failed, self._expired = 0, 0
 
     def __iter__(self) -> Iterator[Key]:
         return iter(list(self._items))
@@ -77,22 +78,26 @@ class Informer(Generic[T]):
             try:
                 if self._version is None:
                     await self._list()
-                    self._failed = 0
                 await self._watch()
-            except ApiError as error:
-                if error.status.code == GONE:
-                    self._version = None
-                else:
-                    await self._pause(f"{error.status.code} {error.status.reason}")
-            except (httpx2.HTTPError, OSError, ValueError) as error:
+                self._failed, self._expired = 0, 0
+            except httpx2.HTTPStatusError as error:
+                if _code(error) != GONE:
+                    await self._pause(f"the API server answers {_code(error)}", retry_after(error))
+                    continue
+                self._version = None
+                self._expired += 1
+                if self._expired > 1:  # what was listed just now has expired already
+                    await self._pause("the API server has forgotten what it listed just now")
+            except Exception as error:
+                # Whatever an answer brings about here, it must not end the process.
                 await self._pause(type(error).__name__)
 
-    async def _pause(self, why: str) -> None:
+    async def _pause(self, why: str, least: float | None = None) -> None:
         self._failed += 1
         if self._failed in (1, 10):
             self._log.warning("cannot watch", kind=self.name, error=why, attempts=self._failed)
         longest = min(_LONGEST, _SHORTEST * 2 ** min(self._failed, 10))
-        await asyncio.sleep(longest * jitter.between(0.5, 1.0))
+        await asyncio.sleep((least or 0.0) + longest * jitter.between(0.5, 1.0))
 
     async def _list(self) -> None:
         listing = self._client.list(self._kind, chunk_size=_CHUNK, **self._where)
@@ -117,7 +122,7 @@ class Informer(Generic[T]):
             while True:
                 async with asyncio.timeout(1.25 * _WATCH + _LATE):
                     operation, found = await watch.__anext__()
-                self._failed = 0
+                self._failed, self._expired = 0, 0
                 if operation in ("ADDED", "MODIFIED", "DELETED"):
                     self._take(found, gone=operation == "DELETED")
                 self._version = str(found["metadata"]["resourceVersion"])
@@ -140,6 +145,11 @@ class Informer(Generic[T]):
         now = self._keep(found)
         self._items[at] = (version, now)
         self._changed(at, before[1] if before else None, now)
+
+
+def _code(error: httpx2.HTTPStatusError) -> int:
+    """An error within a watch has no response, and one that is not JSON has no status."""
+    return int(error.status.code or 0) if isinstance(error, ApiError) else error.response.status_code
 
 
 def _number(version: str | None) -> int:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -36,7 +37,7 @@ from agent.sources.aws.identities import Identified
 
 _TURN = 5.0  # seconds of one turn of the loop at most
 
-_STALLED = 60.0  # seconds without a turn, after which the process should be restarted
+_STALLED = 20.0  # seconds without a turn, after which the process should be restarted: two periods of its probe
 
 _ATTEMPT = 600.0  # seconds of one attempt, with its turns; AWS's and the API server's own limits are far shorter
 
@@ -46,7 +47,13 @@ _PATIENT = 10.0  # seconds between two attempts that fail, however short the int
 
 _REPAIRS = 600.0  # seconds after which a repair counts as the first one
 
-_THEIRS = "statusOfAnother"  # a key of the cache's own
+_THEIRS, _HUGE = "statusOfAnother", "huge"  # keys of the cache's own
+
+_LARGEST = 256 << 10  # characters of the spec of an ExternalSecret, as JSON
+
+_READ_BACK = ("name", "namespace", "uid", "resourceVersion", "ownerReferences", "managedFields", "deletionTimestamp")
+
+_PREFIX = "freshmount.dev/"  # of the labels and annotations that are read back
 
 _STORES_COME = 2.0  # seconds until a store that was not seen yet is taken for missing
 
@@ -144,13 +151,14 @@ class ExternalSecrets:
                 try:
                     namespace = self._options.namespaces[0] if self._options.namespaces else "*"
                     listing = self._plain.list(kinds.external_secret(version), namespace=namespace, chunk_size=1)
-                    async for _ in listing:
-                        break
+                    async with asyncio.timeout(2 * _TURN):
+                        async for _ in listing:
+                            break
                 except ApiError as error:
                     if error.status.code != NOT_FOUND:
                         self._log.warning("cannot list ExternalSecrets", error=cluster.said(error))
                         break
-                except (httpx2.HTTPError, OSError) as error:
+                except (httpx2.HTTPError, OSError, ValueError, LookupError) as error:
                     self._log.warning("cannot list ExternalSecrets", error=cluster.said(error))
                     break
                 else:
@@ -320,10 +328,12 @@ class ExternalSecrets:
             return
         for each in self._found.get("ExternalSecret", ()):
             for key in each:
+                if at[0] not in ("", key[0]):
+                    continue
                 found = each.get(key)
                 if found is None or state_of(found).ready is True:
                     continue
-                if at[0] in ("", key[0]) and at[1] in {name for _, name in asked.stores(found)}:
+                if at[1] in {name for _, name in asked.stores(found)}:
                     self._failures.pop(key, None)
                     self._queue.add(key)
 
@@ -432,6 +442,10 @@ class ExternalSecrets:
         self._mine.add(at)
         # 2.
         policy, state, version = asked.policy(found), state_of(found), asked.version(found)
+        if found[_HUGE]:
+            said = f"it is larger than {_LARGEST >> 10} KiB; divide it"
+            await self._tell(at, found, state, failed(said, "invalid"), version)
+            return self._backoff(at)
         try:
             held = await self._held(at, found, policy)
         except cluster.Absent as absent:
@@ -450,11 +464,12 @@ class ExternalSecrets:
         target = self._target(at, found)
         if written is not None:
             self._keep_secret(target, written)
-        # 5.
+        # 5. Last, so that what a death left undone is done again.
+        if outcome.ready:
+            await self._tidy(found, policy, target)
         await self._tell(at, found, state, outcome, version)
         if outcome.ready:
             self._failures.pop(at, None)
-            await self._tidy(found, policy, target)
             if outcome.again is not None:
                 return outcome.again
             return _until(time.time() + policy.interval if policy.interval is not None else None)
@@ -539,13 +554,23 @@ def _uid(found: Mapping[str, Any]) -> str:
 
 
 def _plain(found: dict[str, Any]) -> dict[str, Any]:
-    """An object without what nobody reads of it, and whether another has written its status."""
-    metadata = dict(found["metadata"])
+    """An object without what nobody reads of it, and whether another has written its status. Of a huge one only whose
+    it is: tenants write them, and all are kept in memory."""
+    metadata, spec = dict(found["metadata"]), found.get("spec") or {}
     writers = metadata.pop("managedFields", None) or ()
     theirs = any(each.get("subresource") == "status" and each.get("manager") != sink.MANAGER for each in writers)
-    return {**found, "metadata": metadata, _THEIRS: theirs}
+    if annotations := metadata.get("annotations"):
+        metadata["annotations"] = {name: text for name, text in annotations.items() if name != asked.LAST_APPLIED}
+    huge = len(json.dumps(spec)) > _LARGEST
+    if huge:
+        spec = {name: spec[name] for name in ("secretStoreRef", "controller") if name in spec}
+    return {**found, "metadata": metadata, "spec": spec, _THEIRS: theirs, _HUGE: huge}
 
 
 def _metadata(found: dict[str, Any]) -> dict[str, Any]:
+    """What is read back of the metadata of a Secret. Beside it others may have written a lot."""
     metadata: dict[str, Any] = found["metadata"]
-    return metadata
+    kept = {name: metadata[name] for name in _READ_BACK if name in metadata}
+    for name in ("labels", "annotations"):
+        kept[name] = {key: text for key, text in (metadata.get(name) or {}).items() if key.startswith(_PREFIX)}
+    return kept

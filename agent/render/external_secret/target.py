@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from agent.core.errors import ProjectionError, shown
-from agent.core.external_secret import Decoding, Part, TargetTemplate, TemplateFrom, Text
+from agent.core.external_secret import Decoding, Item, Part, TargetTemplate, TemplateFrom, Text
 from agent.render.attempts import every
+from agent.render.external_secret import rules
 from agent.render.external_secret.decoding import decoded
 from agent.render.external_secret.keys import Values, parsed, placed
 from agent.render.template import TemplateError, goyaml, values
@@ -46,10 +47,30 @@ def _from(source: TemplateFrom, dot: values.Texts, where: str) -> Values:
     made: Values = {}
     for item in source.items:
         at = f"{where}: templateFrom: {f'key {shown(item.key)}' if item.key else 'literal'}"
-        content = _one(item.text, dot, at)
-        pairs = _pairs(content, at) if item.pairs else {item.key: content}
-        made |= {key: _decoded(value, source.decoding, f"{at}: {shown(key)}") for key, value in pairs.items()}
+        made |= _privately(item, source, dot, at) if item.text.private else _item(item, source, dot, at)
     return made
+
+
+def _item(item: Item, source: TemplateFrom, dot: values.Texts, at: str) -> Values:
+    content = _one(item.text, dot, at)
+    pairs = _pairs(content, at) if item.pairs else {item.key: content}
+    return {key: _decoded(value, source.decoding, f"{at}: {shown(key)}") for key, value in pairs.items()}
+
+
+def _privately(item: Item, source: TemplateFrom, dot: values.Texts, at: str) -> Values:
+    """The same of what is in a Secret: no error repeats anything of it, nor a key that it makes."""
+    try:
+        made = _item(item, source, dot, at)
+    except ProjectionError:
+        made = None
+    if made is not None:
+        names: dict[Part, Mapping[str, str]] = {source.part: dict.fromkeys(made, "")}
+        data = dict.fromkeys(names.get("Data", {}), b"")
+        if not any(rules.problems("", data, names.get("Labels", {}), names.get("Annotations", {}))):
+            return made
+    raise ProjectionError(
+        f"{at}: this template makes no keys and texts; what is wrong with it is not shown, since it is in a Secret"
+    )
 
 
 def _decoded(content: bytes, strategy: Decoding, where: str) -> bytes:

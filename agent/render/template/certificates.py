@@ -1,19 +1,18 @@
 """ESO's functions on certificates, keys and PKCS#12, for which the Python package `cryptography` is needed.
 
-It is imported when one of them is called: it costs 9 MB, and is no dependency of ours. `keystores` has those that write
-PKCS#12.
+It is imported when one of them is called (`guarded`). `keystores` has those that write PKCS#12.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from agent.render.template import gojson, pem, values
 from agent.render.template.errors import Unfit
 from agent.render.template.function import Functions
+from agent.render.template.guarded import guarded
 from agent.render.template.quoted import decoded, encoded
 
 if TYPE_CHECKING:
@@ -25,22 +24,9 @@ FUNCTIONS = Functions()
 _add = FUNCTIONS.add
 
 
-@contextmanager
-def _read(what: str) -> Iterator[None]:
-    """Whatever `cryptography` cannot read is not what it should be. Its words are not shown."""
-    failed = missing = False
-    try:
-        yield
-    except Unfit:
-        raise
-    except ModuleNotFoundError:
-        missing = True
-    except Exception:  # it raises what it likes, also of its own
-        failed = True
-    if missing:
-        raise Unfit("the Python package cryptography is needed, and not installed here")
-    if failed:
-        raise Unfit(f"there is no {what} in it that can be read")
+def _reads(what: str, does: Callable[..., Any]) -> Callable[..., Any]:
+    """Whatever `cryptography` cannot read is not what it should be."""
+    return guarded(does, _WORK, f"there is no {what} in it that can be read")
 
 
 # -- certificates ------------------------------------------------------------------------------------------------------
@@ -99,40 +85,38 @@ def _is_root(certificate: Certificate) -> bool:
 
 
 def _chain(kind: str, text: str) -> str:
-    with _read("certificate"):
-        chain = _ordered(list(map(_certificate, pem.whole(text))))
-        if kind == "leaf":
-            return "" if _is_root(chain[0]) else _written(chain[0])
-        if kind == "root":
-            return _written(chain[-1]) if _is_root(chain[-1]) else ""
-        if kind != "intermediate":
-            return ""
-        made = ""
-        for certificate in chain[1:]:
-            if _is_root(certificate):
-                break
-            made += _written(certificate)
-        return made
+    chain = _ordered(list(map(_certificate, pem.whole(text))))
+    if kind == "leaf":
+        return "" if _is_root(chain[0]) else _written(chain[0])
+    if kind == "root":
+        return _written(chain[-1]) if _is_root(chain[-1]) else ""
+    if kind != "intermediate":
+        return ""
+    made = ""
+    for certificate in chain[1:]:
+        if _is_root(certificate):
+            break
+        made += _written(certificate)
+    return made
 
 
 def _names(text: str) -> values.Strings:
     from ipaddress import IPv4Address, IPv6Address
 
-    with _read("certificate"):
-        from cryptography import x509
+    from cryptography import x509
 
-        certificate = _certificate(pem.whole(text)[0])
-        for extension in certificate.extensions:
-            if isinstance(extension.value, x509.SubjectAlternativeName):
-                names = extension.value
-                addresses = names.get_values_for_type(x509.IPAddress)
-                return values.Strings([
-                    *names.get_values_for_type(x509.DNSName),
-                    *(str(address) for address in addresses if isinstance(address, IPv4Address | IPv6Address)),
-                    *names.get_values_for_type(x509.RFC822Name),
-                    *names.get_values_for_type(x509.UniformResourceIdentifier),
-                ])  # fmt: skip
-        return values.Strings()
+    certificate = _certificate(pem.whole(text)[0])
+    for extension in certificate.extensions:
+        if isinstance(extension.value, x509.SubjectAlternativeName):
+            names = extension.value
+            addresses = names.get_values_for_type(x509.IPAddress)
+            return values.Strings([
+                *names.get_values_for_type(x509.DNSName),
+                *(str(address) for address in addresses if isinstance(address, IPv4Address | IPv6Address)),
+                *names.get_values_for_type(x509.RFC822Name),
+                *names.get_values_for_type(x509.UniformResourceIdentifier),
+            ])  # fmt: skip
+    return values.Strings()
 
 
 # -- PKCS#12 -----------------------------------------------------------------------------------------------------------
@@ -145,26 +129,24 @@ def _private(key: Any) -> str:
 
 
 def _pkcs12_key(password: str, text: str) -> str:
-    with _read("PKCS#12 with this password"):
-        from cryptography.hazmat.primitives.serialization import pkcs12
+    from cryptography.hazmat.primitives.serialization import pkcs12
 
-        key, _, _ = pkcs12.load_key_and_certificates(encoded(text), encoded(password))
-        if key is None:
-            raise Unfit("there is no private key in the PKCS#12")
-        return _private(key)
+    key, _, _ = pkcs12.load_key_and_certificates(encoded(text), encoded(password))
+    if key is None:
+        raise Unfit("there is no private key in the PKCS#12")
+    return _private(key)
 
 
 def _pkcs12_certificates(password: str, text: str) -> str:
-    with _read("PKCS#12 with this password"):
-        from cryptography.hazmat.primitives.serialization import pkcs12
+    from cryptography.hazmat.primitives.serialization import pkcs12
 
-        _, certificate, others = pkcs12.load_key_and_certificates(encoded(text), encoded(password))
-        if certificate is None:
-            raise Unfit("there is no certificate for a key in the PKCS#12")
-        found = [certificate, *others]
-        with contextlib.suppress(Unfit):  # more than one chain: as they are
-            found = _ordered(found)
-        return "".join(map(_written, found))
+    _, certificate, others = pkcs12.load_key_and_certificates(encoded(text), encoded(password))
+    if certificate is None:
+        raise Unfit("there is no certificate for a key in the PKCS#12")
+    found = [certificate, *others]
+    with contextlib.suppress(Unfit):  # more than one chain: as they are
+        found = _ordered(found)
+    return "".join(map(_written, found))
 
 
 # -- keys --------------------------------------------------------------------------------------------------------------
@@ -212,19 +194,17 @@ def _jwk(text: str) -> tuple[Any, Any]:
 
 
 def _jwk_public(text: str) -> str:
-    with _read("JSON Web Key"):
-        from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-        public, _ = _jwk(text)
-        return pem.written("PUBLIC KEY", public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo))
+    public, _ = _jwk(text)
+    return pem.written("PUBLIC KEY", public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo))
 
 
 def _jwk_private(text: str) -> str:
-    with _read("JSON Web Key"):
-        _, private = _jwk(text)
-        if private is None:
-            raise Unfit("the key is a public one")
-        return _private(private)
+    _, private = _jwk(text)
+    if private is None:
+        raise Unfit("the key is a public one")
+    return _private(private)
 
 
 def _rsa_decrypted(scheme: str, hashed: str, text: str, key: str) -> str:
@@ -232,33 +212,26 @@ def _rsa_decrypted(scheme: str, hashed: str, text: str, key: str) -> str:
         return text
     if scheme != "RSA-OAEP":
         raise Unfit("the scheme is not known; there are None and RSA-OAEP")
-    with _read("text that this RSA key can decrypt"):
-        from cryptography.hazmat.primitives import hashes
-        from cryptography.hazmat.primitives.asymmetric import padding, rsa
-        from cryptography.hazmat.primitives.serialization import load_pem_private_key
+    from cryptography.hazmat.primitives import hashes
+    from cryptography.hazmat.primitives.asymmetric import padding, rsa
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-        private = load_pem_private_key(encoded(key), None)
-        if not isinstance(private, rsa.RSAPrivateKey):
-            raise Unfit("the key is not an RSA key")
-        algorithm = {"SHA1": hashes.SHA1, "SHA512": hashes.SHA512}.get(hashed, hashes.SHA256)()
-        oaep = padding.OAEP(padding.MGF1(algorithm), algorithm, None)
-        return decoded(private.decrypt(encoded(text), oaep))
-
-
-def _charged(does: Callable[..., Any]) -> Callable[..., Any]:
-    def charged(spend: Callable[[int], None], *given: Any) -> Any:
-        spend(_WORK)
-        return does(*given)
-
-    return charged
+    private = load_pem_private_key(encoded(key), None)
+    if not isinstance(private, rsa.RSAPrivateKey):
+        raise Unfit("the key is not an RSA key")
+    algorithm = {"SHA1": hashes.SHA1, "SHA512": hashes.SHA512}.get(hashed, hashes.SHA256)()
+    oaep = padding.OAEP(padding.MGF1(algorithm), algorithm, None)
+    return decoded(private.decrypt(encoded(text), oaep))
 
 
-_add("filterCertChain", _charged(_chain), "string string", metered=True)
-_add("certSANs", _charged(_names), "string", metered=True)
-_add("pkcs12key", _charged(lambda text: _pkcs12_key("", text)), "string", metered=True)
-_add("pkcs12keyPass", _charged(_pkcs12_key), "string string", metered=True)
-_add("pkcs12cert", _charged(lambda text: _pkcs12_certificates("", text)), "string", metered=True)
-_add("pkcs12certPass", _charged(_pkcs12_certificates), "string string", metered=True)
-_add("jwkPublicKeyPem", _charged(_jwk_public), "string", metered=True)
-_add("jwkPrivateKeyPem", _charged(_jwk_private), "string", metered=True)
-_add("rsaDecrypt", _charged(_rsa_decrypted), "string string string string", metered=True)
+_CERTIFICATE, _KEYSTORE, _JWK = "certificate", "PKCS#12 with this password", "JSON Web Key"
+_RSA_TEXT = "text that this RSA key can decrypt"
+_add("filterCertChain", _reads(_CERTIFICATE, _chain), "string string", metered=True)
+_add("certSANs", _reads(_CERTIFICATE, _names), "string", metered=True)
+_add("pkcs12key", _reads(_KEYSTORE, lambda text: _pkcs12_key("", text)), "string", metered=True)
+_add("pkcs12keyPass", _reads(_KEYSTORE, _pkcs12_key), "string string", metered=True)
+_add("pkcs12cert", _reads(_KEYSTORE, lambda text: _pkcs12_certificates("", text)), "string", metered=True)
+_add("pkcs12certPass", _reads(_KEYSTORE, _pkcs12_certificates), "string string", metered=True)
+_add("jwkPublicKeyPem", _reads(_JWK, _jwk_public), "string", metered=True)
+_add("jwkPrivateKeyPem", _reads(_JWK, _jwk_private), "string", metered=True)
+_add("rsaDecrypt", _reads(_RSA_TEXT, _rsa_decrypted), "string string string string", metered=True)

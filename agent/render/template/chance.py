@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from agent.render.template.errors import Unfit
 from agent.render.template.function import Functions
+from agent.render.template.guarded import guarded
 from agent.render.template.quoted import decoded, encoded
 
 if TYPE_CHECKING:
@@ -70,22 +71,7 @@ _add("uuidv4", lambda: str(uuid.uuid4()))
 
 
 def _guarded(does: Callable[..., Any]) -> Callable[..., Any]:
-    """Whatever `cryptography` does not take is an error without its words."""
-
-    def called(spend: Spend, *given: Any) -> Any:
-        spend(_WORK)
-        problem = "its arguments are no key and certificate that fit"
-        try:
-            return does(*given)
-        except Unfit:
-            raise
-        except ModuleNotFoundError:
-            problem = "the Python package cryptography is needed, and not installed here"
-        except Exception:  # noqa: S110 - it raises what it likes, also of its own
-            pass
-        raise Unfit(problem)
-
-    return called
+    return guarded(does, _WORK, "its arguments are no key and certificate that fit")
 
 
 def _key(kind: str) -> str:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from agent.render.template import pem
 from agent.render.template.errors import Unfit
 from agent.render.template.function import Functions
+from agent.render.template.guarded import guarded
 from agent.render.template.quoted import encoded
 
 if TYPE_CHECKING:
@@ -26,22 +27,8 @@ _add = FUNCTIONS.add
 
 
 def _guarded(does: Callable[..., bytes]) -> Callable[..., str]:
-    """Whatever `cryptography` does not take is an error without its words."""
-
-    def called(spend: Callable[[int], None], *given: str) -> str:
-        spend(_WORK)
-        problem = "no keystore can be made of this: it takes PEM certificates, and the first one's private key"
-        try:
-            return base64.b64encode(does(*given)).decode()
-        except Unfit:
-            raise
-        except ModuleNotFoundError:
-            problem = "the Python package cryptography is needed, and not installed here"
-        except Exception:  # noqa: S110 - it raises what it likes, also of its own
-            pass
-        raise Unfit(problem)
-
-    return called
+    problem = "no keystore can be made of this: it takes PEM certificates, and the first one's private key"
+    return guarded(lambda *given: base64.b64encode(does(*given)).decode(), _WORK, problem)
 
 
 def _encryption(password: str) -> KeySerializationEncryption:
