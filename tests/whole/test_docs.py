@@ -103,7 +103,7 @@ def kubectl_understands(line: str) -> None:
     if argv in (["exec", "POD"], ["debug"], ["exec"], ["describe"], ["logs"]):
         return  # the name of a command, with no arguments to go wrong
     argv = [argv[0], "--server=http://127.0.0.1:9", "--request-timeout=2s", *argv[1:]]
-    given = "{apiVersion: v1, kind: ConfigMap, metadata: {name: x}}"
+    given = '{"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "x"}}'
     done = subprocess.run([str(program), *argv], input=given, capture_output=True, text=True, check=False)
     assert "refused" in done.stderr and "unknown" not in done.stderr and "Usage" not in done.stderr, done.stderr
 
