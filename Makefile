@@ -6,7 +6,7 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check
 # pytest-xdist: as many workers as tests/conftest.py says; one that is done takes over from the others
 PYTEST_ARGS ?= -n auto --dist worksteal
 
-.PHONY: help demo test coverage torture matrix audit bench fleet dashboard pictures check format lock image image-test \
+.PHONY: help demo test coverage torture matrix audit bench fleet dashboard docs reference pictures check format lock image image-test \
   controller-image controller-image-test base-digest cluster cluster-down cluster-test tools chart-schema chart-docs \
   release version release-test clean
 
@@ -66,6 +66,18 @@ bench: $(VENV)/bench ## what the agent costs, on the image's files
 # The picture of the chart's dashboard, by real agents and a real Prometheus, in two minutes.
 dashboard: $(VENV)/bench ## the picture of the chart's dashboard
 	$(BIN)/python -m bench.dashboard docs/dashboard.png
+
+$(VENV)/docs: $(VENV)/installed
+	@$(PIP) install --quiet --editable '.[docs]'
+	@touch $@
+
+# Strict, and without a network: docs/site/build.py says what it refuses.
+docs: $(VENV)/docs ## the documentation as a site, .cache/docs/site
+	$(BIN)/python docs/site/build.py
+
+# Of the config's schema, the parser of the commands and the metrics; tests hold the pages against them.
+reference: $(VENV)/installed ## docs/reference, after what it is made of changed
+	$(BIN)/python docs/site/reference.py docs/reference
 
 # The page, `status` and the demo. What draws terminals stays out of .venv, where structlog would load it.
 .cache/pictures/installed: bench/pictures.txt | $(VENV)/installed

@@ -24,7 +24,7 @@ PLACES = (
     ("charts/*/README.md*", rf"\bname: freshmount,(?: alias: \w+,)? version: ({VERSION})"),
     ("charts/*/README.md*", rf"^\| file://\.\./freshmount \| freshmount \| ({VERSION}) \|"),
     ("*.md", _IMAGE),
-    ("*.md", rf"^freshmount ({VERSION}), started "),
+    ("docs/**/*.md", rf"^freshmount ({VERSION}), started "),
     ("docs/**/*.md", _IMAGE),
     ("examples/**/*.md", _IMAGE),
     ("examples/**/*.yaml", _IMAGE),

@@ -67,7 +67,7 @@ IN_TEXT = {"COMMENT", "STRING", "FSTRING_MIDDLE"}  # kinds of tokens; from 3.12 
 MODULES = [path for path in sorted((ROOT / "agent").rglob("*.py")) if "demo" not in path.parts]
 DOCUMENTS = [
     path
-    for pattern in ("*.md", "docs/*.md", "config/*", "charts/*/README.md", "charts/*/*.yaml", "charts/*/templates/*")
+    for pattern in ("*.md", "docs/**/*.md", "config/*", "charts/*/README.md", "charts/*/*.yaml", "charts/*/templates/*")
     for path in sorted(ROOT.glob(pattern))
 ]
 

@@ -48,7 +48,7 @@ def problems(text: str) -> list[tuple[int, int, str]]:
 
 
 def test_defaults_are_those_of_the_contract() -> None:
-    """A minimal config means what the README says."""
+    """A minimal config means what docs/reference says."""
     assert parse(document(), "c.yaml") == Config(
         Bundle(
             secrets=(

@@ -39,9 +39,9 @@ def test_examples_are_accepted_by_both(path: Path) -> None:
     assert text.startswith("# yaml-language-server: $schema=./schema.json\n")
 
 
-def test_the_readme_names_every_example() -> None:
+def test_the_page_on_configs_names_every_example() -> None:
     """One that is renamed or added is found by a reader, and by the tests here."""
-    linked = re.findall(r"\(config/(\S+\.yaml)\)", (HOME.parent / "README.md").read_text())
+    linked = re.findall(r"\(\.\./config/(\S+\.yaml)\)", (HOME.parent / "docs" / "config.md").read_text())
     assert linked and sorted(linked) == [path.name for path in EXAMPLES]
 
 

@@ -79,7 +79,7 @@ def test_no_reader_sees_a_torn_set_while_the_agent_is_killed(pod: Pod, length: L
         assert max(found["generations"] for found in counts.values()) >= 500
         assert sum(found["reads"] for found in counts.values()) >= 100_000
     for how, found in counts.items():
-        wrong = BAD[:3] if how == "by path" else BAD  # by path a pair may be mixed; the README says so
+        wrong = BAD[:3] if how == "by path" else BAD  # by path a pair may be mixed; docs/files.md says so
         report.row(
             f"reader {how}, {kills} kill -9 of the agent meanwhile: nothing {', '.join(wrong)}",
             _tried(found),
