@@ -21,7 +21,6 @@ from tests.support.paths import ROOT
 
 CHARTS = ROOT / "charts"
 KUBERNETES = ("1.25", "1.28", "1.29", "1.37")  # the oldest supported, both sides of native sidecars, the newest
-HELMS = chart_tools.helms()
 _OPERATOR = "monitoring.coreos.com/v1"  # not Kubernetes' own, so not in its schemas
 
 
@@ -156,11 +155,15 @@ def need(found: bool, what: str) -> None:
 
 
 def need_helm(version: str | None = None) -> str:
+    helms = _helms()
     need(
-        version in HELMS if version else bool(HELMS),
+        version in helms if version else bool(helms),
         f"helm{f' {version}' if version else ''} is not installed: make tools",
     )
-    return HELMS[version] if version else next(iter(HELMS.values()))
+    return helms[version] if version else next(iter(helms.values()))
+
+
+_helms = functools.cache(chart_tools.helms)  # each is asked for its version: not by a worker that renders nothing
 
 
 def ours(**values: Any) -> dict[str, Any]:
