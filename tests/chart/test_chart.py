@@ -380,6 +380,7 @@ REFUSED = {
         for how in (("null", "empty") if isinstance(value, str) else ("null",))
     },
 }
+OF_ALERTS = [name for name in REFUSED if name.startswith("prometheusRule.alerts.")]
 # A chart's own file for each agent, with all templates.
 WHOLE = """\
 {{- $call := dict "root" . "key" "KEY" }}
@@ -478,7 +479,31 @@ def test_a_value_that_is_null_or_empty_leaves_something_valid(
     assert len(containers) >= len(aliases)
 
 
-@pytest.mark.parametrize("name", REFUSED)
+HELMS_OWN_WORDS = ("%!", "<nil>", "nil pointer", "wrong type", "YAML parse", "index of")
+
+
+@pytest.mark.parametrize("version", ["v3", "v4"])
+@pytest.mark.parametrize("how", ["null", "empty"])
+def test_what_alerts_cannot_be_without_is_named(
+    demo: Chart, pytestconfig: pytest.Config, version: str, how: str
+) -> None:
+    """All that is missing at once; with --full each alone, too."""
+    chart = Chart(need_helm(version), demo.path)
+    names = [name for name in OF_ALERTS if name.endswith(how)]
+    assert len(names) > 15
+    values = emptied("native", *EMPTIED[names[0]])
+    for name in names:
+        values = put(values, *EMPTIED[name])
+    tried = [(values, names)]
+    if pytestconfig.getoption("--full"):
+        tried += [(emptied("native", *EMPTIED[name]), [name]) for name in names]
+    for without, missing in tried:
+        words = chart.refusal(ours(**without)).replace("/", ".")
+        assert [name for name in missing if REFUSED[name] not in words] == []
+        assert not [odd for odd in HELMS_OWN_WORDS if odd in words]
+
+
+@pytest.mark.parametrize("name", [name for name in REFUSED if name not in OF_ALERTS])
 def test_a_value_that_is_null_or_empty_and_cannot_be_is_named(
     demo: Chart, pytestconfig: pytest.Config, name: str
 ) -> None:
@@ -488,9 +513,7 @@ def test_a_value_that_is_null_or_empty_and_cannot_be_is_named(
         chart = Chart(need_helm(version), demo.path)
         words = chart.refusal(ours(**emptied("native", *EMPTIED[name]))).replace("/", ".")
         assert REFUSED[name] in words
-        assert not [
-            odd for odd in ("%!", "<nil>", "nil pointer", "wrong type", "YAML parse", "index of") if odd in words
-        ]
+        assert not [odd for odd in HELMS_OWN_WORDS if odd in words]
 
 
 @pytest.mark.parametrize("version", ["v3", "v4"])
@@ -639,37 +662,44 @@ def test_the_network_policy_lets_the_agent_work(demo: Chart) -> None:
     ]
 
 
-@pytest.mark.parametrize(
-    ("url", "port"),
-    [
-        ("https://10.0.12.34", 443),
-        ("https://aws-gateway-2", 443),
-        ("http://localstack1/", 80),
-        ("https://vpce.example.com", 443),
-        ("https://vpce.example.com:8443", 8443),
-        ("https://vpce.example.com:08443/", 8443),
-        ("http://vpce.example.com:", 80),
-        ("https://vpce.example.com/way/9", 443),
-        ("https://vpce.example.com/way:9", 443),
-        ("https://vpce.example.com:8443/way:9?x=1:2#3:4", 8443),
-        ("https://[fd00:ec2::123]", 443),
-        ("http://[fd00:ec2::123]:4566/", 4566),
-        ("http://[fd00:ec2::123]/a:7", 80),
-    ],
-)
-def test_the_network_policy_opens_the_port_of_an_address(demo: Chart, url: str, port: int) -> None:
+PORTS = {
+    "https://10.0.12.34": 443,
+    "https://aws-gateway-2": 443,
+    "http://localstack1/": 80,
+    "https://vpce.example.com": 443,
+    "https://vpce.example.com:8443": 8443,
+    "https://vpce.example.com:08443/": 8443,
+    "http://vpce.example.com:": 80,
+    "https://vpce.example.com/way/9": 443,
+    "https://vpce.example.com/way:9": 443,
+    "https://vpce.example.com:8443/way:9?x=1:2#3:4": 8443,
+    "https://[fd00:ec2::123]": 443,
+    "http://[fd00:ec2::123]:4566/": 4566,
+    "http://[fd00:ec2::123]/a:7": 80,
+}
+
+
+def test_the_network_policy_opens_the_port_of_an_address(tmp_path: Path) -> None:
     """What stands after the host's colon, or the scheme's; in the config or in the environment."""
-
-    def opened(**values: Any) -> list[int]:
-        egress = demo.template(ours(networkPolicy=ON, **values)).one("NetworkPolicy")["spec"]["egress"]
+    agents: dict[str, dict[str, Any]] = {}
+    for url in PORTS:
+        proxy = url.replace("://", "://user:pa55@")
+        agents |= {
+            f"endpointUrl {url}": {"config": {**OF_ONE, "endpointUrl": url}},
+            f"AWS_ENDPOINT_URL {url}": {"config": OF_ONE, "extraEnv": [{"name": "AWS_ENDPOINT_URL", "value": url}]},
+            f"HTTPS_PROXY {url}": {"config": OF_ONE, "extraEnv": [{"name": "HTTPS_PROXY", "value": proxy}]},
+        }
+    on = {name: {"networkPolicy": ON, **values} for name, values in agents.items()}
+    rendered, aliases = beside(need_helm(), tmp_path / "many", on, '{{ include "freshmount.objects" CALL }}')
+    opened = {}
+    for name, alias in aliases.items():
+        egress = rendered.one("NetworkPolicy", f"-{alias}")["spec"]["egress"]
         assert all(not rule["ports"][0].keys() - {"protocol", "port"} for rule in egress)
-        return [each["port"] for each in egress[1]["ports"]]
-
-    assert opened(config={"endpointUrl": url}) == [port]
-    assert opened(extraEnv=[{"name": "AWS_ENDPOINT_URL", "value": url}]) == [port]
-    assert opened(extraEnv=[{"name": "HTTPS_PROXY", "value": url.replace("://", "://user:pa55@")}]) == sorted(
-        {443, port}, key=lambda each: each != 443
-    )
+        opened[name] = [each["port"] for each in egress[1]["ports"]]
+    assert opened == {
+        **{f"{where} {url}": [port] for url, port in PORTS.items() for where in ("endpointUrl", "AWS_ENDPOINT_URL")},
+        **{f"HTTPS_PROXY {url}": sorted({443, port}, key=lambda each: each != 443) for url, port in PORTS.items()},
+    }
 
 
 def test_irsa_needs_sts_besides_an_endpoint_of_its_own(demo: Chart) -> None:
@@ -965,6 +995,29 @@ def corpus(helm: str, to: Path, texts: dict[str, str]) -> tuple[Chart, dict[str,
     return Chart(helm, to), values, aliases
 
 
+OF_ONE = {"secrets": [{"name": "a", "secretId": "a", "files": [{"path": "a"}]}]}  # a config of one secret
+
+
+def beside(helm: str, to: Path, agents: dict[str, dict[str, Any]], template: str) -> tuple[Rendered, dict[str, str]]:
+    """What that template makes of each of these agents, and the alias of each: one run of helm for all. In it stand
+    ALIAS and CALL, what an include is given for that agent."""
+    chart, _, aliases = corpus(helm, to, dict.fromkeys(agents, "{}"))
+    (to / "templates" / "configs.yaml").unlink()
+    for alias in aliases.values():
+        text = template.replace("ALIAS", alias).replace("CALL", f'(dict "root" $ "key" "{alias}")')
+        (to / "templates" / f"{alias}.yaml").write_text(text)
+    on = {"enabled": True, "image": {"repository": "r"}}
+    return chart.template({alias: {**on, **agents[name]} for name, alias in aliases.items()}), aliases
+
+
+def policies(to: Path, agents: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """The IAM policy of each of these agents, as the chart prints it."""
+    template = 'kind: Said\nmetadata: {name: ALIAS}\ntext: {{ include "freshmount.iamPolicy" CALL | quote }}\n'
+    rendered, aliases = beside(need_helm(), to, agents, template)
+    found = {document["metadata"]["name"]: json.loads(document["text"]) for document in rendered.documents}
+    return {name: found[alias] for name, alias in aliases.items()}
+
+
 @pytest.mark.parametrize("version", ["v3", "v4"])
 def test_a_config_that_the_agent_refuses_is_refused(tmp_path: Path, version: str) -> None:
     """As far as a schema can see, by the validator of each helm. What is required, the templates ask for."""
@@ -1144,18 +1197,20 @@ def test_every_partition_has_its_region_here() -> None:
     assert set(REGIONS.values()) == set(botocore.session.get_session().get_available_partitions())
 
 
-@pytest.mark.parametrize("region", REGIONS)
-def test_the_iam_policy_is_of_the_regions_partition(demo: Chart, tmp_path: Path, region: str) -> None:
+def test_the_iam_policy_is_of_the_regions_partition(tmp_path: Path) -> None:
     """For a secret by name, and for the service through which a key is used: by its own domain or by the common one."""
     known = botocore.session.get_session().get_data("partitions")["partitions"]
-    (domain,) = (each["outputs"]["dnsSuffix"] for each in known if each["id"] == REGIONS[region])
-    key = f"arn:{REGIONS[region]}:kms:{region}:111122223333:key/k"
-    secrets = [{"name": "a", "secretId": "a", "files": [{"path": "a"}]}]
-    values = ours(config={"region": region, "secrets": secrets}, aws={"kmsKeyArns": [key]})
-    read, decrypt = json.loads(said(demo, tmp_path / "a", values, "iamPolicy"))["Statement"]
-    assert read["Resource"] == [f"arn:{REGIONS[region]}:secretsmanager:{region}:*:secret:a-??????"]
-    services = [f"secretsmanager.{region}.{of}" for of in dict.fromkeys(("amazonaws.com", domain))]
-    assert decrypt["Condition"]["StringEquals"]["kms:ViaService"] == (services if services[1:] else services[0])
+    domains = {each["id"]: each["outputs"]["dnsSuffix"] for each in known}
+    keys = {region: f"arn:{partition}:kms:{region}:111122223333:key/k" for region, partition in REGIONS.items()}
+    agents = {
+        region: {"config": {"region": region, **OF_ONE}, "aws": {"kmsKeyArns": [key]}} for region, key in keys.items()
+    }
+    for region, found in policies(tmp_path / "many", agents).items():
+        read, decrypt = found["Statement"]
+        assert read["Resource"] == [f"arn:{REGIONS[region]}:secretsmanager:{region}:*:secret:a-??????"]
+        domain = domains[REGIONS[region]]
+        services = [f"secretsmanager.{region}.{of}" for of in dict.fromkeys(("amazonaws.com", domain))]
+        assert decrypt["Condition"]["StringEquals"]["kms:ViaService"] == (services if services[1:] else services[0])
 
 
 def test_the_role_tells_the_partition_where_no_region_does(demo: Chart, tmp_path: Path) -> None:
@@ -1168,12 +1223,12 @@ def test_the_role_tells_the_partition_where_no_region_does(demo: Chart, tmp_path
     assert statement["Resource"] == ["arn:aws-us-gov:secretsmanager:*:111122223333:secret:a-??????"]
 
 
-@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
-def test_the_policy_is_the_one_of_plan(bare: Chart, tmp_path: Path, path: Path) -> None:
+def test_the_policy_is_the_one_of_plan(tmp_path: Path) -> None:
     """The notes and `freshmount plan` say the same of each example."""
-    text = path.read_text()
-    values = configured(text, extraVolumeMounts=[{"name": "run", "mountPath": "/run/app"}])  # where a pid file lies
-    assert json.loads(said(bare, tmp_path / "a", values, "iamPolicy")) == policy(parse(text, str(path)))
+    texts = {path.name: path.read_text() for path in EXAMPLES}
+    seen = [{"name": "run", "mountPath": "/run/app"}]  # where a pid file lies
+    agents = {name: {"config": yaml.safe_load(text), "extraVolumeMounts": seen} for name, text in texts.items()}
+    assert policies(tmp_path / "many", agents) == {name: policy(parse(text, name)) for name, text in texts.items()}
 
 
 _ROLE = "arn:aws:iam::222233334444:role"
@@ -1242,32 +1297,30 @@ def test_a_secret_of_a_kind_that_is_not_known_has_no_policy(bare: Chart, tmp_pat
     assert "IAM policy" in said and "freshmount plan" in said
 
 
-@pytest.mark.parametrize("secrets", _OF_EACH_SOURCE)
 @pytest.mark.parametrize(
     "default", ["", f"roleArn: {_ROLE}/default", f"roleArn: {_ROLE}/default\nsessionTags: {{t: v}}"]
 )
-def test_the_policy_of_every_source_is_the_one_of_plan(bare: Chart, tmp_path: Path, secrets: str, default: str) -> None:
+def test_the_policy_of_every_source_is_the_one_of_plan(tmp_path: Path, default: str) -> None:
     """With replicas and roles; what the pod's own identity needs."""
-    listed = re.sub(r"\{name: (\w),", r"{name: \1, files: [{path: \1}],", secrets)
-    text = f"apiVersion: freshmount.dev/v1\nkind: Config\nregion: eu-west-1\n{default}\nsecrets: [{listed}]\n"
-    found = json.loads(said(bare, tmp_path / "a", configured(text), "iamPolicy"))
-    assert found == policy(parse(text, "c.yaml"))
+    head = f"apiVersion: freshmount.dev/v1\nkind: Config\nregion: eu-west-1\n{default}"
+    listed = {each: re.sub(r"\{name: (\w),", r"{name: \1, files: [{path: \1}],", each) for each in _OF_EACH_SOURCE}
+    texts = {each: f"{head}\nsecrets: [{secrets}]\n" for each, secrets in listed.items()}
+    found = policies(tmp_path / "many", {name: {"config": yaml.safe_load(text)} for name, text in texts.items()})
+    assert found == {name: policy(parse(text, "c.yaml")) for name, text in texts.items()}
 
 
-@pytest.mark.parametrize(
-    "id_", [f"{ARN}-{end}" for end in ("master", "MASTER", "123456", "Master", "mAst3r", "word", "seventh")]
-)
-def test_the_policy_of_an_arn_that_looks_complete(bare: Chart, tmp_path: Path, id_: str) -> None:
+def test_the_policy_of_an_arn_that_looks_complete(tmp_path: Path) -> None:
     """Both forms, where a name may end so; the same as `freshmount plan` prints."""
-    text = document(secret=f"name: db, secretId: '{id_}'")
-    made = json.loads(said(bare, tmp_path / "a", configured(text), "iamPolicy"))
-    assert made == policy(parse(text, "c"))
-    end = id_.rsplit("-", 1)[1]
-    both = [id_, f"{id_}-??????"]
-    (statement,) = made["Statement"]
-    assert statement["Resource"] == (
-        both if end in ("master", "MASTER", "123456") else both[:1] if len(end) == 6 else both[1:]
-    )
+    ends = ("master", "MASTER", "123456", "Master", "mAst3r", "word", "seventh")
+    texts = {end: document(secret=f"name: db, secretId: '{ARN}-{end}'") for end in ends}
+    made = policies(tmp_path / "many", {end: {"config": yaml.safe_load(text)} for end, text in texts.items()})
+    assert made == {end: policy(parse(text, "c")) for end, text in texts.items()}
+    for end, found in made.items():
+        both = [f"{ARN}-{end}", f"{ARN}-{end}-??????"]
+        (statement,) = found["Statement"]
+        assert statement["Resource"] == (
+            both if end in ("master", "MASTER", "123456") else both[:1] if len(end) == 6 else both[1:]
+        )
 
 
 # What is written down

@@ -16,9 +16,6 @@ from functools import cached_property
 from typing import Any
 from urllib.parse import urlsplit
 
-import boto3
-from moto.server import ThreadedMotoServer
-
 from agent.demo.server import Closing, Exchange, Server
 from agent.demo.stand_in import REGION, QuickStandIn, StandIn
 
@@ -33,6 +30,8 @@ class MotoStandIn(StandIn, Closing):
     """
 
     def __init__(self, address: str = "127.0.0.1") -> None:
+        from moto.server import ThreadedMotoServer  # 1.4 s of CPU, for those that need it
+
         logging.getLogger("werkzeug").setLevel(logging.ERROR)
         self._server = ThreadedMotoServer(ip_address=address, port=0, verbose=False)
         self._server.start()
@@ -42,6 +41,8 @@ class MotoStandIn(StandIn, Closing):
     @cached_property
     def client(self) -> Any:
         """AWS's own SDK on it."""
+        import boto3
+
         keys = {"aws_access_key_id": "testing", "aws_secret_access_key": "testing"}
         return boto3.session.Session().client("secretsmanager", region_name=REGION, endpoint_url=self.url, **keys)
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import kubernetes_validate
+import kubernetes_validate.utils
 import pytest
 import yaml
 
@@ -21,7 +22,6 @@ from tests.support.paths import ROOT
 
 CHARTS = ROOT / "charts"
 KUBERNETES = ("1.25", "1.28", "1.29", "1.37")  # the oldest supported, both sides of native sidecars, the newest
-HELMS = chart_tools.helms()
 _OPERATOR = "monitoring.coreos.com/v1"  # not Kubernetes' own, so not in its schemas
 
 
@@ -125,7 +125,11 @@ def validate(rendered: Rendered, kube: str) -> None:
             _validate(json.dumps(document), kube)
 
 
-@functools.cache  # most documents of a matrix are the same, and the schemas are read anew each time
+# The library reads 1.8 MB of schemas for each document, which takes twenty times as long as to validate it.
+kubernetes_validate.utils.schema_contents = functools.cache(kubernetes_validate.utils.schema_contents)
+
+
+@functools.cache  # most documents of a matrix are the same
 def _validate(document: str, kube: str) -> None:
     kubernetes_validate.validate(json.loads(document), kube, strict=True)
 
@@ -156,11 +160,15 @@ def need(found: bool, what: str) -> None:
 
 
 def need_helm(version: str | None = None) -> str:
+    helms = _helms()
     need(
-        version in HELMS if version else bool(HELMS),
+        version in helms if version else bool(helms),
         f"helm{f' {version}' if version else ''} is not installed: make tools",
     )
-    return HELMS[version] if version else next(iter(HELMS.values()))
+    return helms[version] if version else next(iter(helms.values()))
+
+
+_helms = functools.cache(chart_tools.helms)  # each is asked for its version: not by a worker that renders nothing
 
 
 def ours(**values: Any) -> dict[str, Any]:

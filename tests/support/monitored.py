@@ -111,23 +111,24 @@ def scraping(home: Path, groups: list[dict[str, Any]], pods: Mapping[str, int]) 
         shutil.rmtree(home / "data", ignore_errors=True)
 
 
-def _candidates() -> Iterator[int]:
-    """Below those that the kernel gives to whoever asks for any, and in a lane of this worker of the test run."""
-    lanes = 64
-    lane = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % lanes
-    return (20_000 + number % 190 * lanes + lane for number in itertools.count(os.getpid()))
+_PORTS = range(20_000, 32_000)  # below those that the kernel gives to whoever asks for any
+_turn = itertools.count(os.getpid())
+_held: list[socket.socket] = []  # the ports of this process, by their names
 
 
-_ports = _candidates()
-
-
-def _is_free(port: int) -> bool:
+def _is_ours(port: int) -> bool:
+    """Whether nobody listens there, and no other process of any test run has it. Such a process holds the port's name
+    among the abstract sockets, which belong to the network as its ports do, until it ends."""
+    name = socket.socket(socket.AF_UNIX)
     with socket.socket() as listening, suppress(OSError):
+        name.bind(f"\0port-of-a-test-{port}")
         listening.bind(("127.0.0.1", port))
+        _held.append(name)
         return True
+    name.close()
     return False
 
 
 def free_port() -> int:
     """A port for a process that has to know it before it listens. Nobody else gets it in the meantime."""
-    return next(filter(_is_free, _ports))
+    return next(filter(_is_ours, (_PORTS[number % len(_PORTS)] for number in _turn)))
