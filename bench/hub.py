@@ -200,20 +200,26 @@ async def measure(count: int, secrets: int, seconds: float, home: Path) -> None:
             async with running(*(agents.one(number) for number in range(count))):
                 await until(lambda: agents.waiting == count, 300)
                 row(f"{agents.waiting:,} agents wait after", f"{time.monotonic() - began:.0f} s")
-                await moved(aws, agents, count, "all are answered after a move of a secret that all share")
-                await asyncio.sleep(WAIT)  # until their requests end at moments of their own
-                before, since = hub.cpu(), time.monotonic()
-                await asyncio.sleep(seconds)
-                share = (hub.cpu() - before) / (time.monotonic() - since)
-                row(f"CPU while nothing moves, over {seconds:.0f} s", f"{share:.1%} of a core")
+                # Their requests end at moments of their own, as long as no move has answered all of them at once.
+                row(f"CPU while nothing moves, over {seconds:.0f} s", await share(hub, seconds))
                 row("memory with all of them", f"{hub.memory():.0f} MiB")
+                await moved(aws, agents, count, "all are answered after a move of a secret that all share")
                 async with running(*(hostile(hub.port, "token-of-bad") for _ in range(300))):
                     await asyncio.sleep(5)
                     await moved(aws, agents, count, "the same beside 300 hostile clients")
                 row("memory in the end", f"{hub.memory():.0f} MiB")
                 row("requests of agents that failed", str(agents.failed))
+            await asyncio.sleep(10)  # until it has noticed that they are gone
+            row("CPU of its looks at AWS alone", await share(hub, seconds / 2))
         finally:
             hub.close()
+
+
+async def share(hub: Hub, seconds: float) -> str:
+    """The CPU time that it uses in so many seconds, as a share of a core."""
+    before, since = hub.cpu(), time.monotonic()
+    await asyncio.sleep(seconds)
+    return f"{(hub.cpu() - before) / (time.monotonic() - since):.1%} of a core"
 
 
 async def moved(aws: StandIn, agents: Agents, count: int, what: str) -> None:

@@ -73,7 +73,7 @@ class Door:
 
 
 class _Guarded(asyncio.Protocol):
-    """A connection: what happens to it is told to the door, and to aiohttp's protocol."""
+    """A connection: what happens to it is passed on to the door, and to the protocol of aiohttp."""
 
     __slots__ = ("_door", "_inner", "_transport", "address", "data_received", "kept")
 
@@ -152,8 +152,8 @@ async def closing(
 
 def quiet() -> None:
     """Keep requests that are no HTTP out of the log, which a client could fill with them."""
-    logging.getLogger("aiohttp.server").addFilter(_told)
+    logging.getLogger("aiohttp.server").addFilter(_worth_a_line)
 
 
-def _told(record: logging.LogRecord) -> bool:
+def _worth_a_line(record: logging.LogRecord) -> bool:
     return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))

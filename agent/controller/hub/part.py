@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import os
 import random
 import time
@@ -37,9 +38,13 @@ _READ_LIMIT = 10.0  # seconds for the body of a request
 
 _FIRST = 5.0  # seconds that a caller who does not want to wait waits for the first look at a secret
 
+_TOGETHER = 0.5  # seconds; requests whose time is over within them are answered at once
+
 _STALLED = 60.0  # seconds without a turn of the loop
 
 _JSON = {"Content-Type": "application/json"}
+
+News = asyncio.Future[float | None]
 
 
 class Hub:
@@ -61,6 +66,7 @@ class Hub:
         self._audience = given.audience
         self._callers: Callers | None = None
         self._room = Room()
+        self._endings: dict[int, set[News]] = {}
         self._due = asyncio.Event()
         self._turned = time.monotonic()
         self._under_way: set[asyncio.Task[None]] = set()
@@ -213,16 +219,32 @@ class Hub:
         self, request: web.Request, asked: question.Question, rows: list[Row], arrived: float, wait: float
     ) -> float | None:
         """Wait for news of these rows; the moment of it, or None when the time is over."""
-        loop = asyncio.get_running_loop()
         known = [each.version for each in asked.secrets]
         waiting = self._board.wait(rows, known, arrived, lambda: request.transport is None)
         waiting.first = asked.wait == 0
-        over = loop.call_later(wait, _end, waiting.news)
+        ending = self._ending(wait)
+        ending.add(waiting.news)
         try:
             return await waiting.news
         finally:
-            over.cancel()
+            ending.discard(waiting.news)
             self._board.leave(waiting, time.monotonic())
+
+    def _ending(self, wait: float) -> set[News]:
+        """What ends together after so many seconds, or up to `_TOGETHER` later. A wake-up costs more than an answer,
+        and agents that were answered together ask again together."""
+        loop = asyncio.get_running_loop()
+        moment = math.ceil((loop.time() + wait) / _TOGETHER)
+        ending = self._endings.get(moment)
+        if ending is None:
+            ending = self._endings[moment] = set()
+            loop.call_at(moment * _TOGETHER, self._end, moment)
+        return ending
+
+    def _end(self, moment: int) -> None:
+        for news in self._endings.pop(moment):
+            if not news.done():
+                news.set_result(None)
 
     async def _caller(self, request: web.Request) -> Caller | web.Response:
         scheme, _, token = request.headers.get("Authorization", "").partition(" ")
@@ -246,11 +268,6 @@ class Hub:
     def _refuse(self, status: int, why: str) -> web.Response:
         self._measures.requests(str(status))
         return web.Response(status=status, body=json.dumps({"error": why}).encode(), headers=_JSON)
-
-
-def _end(news: asyncio.Future[float | None]) -> None:
-    if not news.done():
-        news.set_result(None)
 
 
 def _namespace(caller: Caller) -> str:

@@ -191,8 +191,8 @@ async def test_a_secret_that_many_share_is_seen_to_move_sooner() -> None:
     for _ in range(5_000):
         scene.waits()
     scene.look(seen("v1"))
-    assert scene.board.due(scene.now + 4.4) == []
-    assert scene.board.due(scene.now + 5.6) == [scene.board.topics[DB]]
+    assert scene.board.due(scene.now + 3.9) == []
+    assert scene.board.due(scene.now + 5.0) == [scene.board.topics[DB]]
 
 
 @within
