@@ -123,6 +123,8 @@ def of_yaml(path: Path, text: str) -> str:
         return "metadata"
     if {*found} == {"dependencies"}:
         return "dependencies"
+    if {*found} == {"spec"} and path.name == "external-secrets.md":
+        return "ExternalSecret"
     return "workflow" if "jobs" in found else ""
 
 
@@ -154,6 +156,17 @@ def test_yaml_is_what_it_says(path: Path, text: str) -> None:
         for dependency in yaml.safe_load(text)["dependencies"]:
             library = yaml.safe_load((CHARTS / "freshmount" / "Chart.yaml").read_text())
             assert (dependency["name"], dependency["version"]) == (library["name"], library["version"])
+    elif kind == "ExternalSecret":
+        provider = {"aws": {"service": "SecretsManager", "region": "eu-west-1"}}
+        store = {"kind": "SecretStore", "metadata": {"name": "aws"}, "spec": {"provider": provider}}
+        spec = {
+            "secretStoreRef": {"name": "aws"},
+            "dataFrom": [{"extract": {"key": "db"}}],
+            **yaml.safe_load(text)["spec"],
+        }
+        asked = {"kind": "ExternalSecret", "metadata": {"name": "db"}, "spec": spec}
+        both = [{"apiVersion": "external-secrets.io/v1", **each} for each in (store, asked)]
+        assert native.parse(yaml.safe_dump_all(both), str(path)).bundle.secrets
     elif kind == "workflow":
         for job in yaml.safe_load(text)["jobs"].values():
             for step in job["steps"]:
