@@ -81,7 +81,7 @@ check: $(VENV)/installed ## ruff, mypy --strict, shellcheck and hadolint
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/shellcheck --external-sources .ci/run .ci/matrix image/*.sh bench/*.sh
+	$(BIN)/shellcheck --external-sources .ci/run .ci/matrix image/*.sh bench/*.sh examples/*/*.sh
 	$(BIN)/hadolint Dockerfile
 
 format: $(VENV)/installed ## let ruff format the code
