@@ -94,7 +94,7 @@ check: $(VENV)/installed ## ruff, mypy, shellcheck, hadolint; the workflows
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/shellcheck --external-sources .ci/run .ci/matrix image/*.sh bench/*.sh
+	$(BIN)/shellcheck --external-sources .ci/run .ci/matrix image/*.sh bench/*.sh examples/*/*.sh
 	$(BIN)/hadolint Dockerfile
 	$(BIN)/zizmor --quiet --offline .github/workflows
 	@if [ -x .cache/tools/actionlint ]; then .cache/tools/actionlint; else echo 'No actionlint here: make tools, with go'; fi

@@ -19,7 +19,7 @@ import signal
 import subprocess
 import sys
 
-from tests.cluster import build, images, inside, node
+from tests.cluster import apps, build, images, inside, node
 
 USAGE = (
     "python -m tests.cluster up | down | load IMAGE … | aws NAME=VALUE … | test [ARGUMENTS OF PYTEST] | "
@@ -65,7 +65,10 @@ def running() -> tuple[node.Node, bool]:
 
 
 def here(program: list[str]) -> int:
-    """A program of Python's on a node of this machine, with the image that `make image` made."""
+    """A program of Python's on a node of this machine, with the image that `make image` made.
+
+    With the apps of examples/, too, if CLUSTER_EXAMPLES is set.
+    """
     it, started = running()
     try:
         image, app = named("CLUSTER_IMAGE", images.built_name()), named("CLUSTER_APP_IMAGE", "python:3.13-slim")
@@ -74,6 +77,8 @@ def here(program: list[str]) -> int:
             controller = ""
         for name in filter(None, (image, app, controller)):
             images.load(it, name)
+        if os.environ.get("CLUSTER_EXAMPLES"):
+            apps.load(it)
         environment = {
             "KUBECONFIG": str(it.kubeconfig),
             "CLUSTER_KUBECTL": f"{it.programs['kubernetes']}/kubectl",

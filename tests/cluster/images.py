@@ -29,8 +29,27 @@ def is_built(image: str) -> bool:
 
 def load_pause(node: Node) -> None:
     """The image that kubelet starts each pod with."""
-    program = Path(node.programs["pause"]) / "pause"
-    _once(node, "localhost/pause:1", node.programs["pause"], lambda name: _archive(name, "pause", program.read_bytes()))
+    load_program(node, "localhost/pause:1", Path(node.programs["pause"]) / "pause")
+
+
+def load_program(node: Node, name: str, program: Path) -> None:
+    """An image of one program, linked statically, and nothing else. Nothing is done if the node has that content."""
+    content = program.read_bytes()
+    _once(node, name, hashlib.sha256(content).hexdigest(), lambda name: _archive(name, program.name, content))
+
+
+def build(image: str, directory: Path) -> None:
+    """Let this machine's engine have an image, from the Dockerfile of a directory. Needs the network.
+
+    Raises `Unusable` with the engine's last lines.
+    """
+    script = '. image/engine.sh; "${BUILD[@]}" --network host --tag "$1" "$2"'
+    done = subprocess.run(
+        ["bash", "-c", script, "build", image, str(directory)], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        said = "\n".join((done.stdout + done.stderr).splitlines()[-12:])
+        raise Unusable(f"{image} cannot be built from {directory.relative_to(ROOT)}/Dockerfile:\n{said}")
 
 
 def load(node: Node, image: str) -> None:

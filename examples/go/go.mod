@@ -1,0 +1,3 @@
+module example.com/freshmount/go
+
+go 1.24
