@@ -40,6 +40,10 @@ def before(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return home
 
 
+# Its lines are not those whose coverage is measured.
+OLD = ("env", "--unset=COVERAGE_PROCESS_CONFIG", "--unset=COVERAGE_PROCESS_START")
+
+
 @pytest.fixture
 def pod(tmp_path: Path) -> Iterator[Pod]:
     with MotoStandIn() as aws, Proxy(aws.url) as proxy:
@@ -63,7 +67,7 @@ def test_nothing_is_fetched_and_nobody_is_notified(before: Path, pod: Pod) -> No
     """And the next rotation is an ordinary one."""
     pod.put("db", "pw-1")
     pod.put("api", "key-1")
-    with running("run", touching(pod), cwd=before) as old:
+    with running("run", touching(pod), within=OLD, cwd=before) as old:
         old.ready()
         assert old.stop() == 0
     published, fetched = (pod.volume / "..data").readlink(), gets(pod)
@@ -84,7 +88,7 @@ def test_a_notification_that_the_old_one_could_not_deliver_is_delivered(before: 
     pod.put("db", "pw-1")
     away = pod.home / "later"
     config = pod.write(pod.secret("db", "{path: db}"), notify=(f"{{name: app, touch: {away}/changed}}",))
-    with running("run", config, cwd=before) as old:
+    with running("run", config, within=OLD, cwd=before) as old:
         old.ready()
         pod.rotate("db", "pw-2")
         old.pass_now()
@@ -102,14 +106,14 @@ def test_a_pin_is_kept(before: Path, pod: Pod) -> None:
     pod.put("db", "pw-1")
     config = pod.write(pod.secret("db", "{path: db}"))
     name = f"db-{pod.suffix}"
-    with running("run", config, cwd=before) as old:
+    with running("run", config, within=OLD, cwd=before) as old:
         old.ready()
         (first,) = (pod.aws.ask("DescribeSecret", SecretId=name))["VersionIdsToStages"]
         pod.rotate("db", "pw-2")
         old.pass_now()
         assert pod.read("db") == "pw-2" and old.stop() == 0
     arguments = ("db", "--version-id", first, "--for", "1h", "--config", str(config))
-    with running("pin", config, cwd=before, arguments=arguments) as pin:
+    with running("pin", config, within=OLD, cwd=before, arguments=arguments) as pin:
         assert pin.wait() == 0, pin.stderr
     with running("run", config) as new:
         new.ready()
@@ -125,7 +129,7 @@ def test_the_way_back_keeps_every_file(before: Path, pod: Pod) -> None:
     with running("run", touching(pod)) as new:
         new.ready()
         assert new.stop() == 0
-    with running("run", pod.config, cwd=before) as old:
+    with running("run", pod.config, within=OLD, cwd=before) as old:
         old.ready()
         assert pod.tree() == {"db/password": b"pw-1", "api": b"key-1"}
         assert old.stop() == 0
