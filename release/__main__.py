@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import sys
 import tempfile
@@ -22,6 +23,7 @@ PARTS = ("package", "charts", "images", "sums")
 
 def main(argv: list[str]) -> int:
     asked = _parser().parse_args(argv)
+    os.umask(0o022)  # or a wheel has the modes of this one's
     try:
         with tempfile.TemporaryDirectory() as temporary:
             source = take(asked.version, Path(temporary) / "source", final=asked.final)

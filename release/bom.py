@@ -79,7 +79,7 @@ def _components(files: dict[str, bytes], arch: str, distro: str) -> Iterable[Com
             yield _distribution(content.decode())
         elif _DEBIAN.fullmatch(path):
             yield _debian(content.decode(), arch, distro)
-    yield _interpreter([content for path, content in files.items() if _INTERPRETER.fullmatch(path)])
+    yield _interpreter({path: content for path, content in files.items() if _INTERPRETER.fullmatch(path)})
 
 
 def _distribution(metadata: str) -> Component:
@@ -101,10 +101,11 @@ def _debian(status: str, arch: str, distro: str) -> Component:
     return found
 
 
-def _interpreter(programs: list[bytes]) -> Component:
-    """CPython itself, which no package may tell of. Its program has the version in it."""
-    for program in programs:
-        found = re.search(rb"(?<![\d.])(3\.\d+\.\d+)\x00", program)
+def _interpreter(programs: dict[str, bytes]) -> Component:
+    """CPython itself, which no package may tell of. Its program, or its library, has the version in it."""
+    for path, program in programs.items():
+        minor = re.escape(re.findall(r"3\.\d+", path)[-1].encode())
+        found = re.search(rb"(?<![\d.])(" + minor + rb"\.\d+)\x00", program)
         if found:
             version = found[1].decode()
             return _component("python", version, PackageURL("generic", None, "python", version), "PSF-2.0")

@@ -40,7 +40,7 @@ def made_in(out: Path) -> Path:
     need(UV.exists() and (UV.parent / "cyclonedx-py").exists(), "uv or cyclonedx-py is not installed: the extra dev")
     need(bool(chart_tools.helms()), "helm is not installed: make tools")
     done = release(__version__, "--only", "package,charts,sums", "--out", str(out))
-    if "dns error" in done.stderr or "Could not connect" in done.stderr:
+    if re.search("dns error|Failed to (?:connect|fetch)", done.stderr):
         need(False, "the package index cannot be reached")
     assert done.returncode == 0, done.stderr
     return out
@@ -94,17 +94,6 @@ def test_the_sdist_builds_the_same_wheel(made: Path, tmp_path: Path) -> None:
     argv = [UV, "build", "--quiet", "--no-config", "--wheel", *locked, "--out-dir", tmp_path / "again", unpacked]
     subprocess.run(argv, env=env, check=True)
     assert (tmp_path / "again" / WHEEL).read_bytes() == (made / WHEEL).read_bytes()
-
-
-def test_a_second_time_makes_the_same_bytes(made: Path, tmp_path: Path) -> None:
-    """Also where another umask, another time zone and an earlier, other file are."""
-    (tmp_path / f"demo-{__version__}.tgz").write_text("of another day")
-    before = os.umask(0o077)
-    try:
-        again = made_in(tmp_path)
-    finally:
-        os.umask(before)
-    assert {it.name: it.read_bytes() for it in again.iterdir()} == {it.name: it.read_bytes() for it in made.iterdir()}
 
 
 def test_the_checksums_are_those_of_every_file(made: Path) -> None:
@@ -202,16 +191,17 @@ def clone(tmp_path: Path) -> Path:
     """This commit, in a clone of its own."""
     of_git()
     into = tmp_path / "clone"
-    subprocess.run(["git", "clone", "--quiet", "--depth", "1", f"file://{ROOT}", into], check=True)
+    subprocess.run(["git", "clone", "--quiet", "--no-tags", "--depth", "1", f"file://{ROOT}", into], check=True)
     return into
 
 
 def test_a_release_is_of_a_tagged_commit_with_its_own_section_and_base(clone: Path, tmp_path: Path) -> None:
     """Each of the four is asked for in turn."""
     name = ("-c", "user.name=t", "-c", "user.email=t@localhost")
+    version = re.findall(r'"(.+)"', (clone / "agent" / "__init__.py").read_text())[-1]  # as it was committed
 
     def refused() -> str:
-        done = release(__version__, "--final", "--only", "sums", "--out", str(tmp_path / "out"), cwd=clone)
+        done = release(version, "--final", "--only", "sums", "--out", str(tmp_path / "out"), cwd=clone)
         assert done.returncode == 1
         return done.stderr
 
@@ -222,23 +212,23 @@ def test_a_release_is_of_a_tagged_commit_with_its_own_section_and_base(clone: Pa
     readme.write_text(readme.read_text() + "\n")
     assert "README.md" in refused()
     git("checkout", "--", "README.md")
-    assert f"v{__version__}" in refused()
-    git("tag", f"v{__version__}")
+    assert f"v{version}" in refused()
+    git("tag", f"v{version}")
     changelog = clone / "CHANGELOG.md"
-    changelog.write_text(changelog.read_text().replace(f"\n## {__version__}", "\n## Unreleased"))
+    changelog.write_text(changelog.read_text().replace(f"\n## {version}", "\n## Unreleased"))
     git("commit", "--quiet", "--allow-empty", "--all", "--message", "x")
-    git("tag", "--force", f"v{__version__}")
-    assert f"## {__version__}" in refused()
-    changelog.write_text(changelog.read_text().replace("\n## Unreleased", f"\n## {__version__} - 2027-01-01", 1))
+    git("tag", "--force", f"v{version}")
+    assert f"## {version}" in refused()
+    changelog.write_text(changelog.read_text().replace("\n## Unreleased", f"\n## {version} - 2027-01-01", 1))
     dockerfile = clone / "Dockerfile"
     dockerfile.write_text(re.sub(r"^(ARG BASE=[^@\s]+).*", r"\1", dockerfile.read_text(), flags=re.MULTILINE))
     git("commit", "--quiet", "--all", "--message", "x")
-    git("tag", "--force", f"v{__version__}")
+    git("tag", "--force", f"v{version}")
     assert "make base-digest" in refused()
     dockerfile.write_text(dockerfile.read_text().replace("ARG BASE=", "ARG BASE=x@sha256:", 1))
     git("commit", "--quiet", "--all", "--message", "x")
-    git("tag", "--force", f"v{__version__}")
-    done = release(__version__, "--final", "--only", "sums", "--out", str(tmp_path / "out"), cwd=clone)
+    git("tag", "--force", f"v{version}")
+    done = release(version, "--final", "--only", "sums", "--out", str(tmp_path / "out"), cwd=clone)
     assert done.returncode == 0, done.stderr
 
 
