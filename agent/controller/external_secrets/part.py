@@ -57,7 +57,7 @@ _PREFIX = "freshmount.dev/"  # of the labels and annotations that are read back
 
 _STORES_COME = 2.0  # seconds until a store that was not seen yet is taken for missing
 
-_NAMESPACE_SHARE = 8  # how many times as many as of one store are worked on of one namespace
+_NAMESPACE_SHARE = 2  # how many times as many as of one store are worked on of one namespace
 
 
 class ExternalSecrets:
