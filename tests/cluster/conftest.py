@@ -14,7 +14,12 @@ import pytest
 
 from tests.support.aws import MotoStandIn, Proxy
 
-ALONE = ("test_apiserver.py", "test_external_secrets.py", "test_hub.py")
+ALONE = (
+    "test_apiserver.py",
+    "test_external_secrets.py",
+    "test_external_secrets_tenants.py",
+    "test_hub.py",
+)
 
 _HERE = {path.name for path in Path(__file__).parent.glob("test_*.py")}
 _PARTS = ("test_external_secrets_policies.py", "test_external_secrets_steps.py")

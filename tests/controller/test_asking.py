@@ -109,3 +109,21 @@ def test_a_fixed_version_is_fetched_and_not_observed() -> None:
     fetched = asyncio.run(asking.fetch([fixed], "n"))["a"]
     assert isinstance(fetched, Fetched)
     assert fetched.version_id == "v7"
+
+
+def test_what_would_fill_the_memory_is_not_fetched_to_its_end() -> None:
+    source, many = Source(), 200
+
+    def fetch(batch: tuple[Request, ...]) -> Answers[Fetched]:
+        (request,) = batch
+        source.asked.append(request.secret.name)
+        return Answers({request.secret.name: words.fetched("v1", "x" * 65_536)})
+
+    source.fetch = fetch  # type: ignore[method-assign]
+    asking = Asking(source, lambda _: None)
+    found = asyncio.run(asking.fetch([secret(f"s{number}") for number in range(many)], "n"))
+    assert len(found) == many
+    assert {answer.reason for answer in found.values() if isinstance(answer, Failure)} == {"projection"}
+    assert len(source.asked) < many // 2
+    again = asyncio.run(Asking(source, lambda _: None).fetch([secret(f"s{number}") for number in range(20)], "n"))
+    assert not any(isinstance(answer, Failure) for answer in again.values())

@@ -23,11 +23,15 @@ from agent.core.value import Fetched
 
 _SHARE, _NAMESPACE, _LANE, _THREADS = 6, 32, 16, 256  # calls at once: of a namespace in a lane, of each, of all
 
+MOST = 2 << 20  # bytes of all values that one Secret is made of: twice what it may hold
+
 _log = logging.getLogger(__name__)
 
 R = TypeVar("R", Observation, Fetched)
 
 _LATE = Failure("timeout", "AWS did not answer within the time of one call; asked again when the backoff is due")
+
+_TOO_MUCH = Failure("projection", f"its secrets have more than {MOST >> 20} MiB in all; divide it")
 
 _NOT_READ = Failure("other", "what was answered could not be read; the log at level debug says where")
 
@@ -49,9 +53,10 @@ class Asking:
         return await self._ask(asked, self._source.observe, namespace, fetching=False)
 
     async def fetch(self, secrets: Sequence[Secret], namespace: str) -> dict[str, Fetched | Failure]:
-        """The value of the version of each that is wanted now, or of its fixed version."""
+        """The value of the version of each that is wanted now, or of its fixed version. When all that have come are
+        larger than MOST, nothing more is asked."""
         asked = [Request(secret, secret.ref.version_id) for secret in secrets]
-        return await self._ask(asked, self._source.fetch, namespace, fetching=True)
+        return await self._ask(asked, partial(_within, [MOST], self._source.fetch), namespace, fetching=True)
 
     async def beside(self, place: Place, namespace: str, call: Callable[[], Sequence[Call]]) -> None:
         """Make another call that blocks, in the lane of a place, and count the calls to AWS that it returns. Raises
@@ -145,3 +150,14 @@ class Asking:
         if not done.cancelled():
             done.exception()  # that of a call that was given up is nobody's
         self._leave(entered)
+
+
+def _within(
+    left: list[int], how: Callable[[tuple[Request, ...]], Answers[Fetched]], batch: tuple[Request, ...]
+) -> Answers[Fetched]:
+    """Ask, if that many bytes are left, and take off what has come."""
+    if left[0] < 0:
+        return Answers({request.secret.name: _TOO_MUCH for request in batch})
+    answers = how(batch)
+    left[0] -= sum(len(each.value) for each in answers.results.values() if isinstance(each, Fetched))
+    return answers

@@ -61,7 +61,7 @@ _STORES_COME = 2.0  # seconds until a store that was not seen yet is taken for m
 
 _STORE_KINDS = {"SecretStore": kinds.secret_store, "ClusterSecretStore": kinds.cluster_secret_store}
 
-_NAMESPACE_SHARE = 8  # how many times as many as of one store are worked on of one namespace
+_NAMESPACE_SHARE = 2  # how many times as many as of one store are worked on of one namespace
 
 
 class ExternalSecrets:

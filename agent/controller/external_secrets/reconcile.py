@@ -16,7 +16,7 @@ from lightkube import ApiError
 from agent.controller.external_secrets import asked as asking_for
 from agent.controller.external_secrets import plan, stores
 from agent.controller.external_secrets.asked import Asked, Beside, Policy, StoreRef, Wrong, shown
-from agent.controller.external_secrets.asking import Asking
+from agent.controller.external_secrets.asking import MOST, Asking
 from agent.controller.external_secrets.cluster import (
     FORBIDDEN,
     INVALID,
@@ -41,7 +41,7 @@ MISSING_AGAIN = 20.0  # seconds between two looks for a Secret that somebody els
 
 _TOKEN_WAITS = 5.0  # seconds for a token of a service account
 
-_BYTES = 32 << 20  # of all values that one Secret is made of
+_NAMED, _TEMPLATES = 50, 1 << 20  # stores and templates of one ExternalSecret; bytes of what its templates are in
 
 _RENDERING = 4  # ExternalSecrets that are read or rendered at once
 
@@ -142,8 +142,8 @@ class Reconciler:
         fetched = await self._asking.fetch(wanted.secrets, namespace)
         self._refuse(wanted, fetched)
         values = {name: answer for name, answer in fetched.items() if isinstance(answer, Fetched)}
-        if (size := sum(len(each.value) for each in values.values())) > _BYTES:
-            return failed(f"its secrets have {size} bytes in all, more than {_BYTES}; divide it", "projection"), None
+        if (size := sum(len(each.value) for each in values.values())) > MOST:
+            return failed(f"its secrets have {size} bytes in all, more than {MOST}; divide it", "projection"), None
         # 6.
         made = await self._made(wanted, values, target)
         if made is None:
@@ -210,16 +210,24 @@ class Reconciler:
     # -- what is asked for
 
     async def _read(self, found: Mapping[str, Any], namespace: str) -> Asked:
+        of = asking_for.templates(found)
         named = {ref: self._store(ref, namespace) for ref in asking_for.stores(found)}
+        if max(len(of), len(named)) > _NAMED:
+            raise Wrong(
+                f"it names {len(named)} stores, and {len(of)} objects with templates, more than {_NAMED}; divide it"
+            )
         for (kind, name), store in named.items():
             if store is None:
                 where = f" in namespace {namespace}" if kind == "SecretStore" else ""
                 raise Wrong(f"{kind} {name} does not exist{where}; create it, or name another")
         known = {ref: store for ref, store in named.items() if store is not None}
-        templates = {
-            (kind, name): await self._cluster.values(kind, (namespace, name))
-            for kind, name in asking_for.templates(found)
-        }
+        templates: dict[tuple[str, str], Mapping[str, Any]] = {}
+        left = _TEMPLATES
+        for kind, name in of:
+            templates[kind, name] = held = await self._cluster.values(kind, (namespace, name))
+            left -= sum(len(text) for part in ("data", "binaryData") for text in (held.get(part) or {}).values())
+            if left < 0:
+                raise Wrong(f"what its templates are in has more than {_TEMPLATES >> 10} KiB; use smaller ones")
         identities = {ref: await self._identity(store, namespace) for ref, store in known.items()}
         beside = Beside(
             known, templates, self._labels(namespace), {ref: name for ref, name in identities.items() if name}
