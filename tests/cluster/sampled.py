@@ -63,7 +63,7 @@ class Running:
     """The controller in a thread of its own, which can be started again. It serves the stores of that class."""
 
     def __init__(self, controller_class: str) -> None:
-        self.log = Log()
+        self.log, self.controller_class = Log(), controller_class
         self._options = ExternalSecretsOptions(
             controller_class=controller_class,
             namespaces=(),

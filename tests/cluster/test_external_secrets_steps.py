@@ -7,6 +7,7 @@ that the last refresh was so long ago, and a controller that is started anew.
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -25,6 +26,8 @@ from tests.cluster.sampled import Aws, Running
 from tests.support.services import Services
 
 CASES: list[dict[str, Any]] = yaml.safe_load((Path(__file__).parent / "policies.yaml").read_text())
+
+_numbers = itertools.count(1)
 
 SENTINEL = "sentinel"  # a secret that is always there
 
@@ -65,7 +68,7 @@ class Story:
 
     def begin(self) -> None:
         self._aws.hold(held(self._case["sample"]))
-        self.space.apply(store(controller="steps"))
+        self.space.apply(store(controller=self._running.controller_class))
         self._apply(*self._case.get("beside", ()), self._external(self._name, self._case["spec"]))
         self._running.start()
 
@@ -162,9 +165,10 @@ def aws() -> Aws:
 
 @pytest.fixture
 def running(installed: ApiServer, aws: Aws, monkeypatch: pytest.MonkeyPatch) -> Iterator[Running]:
+    """Of a class of its own: what other cases left behind asks AWS, too."""
     monkeypatch.setenv("KUBECONFIG", str(installed.kubeconfig))
     monkeypatch.setattr(part, "Identified", lambda: aws)
-    found = Running("steps")
+    found = Running(f"steps-{next(_numbers)}")
     yield found
     found.stop()
     assert found.log.errors == []
