@@ -17,9 +17,10 @@ import pytest
 
 from agent.sinks.volume.volume import Volume
 from tests.support.aws import Fault, Proxy, QuickStandIn
-from tests.support.pod import Pod
+from tests.support.cgroup import MemoryCgroup, memory_cgroup
+from tests.support.pod import App, Pod
 from tests.support.resting import children, gone, rested, rests, workers
-from tests.support.running import Agent, running, until
+from tests.support.running import Agent, ended, running, until
 
 CANARY = "canary-4f1c9b72e8d04a3d"
 KEY = "credential-9d2b7a6f03c84e51"
@@ -139,49 +140,71 @@ def test_a_worker_that_is_killed_is_a_failed_pass_and_loses_nothing(pod: Pod) ->
         assert agent.stop() == 0
 
 
-MEMORY = Path("/sys/fs/cgroup/memory")  # version 1; with version 2 a container ends as a whole (memory.oom.group)
+ROOM = 9 << 20  # bytes: a worker that asks AWS takes more, the start of an interpreter less
 
-
-@contextmanager
-def memory_cgroup() -> Iterator[Path]:
-    """A new memory cgroup; what is in it at the end has ended."""
-    made = MEMORY / f"freshmount-test-{os.getpid()}"
-    made.mkdir()
-    try:
-        yield made
-    finally:
-        until(lambda: not (made / "cgroup.procs").read_text())
-        made.rmdir()
-
-
-@pytest.mark.skipif(
-    not os.access(MEMORY / "cgroup.procs", os.W_OK), reason="needs a memory cgroup of version 1 to write"
-)
-@pytest.mark.skipif(
+for_lack_of_memory = pytest.mark.skipif(
     "COVERAGE_PROCESS_CONFIG" in os.environ, reason="a worker that is measured needs more memory before its first line"
 )
+
+
+@for_lack_of_memory
 def test_a_worker_that_the_kernel_ends_for_want_of_memory_is_a_failed_pass(pod: Pod) -> None:
     """It is the worker that goes."""
-    with memory_cgroup() as cgroup:
-        within = ("sh", "-c", f'echo $$ > {cgroup}/cgroup.procs && exec "$@"', "sh")
-        with running("run", write(pod), within=within) as agent:
-            rested(agent).pass_now()  # after which the resting process has all that it will have
-            until(lambda: not workers(agent))
-            pod.rotate("db", f"{CANARY}-2")
-            pid, used = agent.process.pid, int((cgroup / "memory.usage_in_bytes").read_text())
-            (cgroup / "memory.limit_in_bytes").write_text(str(used + (9 << 20)))
-            agent.process.send_signal(signal.SIGUSR1)
-            failed = agent.event("pass failed")
-            assert "SIGKILL" in failed["message"] and "memory" in failed["message"]
-            assert agent.page("/livez")[0] == agent.page("/readyz")[0] == 200
+    with memory_cgroup() as cgroup, running("run", write(pod), within=cgroup.entering()) as agent:
+        pid = agent.process.pid
+        rotate_without_memory(pod, agent, cgroup)
+        failed = agent.event("pass failed")
+        assert "SIGKILL" in failed["message"] and "memory" in failed["message"]
+        assert agent.page("/livez")[0] == agent.page("/readyz")[0] == 200
+        assert pod.read("db") == f"{CANARY}-1"
+        assert cgroup.killed()
+        cgroup.lift()
+        assert agent.event("notified", target="app")["generation"] == 2
+        assert pod.read("db") == f"{CANARY}-2"
+        assert agent.process.pid == pid and rests(agent)
+        until(lambda: not workers(agent))
+        assert agent.stop() == 0
+
+
+@for_lack_of_memory
+def test_a_container_that_the_kernel_ends_as_a_whole_goes_on_where_it_was(pod: Pod) -> None:
+    """As kubelet has it with cgroup version 2: the worker's want of memory ends the resting process, too.
+
+    The container that is started in its place publishes what was to come, and notifies the app of it once.
+    """
+    pid_file = pod.home / "app.pid"
+    config = pod.write(
+        pod.secret("db", "{path: db}"),
+        notify=(f"{{name: app, signal: SIGHUP, process: {{pidFile: {pid_file}}}}}",),
+        period="60s",
+    )
+    app = App(pod.volume / "db", pid_file)
+    with ended(app.process), memory_cgroup(ends_whole=True) as cgroup:
+        with running("run", config, within=cgroup.entering()) as agent:
+            rotate_without_memory(pod, agent, cgroup)
+            assert agent.wait() == -signal.SIGKILL
+            until(lambda: not cgroup.processes())
+            assert cgroup.killed()
             assert pod.read("db") == f"{CANARY}-1"
-            assert "oom_kill 0" not in (cgroup / "memory.oom_control").read_text()
-            (cgroup / "memory.limit_in_bytes").write_text("-1")
+            said = [event["event"] for event in agent.seen]
+            assert said.count("published") == 1 and "notified" not in said
+        cgroup.lift()
+        with running("run", config, within=cgroup.entering()) as agent:
+            rested(agent)
             assert agent.event("notified", target="app")["generation"] == 2
             assert pod.read("db") == f"{CANARY}-2"
-            assert agent.process.pid == pid
-            until(lambda: not workers(agent))
+            agent.pass_now()
             assert agent.stop() == 0
+        assert app.drain() == [f"hup {CANARY}-2"]
+
+
+def rotate_without_memory(pod: Pod, agent: Agent, cgroup: MemoryCgroup) -> None:
+    """Let there be a new version, and a pass for it whose worker does not have the memory that it needs."""
+    rested(agent).pass_now()  # after which the resting process has all that it will have
+    until(lambda: not workers(agent))
+    pod.rotate("db", f"{CANARY}-2")
+    cgroup.leave(ROOM)
+    agent.process.send_signal(signal.SIGUSR1)
 
 
 def test_a_worker_ends_with_the_resting_process(pod: Pod) -> None:
