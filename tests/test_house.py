@@ -8,6 +8,7 @@ concrete adapters, and a command is imported when it is asked for.
 from __future__ import annotations
 
 import ast
+import functools
 import subprocess
 import sys
 from pathlib import Path
@@ -60,8 +61,11 @@ NOT_AT_START = (
     *("agent.core.external_secret", "agent.sources.aws.matching", "agent.sources.aws.tags"),
     *("agent.sources.aws.parameter_store", "agent.sources.aws.sets", "agent.sources.aws.roles"),
     *("agent.sources.aws.find", "agent.core.re2", "agent.triggers.hub", "agent.core.hub", "agent.engine.listening"),
-    *("agent.commands.doctor", "agent.commands.plan", "agent.commands.pin", "agent.demo", "agent.controller"),
-    *("aiohttp", "lightkube", "agent.sinks.kubernetes_secret", "agent.sources.aws.identities"),
+    *("agent.core.ports", "agent.core.crossing", "agent.core.pins", "agent.core.jmespath_keys", "agent.observe.layout"),
+    *("agent.targets.process", "agent.targets.signal", "agent.targets.touch", "agent.targets.url"),
+    *("agent.commands.again", "agent.commands.doctor", "agent.commands.plan", "agent.commands.pin"),
+    *("agent.demo", "agent.controller", "aiohttp", "lightkube"),
+    *("agent.sinks.kubernetes_secret", "agent.sources.aws.identities"),
 )
 
 MODULES = sorted(HOME.rglob("*.py"))
@@ -76,7 +80,8 @@ def folder(path: Path) -> str:
 PURE_MODULES = [at for at in MODULES if folder(at) in PURE and at.relative_to(HOME).as_posix() not in BUT]
 
 
-def imports(path: Path) -> set[tuple[str, bool]]:
+@functools.cache
+def imports(path: Path) -> frozenset[tuple[str, bool]]:
     """The dotted names that a module imports, anywhere in it, and whether at its top level."""
     tree = ast.parse(path.read_text())
     top = set(map(id, tree.body))
@@ -87,7 +92,7 @@ def imports(path: Path) -> set[tuple[str, bool]]:
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path} imports relatively"
             found |= {(_module(f"{node.module}.{alias.name}"), id(node) in top) for alias in node.names}
-    return found
+    return frozenset(found)
 
 
 def _module(name: str) -> str:

@@ -60,19 +60,20 @@ def run(path: str, log_format: Format, log_level: str) -> int:
 
 def keeper(path: str, loaded: Loaded, volume: Volume, signals: Signals, log: Log, *, quiet: bool = False) -> Keeper:
     """A keeper with the adapters of this package."""
-    from agent.commands import again
     from agent.observe import events
     from agent.render.files import render
     from agent.sources.aws.source import Aws
-    from agent.targets.notify import Notified
+    from agent.targets import notify
     from agent.triggers import config_file
 
     source = Aws()
     source.prepare(loaded.config.bundle.secrets)
+    if not quiet:
+        notify.prepare(loaded.config.bundle.targets)
     return Keeper(
         path,
         loaded,
-        Adapters(source, volume, render, partial(Notified, ours=again.is_one), signals.stop_pending),
+        Adapters(source, volume, render, partial(notify.Notified, ours=_is_ours), signals.stop_pending),
         log,
         read=config_file.read,
         parse=_parse,
@@ -80,6 +81,12 @@ def keeper(path: str, loaded: Loaded, volume: Volume, signals: Signals, log: Log
         version=__version__,
         quiet=quiet,
     )
+
+
+def _is_ours(pid: int) -> bool:
+    from agent.commands import again  # for a signal to a process
+
+    return again.is_one(pid)
 
 
 def _parse(text: str, path: str) -> Config:

@@ -7,9 +7,10 @@ import contextlib
 import os
 import sys
 from collections.abc import Mapping
-from typing import Any, TextIO, cast
+from typing import TYPE_CHECKING, Any, TextIO, cast
 
-from agent.observe.layout import Screen
+if TYPE_CHECKING:
+    from agent.observe.layout import Screen
 
 _WIDTH = 80  # columns where the width is unknown
 
@@ -20,6 +21,8 @@ _ASCII = {"✓": "+", "✗": "x", "…": "...", "→": "->", "–": "-", "’": 
 
 def screen(stream: TextIO, environ: Mapping[str, str]) -> Screen:
     """What the reader of the stream has. COLUMNS overrides the width; NO_COLOR and TERM=dumb are honoured."""
+    from agent.observe.layout import Screen  # only for what a person reads
+
     terminal = stream.isatty()
     columns = environ.get("COLUMNS", "")
     width = int(columns) if columns.isascii() and columns.isdigit() else 0

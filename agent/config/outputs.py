@@ -9,7 +9,6 @@ from typing import get_args
 
 from agent.config.document import Node, Scalar, suggestion
 from agent.config.reading import Reader, Section
-from agent.core.jmespath_keys import QUOTED_KEYS, mended_path
 from agent.core.model import (
     ByContent,
     Encoding,
@@ -285,6 +284,8 @@ class OutputReader(Reader):
                 jmespath.compile(text)
             except jmespath.exceptions.JMESPathError as error:
                 reason = " ".join(str(error).split("\n")[0].split())
+                from agent.core.jmespath_keys import QUOTED_KEYS, mended_path
+
                 mended = mended_path(text)
                 hint = f"; {QUOTED_KEYS}: write jmesPath: {mended}" if mended else ""
                 self.wrong(section.entries["jmesPath"], f"{text!r} is not a JMESPath expression: {reason}{hint}")

@@ -6,11 +6,14 @@ Pure: each pass's `PassResult` makes the next `Status` from the one before.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from agent.core.errors import REASONS, Failure, Reason
 from agent.core.model import CALLS, OK, OUTCOMES, Bundle, Operation, Outcome, PassResult, PublishedSecret
-from agent.core.pins import Pin
 from agent.core.record import Record, field, replace
+
+if TYPE_CHECKING:
+    from agent.core.pins import Pin
 
 
 class Histogram(Record):

@@ -8,17 +8,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Mapping
+from typing import TYPE_CHECKING
 
-from agent.core import crossing, failover, model, pins, schedule, status, written
+from agent.core import failover, model, schedule, status, written
 from agent.core.errors import ConfigError, Failure, Problem, StartError, VolumeError
 from agent.core.model import Bundle, Config, Identity, PassResult, Settings
-from agent.core.pins import Pin, Pins
-from agent.core.ports import Log
 from agent.core.record import Record, replace
 from agent.core.rest import LIVE_GRACE, Asking, look_again, may_look
 from agent.core.schedule import NextPoll, NextTry, Schedule
 from agent.core.status import Status
 from agent.engine.one_pass import NOTIFY_LIMIT, Adapters, Fresh, one_pass, pass_limit
+
+if TYPE_CHECKING:
+    from agent.core.pins import Pins
+    from agent.core.ports import Log
 
 HUB_WAIT = 55.0  # seconds that the hub lets an agent wait at most
 
@@ -54,13 +57,15 @@ class Memory(Record):
 
 def remembered(text: str, version: str) -> Memory:
     """The memory that a keeper of this version wrote. Raises NotUnderstood."""
+    from agent.core import crossing
+
     found: Memory = crossing.load(text, _crossing(), version)
     return found
 
 
 def _crossing() -> tuple[type[Record], ...]:
     """The records that may cross, each of another name."""
-    from agent.core import external_secret  # nothing at a start needs it
+    from agent.core import external_secret, pins  # nothing at a start needs them
 
     of_model = {
         each
@@ -68,7 +73,7 @@ def _crossing() -> tuple[type[Record], ...]:
         for each in vars(module).values()
         if isinstance(each, type) and issubclass(each, Record) and each is not Record
     }
-    return (Memory, Loaded, Schedule, NextPoll, NextTry, Failure, Pin, *of_model)
+    return (Memory, Loaded, Schedule, NextPoll, NextTry, Failure, pins.Pin, *of_model)
 
 
 class Keeper:
@@ -130,6 +135,8 @@ class Keeper:
 
     def memory(self) -> str:
         """What `remembered` reads. No value of a secret is in it."""
+        from agent.core import crossing
+
         left = Memory(
             loaded=self.loaded,
             upcoming=self._upcoming,
@@ -145,7 +152,7 @@ class Keeper:
         """Go on where another process's keeper left off, of which this is the memory and the status. Called before
         anything else, by a keeper of the same config."""
         # Also by pins that have run out meanwhile: the next pass ends them.
-        self._acting = pins.apply(self.bundle, left.pins, 0.0)
+        self._acting = _pinned(self.bundle, left.pins, 0.0)
         self._pins, self._pins_trouble = left.pins, left.pins_trouble
         self._complete, self._identity = left.complete, left.identity
         self._upcoming, self.deadline = left.upcoming, left.deadline
@@ -350,10 +357,19 @@ class Keeper:
 
     def _act(self) -> None:
         """Let the next pass act on config and pins; a secret that these change is due."""
-        before, self._acting = self._acting, pins.apply(self.bundle, self._pins, time.time())
+        before, self._acting = self._acting, _pinned(self.bundle, self._pins, time.time())
         self._upcoming = schedule.reload(self._upcoming, before, self._acting, self._adapters.now())
         self._waiting = {}
         self.status = status.configured(self.status, self._acting, self._pins)
+
+
+def _pinned(bundle: Bundle, held: Pins, now: float) -> Bundle:
+    """The bundle in which each pinned secret asks for its pin's version."""
+    if not held:
+        return bundle
+    from agent.core import pins  # few are ever pinned
+
+    return pins.apply(bundle, held, now)
 
 
 def _unreadable(path: str, error: ImportError | OSError) -> ConfigError:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import random
 import time
+from typing import TYPE_CHECKING
 
 from agent.core import hub
 from agent.core.hub import Answered, Hearing
-from agent.core.ports import Hub, Log
 from agent.core.rest import Asking
 from agent.core.status import HubStatus
+
+if TYPE_CHECKING:
+    from agent.core.ports import Hub, Log
 
 NOTHING = Asking("", "", 0.0, float("inf"), ())
 

@@ -10,11 +10,13 @@ import os
 import signal
 import time
 from collections.abc import Callable
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from agent.core.errors import VolumeBusy, cause
 from agent.core.model import PassResult
-from agent.core.ports import Log, Trigger
+
+if TYPE_CHECKING:
+    from agent.core.ports import Log, Trigger
 
 STOP = frozenset({signal.SIGTERM, signal.SIGINT})
 RELOAD, PASS = signal.SIGHUP, signal.SIGUSR1

@@ -11,7 +11,7 @@ import random
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import partial
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from agent.core import failover, schedule
 from agent.core.decide import Desired, Step, compose, decide, left_out, pending_deliveries, to_describe, together
@@ -36,12 +36,14 @@ from agent.core.model import (
     Unasked,
     Wanted,
 )
-from agent.core.ports import Renderer, Sink, Source
-from agent.core.ports import Target as TargetPort
 from agent.core.record import Record, field, replace
 from agent.core.schedule import PassOutcome, Schedule
 from agent.core.value import Fetched, ProjectedFile
 from agent.engine.pool import Pool, Raised, Unanswered
+
+if TYPE_CHECKING:
+    from agent.core.ports import Renderer, Sink, Source
+    from agent.core.ports import Target as TargetPort
 
 NOTIFY_LIMIT = 6.0  # seconds for all deliveries of a pass
 _log = logging.getLogger(__name__)

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 from agent.core import crossing, rest, status
 from agent.core.errors import ConfigError
 from agent.core.model import PassResult, Published
-from agent.core.ports import Hub, Log
 from agent.core.record import replace
 from agent.core.rest import LIVE_GRACE, Account, Common, Task
 from agent.core.status import Status
 from agent.engine.worker import Worker, WorkerFailed, take_away
 
 if TYPE_CHECKING:
+    from agent.core.ports import Hub, Log
     from agent.engine.listening import Listening
 
 STAYS_FOR = 15.0  # seconds to the next pass for which a worker stays: starting costs 0.1 s of CPU, staying memory

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from agent.core import status
 from agent.core.model import PassResult
-from agent.core.ports import Log
 from agent.core.status import Status
+
+if TYPE_CHECKING:
+    from agent.core.ports import Log
 
 
 def passed(log: Log, before: Status, result: PassResult) -> None:

@@ -6,13 +6,15 @@ import logging
 import os
 import sys
 import traceback
-from typing import Any, Literal, TextIO
+from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 import structlog
 
 from agent.core.errors import FreshmountError
-from agent.core.ports import Log
 from agent.core.value import SecretValue
+
+if TYPE_CHECKING:
+    from agent.core.ports import Log
 
 Format = Literal["json", "console", "auto"]
 

@@ -6,7 +6,6 @@ import difflib
 import functools
 from typing import TYPE_CHECKING, Any
 
-from agent.core import jmespath_keys
 from agent.core.errors import ProjectionError, shown
 from agent.render.json import compact
 from agent.render.raw import kind
@@ -75,6 +74,8 @@ def keys_of(tree: Any, expression: str, *, in_jmespath: bool = False) -> str:
         return "the secret's JSON object is empty"
     listed = ", ".join(shown(key) for key in sorted(tree)[:_SHOWN])
     more = f" and {len(tree) - _SHOWN} more" if len(tree) > _SHOWN else ""
+    from agent.core import jmespath_keys  # for a hint
+
     close = difflib.get_close_matches(expression, tree, n=1)
     said = f"its keys are {listed}{more}"
     if close and in_jmespath and (written := jmespath_keys.in_jmespath(close[0])) != close[0]:

@@ -1,18 +1,18 @@
-"""Notifying a target that what it watches has changed: touch a file, signal a process, call a URL."""
+"""Notifying a target that what it watches has changed: touch a file, signal a process, call a URL.
+
+The module of a kind is imported when a target of that kind is there.
+"""
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from agent.core.errors import ProcessRefused, Refused, cause
 from agent.core.model import Delivery, Pending, Signal, Target, Touch, Url
 from agent.core.record import Record
-from agent.targets.signal import SignalProcess
-from agent.targets.touch import TouchFile
-from agent.targets.url import CallUrl
 
 
 class Notifier(Protocol):
@@ -48,6 +48,12 @@ class Notified(Record):
         return _outcome(self.spec, lambda: _notifier(self.spec, self.ours).examine())
 
 
+def prepare(targets: Iterable[Target]) -> None:
+    """Import what these targets need, while the machine has the descriptors for it."""
+    for target in targets:
+        _notifier(target, lambda _pid: False)
+
+
 def _outcome(target: Target, ask: Callable[[], str]) -> tuple[bool, str]:
     """Whether it worked, and a sentence about it. A failing target must not end the agent for all the others."""
     try:
@@ -56,6 +62,8 @@ def _outcome(target: Target, ask: Callable[[], str]) -> tuple[bool, str]:
         return False, str(refusal)
     except OSError as error:
         return False, f"cannot be notified: {cause(error)}" + (f": {error.filename}" if error.filename else "")
+    except ImportError as error:  # the first target of its kind, in a machine that lets no file be opened now
+        return False, f"cannot be notified now: {error}"
     except Exception:
         logging.getLogger(__name__).debug("target %s", target.name, exc_info=True)
         return (
@@ -68,8 +76,14 @@ def _notifier(target: Target, ours: Callable[[int], bool]) -> Notifier:
     """The notifier for this target's kind of action."""
     match target.action:
         case Touch():
+            from agent.targets.touch import TouchFile
+
             return TouchFile(target.action)
         case Signal():
+            from agent.targets.signal import SignalProcess
+
             return SignalProcess(target.action, ours)
         case Url():
+            from agent.targets.url import CallUrl
+
             return CallUrl(target.action)

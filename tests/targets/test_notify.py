@@ -294,3 +294,11 @@ def test_a_proxy_of_the_environment_is_not_asked(web: Answers, monkeypatch: pyte
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
     assert deliver(pending(Url(f"{web.url}/200"))).accepted
+
+
+def test_a_kind_that_cannot_be_imported_now_leaves_the_target_pending(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first target of its kind comes by an edit, in a machine that opens no file any more: no error of ours."""
+    monkeypatch.setitem(sys.modules, "agent.targets.touch", None)
+    delivery = deliver(pending(Touch("/nowhere/marker")))
+    assert not delivery.accepted and "agent.targets.touch" in delivery.message
+    assert "internal error" not in delivery.message

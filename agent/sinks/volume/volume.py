@@ -16,11 +16,10 @@ import os
 import stat
 import time
 from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING
 
-from agent.core import pins
 from agent.core.errors import VolumeBusy, VolumeError
 from agent.core.model import Entry, Publication, Published, PublishedSecret
-from agent.core.pins import Pin, Pins
 from agent.core.record import replace
 from agent.core.value import ProjectedFile
 from agent.sinks.volume import files, read_back, sweep
@@ -38,6 +37,9 @@ from agent.sinks.volume.generation import (
 )
 from agent.sinks.volume.read_back import LIMIT, Known
 from agent.sinks.volume.root import cause, open_root
+
+if TYPE_CHECKING:
+    from agent.core.pins import Pin, Pins
 
 PINS = "..pins.json"
 
@@ -390,17 +392,21 @@ class Volume:
     def pins(self) -> dict[str, Pin]:
         """The pinned secrets. Raises VolumeError when there are some that cannot be read."""
         try:
-            found = pins.load(files.read_file(self._root, PINS, LIMIT))
+            text = files.read_file(self._root, PINS, LIMIT)
+            from agent.core import pins  # few are ever pinned
         except FileNotFoundError:
             return {}
         except OSError as error:
             raise self._error(f"holds {PINS}, which cannot be read", error) from error
+        found = pins.load(text)
         if found is None:
             raise VolumeError(f"volume {self.path} holds {PINS}, which is damaged; `freshmount unpin` rewrites it")
         return found
 
     def write_pins(self, held: Pins) -> None:
         """Replace all pins by these. Raises VolumeError when they cannot be written."""
+        from agent.core import pins
+
         text = pins.dump(held)
         try:
             if not held:
