@@ -223,7 +223,6 @@ BLOW = {
     "doubling": '{{ $a := "xxxxxxxxxxxxxxxx" }}{{ range untilStep 0 64 1 }}{{ $a = print $a $a }}{{ end }}{{ len $a }}',
     "lists": "{{ $a := list 1 }}{{ range untilStep 0 64 1 }}{{ $a = list $a $a $a }}{{ end }}{{ toJson $a }}",
     "base64": "{{ $a := .a }}{{ range untilStep 0 200 1 }}{{ $a = b64enc $a }}{{ end }}{{ $a }}",
-    "regex": '{{ regexMatch "((a{0,1000}){0,1000}){0,1000}$" (repeat 1000 "a") }}',
     "until": "{{ until 2000000000 | len }}",
     "sequence": "{{ seq 0 2000000000 | len }}",
     "indent": "{{ indent 1000000000 .a }}",
@@ -237,12 +236,21 @@ def test_no_template_and_no_expression_hangs_anything(tenant: Space, victim: Spa
         name: wanting(name, spec=f"target: {{template: {{data: {{a: {json.dumps(text)}}}}}}}\n{extract}")
         for name, text in BLOW.items()
     }
-    pattern = "((((a{0,1000}){0,1000}){0,1000}){0,1000})"
-    attempts["find"] = wanting("find", spec=f"dataFrom: [{{find: {{name: {{regexp: '{pattern}'}}}}}}]")
-    rewrite = f"rewrite: [{{regexp: {{source: '{pattern}', target: x}}}}]"
-    attempts["rewrite"] = wanting("rewrite", spec=f"dataFrom: [{{extract: {{key: own/x}}, {rewrite}}}]")
     transform = f"rewrite: [{{transform: {{template: {json.dumps(BLOW['nested'])}}}}}]"
     attempts["transform"] = wanting("transform", spec=f"dataFrom: [{{extract: {{key: own/x}}, {transform}}}]")
+    # What would go back and forth over a text ends, this way or that: all ways are followed at once.
+    pattern = "((((a{0,1000}){0,1000}){0,1000}){0,1000})"
+    regex = '{{ regexMatch "((a{0,1000}){0,1000}){0,1000}$" (repeat 1000 "a") }}'
+    rewrite = f"rewrite: [{{regexp: {{source: '{pattern}', target: x}}}}]"
+    ends = {
+        "find": f"dataFrom: [{{find: {{name: {{regexp: '{pattern}'}}}}}}]",
+        "rewrite": f"dataFrom: [{{extract: {{key: own/x}}, {rewrite}}}]",
+        "regex": f"target: {{template: {{data: {{a: {json.dumps(regex)}}}}}}}\n{extract}",
+    }
+    for name, spec in ends.items():
+        tenant.apply(wanting(name, spec=spec))
+    for name in ends:
+        until(lambda name=name: tenant.condition(name)[0])  # type: ignore[misc]
     tried(tenant, attempts)
     for name in attempts:
         assert tenant.secret(name) is None
