@@ -17,6 +17,7 @@ from tests.support.aws import MotoStandIn, Proxy
 ALONE = (
     "test_apiserver.py",
     "test_external_secrets.py",
+    "test_external_secrets_faults.py",
     "test_external_secrets_tenants.py",
     "test_hub.py",
 )

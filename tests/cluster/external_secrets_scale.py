@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import argparse
 import base64
+import json
 import os
 import tempfile
 import time
 from collections import Counter
 from pathlib import Path
+from typing import NamedTuple
 
 import yaml
 from lightkube import codecs
@@ -22,12 +24,14 @@ from lightkube.resources.core_v1 import Namespace, Secret
 from lightkube.types import PatchType
 
 from tests.cluster.apiserver import ApiServer, api_server
-from tests.cluster.controlled import Controller, ExternalSecret, controlling, install, store
+from tests.cluster.controlled import RULES, Controller, ExternalSecret, controlling, install, least, store
 from tests.support.services import Services, serving
 
 _SPACES = 20
 
 _PATIENCE = 3600.0  # seconds
+
+_ACCOUNT = "scale"  # the controller's, by which its calls are told from those of this program
 
 
 def main() -> None:
@@ -42,36 +46,98 @@ def main() -> None:
         measure(server, services, url, given)
 
 
+class Cost(NamedTuple):
+    """What a phase took: seconds, CPU seconds, MiB at its end, and calls by what they are."""
+
+    seconds: float
+    cpu: float
+    memory: float
+    aws: Counter[str]
+    api: Counter[str]
+
+
+class Meter:
+    """Measures one phase of a process after the other."""
+
+    def __init__(self, server: ApiServer, services: Services, running: Controller) -> None:
+        self._server, self._services, self._running = server, services, running
+        self._log = server.audit_log.open(encoding="utf-8")
+        self._log.seek(0, os.SEEK_END)
+        self._since, self._cpu = time.monotonic(), 0.0
+        services.calls.clear()
+
+    def read(self, what: str) -> Cost:
+        """What it took since the last time, which is printed."""
+        now, process = time.monotonic(), f"/proc/{self._running.process.pid}"
+        status = Path(f"{process}/status").read_text()
+        memory = next(int(line.split()[1]) / 1024 for line in status.splitlines() if line.startswith("VmRSS"))
+        ticks = Path(f"{process}/stat").read_text().rpartition(")")[2].split()
+        cpu = (int(ticks[11]) + int(ticks[12])) / os.sysconf("SC_CLK_TCK")
+        api = Counter(call for line in self._log for call in _call(line))
+        aws = Counter(call.operation for call in self._services.calls)
+        cost = Cost(now - self._since, cpu - self._cpu, memory, aws, api)
+        self._services.calls.clear()
+        self._since, self._cpu = time.monotonic(), cpu
+        print(
+            f"{what}: {cost.seconds:.1f} s, {cost.cpu:.1f} s CPU, {memory:.0f} MiB; AWS {dict(aws)}; API server "
+            f"{dict(api)}; load {os.getloadavg()[0]:.1f}",
+            flush=True,
+        )
+        return cost
+
+
+def _call(line: str) -> list[str]:
+    """What a line of the audit log says that the controller asked for; nothing, if it was another."""
+    if f":{_ACCOUNT}" not in line or not line.endswith("}\n"):  # half of the last one
+        return []
+    event = json.loads(line)
+    of = event.get("objectRef") or {}
+    if not event["user"]["username"].endswith(f":{_ACCOUNT}"):
+        return []
+    return [f"{event['verb']} {'/'.join(filter(None, (of.get('resource'), of.get('subresource'))))}"]
+
+
 def measure(server: ApiServer, services: Services, url: str, given: argparse.Namespace) -> None:
-    """1. Make all of it. 2. Until all are ready. 3. At rest. 4. A rotation of many. 5. A restart."""
+    """1. Make all. 2. Until all are ready. 3. At rest. 4. One look at each. 5. A rotation of many. 6. A restart."""
     print(f"load before {os.getloadavg()[0]:.1f}, {os.cpu_count()} cores", flush=True)
     # 1.
     fill(server, services, given.number, given.keys)
-    with controlling(server, url) as running:
+    kubeconfig = least(server, _ACCOUNT, RULES)
+    with controlling(server, url, kubeconfig=kubeconfig) as running:
+        meter = Meter(server, services, running)
         # 2.
-        began = time.monotonic()
         until_ready(server, given.number)
-        shown(f"{given.number} ready", running, began, services)
+        meter.read(f"{given.number} ready")
         # 3.
-        began = time.monotonic()
         time.sleep(given.quiet_for)
-        shown("at rest", running, began, services)
+        rest = meter.read("at rest")
         # 4.
-        began = time.monotonic()
+        before = synced(server)
+        poke(server, given.number)
+        until_changed(server, before)
+        look = meter.read("one look at each")
+        hours = 3600 / rest.seconds
+        print(
+            f"an hour with refreshInterval 1h, extrapolated: {rest.cpu * hours + look.cpu:.1f} s CPU, "
+            f"{sum(look.aws.values())} calls of AWS, "
+            f"{sum(rest.api.values()) * hours + sum(look.api.values()):.0f} of the API server",
+            flush=True,
+        )
+        # 5.
         for number in range(given.rotated):
             services.put(f"app/{number}/0", f"second-{number}")
         poke(server, given.rotated)
         until_written(server, given.rotated)
-        shown(f"{given.rotated} rotated", running, began, services)
+        meter.read(f"{given.rotated} rotated")
         running.stop()
         warned = Counter(line.partition('"event": ')[2][:60] for line in running.lines if '"level": "warning"' in line)
         print(f"warnings: {dict(warned)}", flush=True)
-    # 5.
-    with controlling(server, url) as running:
-        began = time.monotonic()
+    # 6.
+    with controlling(server, url, kubeconfig=kubeconfig) as running:
+        meter = Meter(server, services, running)
         running.ready()
         time.sleep(5)
-        shown("restarted", running, began, services)
+        meter.read("restarted")
         running.stop()
 
 
@@ -93,9 +159,10 @@ def fill(server: ApiServer, services: Services, number: int, keys: int) -> None:
 
 def poke(server: ApiServer, number: int) -> None:
     """Ask each of them to look now, as `kubectl annotate` does."""
+    value = f"{time.monotonic()}"
     client = server.client(field_manager="person")
     for each in range(number):
-        patch = {"metadata": {"annotations": {"force-sync": "1"}}}
+        patch = {"metadata": {"annotations": {"force-sync": value}}}
         client.patch(
             ExternalSecret, f"app-{each}", patch, namespace=f"scale-{each % _SPACES}", patch_type=PatchType.MERGE
         )
@@ -128,18 +195,21 @@ def until_written(server: ApiServer, number: int) -> None:
     raise SystemExit(f"not written: {found}")
 
 
-def shown(what: str, running: Controller, began: float, services: Services) -> None:
-    status = Path(f"/proc/{running.process.pid}/status").read_text()
-    memory = next(int(line.split()[1]) / 1024 for line in status.splitlines() if line.startswith("VmRSS"))
-    ticks = Path(f"/proc/{running.process.pid}/stat").read_text().rpartition(")")[2].split()
-    cpu = (int(ticks[11]) + int(ticks[12])) / os.sysconf("SC_CLK_TCK")
-    calls = dict(Counter(call.operation for call in services.calls))
-    services.calls.clear()
-    print(
-        f"{what}: {time.monotonic() - began:.1f} s, {memory:.0f} MiB, {cpu:.1f} s CPU since its start, calls {calls}, "
-        f"load {os.getloadavg()[0]:.1f}",
-        flush=True,
-    )
+def synced(server: ApiServer) -> dict[tuple[str, str], str]:
+    """At which version each was synced last."""
+    found = server.client().list(ExternalSecret, namespace="*")
+    status = {(of["metadata"]["namespace"], of["metadata"]["name"]): of.get("status") or {} for of in found}
+    return {at: of.get("syncedResourceVersion", "") for at, of in status.items()}
+
+
+def until_changed(server: ApiServer, before: dict[tuple[str, str], str]) -> None:
+    end = time.monotonic() + _PATIENCE
+    while time.monotonic() < end:
+        now = synced(server)
+        if all(now[at] != version for at, version in before.items()):
+            return
+        time.sleep(1)
+    raise SystemExit("not all were looked at")
 
 
 if __name__ == "__main__":

@@ -5,15 +5,20 @@
 
 from __future__ import annotations
 
+import base64
+import contextlib
 import json
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
-from lightkube import ApiError
+import yaml
+from lightkube import ApiError, codecs
 from lightkube.models.meta_v1 import ObjectMeta, OwnerReference
-from lightkube.resources.core_v1 import Secret
+from lightkube.resources.core_v1 import Namespace, Secret
 
 from tests.cluster.apiserver import ApiServer
+from tests.cluster.between import Between
 from tests.cluster.controlled import (
     RULES,
     TOKENS,
@@ -209,6 +214,50 @@ def test_no_endpoint_and_no_role_is_believed(tenant: Space, aws: tuple[Aws, str]
     assert not any("attacker" in call.region for call in aws[0].calls)
 
 
+BLOW = {
+    "nested": "{{ range untilStep 0 1000000 1 }}{{ range untilStep 0 1000000 1 }}x{{ end }}{{ end }}",
+    "repeat": '{{ repeat 100000000 "x" }}',
+    "recursion": '{{ define "t" }}{{ template "t" . }}{{ end }}{{ template "t" . }}',
+    "width": '{{ printf "%0999999999d" 1 }}',
+    "precision": '{{ printf "%.999999999f" 1.0 }}',
+    "doubling": '{{ $a := "xxxxxxxxxxxxxxxx" }}{{ range untilStep 0 64 1 }}{{ $a = print $a $a }}{{ end }}{{ len $a }}',
+    "lists": "{{ $a := list 1 }}{{ range untilStep 0 64 1 }}{{ $a = list $a $a $a }}{{ end }}{{ toJson $a }}",
+    "base64": "{{ $a := .a }}{{ range untilStep 0 200 1 }}{{ $a = b64enc $a }}{{ end }}{{ $a }}",
+    "until": "{{ until 2000000000 | len }}",
+    "sequence": "{{ seq 0 2000000000 | len }}",
+    "indent": "{{ indent 1000000000 .a }}",
+    "split": '{{ splitList "" (repeat 1000000 "xy") | toJson | repeat 1000 }}',
+}
+
+
+def test_no_template_and_no_expression_hangs_anything(tenant: Space, victim: Space) -> None:
+    extract = "dataFrom: [{extract: {key: own/x}}]"
+    attempts = {
+        name: wanting(name, spec=f"target: {{template: {{data: {{a: {json.dumps(text)}}}}}}}\n{extract}")
+        for name, text in BLOW.items()
+    }
+    transform = f"rewrite: [{{transform: {{template: {json.dumps(BLOW['nested'])}}}}}]"
+    attempts["transform"] = wanting("transform", spec=f"dataFrom: [{{extract: {{key: own/x}}, {transform}}}]")
+    # What would go back and forth over a text ends, this way or that: all ways are followed at once.
+    pattern = "((((a{0,1000}){0,1000}){0,1000}){0,1000})"
+    regex = '{{ regexMatch "((a{0,1000}){0,1000}){0,1000}$" (repeat 1000 "a") }}'
+    rewrite = f"rewrite: [{{regexp: {{source: '{pattern}', target: x}}}}]"
+    ends = {
+        "find": f"dataFrom: [{{find: {{name: {{regexp: '{pattern}'}}}}}}]",
+        "rewrite": f"dataFrom: [{{extract: {{key: own/x}}, {rewrite}}}]",
+        "regex": f"target: {{template: {{data: {{a: {json.dumps(regex)}}}}}}}\n{extract}",
+    }
+    for name, spec in ends.items():
+        tenant.apply(wanting(name, spec=spec))
+    for name in ends:
+        until(lambda name=name: tenant.condition(name)[0])  # type: ignore[misc]
+    tried(tenant, attempts)
+    for name in attempts:
+        assert tenant.secret(name) is None
+    victim.apply(wanting("meanwhile", spec=one("victim/x")))
+    victim.wait_for("meanwhile", "True", "SecretSynced")
+
+
 def test_what_is_huge_is_refused(tenant: Space) -> None:
     many = [{"secretKey": f"k{number}", "remoteRef": {"key": f"own/{number}"}} for number in range(700)]
     stores = [{**each, "sourceRef": {"storeRef": {"name": f"s{number}"}}} for number, each in enumerate(many[:60])]
@@ -280,3 +329,106 @@ def test_what_a_template_of_a_secret_says_is_not_repeated(
     assert "CANARY" not in tenant.condition("web")[2]
     assert "CANARY" not in json.dumps([tenant.events("web"), tenant.external_secret("web").get("status")])
     assert "CANARY" not in controller.said
+
+
+# Each does to a value what fails.
+FAIL = (
+    "{{ .v.x.y }}",
+    "{{ index .v 99 }}",
+    "{{ fail .v }}",
+    "{{ required .v nil }}",
+    "{{ atoi .v | add 1 }}{{ .v | mustToDate .v }}",
+    "{{ mustFromJson .v }}",
+    "{{ b64dec .v | fromJson | first }}",
+    "{{ template .v }}",
+    "{{ get .v .v }}",
+    "{{ pemCertificate .v }}",
+    "{{ pkcs12key .v }}",
+    "{{ jwkPrivateKeyPem .v }}",
+    "{{ mustRegexMatch .v .v }}",
+    "{{ dict .v .v | first }}",
+)
+
+
+def test_no_value_is_in_a_log_an_event_a_condition_a_metric_or_the_audit_log(
+    installed: ApiServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At level debug, with each way to fail that has a value at its place."""
+    monkeypatch.setenv("FRESHMOUNT_LOG_LEVEL", "debug")
+    services = Services()
+    services.put("v/text", "CANARY[text {{ (")
+    services.put("v/json", '{"user": "CANARY-u", "n": {"pass": "CANARY-p"}}')
+    services.put("v/half", '{"user": "CANARY')
+    services.put("v/binary", b"CANARY\xff\x00")
+    space = Space(installed, services)
+    label = "target: {template: {metadata: {labels: {x: '{{ .v }}'}}}}"
+    tls = "target: {template: {type: kubernetes.io/tls, mergePolicy: Merge}}"
+    pairs = "target: {template: {templateFrom: [{literal: '{{ .v }}', target: Data}]}}"
+    auto = "target: {template: {templateFrom: [{literal: 'a: {{ .v }}', valuesDecodingStrategy: Base64}]}}"
+    bad = {
+        "property": "data: [{secretKey: v, remoteRef: {key: v/text, property: user}}]",
+        "half": "dataFrom: [{extract: {key: v/half}}]",
+        "list": "dataFrom: [{extract: {key: v/json, property: user}}]",
+        "decode": "data: [{secretKey: v, remoteRef: {key: v/text, decodingStrategy: Base64}}]",
+        "label": one("v/text", label),
+        "tls": one("v/text", tls),
+        "pairs": one("v/text", pairs),
+        "auto": one("v/text", auto),
+        "fixed": one("v/text", "target: {name: fixed, creationPolicy: Orphan}"),
+    }
+    for number, text in enumerate(FAIL):
+        bad[f"fail-{number}"] = one("v/text", f"target: {{template: {{data: {{a: {json.dumps(text)}}}}}}}")
+    with Answers(services) as server:
+        kubeconfig = least(installed, "canary", RULES)
+        with controlling(installed, server.url, "--controller-class", "canary", kubeconfig=kubeconfig) as running:
+            space.apply("{apiVersion: v1, kind: Secret, metadata: {name: fixed}, immutable: true, stringData: {v: x}}")
+            space.apply(store(controller="canary"))
+            for name, spec in bad.items():
+                space.apply(wanting(name, spec=spec))
+            space.apply(wanting("web", spec="dataFrom: [{extract: {key: v/json}}]"))
+            space.apply(wanting("binary", spec=one("v/binary")))
+            for name in ("web", "binary"):
+                space.wait_for(name, "True", "SecretSynced")
+            ready = [name for name in bad if until(lambda name=name: space.condition(name)[0]) == "True"]  # type: ignore[misc]
+            assert ready == [], "each of them fails"
+            assert (space.data("web") or {}).get("user") == "CANARY-u"
+            pages = [running.get(page)[1] for page in ("/metrics", "/livez", "/readyz")]
+            assert running.stop() == 0
+    audited = [line for line in installed.audit_log.read_text().splitlines() if space.name in line]
+    assert any('"resource":"secrets"' in line for line in audited)
+    for where, text in {
+        "objects, conditions and events": space.everything(),
+        "log": running.said,
+        "pages": "".join(pages),
+        "audit log": "".join(audited),
+    }.items():
+        for form in ("CANARY", base64.b64encode(b"CANARY").decode()[:8], b"CANARY".hex(), "%43ANARY"):
+            place = text.find(form)
+            assert place < 0, f"{where}: {text[max(0, place - 300) : place + 50]}"
+
+
+def test_thousands_of_one_namespace_starve_no_other(installed: ApiServer, aws: tuple[Aws, str]) -> None:
+    """All of one namespace are there first, and each has work to do: another's comes among the first."""
+    number = 240
+    busy = "{{ range untilStep 0 2000 1 }}{{ end }}{{ .v }}"
+    with Between(installed) as between:
+        first, other = Space(installed, aws[0]), Space(installed, aws[0])
+        for space in (first, other):
+            space.apply(store(controller="crowd"))
+        made: dict[str, Any] = yaml.safe_load(
+            wanting(spec=one("own/x", f"target: {{template: {{data: {{a: '{busy}'}}}}}}"), interval="1s")
+        )
+        for each in range(number):
+            made["metadata"] = {"name": f"a-{each}", "namespace": first.name}
+            first.client.create(codecs.from_dict(made))
+        other.apply(wanting("web", spec=one("own/x")))
+        arguments = ("--controller-class", "crowd", "--concurrency", "4")
+        try:
+            with controlling(installed, aws[1], *arguments, kubeconfig=between.kubeconfig()):
+                other.wait_for("web", "True", "SecretSynced")
+                paths = [each.path for each in between.seen if each.what == "PATCH secrets"]
+                before = next(place for place, path in enumerate(paths) if f"/{other.name}/" in path)
+                assert before < number // 4
+        finally:
+            with contextlib.suppress(ApiError):
+                first.client.delete(Namespace, first.name)
