@@ -19,7 +19,7 @@ def settle(path: Path, epoch: int) -> None:
         for member in members:
             plain = tarfile.TarInfo(member.name)
             plain.type, plain.linkname, plain.mtime = member.type, member.linkname, epoch
-            plain.mode = 0o755 if member.isdir() or member.mode & 0o100 else 0o644
+            plain.mode = 0o755 if member.isdir() or (member.isfile() and member.mode & 0o100) else 0o644
             content = contents.get(member.name, b"")
             plain.size = len(content)
             archive.addfile(plain, io.BytesIO(content))
