@@ -24,7 +24,7 @@ Held = tuple[Usage, int, set[str]]
 
 def test_rotations(pod: Pod, length: Length, report: Report) -> None:
     """Each is published and told; nothing is left of it but the generations that readers may have open."""
-    turns, warm = length.choose(10_000, 20), length.choose(100, 10)
+    turns, warm = length.choose(2_000, 20), length.choose(100, 10)  # each starts a worker: half an hour
     config = _config(pod)
     violations: list[str] = []
     with running("run", config) as agent:
