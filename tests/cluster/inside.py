@@ -221,13 +221,18 @@ def _configure(cgroup: str) -> None:
     }
     (STATE / "kubelet.yaml").write_text(json.dumps(kubelet))
     (STATE / "resolv.conf").write_text(f"nameserver {DNS}\n")
+    # Two blocks: within one, CoreDNS asks `template` before `kubernetes`, whatever their order here.
     (STATE / "Corefile").write_text(f"""
-.:53 {{
+cluster.local:53 in-addr.arpa:53 {{
     bind {DNS}
     errors
     kubernetes cluster.local in-addr.arpa {{
         kubeconfig {STATE}/kubeconfig
     }}
+}}
+.:53 {{
+    bind {DNS}
+    errors
     template ANY ANY . {{
         rcode NXDOMAIN
     }}

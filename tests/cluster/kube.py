@@ -6,14 +6,17 @@ what was seen last.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import queue
 import subprocess
+import tempfile
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -21,6 +24,14 @@ from typing import Any, Self
 
 Object = dict[str, Any]
 PATIENCE = 90.0  # seconds; what takes longer has gone wrong
+
+
+@contextmanager
+def one_of_the_cluster() -> Iterator[None]:
+    """While a release of the controller's chart stands that has a ClusterRole: its name is the same in each release."""
+    with (Path(tempfile.gettempdir()) / "freshmount-cluster-role.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 @dataclass(frozen=True)

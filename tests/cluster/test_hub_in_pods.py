@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.cluster.kube import Namespace, Object
+from tests.cluster.kube import Namespace, Object, one_of_the_cluster
 from tests.cluster.test_controller import CHART, IMAGE
 from tests.cluster.world import AGENT, CREDENTIALS, World
 from tests.support.aws import REGION, MotoStandIn, Proxy
@@ -41,7 +41,7 @@ def other(world: World, aws: MotoStandIn, demo: Path, tmp_path: Path) -> Iterato
 def hub(world: World, aws: MotoStandIn) -> Iterator[tuple[Namespace, Proxy]]:
     """Its namespace, and its way to AWS."""
     repository, _, tag = IMAGE.rpartition(":")
-    with Proxy(aws.url, world.cluster.aws_host) as proxy:
+    with one_of_the_cluster(), Proxy(aws.url, world.cluster.aws_host) as proxy:
         namespace = Namespace(world.cluster)
         endpoint = {"name": "AWS_ENDPOINT_URL_SECRETS_MANAGER", "value": proxy.url}
         values: Object = {

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.cluster.injected import CHOSEN, ON, SECURE, USER, Injected, mounts
-from tests.cluster.kube import Cluster, Namespace, Object, container, is_ready, name_of
+from tests.cluster.kube import Cluster, Namespace, Object, container, is_ready, name_of, one_of_the_cluster
 from tests.cluster.webhook import Webhook
 from tests.cluster.world import AGENT, APP, CREDENTIALS
 from tests.support import chart
@@ -186,14 +186,18 @@ def pushing(world: Injected, image: str) -> Iterator[Namespace]:
         "push": {"enabled": True, "cluster": world.k.name, "namespaces": [world.k.name]},
         "extraEnv": [*CREDENTIALS, endpoint, {"name": "AWS_REGION", "value": REGION}],
     }
-    home = Namespace(world.cluster)
-    try:
-        home.helm(CONTROLLER, values, "pusher")
-        home.kubectl("wait", "--for=condition=Available", "deployment", "--all", "--timeout=90s")
-        yield home
-    finally:
-        home.kubectl("delete", "mutatingwebhookconfiguration", "freshmount-push", "--ignore-not-found", check=False)
-        home.delete()
+    with one_of_the_cluster():
+        home = Namespace(world.cluster)
+        try:
+            home.helm(CONTROLLER, values, "pusher")
+            home.kubectl("wait", "--for=condition=Available", "deployment", "--all", "--timeout=90s")
+            yield home
+        finally:
+            # What it has in the cluster does not go with its namespace.
+            home.kubectl("delete", "mutatingwebhookconfiguration", "freshmount-push", "--ignore-not-found", check=False)
+            roles = "clusterrole,clusterrolebinding"
+            home.kubectl("delete", roles, "freshmount-controller", "--ignore-not-found", check=False)
+            home.delete()
 
 
 def test_from_kubectl_apply_of_a_pushed_secret_to_the_apps_handler(world: Injected) -> None:

@@ -20,6 +20,7 @@ import pytest
 from tests.support.answers import KEYS, ROLE, Answer, Answers, Asked, assumed, refused, temporary
 from tests.support.aws import Fault, MotoStandIn, Proxy
 from tests.support.pod import App, Pod
+from tests.support.resting import workers
 from tests.support.running import PATIENCE, ended, running, until
 
 
@@ -602,6 +603,8 @@ def test_a_pass_that_cannot_read_the_volume_takes_nobody_out(pod: Pod) -> None:
         assert page("/readyz")[0] == 200
         limits = resource.prlimit(agent.process.pid, resource.RLIMIT_NOFILE)
         resource.prlimit(agent.process.pid, resource.RLIMIT_NOFILE, (agent.usage().files, limits[1]))
+        for worker in workers(agent):  # one that was quicker; no further one can be started
+            resource.prlimit(worker, resource.RLIMIT_NOFILE, (3, limits[1]))
         agent.event("pass failed", level="error")
         until(lambda: page("/metrics")[1].count('passes_total{outcome="error"} 0.0') == 0)
         assert page("/readyz")[0] == page("/startupz")[0] == 200
