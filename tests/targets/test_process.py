@@ -22,7 +22,7 @@ from agent.core.model import PidFile, ProcessName
 from agent.core.record import replace
 from agent.targets import process
 from agent.targets.process import Dispositions, Process, hold, look
-from tests.support.running import PATIENCE
+from tests.support.running import PATIENCE, until
 
 CHILD = """
 import os, signal, sys
@@ -304,13 +304,14 @@ def test_the_end_of_a_process_is_seen_whatever_proc_was_like(
         said.put(why)
 
     proc.write("status", b"")
-    process.when_ended(ProcessName(children.name), said.put, trouble)
+    awaited = process.when_ended(ProcessName(children.name), said.put, trouble)
     assert children.name in said.get(timeout=PATIENCE)
     loop = proc.home / "1"
     loop.symlink_to(loop)
     assert str(loop) in said.get(timeout=PATIENCE)
     loop.unlink()
     proc.heal()
+    until(lambda: awaited.held)
     proc.without(b"Sig")
     os.killpg(proc.pid, signal.SIGKILL)
     children.started[-1].wait()
