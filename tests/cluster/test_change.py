@@ -99,8 +99,8 @@ def test_a_bad_edit_changes_nothing_and_the_pod_stays_ready(world: World) -> Non
         world.edit_config(good.replace("secretId:", "secretID:"))
         agent.until(lambda line: str(line.get("event")).startswith("config rejected"), "config rejected")
         # Over HTTP: `freshmount status` reads the config file first, to know whom to ask.
-        told = json.loads(world.k.page(pod, 9105, "/status"))
-        assert told["agent"]["config"]["isTheFile"] is False
+        # The line is of a worker, and its answer comes after it.
+        until(lambda: json.loads(world.k.page(pod, 9105, "/status"))["agent"]["config"]["isTheFile"] is False)
         world.rotate("db", "two")
         assert app.event("signal")["files"] == {"db": "two"}
         assert untouched(world, pod)
