@@ -63,6 +63,17 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[object]:
         yield server
 
 
+@pytest.fixture(scope="module")
+def installed(api: object) -> object:
+    """The API server with the definitions of ExternalSecrets and stores."""
+    from tests.cluster.apiserver import ApiServer
+    from tests.cluster.controlled import install
+
+    assert isinstance(api, ApiServer)
+    install(api)
+    return api
+
+
 @pytest.fixture(scope="session")
 def demo(cluster: object, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The demo chart with the library inside, and the further kinds of workload."""

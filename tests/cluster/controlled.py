@@ -315,3 +315,15 @@ def least(server: ApiServer, name: str, *rules: str, namespace: str | None = Non
     token = client.create(asked, name, namespace="default").status
     assert token
     return server.config_of(token.token, name)
+
+
+@contextlib.contextmanager
+def permitted(server: ApiServer, aws: str, name: str) -> Iterator[Controller]:
+    """A controller with the permissions that docs/external-secrets.md lists, and no more. At its end it has told no
+    value and no bug."""
+    with controlling(server, aws, "--service-account-tokens", kubeconfig=least(server, name, RULES, TOKENS)) as running:
+        running.ready()
+        yield running
+        assert running.stop() == 0
+        assert "CANARY" not in running.said
+        assert "bug" not in running.said

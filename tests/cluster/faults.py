@@ -371,28 +371,35 @@ def kills(server: ApiServer, change: Change, *, most: int = 50) -> Row:
 # -- the API server
 
 
+@contextlib.contextmanager
+def settled(server: ApiServer, interval: str = "1h") -> Iterator[tuple[World, Controller]]:
+    """A world with one ExternalSecret, and a controller that has made its Secret."""
+    with World(server) as world:
+        world.put(0)
+        world.want(interval=interval)
+        with world.controller() as running:
+            until(lambda: world.holds(0))
+            yield world, running
+
+
 def away(server: ApiServer, *, times: int, seconds: float = 3.0) -> Row:
     """The API server ends, forgets the past, and comes back; a rotation meanwhile."""
     bad: list[str] = []
     longest = 0.0
-    with World(server) as world:
-        world.put(0)
-        world.want(interval="1s")
-        with world.controller() as running:
-            until(lambda: world.holds(0))
-            for turn in range(1, times + 1):
-                server.stop()
-                try:
-                    world.put(turn)
-                    time.sleep(seconds)
-                    bad += _not_live(running)
-                    server.compact()
-                finally:
-                    server.start()
-                longest = max(longest, lasting(lambda turn=turn: world.holds(turn)))  # type: ignore[misc]
-                world.space.delete(Secret, "web")
-                longest = max(longest, lasting(lambda turn=turn: world.holds(turn)))  # type: ignore[misc]
-            bad += _ended(running)
+    with settled(server, "1s") as (world, running):
+        for turn in range(1, times + 1):
+            server.stop()
+            try:
+                world.put(turn)
+                time.sleep(seconds)
+                bad += _not_live(running)
+                server.compact()
+            finally:
+                server.start()
+            longest = max(longest, lasting(lambda turn=turn: world.holds(turn)))  # type: ignore[misc]
+            world.space.delete(Secret, "web")
+            longest = max(longest, lasting(lambda turn=turn: world.holds(turn)))  # type: ignore[misc]
+        bad += _ended(running)
     return Row(
         "the API server is away and has forgotten the past (410) when it is back: right again, and it watches",
         f"{times} times {seconds:g} s, a rotation and a deletion each",
@@ -405,21 +412,17 @@ def hangs(server: ApiServer, *, times: int, seconds: float = 8.0) -> Row:
     """The API server answers nothing, with its connections open; a rotation meanwhile."""
     bad: list[str] = []
     longest = 0.0
-    with World(server) as world:
-        world.put(0)
-        world.want(interval="1s")
-        with world.controller() as running:
-            until(lambda: world.holds(0))
-            for turn in range(1, times + 1):
-                server.pause()
-                try:
-                    world.put(turn)
-                    time.sleep(seconds)
-                    bad += _not_live(running)
-                finally:
-                    server.resume()
-                longest = max(longest, lasting(lambda turn=turn: world.holds(turn)))  # type: ignore[misc]
-            bad += _ended(running)
+    with settled(server, "1s") as (world, running):
+        for turn in range(1, times + 1):
+            server.pause()
+            try:
+                world.put(turn)
+                time.sleep(seconds)
+                bad += _not_live(running)
+            finally:
+                server.resume()
+            longest = max(longest, lasting(lambda turn=turn: world.holds(turn)))  # type: ignore[misc]
+        bad += _ended(running)
     return Row("the API server hangs: right again", f"{times} times {seconds:g} s, a rotation each", bad, longest)
 
 
@@ -448,25 +451,21 @@ def answers(server: ApiServer, what: str, *, seconds: float = 6.0, every: int = 
     """The API server answers that to each so many-th request; a rotation and an edit meanwhile."""
     bad: list[str] = []
     verdict = NONSENSE[what]
-    with World(server) as world:
-        world.put(0)
-        world.want(interval="1s")
-        with world.controller() as running:
-            until(lambda: world.holds(0))
-            numbers = itertools.count(1)
-            with reading(world) as half:
-                began = len(world.between.seen)
-                world.between.rule = lambda request: verdict if next(numbers) % every == 0 else None
-                world.put(1)
-                world.space.patch(Secret, "web", {"data": {"more": "eA=="}})
-                time.sleep(seconds)
-                asked = len(world.between.seen) - began
-                bad += _not_live(running)
-                world.between.rule = lambda request: None
-                longest = lasting(lambda: world.holds(1))
-                world.space.delete(Secret, "web")
-                longest = max(longest, lasting(lambda: world.holds(1)))
-            bad += half + _ended(running)
+    with settled(server, "1s") as (world, running):
+        numbers = itertools.count(1)
+        with reading(world) as half:
+            began = len(world.between.seen)
+            world.between.rule = lambda request: verdict if next(numbers) % every == 0 else None
+            world.put(1)
+            world.space.patch(Secret, "web", {"data": {"more": "eA=="}})
+            time.sleep(seconds)
+            asked = len(world.between.seen) - began
+            bad += _not_live(running)
+            world.between.rule = lambda request: None
+            longest = lasting(lambda: world.holds(1))
+            world.space.delete(Secret, "web")
+            longest = max(longest, lasting(lambda: world.holds(1)))
+        bad += half + _ended(running)
     if asked > 30 * seconds:
         bad.append(f"{asked} requests in {seconds:g} s")
     which = "" if every == 1 else f", each {every}. request"
@@ -484,28 +483,24 @@ def expired(server: ApiServer, *, seconds: float) -> Row:
     longest, lists = 0.0, 0
     gone = {"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "Expired", "code": 410, "message": ""}
     within = Changed(json.dumps({"type": "ERROR", "object": gone}).encode() + b"\n")
-    with World(server) as world:
-        world.put(0)
-        world.want()
-        with world.controller() as running:
-            until(lambda: world.holds(0))
-            for turn, verdict in enumerate((status(410, "Expired"), within), 1):
-                world.between.rule = lambda request, verdict=verdict: verdict if request.watches else None  # type: ignore[misc]
-                began = world.between.count(lambda each: not each.watches)
-                server.stop()  # what is watched now ends
-                server.start()
-                time.sleep(seconds)
-                asked = world.between.count(lambda each: not each.watches) - began
-                lists += asked
-                if asked > 60 + 30 * seconds:
-                    bad.append(f"{asked} lists in {seconds:g} s")
-                world.put(turn)
-                world.poke()
-                longest = max(longest, lasting(lambda turn=turn: world.holds(turn)))  # type: ignore[misc]
-                world.between.rule = lambda request: None
-                world.space.delete(Secret, "web")
-                longest = max(longest, lasting(lambda turn=turn: world.holds(turn)))  # type: ignore[misc]
-            bad += _ended(running)
+    with settled(server) as (world, running):
+        for turn, verdict in enumerate((status(410, "Expired"), within), 1):
+            world.between.rule = lambda request, verdict=verdict: verdict if request.watches else None  # type: ignore[misc]
+            began = world.between.count(lambda each: not each.watches)
+            server.stop()  # what is watched now ends
+            server.start()
+            time.sleep(seconds)
+            asked = world.between.count(lambda each: not each.watches) - began
+            lists += asked
+            if asked > 60 + 30 * seconds:
+                bad.append(f"{asked} lists in {seconds:g} s")
+            world.put(turn)
+            world.poke()
+            longest = max(longest, lasting(lambda turn=turn: world.holds(turn)))  # type: ignore[misc]
+            world.between.rule = lambda request: None
+            world.space.delete(Secret, "web")
+            longest = max(longest, lasting(lambda turn=turn: world.holds(turn)))  # type: ignore[misc]
+        bad += _ended(running)
     return Row(
         "each watch has expired (410, as the answer and within it): nothing is missed, bounded lists",
         f"2 times {seconds:g} s, {lists} lists",
@@ -518,39 +513,35 @@ def conflicts(server: ApiServer, *, rotations: int, pause: float = 0.05) -> Row:
     """Somebody edits the Secret all the time; the Secret is rotated meanwhile."""
     bad: list[str] = []
     longest = 0.0
-    with World(server) as world:
-        world.put(0)
-        world.want()
-        with world.controller() as running:
-            until(lambda: world.holds(0))
-            end, edits = threading.Event(), itertools.count()
+    with settled(server) as (world, running):
+        end, edits = threading.Event(), itertools.count()
 
-            def edit() -> None:
-                client = server.client(field_manager="editor")
-                while not end.wait(pause):
-                    client.patch(
-                        Secret,
-                        "web",
-                        {"metadata": {"labels": {"editor": f"{next(edits)}"}}},
-                        namespace=world.space.name,
-                        patch_type=PatchType.MERGE,
-                    )
+        def edit() -> None:
+            client = server.client(field_manager="editor")
+            while not end.wait(pause):
+                client.patch(
+                    Secret,
+                    "web",
+                    {"metadata": {"labels": {"editor": f"{next(edits)}"}}},
+                    namespace=world.space.name,
+                    patch_type=PatchType.MERGE,
+                )
 
-            editor = threading.Thread(target=edit, daemon=True)
-            editor.start()
-            try:
-                with reading(world) as half:
-                    for turn in range(1, rotations + 1):
-                        world.put(turn)
-                        world.poke()
-                        longest = max(longest, lasting(lambda turn=turn: world.holds(turn)))  # type: ignore[misc]
-            finally:
-                end.set()
-                editor.join(30)
-            made = next(edits)
-            label = world.space.secret("web").metadata.labels.get("editor")
-            bad += half + _ended(running) + ([] if label == f"{made - 1}" else [f"the editor's label is {label}"])
-            refused = sum(code == 409 for _, code in world.between.answered)
+        editor = threading.Thread(target=edit, daemon=True)
+        editor.start()
+        try:
+            with reading(world) as half:
+                for turn in range(1, rotations + 1):
+                    world.put(turn)
+                    world.poke()
+                    longest = max(longest, lasting(lambda turn=turn: world.holds(turn)))  # type: ignore[misc]
+        finally:
+            end.set()
+            editor.join(30)
+        made = next(edits)
+        label = world.space.secret("web").metadata.labels.get("editor")
+        bad += half + _ended(running) + ([] if label == f"{made - 1}" else [f"the editor's label is {label}"])
+        refused = sum(code == 409 for _, code in world.between.answered)
     return Row(
         "somebody edits the Secret all the time (409): each rotation arrives whole, no edit of theirs is lost",
         f"{rotations} rotations, {made} edits, {refused} conflicts",

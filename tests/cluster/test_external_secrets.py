@@ -16,26 +16,19 @@ from tests.cluster.apiserver import ApiServer
 from tests.cluster.controlled import (
     LEASES,
     RULES,
-    TOKENS,
     Controller,
     ExternalSecret,
     SecretStore,
     Space,
     controlling,
-    install,
     least,
+    permitted,
     store,
     until,
     wanting,
 )
 from tests.support.answers import Answer
 from tests.support.services import Services, denied, serving
-
-
-@pytest.fixture(scope="module")
-def installed(api: ApiServer) -> ApiServer:
-    install(api)
-    return api
 
 
 @pytest.fixture(scope="module")
@@ -46,14 +39,8 @@ def aws() -> Iterator[tuple[Services, str]]:
 
 @pytest.fixture(scope="module")
 def controller(installed: ApiServer, aws: tuple[Services, str]) -> Iterator[Controller]:
-    """With the permissions that docs/external-secrets.md lists, and no more."""
-    kubeconfig = least(installed, "controller", RULES, TOKENS)
-    with controlling(installed, aws[1], "--service-account-tokens", kubeconfig=kubeconfig) as running:
-        running.ready()
+    with permitted(installed, aws[1], "controller") as running:
         yield running
-        assert running.stop() == 0
-        assert "CANARY" not in running.said
-        assert "bug" not in running.said
 
 
 @pytest.fixture

@@ -6,14 +6,7 @@ import pytest
 
 from tests.cluster import faults
 from tests.cluster.apiserver import ApiServer
-from tests.cluster.controlled import install
 from tests.cluster.faults import CHANGES, NONSENSE, Change, Row
-
-
-@pytest.fixture(scope="module")
-def installed(api: ApiServer) -> ApiServer:
-    install(api)
-    return api
 
 
 def holds(row: Row) -> None:

@@ -12,27 +12,17 @@ from lightkube.resources.core_v1 import ConfigMap, Secret
 
 from tests.cluster.apiserver import ApiServer
 from tests.cluster.controlled import (
-    RULES,
-    TOKENS,
     ClusterSecretStore,
     Controller,
     ExternalSecret,
     SecretStore,
     Space,
-    controlling,
-    install,
-    least,
+    permitted,
     store,
     until,
     wanting,
 )
 from tests.support.services import Services, serving, sts_denied
-
-
-@pytest.fixture(scope="module")
-def installed(api: ApiServer) -> ApiServer:
-    install(api)
-    return api
 
 
 @pytest.fixture(scope="module")
@@ -43,14 +33,8 @@ def aws() -> Iterator[tuple[Services, str]]:
 
 @pytest.fixture(scope="module")
 def controller(installed: ApiServer, aws: tuple[Services, str]) -> Iterator[Controller]:
-    """With the permissions that docs/external-secrets.md lists, and no more."""
-    kubeconfig = least(installed, "policies", RULES, TOKENS)
-    with controlling(installed, aws[1], "--service-account-tokens", kubeconfig=kubeconfig) as running:
-        running.ready()
+    with permitted(installed, aws[1], "policies") as running:
         yield running
-        assert running.stop() == 0
-        assert "CANARY" not in running.said
-        assert "bug" not in running.said
         assert "forbidden" not in running.said
 
 

@@ -21,7 +21,7 @@ from lightkube.types import PatchType
 from agent.config import external_secret
 from agent.controller.external_secrets import part
 from tests.cluster.apiserver import ApiServer
-from tests.cluster.controlled import ExternalSecret, Space, install, store, until
+from tests.cluster.controlled import ExternalSecret, Space, store, until
 from tests.cluster.sampled import Aws, Running
 from tests.support.services import Services
 
@@ -150,12 +150,6 @@ class Story:
         if ready == "False":
             return "error"
         return {"SecretSynced": "synced", "SecretMissing": "missing"}.get(reason, reason)
-
-
-@pytest.fixture(scope="module")
-def installed(api: ApiServer) -> ApiServer:
-    install(api)
-    return api
 
 
 @pytest.fixture

@@ -26,7 +26,6 @@ from tests.cluster.controlled import (
     ExternalSecret,
     Space,
     controlling,
-    install,
     least,
     store,
     until,
@@ -55,12 +54,6 @@ def aws() -> Iterator[tuple[Aws, str]]:
     services.put("own/x", '{"a": "own-1", "b": {"c": "own-2"}}')
     with Answers(services) as server:
         yield services, server.url
-
-
-@pytest.fixture(scope="module")
-def installed(api: ApiServer) -> ApiServer:
-    install(api)
-    return api
 
 
 @pytest.fixture(scope="module")

@@ -134,6 +134,19 @@ def test_what_a_write_has_answered_is_not_taken_back_by_an_older_event() -> None
     informed(api, then)
 
 
+def test_what_a_write_has_answered_brings_nothing_back_that_is_gone_since() -> None:
+    """The answer may be read after the watch has told that somebody deleted what was written."""
+    api = Api([Listing([thing("a", 1, "one")], "5")], [[("DELETED", thing("a", 10)), "stay"]])
+
+    def then(informer: Informer[str], changes: list[Any]) -> None:
+        informer.put(thing("a", 9, "written"))
+        assert list(informer) == [] and changes[-1] == ("a", "one", None)
+        informer.put(thing("a", 11, "written again"))
+        assert informer.get(("n", "a")) == "written again"
+
+    informed(api, then)
+
+
 def answered(code: int, **headers: str) -> httpx2.HTTPStatusError:
     """What lightkube raises where the answer to a watch is no watch."""
     request = httpx2.Request("GET", "http://127.0.0.1/")

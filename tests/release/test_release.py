@@ -96,6 +96,17 @@ def test_the_sdist_builds_the_same_wheel(made: Path, tmp_path: Path) -> None:
     assert (tmp_path / "again" / WHEEL).read_bytes() == (made / WHEEL).read_bytes()
 
 
+def test_a_second_time_makes_the_same_bytes(made: Path, tmp_path: Path) -> None:
+    """Also where another umask, another time zone and an earlier, other file are."""
+    (tmp_path / f"demo-{__version__}.tgz").write_text("of another day")
+    before = os.umask(0o077)
+    try:
+        again = made_in(tmp_path)
+    finally:
+        os.umask(before)
+    assert {it.name: it.read_bytes() for it in again.iterdir()} == {it.name: it.read_bytes() for it in made.iterdir()}
+
+
 def test_the_checksums_are_those_of_every_file(made: Path) -> None:
     lines = dict(line.split("  ")[::-1] for line in (made / "SHA256SUMS").read_text().splitlines())
     files = [path for path in made.iterdir() if path.name != "SHA256SUMS"]
