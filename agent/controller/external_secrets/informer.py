@@ -69,8 +69,8 @@ class Informer(Generic[T]):
         return found[1] if found else None
 
     def put(self, found: dict[str, Any]) -> None:
-        """Take in what a write has answered, unless the watch has come that far: then it has brought this state already,
-        and perhaps the end of the object since."""
+        """Take in what a write has answered, unless the watch has come that far: then it has brought this state, and
+        perhaps the end of the object since."""
         if _number(found["metadata"].get("resourceVersion")) > _number(self._version):
             self._take(found, gone=False)
 
