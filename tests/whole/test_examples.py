@@ -114,7 +114,7 @@ def test_the_app_reads_what_the_config_publishes(example: Path) -> None:
 def test_the_page_names_it(example: Path) -> None:
     page = (ROOT / "docs" / "examples.md").read_text()
     assert f"kubectl apply -k examples/{example.name}\n" in page
-    (row,) = [line for line in page.splitlines() if line.startswith("|") and f"(../examples/{example.name})" in line]
+    (row,) = [line for line in page.splitlines() if line.startswith(f"| `examples/{example.name}`:")]
     assert ("unproven" in row) == (example.name in UNPROVEN)
 
 
