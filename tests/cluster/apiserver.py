@@ -129,6 +129,7 @@ class ApiServer:
             f"--audit-policy-file={pki}/audit.yaml",
             f"--audit-log-path={self.audit_log}",
             "--audit-log-mode=blocking",
+            "--audit-log-maxsize=100000",  # MB: of a file that is replaced a reader sees nothing more
         )
         deadline = time.monotonic() + READY
         while not self._ready():
