@@ -1,7 +1,8 @@
 """Take the pictures of the documents: ``make pictures`` runs ``python -m bench.pictures docs/pictures``.
 
 `status` and the page are of a real agent on a stand-in for AWS, which denies one of its three secrets; the demo is the
-real one, with the pauses that it made, of which long ones are cut. Times and version ids differ from run to run.
+real one in a terminal that rolls, with the pauses that it made, of which long ones are cut. Times and version ids
+differ from run to run.
 """
 
 from __future__ import annotations
@@ -16,13 +17,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 from rich._export_format import CONSOLE_SVG_FORMAT
 from rich.console import Console
+from rich.terminal_theme import SVG_EXPORT_THEME
 from rich.text import Text
 from selenium import webdriver
 
@@ -34,8 +36,14 @@ from tests.support.pod import Pod
 from tests.support.running import Agent, running, until
 
 COLUMNS = 80
+ROWS = 26  # of a terminal that rolls
 LONGEST = 1.5  # seconds of a pause in a recording
+REST = 5.0  # seconds that the end of a recording stays before it begins again
+LINE = 24.4  # rich's height of a line
 PAGE = 900  # pixels wide
+FORM = re.sub(r"@font-face \{\{.*?\}\}\n", "", CONSOLE_SVG_FORMAT, flags=re.DOTALL)
+PARTS = ("styles", "lines", "matrix")  # of the form, which hold what was printed
+GROUND = SVG_EXPORT_THEME.background_color.hex
 
 
 class Line(NamedTuple):
@@ -49,9 +57,9 @@ def main(to: Path) -> None:
     to.mkdir(parents=True, exist_ok=True)
     with one_agent() as (agent, config):
         shown = recorded("status", "--config", str(config))
-        (to / "status.svg").write_text(drawn(shown, "freshmount status", moves=False))
+        (to / "status.svg").write_text(drawn(shown, "freshmount status"))
         photographed(f"http://127.0.0.1:{agent.port}/", to / "page.png")
-    (to / "demo.svg").write_text(drawn(recorded("demo"), "make demo", moves=True))
+    (to / "demo.svg").write_text(played(recorded("demo"), "make demo"))
 
 
 @contextmanager
@@ -107,27 +115,61 @@ def recorded(*command: str) -> list[Line]:
     return lines
 
 
-def drawn(lines: list[Line], title: str, *, moves: bool) -> str:
-    """An SVG without scripts and without anything to load. `moves`: each line comes when it came."""
+def drawn(lines: list[Line], title: str) -> str:
+    """An SVG without scripts and without anything to load."""
+    return exported(lines, title, FORM)
+
+
+def played(lines: list[Line], title: str) -> str:
+    """The same as a terminal of `ROWS` in which each line comes when it came, again and again. A reader who wants no
+    motion sees its end."""
+    # 1. The window is drawn around its last rows, its content around all of them.
+    form = FORM
+    for part in PARTS:
+        form = form.replace(f"{{{part}}}", f"<{part}>")
+    window = exported(lines[-ROWS:], title, form)
+    styles, clips, texts = exported(lines, title, "\0".join(f"{{{part}}}" for part in PARTS)).split("\0")
+    # 2. A cover over what is still to come moves down by a row for each line, and all of it up when the window is full.
+    height = LINE * len(lines) + LINE
+    cover = f'<rect class="cover" x="0" y="0" width="100%" height="{height:.1f}" fill="{GROUND}"/>'
+    texts = f'<g class="roll">{texts}{cover}</g>'
+    # 3. Lines that come at once are one step.
+    shown = {line.at: number + 1 for number, line in enumerate(lines)}
+    whole = lines[-1].at + REST
+    steps = [(0.0, 0), *((100 * at / whole, number) for at, number in shown.items())]
+    styles += f"""
+    .roll {{ transform: translateY({rolled(len(lines))}) }}
+    .cover {{ transform: translateY({covered(len(lines))}) }}
+    @media (prefers-reduced-motion: no-preference) {{
+    .roll {{ animation: roll {whole:.1f}s step-end infinite }}
+    .cover {{ animation: cover {whole:.1f}s step-end infinite }}
+    {keyframes("roll", steps, rolled)}
+    {keyframes("cover", steps, covered)}
+    }}"""
+    for part, content in zip(PARTS, (styles, clips, texts), strict=True):
+        window = window.replace(f"<{part}>", content)
+    return window
+
+
+def rolled(shown: int) -> str:
+    return f"{LINE * min(ROWS - shown, 0):.1f}px"
+
+
+def covered(shown: int) -> str:
+    return f"{LINE * shown:.1f}px"
+
+
+def keyframes(name: str, steps: list[tuple[float, int]], place: Callable[[int], str]) -> str:
+    moves = (f"{percent:.2f}% {{ transform: translateY({place(shown)}) }}" for percent, shown in steps)
+    return f"@keyframes {name} {{ {' '.join(moves)} }}"
+
+
+def exported(lines: list[Line], title: str, form: str) -> str:
+    """What rich makes of them and of the form."""
     console = Console(file=io.StringIO(), record=True, width=COLUMNS, force_terminal=True, color_system="truecolor")
     for line in lines:
         console.print(Text.from_ansi(line.text), soft_wrap=True)
-    form = re.sub(r"@font-face \{\{.*?\}\}\n", "", CONSOLE_SVG_FORMAT, flags=re.DOTALL)
-    svg = console.export_svg(title=title, code_format=form, unique_id="it")
-    if not moves:
-        return svg
-    # A reader who wants no motion has all lines at once.
-    style = (
-        "@media (prefers-reduced-motion: no-preference) {\n"
-        "    .comes { opacity: 0; animation: comes 0.1s linear forwards }\n"
-        "    @keyframes comes { to { opacity: 1 } }\n    }\n    </style>"
-    )
-    svg = svg.replace("</style>", style, 1)
-    return re.sub(
-        r'<text class="([^"]*)"([^>]*clip-path="url\(#it-line-(\d+)\)")',
-        lambda of: f'<text class="{of[1]} comes" style="animation-delay: {lines[int(of[3])].at:.1f}s"{of[2]}',
-        svg,
-    )
+    return console.export_svg(title=title, code_format=form, unique_id="it")
 
 
 def photographed(url: str, to: Path) -> None:

@@ -69,7 +69,7 @@ class HubWorld:
     """What a hub says at a moment (seconds): the version of a secret, None for an error; and whether it answers.
 
     `changes` are the moments at which any of that changes for an agent, ascending. Between them its long polls bring
-    nothing new.
+    nothing new, but of a secret that it did not ask about before.
     """
 
     version: Callable[[str, float], str | None]
@@ -88,10 +88,11 @@ def live_by_hub(
     yield happened
     hearing, asking, moment = Hearing(), _asking(pod), begins
     changes = iter([begins, *(each for each in says.changes if each > begins), float("inf")])
-    change = next(changes)
-    while (moment := max(moment, min(change, hub.look(hearing, asking, moment).due))) < ends:
-        if moment >= change:
-            hearing, change = _heard(hearing, asking, says, moment, rng), next(changes)
+    change, again, asked = next(changes), float("inf"), _keys(asking)
+    while (moment := max(moment, min(change, again, hub.look(hearing, asking, moment).due))) < ends:
+        if moment >= min(change, again):
+            hearing, again, asked = _heard(hearing, asking, says, moment, rng), float("inf"), _keys(asking)
+            change = next(changes) if moment >= change else change
             continue
         if hearing.connected and says.up(moment) and moment >= hearing.until:  # long polls that brought nothing new
             hearing = replace(hearing, until=moment + asking.wait + hub.PATIENCE)
@@ -101,6 +102,8 @@ def live_by_hub(
         pod, happened = _passed(pod._replace(upcoming=heeded), world, moment, rng)
         before, asking = asking, _asking(pod)
         hearing = hub.looked(hearing, before, asking, moment)
+        if _keys(asking) - asked:  # the next long poll asks about what answers again, too
+            again = min(again, moment + rng.uniform(0.0, asking.wait))
         if happened.described or happened.fetched:
             yield happened
 
@@ -111,6 +114,10 @@ def _heard(hearing: Hearing, asking: Asking, says: HubWorld, moment: float, rng:
     said = {each.key: says.version(each.name, moment) for each in asking.watched}
     versions = {key: version for key, version in said.items() if version is not None}
     return hub.heard(hearing, asking, Answered(versions, says.spread), now=moment, wall=moment, rng=rng)
+
+
+def _keys(asking: Asking) -> frozenset[str]:
+    return frozenset(each.key for each in asking.watched)
 
 
 class _Pod(NamedTuple):

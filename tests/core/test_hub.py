@@ -136,6 +136,16 @@ def test_secrets_that_the_hub_answers_for_stay_in_one_pass() -> None:
     assert len(alone) <= 2 + (LIFE - MOVED) / FLOOR
 
 
+def test_after_an_outage_of_aws_the_hub_answers_for_all_secrets_again() -> None:
+    """Also when it had its own answer before the agent had one, and so was not asked about them then."""
+    gone, back = HOUR, 2 * HOUR
+    world = World(lambda *_: "old", down=lambda m: gone <= m < back)
+    hub = HubWorld(lambda _, m: None if gone <= m < back else "old", until(gone, back))
+    for seed in range(5):
+        later = [each for each in life(hub, seed, world=world, secrets=5) if each.moment >= back + 600]
+        assert sum(len(each.described) for each in later) <= 5 * ((LIFE - back) / (FLOOR * 0.9) + 1)
+
+
 def test_aws_down_is_an_outage_as_without_a_hub() -> None:
     """The hub says that something moved, AWS does not answer the agent: it tries as often as it would without a hub."""
     down: Callable[[float], bool] = lambda moment: MOVED <= moment < MOVED + HOUR  # noqa: E731
