@@ -75,7 +75,7 @@ $(VENV)/docs: $(VENV)/installed
 docs: $(VENV)/docs ## the documentation as a site, .cache/docs/site
 	$(BIN)/python docs/site/build.py
 
-# Of the config's schema, the parser of the commands and the metrics; tests hold the pages against them.
+# Of the config's schema, the parser of the commands, the metrics and the charts' values; tests hold the pages against them.
 reference: $(VENV)/installed ## docs/reference, after what it is made of changed
 	$(BIN)/python docs/site/reference.py docs/reference
 

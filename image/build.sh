@@ -37,7 +37,11 @@ esac
   --dest "image/wheels$suffix" --requirement "requirements$suffix.lock"
 
 [ "$arch" = "$native" ] || BUILD+=(--platform "linux/$arch")
-[ -z "${SOURCE_DATE_EPOCH:-}" ] || [ "$ENGINE" = docker ] || BUILD+=(--timestamp "$SOURCE_DATE_EPOCH")
+# Not from the cache: it takes an image of another commit or time for this one, whose labels and times are part of it.
+if [ -n "${SOURCE_DATE_EPOCH:-}" ]; then
+  BUILD+=(--no-cache)
+  [ "$ENGINE" = docker ] || BUILD+=(--timestamp "$SOURCE_DATE_EPOCH")
+fi
 "${BUILD[@]}" --quiet "${target[@]}" --build-arg PIP_NO_INDEX=1 --build-arg BASE="$base" --build-arg VERSION="$version" \
   --build-arg REVISION="${REVISION:-$(git rev-parse HEAD 2>/dev/null || echo unknown)}" --tag "$name" . >/dev/null
 [ -z "${ARCHIVE:-}" ] || "$ENGINE" push --quiet "$name" "oci-archive:$ARCHIVE" >/dev/null

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import io
+import json
 import tarfile
 from pathlib import Path
+from typing import Any
 
 
 def settle(path: Path, epoch: int) -> None:
@@ -29,3 +32,34 @@ def settle(path: Path, epoch: int) -> None:
                 writer.write(raw.getvalue())
         else:
             file.write(raw.getvalue())
+
+
+def settle_history(path: Path) -> None:
+    """Write an OCI archive anew, without what podman notes in the image's history: the ids of images on its way there,
+    which are others in each build. The digest of the image becomes another."""
+    with tarfile.open(path) as archive:
+        files = {it.name: archive.extractfile(it).read() for it in archive if it.isfile()}  # type: ignore[union-attr]
+    index = json.loads(files["index.json"])
+    (at,) = index["manifests"]
+    manifest = json.loads(files.pop(_blob(at)))
+    config = json.loads(files.pop(_blob(manifest["config"])))
+    for step in config["history"]:
+        step.pop("comment", None)
+    _put(files, manifest["config"], config)
+    _put(files, at, manifest)
+    files["index.json"] = json.dumps(index).encode()
+    with tarfile.open(path, "w") as archive:
+        for name, content in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+
+
+def _blob(at: dict[str, Any]) -> str:
+    return "blobs/" + str(at["digest"]).replace(":", "/")
+
+
+def _put(files: dict[str, bytes], at: dict[str, Any], value: object) -> None:
+    content = json.dumps(value).encode()
+    at |= {"digest": f"sha256:{hashlib.sha256(content).hexdigest()}", "size": len(content)}
+    files[_blob(at)] = content

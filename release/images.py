@@ -21,6 +21,7 @@ def make(source: Source, out: Path, arches: tuple[str, ...]) -> None:
             archive = out / f"{name}-{source.version}-linux-{arch}.oci.tar"
             archive.unlink(missing_ok=True)
             _build(source, target, arch, archive, f"localhost/{name}-release:{source.version}-{arch}")
+            archives.settle_history(archive)
             archives.settle(archive, source.epoch)
             bom = of_image(archive, name, source, arch, sums.digest(archive))
             archive.with_name(archive.name.replace(".oci.tar", ".cdx.json")).write_text(bom)

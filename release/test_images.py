@@ -11,6 +11,9 @@ import platform
 import subprocess
 import sys
 import tarfile
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +21,7 @@ import pytest
 
 from agent import __version__
 from release import images, sums
+from tests.support.aws import MotoStandIn
 from tests.support.paths import ROOT
 
 NATIVE = {"x86_64": "amd64", "aarch64": "arm64"}[platform.machine()]
@@ -32,35 +36,39 @@ def engine(script: str) -> str:
     return subprocess.run(["bash", "-c", line], cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True).stdout
 
 
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("made")
+def make(out: Path) -> Path:
     options = ("--only", "images,sums", "--arch", ",".join(ARCHES), "--out", str(out))
     subprocess.run([sys.executable, "-m", "release", *options, __version__], cwd=ROOT, check=True)
     return out
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make(tmp_path_factory.mktemp("made"))
 
 
 def archive(made: Path, name: str, arch: str) -> Path:
     return made / f"{name}-{__version__}-linux-{arch}.oci.tar"
 
 
-def config(path: Path) -> dict[str, Any]:
-    """The config of the image, which the digest leads to."""
+def blob(path: Path, digest: str) -> dict[str, Any]:
     with tarfile.open(path) as files:
+        found = files.extractfile("blobs/" + digest.replace(":", "/"))
+        assert found
+        said: dict[str, Any] = json.load(found)
+        return said
 
-        def blob(digest: str) -> Any:
-            found = files.extractfile("blobs/" + digest.replace(":", "/"))
-            assert found
-            return json.load(found)
 
-        found: dict[str, Any] = blob(blob(sums.digest(path))["config"]["digest"])
-        return found
+def manifest(path: Path) -> dict[str, Any]:
+    """The manifest of the image, which the digest leads to."""
+    return blob(path, sums.digest(path))
 
 
 @EACH
 def test_an_archive_says_what_it_is(made: Path, name: str, arch: str) -> None:
     """Of this commit, at the commit's time, and for that architecture."""
-    said = config(archive(made, name, arch))
+    path = archive(made, name, arch)
+    said = blob(path, manifest(path)["config"]["digest"])
     git = ["git", "-C", str(ROOT), "log", "-1", "--date=format-local:%Y-%m-%dT%H:%M:%SZ", "--format=%H %cd"]
     env = os.environ | {"TZ": "UTC"}
     commit, when = subprocess.run(git, env=env, capture_output=True, text=True, check=True).stdout.split()
@@ -72,14 +80,52 @@ def test_an_archive_says_what_it_is(made: Path, name: str, arch: str) -> None:
     assert sums.digest(archive(made, name, arch)) in (made / "RELEASE_NOTES.md").read_text()
 
 
+LOCKED = "--rm --read-only --cap-drop ALL --security-opt no-new-privileges"
+
+
+@contextmanager
+def loaded(path: Path) -> Iterator[str]:
+    """The id by which the engine knows the image of an archive."""
+    found = engine(f'"$ENGINE" load --quiet --input {path} | sed "s/.*: //"').strip()
+    try:
+        yield found
+    finally:
+        engine(f'"$ENGINE" rmi {found} >/dev/null')
+
+
 @EACH
 def test_an_image_runs_from_its_archive(made: Path, name: str, arch: str) -> None:
-    locked = "--rm --network none --read-only --cap-drop ALL --security-opt no-new-privileges"
-    said = engine(
-        f'id=$("$ENGINE" load --quiet --input {archive(made, name, arch)} | sed "s/.*: //"); '
-        f'"$ENGINE" run {locked} "$id" --version; "$ENGINE" rmi "$id" >/dev/null'
-    )
-    assert said == f"freshmount {__version__}\n"
+    with loaded(archive(made, name, arch)) as image:
+        said = engine(f'"$ENGINE" run {LOCKED} --network none {image} --version')
+        assert said == f"freshmount {__version__}\n"
+
+
+@EACH
+def test_init_fills_a_volume(made: Path, name: str, arch: str) -> None:
+    """From a stand-in for AWS; the controller's image has the agent, too."""
+    secret = f"{name}-{arch}"
+    with MotoStandIn() as aws, tempfile.TemporaryDirectory(dir="/dev/shm") as home:
+        arn = aws.put(secret, json.dumps({"password": "pw-1"}))
+        os.chown(home, 0, 65532)
+        Path(home).chmod(0o3777)  # as kubelet leaves it
+        keys = "--env AWS_ACCESS_KEY_ID=x --env AWS_SECRET_ACCESS_KEY=x"
+        with loaded(archive(made, name, arch)) as image:
+            options = f"{LOCKED} --network host --volume {home}:/freshmount {keys}"
+            options += f" --env AWS_ENDPOINT_URL_SECRETS_MANAGER={aws.url}"
+            engine(f'"$ENGINE" run {options} {image} init --secret db={arn}')
+        assert (Path(home) / "secrets" / "db" / "password").read_text() == "pw-1"
+
+
+@pytest.mark.parametrize("arch", ARCHES)
+def test_both_images_have_one_interpreter(made: Path, arch: str) -> None:
+    """A layer that a node fetches once."""
+    sidecar, other = (manifest(archive(made, name, arch))["layers"] for name in images.NAMES.values())
+    assert sidecar[0] == other[0] and sidecar[1:] != other[1:]
+
+
+def test_a_second_time_makes_the_same_bytes(made: Path, tmp_path: Path) -> None:
+    """Nothing of the first time is used: a release is built without the engine's cache."""
+    assert (make(tmp_path) / sums.SUMS).read_text() == (made / sums.SUMS).read_text()
 
 
 @EACH

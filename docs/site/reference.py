@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import yaml
 from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -77,6 +78,9 @@ def _meaning(key: Mapping[str, Any], path: str, suffix: str, inner: object) -> s
     return f"[below](#{re.sub(r'[^a-z0-9_-]', '', (path + suffix).lower())})"
 
 
+_PLURAL = {"number": "numbers", "object": "objects"}
+
+
 def _inner(key: Mapping[str, Any]) -> tuple[Mapping[str, Any] | None, str]:
     """The object that a key holds, if it has named keys, and whether it is one of a list."""
     for each in (key, *key.get("anyOf", ())):
@@ -103,7 +107,8 @@ def _values(key: Mapping[str, Any]) -> str:
             return "octal mode"
         return "absolute path" if pattern == "^/" else "URL" if pattern.startswith("^http") else "text"
     if kind == "array":
-        return "list" if "properties" in key.get("items", {}) else f"list of {_values(key.get('items', {}))}"
+        of = _values(key.get("items", {}))
+        return "list" if "properties" in key.get("items", {}) else f"list of {_PLURAL.get(of, of)}"
     if kind == "boolean":
         return "`true` `false`"
     return "object" if kind == "object" else "number" if kind in ("integer", "number") else "text"
@@ -114,7 +119,10 @@ def _plain(value: object) -> str:
 
 
 def _cell(text: str) -> str:
-    return text.replace("|", r"\|").replace("\n", " ").replace("<", "&lt;").replace("*", r"\*")
+    """As a cell of a table: what stands between backticks is shown as it is, the bar aside."""
+    plain = {"<": "&lt;", "*": r"\*"}
+    text = re.sub(r"`[^`]*`|[<*]", lambda found: plain.get(found[0], found[0]), text.replace("\n", " "))
+    return text.replace("|", r"\|")
 
 
 # -- the commands, from their parser
@@ -264,11 +272,100 @@ def exposed() -> str:
     return text
 
 
+# -- the charts' values, from values.yaml and its schema
+
+CHARTS = {  # with a schema; the example has none, and its values are the copy's
+    "freshmount": "The library, for your own workloads: [its page](../../charts/freshmount/README.md). "
+    "In an app's values all of it is below `freshmount`, or the alias of the dependency.",
+    "injector": "[Its page](../../charts/injector/README.md), and [one label](../inject.md).",
+    "controller": "[Its page](../../charts/controller/README.md), and [hub](../hub.md), "
+    "[ExternalSecrets](../external-secrets.md), [push](../push.md).",
+    "demo": "An example to copy: [its page](../../charts/demo/README.md).",
+}
+
+
+def charts() -> str:
+    """A table for each chart: of each value that its values.yaml describes, what the schema takes."""
+    text = MADE + (
+        "# Charts: every value\n\n"
+        "A value that the schema does not take is refused by `helm template`, `install` and `upgrade`. Null takes\n"
+        "away a default. [Releases](../release.md) tells which names stay.\n"
+    )
+    for chart, said in CHARTS.items():
+        home = ROOT / "charts" / chart
+        written = (home / "values.yaml").read_text()
+        schema = home / "values.schema.json"
+        known = json.loads(schema.read_text()) if schema.exists() else None
+        text += f"\n## {chart}\n\n{said}\n\n| value | takes | default | meaning |\n|---|---|---|---|\n"
+        for path, meaning, default in _described(yaml.compose(written), written.splitlines(), f"charts/{chart}"):
+            taken = _values(_without_null(_taken(known, path), known) if known else {"type": _KINDS[type(default)]})
+            shown = _cell(_plain(default) or '""') if isinstance(default, str) else _flow(default)
+            text += f"| `{path}` | {_cell(taken)} | `{shown}` | {_cell(meaning)} |\n"
+    return text
+
+
+_KINDS = {str: "string", bool: "boolean", int: "integer", dict: "object", list: "array"}
+
+
+def _described(node: yaml.Node, lines: list[str], home: str, at: str = "") -> Iterator[tuple[str, str, object]]:
+    """Way, description and default of each value under a comment that begins with `# --`, as helm-docs reads it."""
+    for key, value in node.value:
+        path, said = f"{at}{key.value}", _above(lines, key.start_mark.line)
+        if said:
+            yield path, said, yaml.SafeLoader("").construct_document(value)
+        elif isinstance(value, yaml.MappingNode):
+            yield from _described(value, lines, home, f"{path}.")
+        else:
+            raise SystemExit(f"{home}/values.yaml:{key.start_mark.line + 1}: {path} has no `# -- …` above it")
+
+
+def _above(lines: list[str], line: int) -> str:
+    """The description above a line, without the type that some begin with. Empty: there is none."""
+    found: list[str] = []
+    for text in reversed([each.strip() for each in lines[:line]]):
+        if not text.startswith("#"):
+            return ""
+        found.insert(0, text.lstrip("# "))
+        if text.startswith("# --"):
+            return re.sub(r"^-- (\(\w+\) )?", "", " ".join(found))
+    return ""
+
+
+def _taken(schema: Mapping[str, Any], path: str) -> Mapping[str, Any]:
+    node = schema
+    for name in path.split("."):
+        node = _without_null(node, schema)["properties"][name]
+    return node
+
+
+def _without_null(node: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[str, Any]:
+    """A part of the schema, with what it refers to and without null, which nearly every value takes."""
+    whole = {name: of for name, of in node.items() if name not in ("$ref", "allOf")}
+    if "$ref" in node:
+        whole |= _without_null(schema["definitions"][node["$ref"].rpartition("/")[2]], schema)
+    for part in node.get("allOf", ()):
+        whole |= _without_null(part, schema)
+    if isinstance(whole.get("type"), list):
+        (whole["type"],) = (kind for kind in whole["type"] if kind != "null")
+    if "enum" in whole:
+        whole["enum"] = [_plain(each) or '""' for each in whole["enum"] if each is not None]
+    if "items" in whole:
+        whole["items"] = _without_null(whole["items"], schema)
+    return whole
+
+
+def _flow(value: object) -> str:
+    """As one would write it in a values.yaml, in one line."""
+    text: str = yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=10_000)
+    return text.removesuffix("...\n").strip()
+
+
 def main(directory: str) -> None:
-    """Write the three pages."""
+    """Write the pages."""
     to = Path(directory)
     to.mkdir(parents=True, exist_ok=True)
-    for name, text in (("config.md", config()), ("commands.md", commands()), ("metrics.md", exposed())):
+    pages = {"config.md": config(), "commands.md": commands(), "metrics.md": exposed(), "charts.md": charts()}
+    for name, text in pages.items():
         (to / name).write_text(text.rstrip("\n") + "\n")
 
 

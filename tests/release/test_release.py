@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import re
@@ -273,4 +274,43 @@ def test_an_archive_loses_what_differs_between_runs(tmp_path: Path) -> None:
                 ("b", 0o755, 86400, ""),
                 ("link", 0o644, 86400, "a"),
             ]
+    assert found[0] == found[1]
+
+
+def test_an_image_loses_the_ids_that_podman_notes_in_its_history(tmp_path: Path) -> None:
+    """Two builds differ by them alone. What the digests lead to is whole, and the layers are what they were."""
+    found = []
+    for image in ("1ede0c0b081c", "9cf40890ea11"):
+        step = {"created_by": "COPY x", "comment": f"FROM {image}"}
+        files = {"blobs/sha256/layer": b"layer"}
+
+        def put(value: object, files: dict[str, bytes] = files) -> dict[str, object]:
+            content = json.dumps(value).encode()
+            digest = hashlib.sha256(content).hexdigest()
+            files[f"blobs/sha256/{digest}"] = content
+            return {"digest": f"sha256:{digest}", "size": len(content)}
+
+        config = put({"os": "linux", "history": [step]})
+        manifest = put({"config": config, "layers": [{"digest": "sha256:layer", "size": 5}]})
+        files["index.json"] = json.dumps({"manifests": [manifest]}).encode()
+        path = tmp_path / "x.oci.tar"
+        with tarfile.open(path, "w") as archive:
+            for name, content in files.items():
+                member = tarfile.TarInfo(name)
+                member.size = len(content)
+                archive.addfile(member, io.BytesIO(content))
+        archives.settle_history(path)
+        archives.settle(path, 86400)
+        found.append(path.read_bytes())
+        with tarfile.open(path) as archive:
+            kept = {it.name: archive.extractfile(it).read() for it in archive}  # type: ignore[union-attr]
+        for name, content in kept.items():
+            if name.startswith("blobs/") and content != b"layer":
+                assert name == f"blobs/sha256/{hashlib.sha256(content).hexdigest()}"
+        (at,) = json.loads(kept["index.json"])["manifests"]
+        told = json.loads(kept["blobs/" + at["digest"].replace(":", "/")])
+        assert len(kept) == 4 and told["layers"] == [{"digest": "sha256:layer", "size": 5}]
+        config_kept = kept["blobs/" + told["config"]["digest"].replace(":", "/")]
+        assert told["config"]["size"] == len(config_kept)
+        assert json.loads(config_kept) == {"os": "linux", "history": [{"created_by": "COPY x"}]}
     assert found[0] == found[1]

@@ -43,8 +43,8 @@ class MotoStandIn(StandIn, Closing):
         """AWS's own SDK on it."""
         import boto3
 
-        keys = {"aws_access_key_id": "testing", "aws_secret_access_key": "testing"}
-        return boto3.session.Session().client("secretsmanager", region_name=REGION, endpoint_url=self.url, **keys)
+        session = boto3.session.Session("testing", "testing", region_name=REGION)
+        return session.client("secretsmanager", endpoint_url=self.url)
 
     def close(self) -> None:
         self._server.stop()

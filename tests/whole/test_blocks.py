@@ -314,7 +314,7 @@ def test_every_page_is_in_the_index() -> None:
 
 
 def test_the_reference_is_what_the_code_says(tmp_path: Path) -> None:
-    """docs/reference is made of schema, parser and expositions; `make reference` makes it anew."""
+    """docs/reference is made of schema, parser, expositions and the charts' values; `make reference` makes it anew."""
     script = HOME / "docs" / "site" / "reference.py"
     done = subprocess.run([sys.executable, str(script), str(tmp_path)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
