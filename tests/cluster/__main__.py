@@ -32,9 +32,8 @@ def main(arguments: list[str]) -> int:
     match arguments:
         case ["up"]:
             it, _ = running()
-            print(
-                f"export KUBECONFIG={it.kubeconfig}\nKUBECTL={it.kubectl}\n$KUBECTL get pods --all-namespaces  # try it"
-            )
+            # Not its KUBECONFIG: it is of no use outside of the node's network, and `test` would take it for another's.
+            print(f"KUBECTL={it.kubectl}\nHELM={it.helm}\n$KUBECTL get nodes  # try it")
             return 0
         case ["down"]:
             node.down(node.here())

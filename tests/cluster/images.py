@@ -56,7 +56,7 @@ def load(node: Node, image: str) -> None:
     """Let the node have what this machine's engine has under that name. Nothing is done if it has it already."""
     found = _engine("image", "inspect", "--format", "{{.Id}}", image)
     if found.returncode:
-        raise Unusable(f"there is no image {image} here; `make image` makes it: {found.stderr.decode().strip()}")
+        raise Unusable(f"there is no image {image} here; {_how(image)}: {found.stderr.decode().strip()}")
 
     def saved(name: str) -> bytes:
         # A name with a host in it is the same to every engine and to containerd.
@@ -67,6 +67,12 @@ def load(node: Node, image: str) -> None:
         return done.stdout
 
     _once(node, f"docker.io/library/{image}", found.stdout.decode().strip(), saved)
+
+
+def _how(image: str) -> str:
+    """What lets this machine's engine have an image."""
+    made = {built_name(): "image", built_name("freshmount-controller"): "controller-image"}
+    return f"`make {made[image]}` makes it" if image in made else "pull it with this machine's engine, or build it"
 
 
 def _once(node: Node, name: str, identity: str, archive: Callable[[str], bytes]) -> None:

@@ -31,6 +31,7 @@ import trustme
 
 from tests.cluster import build
 from tests.cluster.inside import ADDRESS, SERVICES
+from tests.support.chart_tools import TOOLS
 
 CGROUPS = Path("/sys/fs/cgroup")
 
@@ -65,6 +66,11 @@ class Node:
     def kubectl(self) -> Path:
         """A script that runs kubectl inside the node's network, for people."""
         return self.state / "kubectl"
+
+    @property
+    def helm(self) -> Path:
+        """The same for Helm: the one on PATH, else that of `make tools`, whichever is there when it is called."""
+        return self.state / "helm"
 
     @property
     def cgroup(self) -> str:
@@ -249,10 +255,21 @@ def _wait_ready(node: Node) -> None:
         done = subprocess.run(node.inside(*command), capture_output=True, text=True, check=False)
         if done.returncode:
             raise Unusable(f"{done.stderr}{_last_words(node)}")
-    node.kubectl.write_text(
-        f'#!/bin/sh\nexec {shlex.join(node.inside(kubectl, f"--kubeconfig={node.kubeconfig}"))} "$@"\n'
+    _script(node.kubectl, f'exec {shlex.join(node.inside(kubectl, f"--kubeconfig={node.kubeconfig}"))} "$@"')
+    helm = shlex.join(node.inside("env", f"KUBECONFIG={node.kubeconfig}"))
+    _script(
+        node.helm,
+        f'for helm in "$(command -v helm)" {shlex.quote(str(TOOLS))}/helm*; do',
+        f'  test -x "$helm" && exec {helm} "$helm" "$@"',
+        "done",
+        "echo 'no Helm is here: run make tools, or put one on PATH' >&2",
+        "exit 127",
     )
-    node.kubectl.chmod(0o755)
+
+
+def _script(path: Path, *lines: str) -> None:
+    path.write_text("\n".join(["#!/bin/sh", *lines, ""]))
+    path.chmod(0o755)
 
 
 def _last_words(node: Node) -> str:

@@ -48,7 +48,8 @@ def whole(part: Object) -> Object:
 
 def refusals(world: World, documents: list[tuple[str, Object]]) -> list[str]:
     """What the API server says against them; a warning counts, too."""
-    for name in {document["spec"].get("serviceAccountName") for _, document in documents if document["kind"] == "Pod"}:
+    pods = [document["spec"] for _, document in documents if document["kind"] == "Pod"]
+    for name in {spec["serviceAccountName"] for spec in pods if "serviceAccountName" in spec}:
         world.k.apply({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name}})
     refused = []
     for what, document in documents:

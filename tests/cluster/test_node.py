@@ -110,7 +110,9 @@ def test_a_node_with_a_pod_ends_without_a_trace(probe: Probe) -> None:
     holder = probe.until_held(starting)
     said = starting.communicate(timeout=300)[0]
     assert starting.returncode == 0, said
-    assert str(probe.node.kubectl) in said and str(probe.node.kubeconfig) in said
+    assert f"KUBECTL={probe.node.kubectl}\n" in said and f"HELM={probe.node.helm}\n" in said
+    assert "export KUBECONFIG" not in said, "make cluster-test would refuse to start with it"
+    subprocess.run([str(probe.node.helm), "list"], check=True)  # it reaches the API server
     kubectl = str(probe.node.kubectl)
     subprocess.run([kubectl, "wait", "--for=create", "serviceaccount/default", "--timeout=60s"], check=True)
     subprocess.run([kubectl, "apply", "--filename=-"], input=json.dumps(POD), text=True, check=True)

@@ -46,6 +46,7 @@ BY_HAND = {
     "podman load --input freshmount.tar": "podman's own manual",
     "podman tag freshmount:X.Y.Z registry.example/freshmount:X.Y.Z": "podman's own manual",
     "podman push registry.example/freshmount:X.Y.Z": "a reader's own registry",
+    "podman pull python:3.13-slim": "podman's own manual",
     "python -m pip wheel --wheel-dir wheels .": "pip's own manual",
     "python -m pip install --no-index --find-links wheels freshmount": "pip's own manual",
     "python -m pip wheel --no-deps --wheel-dir dist .": "pip's own manual",
@@ -254,7 +255,7 @@ def test_every_command_has_a_test(path: Path, line: str) -> None:
     program = line.split(maxsplit=1)[0].removeprefix(".venv/bin/").removeprefix("venv/bin/")
     if versionless(line) in BY_HAND or (program in OF_RELEASES and path.name == "release.md"):
         return
-    if program == "helm":
+    if program in ("helm", "$HELM"):
         helm_understands(line)
     elif program == "make":
         pass  # test_make_targets_exist
@@ -272,6 +273,54 @@ def test_every_command_has_a_test(path: Path, line: str) -> None:
             assert f'"{option}"' in module.read_text(), f"{path}: {line}"
     else:
         pytest.fail(f"{path}: no test knows `{line}`: give it one, or a line in BY_HAND with what holds it")
+
+
+def test_what_runs_on_the_node_reaches_it() -> None:
+    """A newcomer's helm and kubectl, if there are any, do not: nothing outside of the node's network does."""
+    found = 0
+    for path, kind, text in BLOCKS:
+        if kind == "sh" and re.search(r"\$KUBECTL|\$HELM|tests\.cluster (load|aws) ", text):
+            found += 1
+            assert not re.search(r"(^|\| *)(helm|kubectl) ", text, re.MULTILINE), f"{path}: $HELM and $KUBECTL:\n{text}"
+    assert found >= 5
+
+
+@pytest.mark.parametrize("chart", ["controller", "injector"])
+def test_the_values_for_the_node_are_the_charts(chart: str) -> None:
+    given = yaml.safe_load((HOME / "tests" / "cluster" / f"{chart}.yaml").read_text())
+    schema = json.loads((CHARTS / chart / "values.schema.json").read_text())
+    jsonschema.Draft7Validator(schema).validate(given)
+    assert given["image"]["pullPolicy"] == "Never", "the node pulls nothing"
+
+
+def test_a_service_account_that_a_page_names_is_made_there() -> None:
+    """Without it no pod comes, and nothing that a newcomer looks at says so."""
+    for path in PAGES:
+        if path.name == "README.md":
+            continue  # the shortest pod that there is; start.md has it whole
+        named = set(re.findall(r"^ *serviceAccountName: (\S+)", path.read_text(), re.MULTILINE))
+        made = set(re.findall(r"create serviceaccount (\S+)", path.read_text()))
+        made |= {
+            each["metadata"]["name"]
+            for where, text in MANIFESTS
+            if where == path and "{{" not in text
+            for each in yaml.safe_load_all(text)
+            if each["kind"] == "ServiceAccount"
+        }
+        assert named <= made, f"{path}: {named - made}"
+
+
+def test_the_sample_of_one_page_fits_the_config_of_another(tmp_path: Path) -> None:
+    """Who copies both, in the order of the pages, gets the files and no error that the sample plays."""
+    pages = {name: [t for p, t in of("yaml") if p.name == name] for name in ("start.md", "try.md")}
+    for name, text in (("config.yaml", pages["start.md"][0]), ("sample.yaml", pages["try.md"][0])):
+        (tmp_path / name).write_text(text)
+    words = [sys.executable, "-m", "agent", "try", "config.yaml", "--sample", "sample.yaml", "--out", "files"]
+    environment = {**os.environ, "PYTHONPATH": str(HOME)}
+    done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    made = {str(found.relative_to(tmp_path / "files")) for found in (tmp_path / "files").rglob("*") if found.is_file()}
+    assert made == {"db/password", "db.env"}
 
 
 def versionless(line: str) -> str:

@@ -61,7 +61,8 @@ def test_a_command_line_is_understood(path: Path, line: str) -> None:
     starts = [
         at
         for at, word in enumerate(words)
-        if word == "freshmount" and words[at - 1] not in ("-c", "install", "template", "--namespace", "wheels")
+        if word == "freshmount"
+        and words[at - 1] not in ("-c", "install", "--install", "template", "--namespace", "wheels")
     ]
     if not starts:
         return  # the name of a container, of an image or of a package
