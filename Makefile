@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check
+# As pip does. Where a company's proxy stands before the index, the certificates that uv brings along know nothing of it.
+export UV_SYSTEM_CERTS ?= true
 # pytest-xdist: as many workers as tests/conftest.py says; one that is done takes over from the others
 PYTEST_ARGS ?= -n auto --dist worksteal
 

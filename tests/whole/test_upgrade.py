@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import io
 import shutil
 import subprocess
-import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -36,8 +34,7 @@ def before(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if archive is None:
         pytest.skip(f"{commit} is not in this clone: git fetch --unshallow --tags")
     home = tmp_path_factory.mktemp("before")
-    with tarfile.open(fileobj=io.BytesIO(archive)) as files:
-        files.extractall(home, filter="data")
+    subprocess.run(["tar", "-x", "-C", home], input=archive, check=True)  # tarfile asks for a filter, from 3.11.4 on
     return home
 
 
