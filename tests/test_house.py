@@ -43,6 +43,7 @@ CONTROLLER = ("controller", "controller/external_secrets", "controller/hub", "co
 # Each library has one door.
 ONLY_IN = {
     "aiohttp": CONTROLLER,
+    "httptools": ("controller/hub",),
     "boto3": (),  # botocore alone is enough
     "botocore": ("sources/aws",),
     "lightkube": CONTROLLER,
@@ -64,7 +65,7 @@ NOT_AT_START = (
     *("agent.core.ports", "agent.core.crossing", "agent.core.pins", "agent.core.jmespath_keys", "agent.observe.layout"),
     *("agent.targets.process", "agent.targets.signal", "agent.targets.touch", "agent.targets.url"),
     *("agent.commands.again", "agent.commands.doctor", "agent.commands.plan", "agent.commands.pin"),
-    *("agent.demo", "agent.controller", "aiohttp", "lightkube"),
+    *("agent.demo", "agent.controller", "aiohttp", "httptools", "lightkube"),
     *("agent.sinks.kubernetes_secret", "agent.sources.aws.identities"),
 )
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Protocol
 
-from aiohttp import web
 from prometheus_client import CollectorRegistry
+
+from agent.controller.door import Serve
 
 Registry = CollectorRegistry  # where a part puts its metrics when it is made
 
@@ -15,8 +17,8 @@ class Part(Protocol):
 
     name: str
 
-    def routes(self) -> list[web.RouteDef]:
-        """What it serves at `--listen`, beside metrics and probes."""
+    def serves(self) -> Mapping[str, Serve]:
+        """Who takes the connections at `--listen` whose first request is for a path, beside metrics and probes."""
 
     async def run(self) -> None:
         """Do its work until it is cancelled. Whatever it raises ends the process."""

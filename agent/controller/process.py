@@ -82,19 +82,18 @@ async def _serving(listen: Listen, parts: Sequence[Part], registry: Registry, lo
             web.get("/metrics", metrics),
             web.get("/livez", live),
             web.get("/readyz", ready),
-            *(route for part in parts for route in part.routes()),
         ]
     )
     runner = web.AppRunner(
         application,
         access_log=None,
         shutdown_timeout=GRACE,
-        keepalive_timeout=door.KEPT,
         lingering_time=door.LINGER,
     )
     await runner.setup()
     try:
-        guard = door.Door(cast(web.Server, runner.server))
+        own = {path: serve for part in parts for path, serve in part.serves().items()}
+        guard = door.Door(cast(web.Server, runner.server), own)
         loop = asyncio.get_running_loop()
         try:
             server = await loop.create_server(guard.guarded, listen.host or None, listen.port, reuse_address=True)
@@ -107,6 +106,7 @@ async def _serving(listen: Listen, parts: Sequence[Part], registry: Registry, lo
             yield
         finally:
             server.close()
+            guard.close()
             sweeping.cancel()
     finally:
         await runner.cleanup()

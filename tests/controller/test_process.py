@@ -13,10 +13,10 @@ import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import Future
 from pathlib import Path
+from typing import cast
 
 import pytest
 import structlog
-from aiohttp import web
 from prometheus_client import Counter
 
 from agent.controller import door, process
@@ -24,6 +24,42 @@ from agent.controller.options import Listen
 from agent.controller.part import Registry
 from agent.core.errors import StartError
 from tests.support.paths import ROOT
+
+
+class Told(asyncio.Protocol):
+    """A connection that a part serves as its path says."""
+
+    def __init__(self, part: Played, line: door.Line) -> None:
+        self.part, self.line = part, line
+        self.loop = asyncio.get_running_loop()
+        self.head = b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+
+    def data_received(self, data: bytes) -> None:
+        self.head += data
+        if not self.head.endswith(b"\r\n\r\n"):
+            return
+        path, self.head = self.head.split()[1].decode(), b""
+        self.line.headed()
+        if path == "/held":
+            self.part.holding.append(self)
+        elif path == "/much":  # more than any buffer holds
+            self.transport.write(bytes(self.part.much))
+            self.part.sent += 1
+        else:
+            self.answer(path[1:])
+
+    def answer(self, text: str) -> None:
+        self.transport.write(f"HTTP/1.1 200 OK\r\nContent-Length: {len(text)}\r\n\r\n{text}".encode())
+        if text == "kept":
+            self.line.answered()
+        else:
+            self.transport.close()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.part.lost += 1
 
 
 class Played:
@@ -36,50 +72,17 @@ class Played:
         self.said: dict[str, str | None] = {"stalled": None, "unready": None}
         self.ending: Future[None] = Future()
         self.cancelled = threading.Event()
-        self.held = self.sent = self.lost = 0
+        self.holding: list[Told] = []
+        self.sent = self.lost = 0
         self.much = 64 << 20
-        self._held = asyncio.Event()
-        self._loop: asyncio.AbstractEventLoop | None = None
 
-    def routes(self) -> list[web.RouteDef]:
-        return [
-            web.get("/mine", self._mine),
-            web.get("/kept", self._kept),
-            web.get("/held", self._until_let_go),
-            web.get("/much", self._much),
-        ]
-
-    async def _kept(self, request: web.Request) -> web.Response:
-        door.keep(request)
-        return web.Response(text="kept")
-
-    async def _until_let_go(self, request: web.Request) -> web.Response:
-        self.held += 1
-        self._loop = asyncio.get_running_loop()
-        await self._held.wait()
-        return await self._kept(request)
+    def serves(self) -> dict[str, door.Serve]:
+        return {path: lambda line: Told(self, line) for path in ("/mine", "/kept", "/held", "/much")}
 
     def let_go(self) -> None:
         """Answer those who are held."""
-        assert self._loop
-        self._loop.call_soon_threadsafe(self._held.set)
-
-    async def _much(self, request: web.Request) -> web.StreamResponse:
-        """More than any buffer holds; counts answers that are under way, and clients that were lost."""
-        answer = web.StreamResponse()
-        answer.content_length = self.much
-        await answer.prepare(request)
-        self.sent += 1
-        try:
-            for _ in range(64):
-                await answer.write(bytes(1 << 20))
-        except ConnectionError:
-            self.lost += 1
-            raise
-        return answer
-
-    async def _mine(self, _: web.Request) -> web.Response:
-        return web.Response(text="mine")
+        for one in self.holding:
+            one.loop.call_soon_threadsafe(one.answer, "kept")
 
     async def run(self) -> None:
         try:

@@ -13,10 +13,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import httpx2
-from aiohttp import web
 from lightkube import ApiError
 
 from agent.controller import jitter
+from agent.controller.door import Serve
 from agent.controller.external_secrets import asked, cluster, kinds, plan, stores
 from agent.controller.external_secrets.asked import Policy, StoreRef
 from agent.controller.external_secrets.asking import Asking
@@ -115,9 +115,9 @@ class ExternalSecrets:
 
     # -- the part
 
-    def routes(self) -> list[web.RouteDef]:
-        """It serves nothing."""
-        return []
+    def serves(self) -> Mapping[str, Serve]:
+        """Nothing."""
+        return {}
 
     def stalled(self) -> str | None:
         """Whether the loop turns, and each attempt ends."""

@@ -10,7 +10,7 @@ import asyncio
 import json
 import random
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 
 from agent.controller.hub.question import Asked, Kind, Question, Subject
 from agent.core.errors import Failure, Reason
@@ -43,20 +43,15 @@ Said = Mapping[str, Observation | Failure]  # by stage
 
 
 class Waiting:
-    """One request that waits for `news`: the moment of it, or None when there is no more use in waiting. `gone`: its
-    caller has hung up; `first`: it waits only until each of its rows was looked at once."""
+    """One request that waits for `news`: the moment of it, or None when there is no more use in waiting. `first`: it
+    waits only until each of its rows was looked at once."""
 
-    __slots__ = ("arrived", "first", "gone", "known", "news", "rows")
+    __slots__ = ("arrived", "first", "known", "news", "rows")
 
     def __init__(
-        self,
-        rows: list[Row],
-        known: list[str | None],
-        arrived: float,
-        news: asyncio.Future[float | None],
-        gone: Callable[[], bool],
+        self, rows: list[Row], known: list[str | None], arrived: float, news: asyncio.Future[float | None]
     ) -> None:
-        self.rows, self.known, self.arrived, self.news, self.gone = rows, known, arrived, news, gone
+        self.rows, self.known, self.arrived, self.news = rows, known, arrived, news
         self.first = False
 
 
@@ -130,17 +125,17 @@ class Board:
 
     def rows(self, question: Question, owner: str, now: float) -> list[Row]:
         """The rows of an owner's question, made where there are none. Raises Full."""
-        new = {each.subject for each in question.secrets if each.subject not in self.topics}
-        if new:
+        topics = [self.topics.get(each.subject) for each in question.secrets]
+        if None in topics:
+            new = {each.subject for each, topic in zip(question.secrets, topics, strict=True) if topic is None}
             if len(self.topics) + len(new) > self._limit or self._owned[owner] + len(new) > self._limit_of_owner:
                 raise Full
             self._owned[owner] += len(new)
-        return [self._row(each, owner, now) for each in question.secrets]
+            self.topics.update((subject, Topic(subject, owner, now)) for subject in new)
+            topics = [self.topics[each.subject] for each in question.secrets]
+        return [self._row(topic, each, now) for topic, each in zip(topics, question.secrets, strict=True) if topic]
 
-    def _row(self, asked: Asked, owner: str, now: float) -> Row:
-        topic = self.topics.get(asked.subject)
-        if topic is None:
-            topic = self.topics[asked.subject] = Topic(asked.subject, owner, now)
+    def _row(self, topic: Topic, asked: Asked, now: float) -> Row:
         topic.asked_at = now
         row = topic.rows.get(asked.stage)
         if row is None:
@@ -150,9 +145,9 @@ class Board:
             topic.due = now
         return row
 
-    def wait(self, rows: list[Row], known: list[str | None], now: float, gone: Callable[[], bool]) -> Waiting:
+    def wait(self, rows: list[Row], known: list[str | None], now: float) -> Waiting:
         """Let a request wait for news of these rows, until `leave`."""
-        waiting = Waiting(rows, known, now, asyncio.get_running_loop().create_future(), gone)
+        waiting = Waiting(rows, known, now, asyncio.get_running_loop().create_future())
         for row, version in zip(rows, known, strict=True):
             row.waiting.add(waiting)
             if row.version not in (None, version):
@@ -164,12 +159,6 @@ class Board:
         """Let no request wait any more."""
         for waiting in self.waiting:
             if not waiting.news.done():
-                waiting.news.set_result(None)
-
-    def sweep(self) -> None:
-        """Wake the requests whose callers have hung up, so that they end."""
-        for waiting in self.waiting:
-            if waiting.gone() and not waiting.news.done():
                 waiting.news.set_result(None)
 
     def leave(self, waiting: Waiting, now: float) -> None:

@@ -83,9 +83,14 @@ class Callers:
         self._under_way: dict[bytes, asyncio.Task[Caller | None]] = {}
         self._room = asyncio.Semaphore(_AT_ONCE)
 
+    def remembered(self, token: str) -> Caller | None:
+        """Whom a token belongs to that was accepted a while ago; None for any other."""
+        found = self._accepted.get(_digest(token))
+        return found[0] if found and time.monotonic() < found[1] else None
+
     async def caller(self, token: str) -> Caller | None:
         """Whom the token belongs to; None if it is refused. Raises Unreviewed."""
-        digest = hashlib.sha256(token.encode()).digest()
+        digest = _digest(token)
         now = time.monotonic()
         if (found := self._accepted.get(digest)) and now < found[1]:
             return found[0]
@@ -113,6 +118,10 @@ class Callers:
             self._accepted.pop(digest, None)
             _remember(self._refused, digest, now + _REFUSED, _REFUSED_AT_MOST)
         return caller
+
+
+def _digest(token: str) -> bytes:
+    return hashlib.sha256(token.encode()).digest()
 
 
 def _remember(found: OrderedDict[bytes, V], digest: bytes, value: V, limit: int) -> None:

@@ -55,7 +55,7 @@ class NoQuestion(ValueError):
 def read(body: bytes) -> Question:
     """The question that a body asks. Raises NoQuestion."""
     try:
-        asked = json.loads(body)
+        asked = json.loads(body.decode())
     except (ValueError, RecursionError):
         asked = None
     if not isinstance(asked, dict) or not isinstance(asked.get("secrets"), list):

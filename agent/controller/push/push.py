@@ -7,7 +7,7 @@ import os
 import ssl
 import time
 import traceback
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,6 +18,7 @@ from lightkube.core.exceptions import ConfigError
 from lightkube.resources.core_v1 import Secret
 from prometheus_client import Counter, Gauge
 
+from agent.controller.door import Serve
 from agent.controller.options import Listen
 from agent.controller.options import Push as Options
 from agent.controller.part import Registry
@@ -109,9 +110,9 @@ class Push:
 
     # -- the part
 
-    def routes(self) -> list[web.RouteDef]:
+    def serves(self) -> Mapping[str, Serve]:
         """Nothing beside metrics and probes: it has a server of its own."""
-        return []
+        return {}
 
     def stalled(self) -> str | None:
         """Nothing that a restart would mend."""

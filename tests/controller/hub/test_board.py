@@ -42,9 +42,9 @@ class Scene:
     def rows(self, *secrets: Asked, owner: str = "shop") -> list[Row]:
         return self.board.rows(Question(55.0, secrets or (asked(),)), owner, self.now)
 
-    def waits(self, *secrets: Asked, gone: bool = False) -> Waiting:
+    def waits(self, *secrets: Asked) -> Waiting:
         secrets = secrets or (asked(),)
-        return self.board.wait(self.rows(*secrets), [each.version for each in secrets], self.now, lambda: gone)
+        return self.board.wait(self.rows(*secrets), [each.version for each in secrets], self.now)
 
     def look(self, said: Said, subject: Subject = DB, *, took: float = 0.5) -> board.Learned:
         topic, began = self.board.topics[subject], self.now
@@ -235,13 +235,3 @@ async def test_one_owner_cannot_fill_the_board() -> None:
     scene.now += 301
     scene.board.due(scene.now)
     scene.rows(many[5])
-
-
-@within
-async def test_who_hung_up_waits_no_more() -> None:
-    scene = Scene()
-    stays, went = scene.waits(), scene.waits(gone=True)
-    scene.board.sweep()
-    assert went.news.result() is None and not stays.news.done()
-    scene.board.leave(went, scene.now)
-    assert scene.board.waiting == {stays} and went not in stays.rows[0].waiting
