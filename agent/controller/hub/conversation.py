@@ -140,6 +140,7 @@ class Conversation(asyncio.Protocol):
                 if self._caller is None:
                     self._review()
                     return
+            self._authorization = b""  # two thousand bytes that nobody needs while it waits
             # 2.
             if self._entered is None:
                 self._desk.enter(self._caller)
