@@ -42,6 +42,7 @@ PACKAGES = {
     "ip": "iproute2",
     "unshare": "util-linux",
     "nsenter": "util-linux",
+    "setpriv": "util-linux",
     "mount": "mount",
     "/usr/lib/cni/bridge": "containernetworking-plugins",
 }
@@ -252,7 +253,9 @@ def _wait_ready(node: Node) -> None:
     kubectl = f"{node.programs['kubernetes']}/kubectl"
     for wanted in ("create", "condition=Ready"):
         command = [kubectl, f"--kubeconfig={node.kubeconfig}", "wait", f"--for={wanted}", "node/node", "--timeout=120s"]
-        done = subprocess.run(node.inside(*command), capture_output=True, text=True, check=False)
+        # It lives in the node's namespaces, but not in its PID namespace, so it would outlive us and the node.
+        ends_with_us = ["setpriv", "--pdeathsig", "KILL", "--", *node.inside(*command)]
+        done = subprocess.run(ends_with_us, capture_output=True, text=True, check=False)
         if done.returncode:
             raise Unusable(f"{done.stderr}{_last_words(node)}")
     _script(node.kubectl, f'exec {shlex.join(node.inside(kubectl, f"--kubeconfig={node.kubeconfig}"))} "$@"')

@@ -40,6 +40,7 @@ class Probe:
         self.node = node.Node(self.name, node.here().state.parent / f"state-{self.name}")
         self.links = links()
         self.namespaces: set[str] = set()
+        self.seen: set[tuple[int, int]] = set()
 
     def make(self, what: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
@@ -70,20 +71,22 @@ class Probe:
         raise AssertionError(starting.communicate()[0])
 
     def processes(self) -> list[int]:
-        """Those in the node's namespaces."""
+        """Those in the node's namespaces. They are looked for at the end by pid and start: the kernel gives the number
+        of a namespace that is gone to the next one, such as a pod's of another test."""
         found = []
         for entry in Path("/proc").iterdir():
             if entry.name.isdigit():
                 with suppress(OSError):
                     if {os.readlink(entry / "ns" / kind) for kind in ("net", "mnt")} & self.namespaces:
                         found.append(int(entry.name))
+        self.seen |= {(pid, start) for pid in found if (start := started(pid)) is not None}
         return found
 
     def cgroups(self) -> list[Path]:
         return [path for pattern in ("*", "*/*") for path in node.CGROUPS.glob(pattern) if self.name in path.name]
 
     def nothing_is_left(self) -> bool:
-        assert not self.processes()
+        assert not [pid for pid, start in self.seen if started(pid) == start]
         assert not [*self.node.state.parent.glob(f"*{self.name}*")]
         assert self.name not in Path("/proc/self/mountinfo").read_text()
         assert not self.cgroups()
@@ -95,6 +98,23 @@ def links() -> set[str]:
     """The interfaces here, but for those that pods of other tests bring: their own, and with the first the bridge."""
     found = json.loads(subprocess.check_output(["ip", "-json", "link"]))
     return {link["ifname"] for link in found if not link["ifname"].startswith("veth") and link["ifname"] != "pods"}
+
+
+def started(pid: int) -> int | None:
+    """When a process started, in ticks since boot; None once it has ended."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    return None if fields[0] == "Z" else int(fields[19])
+
+
+def command(pid: int) -> bytes:
+    """The command line of a process, empty once it has ended."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return b""
 
 
 @pytest.fixture
@@ -117,7 +137,7 @@ def test_a_node_with_a_pod_ends_without_a_trace(probe: Probe) -> None:
     subprocess.run([kubectl, "wait", "--for=create", "serviceaccount/default", "--timeout=60s"], check=True)
     subprocess.run([kubectl, "apply", "--filename=-"], input=json.dumps(POD), text=True, check=True)
     subprocess.run([kubectl, "wait", "--for=condition=Ready", "pod/web", "--timeout=60s"], check=True)
-    assert probe.cgroups()
+    assert probe.cgroups() and len(probe.processes()) > 8
     probe.succeed("up")  # it is up
     assert probe.node.holder() == holder
     probe.succeed("down")
@@ -143,6 +163,18 @@ def test_a_starter_that_is_killed(probe: Probe) -> None:
     starting.communicate(timeout=60)
     probe.succeed("down")
     assert probe.nothing_is_left()
+
+
+def test_a_starter_that_is_killed_while_it_waits_for_the_node(probe: Probe) -> None:
+    """What it waits by is in the node's network, and goes with it."""
+    starting = probe.make("up")
+    probe.until_held(starting)
+    while not (waiting := [pid for pid in probe.processes() if b"--for=" in command(pid)]):
+        assert starting.poll() is None
+    starting.kill()
+    starting.communicate(timeout=60)
+    probe.succeed("down")
+    assert waiting and probe.nothing_is_left()
 
 
 def test_a_holder_that_is_killed(probe: Probe) -> None:
