@@ -8,7 +8,7 @@ export UV_SYSTEM_CERTS ?= true
 # pytest-xdist: as many workers as tests/conftest.py says; one that is done takes over from the others
 PYTEST_ARGS ?= -n auto --dist worksteal
 
-.PHONY: help demo test coverage torture matrix audit bench fleet dashboard docs reference pictures check format lock image image-test \
+.PHONY: help demo test coverage torture torture-short matrix audit bench fleet dashboard docs reference pictures check format lock image image-test \
   controller-image controller-image-test base-digest cluster cluster-down cluster-test tools chart-schema chart-docs \
   release version release-test clean
 
@@ -38,9 +38,9 @@ $(VENV)/installed: setup.cfg pyproject.toml
 demo: $(VENV)/demo ## the whole story, without AWS; DEMO_ARGS=--keep-running
 	@trap : INT; $(BIN)/freshmount demo $(DEMO_ARGS) || [ $$? -eq 130 ]
 
-test: $(VENV)/installed ## all tests; at the end, what was skipped; TEST_ARGS=…
+test: $(VENV)/installed ## the tests; at the end, what was skipped; TEST_ARGS=…
 	@$(MAKE) --no-print-directory .cache/tools/installed || echo 'No helm and kubectl: the tests of the charts are skipped.'
-	$(BIN)/python -m pytest $(PYTEST_ARGS) $(TEST_ARGS)
+	$(BIN)/python -m pytest $(PYTEST_ARGS) --ignore tests/torture $(TEST_ARGS)
 
 # Every process that a test starts is measured, too, and takes twice as long to start. Not the torture: its agents are
 # killed before they could tell what they reached.
@@ -50,6 +50,9 @@ coverage: $(VENV)/installed .cache/tools/installed ## the tests with all cases, 
 # The table that it ends in is the one of docs/reliability.md.
 torture: $(VENV)/installed ## the promises under fire, at full length
 	$(BIN)/python -m pytest tests/torture --full -n 2 --dist load
+
+torture-short: $(VENV)/installed ## the same with a small part of the tries
+	$(BIN)/python -m pytest $(PYTEST_ARGS) tests/torture
 
 matrix: $(VENV)/installed ## unit tests on each Python found, and on oldest libraries
 	.ci/matrix

@@ -40,6 +40,14 @@ def pytest_configure() -> None:
             signal.signal(number, lambda *_: None)
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Without --full, skip what is marked so, and say why that will do."""
+    if not config.getoption("--full"):
+        for item in items:
+            if mark := item.get_closest_marker("full"):
+                item.add_marker(pytest.mark.skip(reason=f"only with --full: {mark.args[0]}"))
+
+
 @contextmanager
 def _ends_in_time(config: pytest.Config) -> Iterator[None]:
     """What waits for ever fails, wherever it waits: for a line of a child, its end, a lock."""

@@ -25,6 +25,7 @@ from agent.config.native import SOURCES, parse
 from agent.core.model import CALLS
 from tests.support.aws import MotoStandIn, environment
 from tests.support.chart import (
+    BOTH_HELMS,
     CHARTS,
     KUBERNETES,
     Chart,
@@ -78,7 +79,7 @@ def configured(text: str, **values: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("chart", ["freshmount", "demo"])
-@pytest.mark.parametrize("version", ["v3", "v4"])
+@pytest.mark.parametrize("version", BOTH_HELMS)
 def test_helm_lint_finds_nothing(demo: Chart, version: str, chart: str) -> None:
     """Strictly, with both."""
     done = subprocess.run(
@@ -133,7 +134,7 @@ def test_modes(demo: Chart, mode: str, kube: str, everything: bool) -> None:
 
 
 @pytest.mark.parametrize("job", [False, True])
-@pytest.mark.parametrize("version", ["v3", "v4"])
+@pytest.mark.parametrize("version", BOTH_HELMS)
 def test_off_is_as_without_us(tmp_path: Path, demo: Chart, version: str, job: bool) -> None:
     """Byte for byte."""
     helm = need_helm(version)
@@ -202,7 +203,7 @@ def as_the_readme_says(helm: str, home: Path, until_step: int = 6) -> tuple[Char
     return Chart(helm, home / "before" / "web"), Chart(helm, web)
 
 
-@pytest.mark.parametrize("version", ["v3", "v4"])
+@pytest.mark.parametrize("version", BOTH_HELMS)
 def test_the_readmes_steps_on_a_chart_of_helm_create(tmp_path: Path, version: str) -> None:
     """Step by step: on, it is a pod with a role of its own; off, not a byte is new."""
     need(bool(shutil.which("patch")), "patch is not installed")
@@ -328,7 +329,7 @@ def test_no_token_without_a_hub_or_with_a_file_of_ones_own(demo: Chart) -> None:
     assert "serviceAccountToken" in demo.template(ours(config={"hub": {"url": "http://hub"}})).text
 
 
-@pytest.mark.parametrize("version", ["v3", "v4"])
+@pytest.mark.parametrize("version", BOTH_HELMS)
 def test_null_takes_a_default_away(demo: Chart, version: str) -> None:
     """As everywhere in Helm: what a base file sets, another unsets."""
     chart = Chart(need_helm(version), demo.path)
@@ -482,7 +483,7 @@ def test_a_value_that_is_null_or_empty_leaves_something_valid(
 HELMS_OWN_WORDS = ("%!", "<nil>", "nil pointer", "wrong type", "YAML parse", "index of")
 
 
-@pytest.mark.parametrize("version", ["v3", "v4"])
+@pytest.mark.parametrize("version", BOTH_HELMS)
 @pytest.mark.parametrize("how", ["null", "empty"])
 def test_what_alerts_cannot_be_without_is_named(
     demo: Chart, pytestconfig: pytest.Config, version: str, how: str
@@ -516,7 +517,7 @@ def test_a_value_that_is_null_or_empty_and_cannot_be_is_named(
         assert not [odd for odd in HELMS_OWN_WORDS if odd in words]
 
 
-@pytest.mark.parametrize("version", ["v3", "v4"])
+@pytest.mark.parametrize("version", BOTH_HELMS)
 def test_what_is_taken_away_is_gone(demo: Chart, version: str) -> None:
     """Null or empty: a limit, a label, an alert, a whole section; what nothing works without is the default."""
     chart = Chart(need_helm(version), demo.path)
@@ -823,7 +824,7 @@ def test_the_second_agent_is_checked_and_turned_off_by_itself(two: Chart) -> Non
     assert [c["name"] for c in pod["initContainers"]] == ["freshmount"]
 
 
-@pytest.mark.parametrize("version", ["v3", "v4"])
+@pytest.mark.parametrize("version", BOTH_HELMS)
 def test_two_agents_on_one_port_of_one_pod_are_refused(two: Chart, version: str) -> None:
     """Both are named, and so is the file."""
     chart = Chart(need_helm(version), two.path)
@@ -917,7 +918,7 @@ def test_every_problem_comes_in_one_run(demo: Chart) -> None:
     assert all(f"freshmount.{key}" in said for key in ("image.repository", "config.listen", "config.volume.path"))
 
 
-@pytest.mark.parametrize("version", ["v3", "v4"])
+@pytest.mark.parametrize("version", BOTH_HELMS)
 def test_a_bad_mode_names_the_good_ones(demo: Chart, version: str) -> None:
     """By the schema, and by the template where the schema is skipped."""
     chart = Chart(need_helm(version), demo.path)
@@ -1018,7 +1019,7 @@ def policies(to: Path, agents: dict[str, dict[str, Any]]) -> dict[str, Any]:
     return {name: found[alias] for name, alias in aliases.items()}
 
 
-@pytest.mark.parametrize("version", ["v3", "v4"])
+@pytest.mark.parametrize("version", BOTH_HELMS)
 def test_a_config_that_the_agent_refuses_is_refused(tmp_path: Path, version: str) -> None:
     """As far as a schema can see, by the validator of each helm. What is required, the templates ask for."""
     structural = {name: text for name, text in STRUCTURAL.items() if name != "no secrets key"}
@@ -1027,7 +1028,7 @@ def test_a_config_that_the_agent_refuses_is_refused(tmp_path: Path, version: str
     assert refused == {aliases[name] for name in structural}
 
 
-@pytest.mark.parametrize("version", ["v3", "v4"])
+@pytest.mark.parametrize("version", BOTH_HELMS)
 def test_a_config_arrives_as_it_was_written(tmp_path: Path, version: str) -> None:
     """Quoted modes, durations and names survive YAML, values and YAML."""
     texts = {name: text for name, text in VALID.items() if name != "listen v6"}  # refused, with a sentence of its own

@@ -22,6 +22,7 @@ import yaml
 
 from agent import __version__, cli
 from tests.support.chart import (
+    BOTH_HELMS,
     CHARTS,
     KUBERNETES,
     Chart,
@@ -83,7 +84,7 @@ def args(name: str) -> list[str]:
 # What is rendered
 
 
-@pytest.mark.parametrize("version", ["v3", "v4"])
+@pytest.mark.parametrize("version", BOTH_HELMS)
 def test_helm_lint_finds_nothing(tmp_path: Path, version: str) -> None:
     """Strictly, with both."""
     values = tmp_path / "values.json"

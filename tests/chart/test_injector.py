@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from agent.config import native
-from tests.support.chart import Chart, Rendered, built, need_helm, ours, validate
+from tests.support.chart import BOTH_HELMS, Chart, Rendered, built, need_helm, ours, validate
 
 IMAGE = {"image": {"repository": "registry.example/freshmount"}}
 SYSTEM = {"kube-system", "kube-public", "kube-node-lease"}
@@ -45,7 +45,7 @@ def evaluated(expression: str) -> Any:
     return eval(text.replace("\n", " "), {"__builtins__": {}}, {**names, "variables": pod})
 
 
-@pytest.mark.parametrize("version", ["v3", "v4"])
+@pytest.mark.parametrize("version", BOTH_HELMS)
 @pytest.mark.parametrize(("kube", "api"), [("1.34", "v1beta1"), ("1.35", "v1beta1"), ("1.36", "v1"), ("1.37", "v1")])
 def test_the_policies_are_of_the_api_that_the_cluster_has(injector: Chart, version: str, kube: str, api: str) -> None:
     """v1 from 1.36 on; nothing else is installed, so nothing runs."""
@@ -59,7 +59,7 @@ def test_the_policies_are_of_the_api_that_the_cluster_has(injector: Chart, versi
     validate(rendered, kube)
 
 
-@pytest.mark.parametrize("version", ["v3", "v4"])
+@pytest.mark.parametrize("version", BOTH_HELMS)
 def test_helm_lint_finds_nothing(injector: Chart, version: str) -> None:
     """Strictly, with the one value that it needs."""
     command = [

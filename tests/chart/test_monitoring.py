@@ -321,6 +321,7 @@ def loop_held(agent: Agent) -> Iterator[None]:
         tracer.wait()
 
 
+@pytest.mark.full("promtool fires each alert from samples")
 def test_under_a_real_prometheus(demo: Chart, tmp_path: Path) -> None:
     """Every fault at a time, each in a pod of its own: its alert fires, it ends when mended, and no other comes."""
     for tool in ("prometheus", "strace"):

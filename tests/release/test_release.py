@@ -98,6 +98,7 @@ def test_the_sdist_builds_the_same_wheel(made: Path, tmp_path: Path) -> None:
     assert (tmp_path / "again" / WHEEL).read_bytes() == (made / WHEEL).read_bytes()
 
 
+@pytest.mark.full("the sdist builds the same wheel")
 def test_a_second_time_makes_the_same_bytes(made: Path, tmp_path: Path) -> None:
     """Also where another umask, another time zone and an earlier, other file are."""
     (tmp_path / f"demo-{__version__}.tgz").write_text("of another day")

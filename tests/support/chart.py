@@ -22,6 +22,8 @@ from tests.support.paths import ROOT
 
 CHARTS = ROOT / "charts"
 KUBERNETES = ("1.25", "1.28", "1.29", "1.37")  # the oldest supported, both sides of native sidecars, the newest
+# For `parametrize`. That both render the same of everything is a test of each run.
+BOTH_HELMS = (pytest.param("v3", marks=pytest.mark.full("Helm 3 renders as Helm 4, by a test of each run")), "v4")
 _OPERATOR = "monitoring.coreos.com/v1"  # not Kubernetes' own, so not in its schemas
 
 

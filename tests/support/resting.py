@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from tests.support.running import Agent, until
@@ -18,6 +19,14 @@ def rested(agent: Agent) -> Agent:
     agent.ready()
     until(lambda: rests(agent) and not workers(agent))
     return agent
+
+
+def watches(agent: Agent) -> bool:
+    """Whether its watch on the config is open: it begins some time after the first pass."""
+    with suppress(FileNotFoundError):  # one that it has closed since
+        opened = Path(f"/proc/{agent.process.pid}/fd")
+        return any(os.readlink(each) == "anon_inode:inotify" for each in opened.iterdir())
+    return False
 
 
 def children(pid: int) -> dict[int, str]:

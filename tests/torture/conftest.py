@@ -1,6 +1,6 @@
 """What every torture starts from, and the table that they end in.
 
-`make torture` runs them at their full length and prints the table; `make test` runs a short version of each.
+`make torture` runs them at their full length and prints the table; `make torture-short` runs a short version of each.
 """
 
 from __future__ import annotations

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import http.client
-import os
 import random
 import socket
 import statistics
 import threading
 import time
 from contextlib import suppress
-from pathlib import Path
 
 from tests.support.pod import Pod
+from tests.support.resting import watches
 from tests.support.running import PATIENCE, Agent, running, until
 from tests.torture.canary import CANARY
 from tests.torture.conftest import Length, Report
@@ -63,16 +62,9 @@ class Crowd:
 
 
 def _rest(agent: Agent) -> None:
-    """Until it has all that it keeps open: the watch on the config begins some time after the first pass."""
+    """Until it has all that it keeps open."""
     agent.ready().pass_now()
-
-    def watches() -> bool:
-        with suppress(FileNotFoundError):  # one was closed meanwhile
-            return any(os.readlink(each) == "anon_inode:inotify" for each in opened.iterdir())
-        return False
-
-    opened = Path(f"/proc/{agent.process.pid}/fd")
-    until(watches)
+    until(lambda: watches(agent))
 
 
 def _scrape(agent: Agent) -> float:

@@ -19,7 +19,7 @@ from agent.sinks.volume.volume import Volume
 from tests.support.aws import Fault, Proxy, QuickStandIn
 from tests.support.cgroup import MemoryCgroup, memory_cgroup
 from tests.support.pod import App, Pod
-from tests.support.resting import children, gone, rested, rests, workers
+from tests.support.resting import children, gone, rested, rests, watches, workers
 from tests.support.running import Agent, ended, running, until
 
 CANARY = "canary-4f1c9b72e8d04a3d"
@@ -235,18 +235,17 @@ def test_a_stop_ends_both(pod: Pod, stopped: bool) -> None:
         assert not [event for event in agent.seen if event["level"] == "error"]
 
 
-def test_nothing_is_left_of_many_passes(pod: Pod) -> None:
-    """No process, descriptor or thread more than before."""
+def test_nothing_is_left_of_many_passes(pod: Pod, pytestconfig: pytest.Config) -> None:
+    """No process, descriptor or thread more than before. What is for a worker is closed a moment after it ended."""
     with running("run", write(pod)) as agent:
         rested(agent)
         agent.pass_now()
-        until(lambda: not workers(agent))
+        until(lambda: watches(agent) and not workers(agent))
         before = agent.usage()
-        for _ in range(20):
+        for _ in range(20 if pytestconfig.getoption("--full") else 5):
             agent.pass_now()
-        until(lambda: not workers(agent))
-        after = agent.usage()
-        assert (after.threads, after.files) == (before.threads, before.files)
+        until(lambda: not workers(agent) and agent.usage().files <= before.files)
+        assert agent.usage().threads == before.threads
         assert children(agent.process.pid) == {}
         assert agent.stop() == 0
 
