@@ -66,7 +66,7 @@ NOT_AT_START = (
     *("agent.targets.process", "agent.targets.signal", "agent.targets.touch", "agent.targets.url"),
     *("agent.commands.again", "agent.commands.doctor", "agent.commands.plan", "agent.commands.pin"),
     *("agent.demo", "agent.controller", "aiohttp", "httptools", "lightkube"),
-    *("agent.sinks.kubernetes_secret", "agent.sources.aws.identities"),
+    *("agent.sinks.kubernetes_secret", "agent.sources.aws.identities", "agent.sources.aws.signed"),
 )
 
 MODULES = sorted(HOME.rglob("*.py"))

@@ -110,9 +110,9 @@ class Hub:
                 await self._until_due()
         finally:
             self._board.release()  # so that agents ask another replica at once, and the stop waits for none of them
-            self._looks.close()
             for task in self._under_way:
                 task.cancel()
+            await self._looks.close()
 
     async def _until_due(self) -> None:
         await asyncio.sleep(_BREATH)

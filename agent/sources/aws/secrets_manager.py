@@ -49,13 +49,11 @@ class SecretsManager(Clients):
 
     def describe_stages(self, secret: Secret, stages: Sequence[str]) -> Answer[Mapping[str, Observation | Failure]]:
         """The same for several stages of a secret, by one call: which version holds each of them."""
-        followed = {stage: replace(secret, ref=replace(secret.ref, version_stage=stage)) for stage in stages}
-
-        def ask(client: Any) -> Mapping[str, Observation | Failure]:
-            answer = client.describe_secret(SecretId=secret.ref.id)
-            return {stage: _observation(each, answer) for stage, each in followed.items()}
-
-        return self.ask("DescribeSecret", secret, ask)
+        return self.ask(
+            "DescribeSecret",
+            secret,
+            lambda client: observations(secret, stages, client.describe_secret(SecretId=secret.ref.id)),
+        )
 
     def value(self, secret: Secret, version_id: str | None) -> Answer[Fetched]:
         """The value of that version, or with None, of the version that holds the wanted stage: a `Fetched`.
@@ -71,6 +69,13 @@ class SecretsManager(Clients):
             secret,
             lambda client: _fetched(secret, client.get_secret_value(SecretId=secret.ref.id, **which)),
         )
+
+
+def observations(secret: Secret, stages: Sequence[str], answer: Any) -> Mapping[str, Observation | Failure]:
+    """Which version holds each of these stages, by an answer to DescribeSecret as botocore reads it. Raises ValueError,
+    or another exception, if Secrets Manager did not send it."""
+    followed = {stage: replace(secret, ref=replace(secret.ref, version_stage=stage)) for stage in stages}
+    return {stage: _observation(each, answer) for stage, each in followed.items()}
 
 
 def _observation(secret: Secret, answer: Any) -> Observation | Failure:
