@@ -1,7 +1,10 @@
 """The hub under load: many agents that wait, from real sockets, on one hub with stand-ins for AWS and the API server.
 
-``python -m bench.hub [--agents N] [--secrets N] [--seconds N]`` prints a table: memory, CPU while nothing moves, and
-how long it takes until all were answered when a secret moves that all share; then the same beside hostile clients.
+``python -m bench.hub [--agents N] [--secrets N] [--seconds N] [--events]`` prints a table: memory, CPU while nothing
+moves, and how long it takes until all were answered when a secret moves that all share; then the same beside hostile
+clients. With ``--events`` the hub has a queue at moto's SQS: it looks at a secret at the floor, an hour, and when
+EventBridge's event comes, which the bench sends as soon as the secret has moved. How long AWS needs for that is
+not measured.
 """
 
 from __future__ import annotations
@@ -18,11 +21,16 @@ import sys
 import tempfile
 import threading
 import time
+import urllib.request
+import uuid
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager, nullcontext, suppress
 from pathlib import Path
+from typing import Any
 
-from agent.demo.stand_in import StandIn
+import boto3
+
+from agent.demo.stand_in import ACCOUNT, REGION, StandIn
 
 SHARED = "bench/shared"
 OF_EACH = 5  # secrets of an agent, the shared one among them
@@ -56,10 +64,49 @@ def reviews(count: int, kubeconfig: Path) -> Iterator[None]:
         process.kill()
 
 
+class Queue:
+    """A queue of EventBridge's events."""
+
+    def __init__(self, sqs: str) -> None:
+        self.sqs = sqs
+        session = boto3.session.Session("testing", "testing", region_name=REGION)
+        self._client: Any = session.client("sqs", endpoint_url=sqs)
+        self.url: str = self._client.create_queue(QueueName="events")["QueueUrl"]
+
+    def send(self, name: str, version: str) -> None:
+        """Say that a secret's AWSCURRENT is on that version now, as EventBridge does."""
+        event = {
+            "version": "0",
+            "id": str(uuid.uuid4()),
+            "detail-type": "Secret Label Updated",
+            "source": "aws.secretsmanager",
+            "account": ACCOUNT,
+            "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            "region": REGION,
+            "resources": [f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:{name}-AbCdEf"],
+            "detail": {"name": name, "labelUpdated": "AWSCURRENT", "versionId": version},
+        }
+        self._client.send_message(QueueUrl=self.url, MessageBody=json.dumps(event))
+
+
+@contextmanager
+def moto() -> Iterator[Queue]:
+    """The queue, at moto's SQS in a process of its own."""
+    command = [sys.executable, "-m", "moto.server", "--host", "127.0.0.1", "--port", "0"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        try:
+            found = next(match for line in process.stderr if (match := re.search(r"Running on (http://\S+)", line)))
+            threading.Thread(target=process.stderr.read, daemon=True).start()  # as below
+            yield Queue(found[1])
+        finally:
+            process.kill()
+
+
 class Hub:
     """The hub's process."""
 
-    def __init__(self, aws: str, kubeconfig: Path) -> None:
+    def __init__(self, aws: str, kubeconfig: Path, queue: Queue | None) -> None:
         env = {
             **{name: value for name, value in os.environ.items() if not name.startswith("AWS_")},
             "AWS_ACCESS_KEY_ID": "testing",
@@ -67,6 +114,7 @@ class Hub:
             "AWS_EC2_METADATA_DISABLED": "true",
             "AWS_REGION": "eu-west-1",
             "AWS_ENDPOINT_URL_SECRETS_MANAGER": aws,
+            **({"AWS_ENDPOINT_URL_SQS": queue.sqs} if queue else {}),
             "KUBECONFIG": str(kubeconfig),
         }
         command = [
@@ -79,6 +127,7 @@ class Hub:
             "127.0.0.1:0",
             "--log-format",
             "json",
+            *(("--events-queue", queue.url) if queue else ()),
         ]
         self.process = subprocess.Popen(command, env=env, stderr=subprocess.PIPE, text=True)
         assert self.process.stderr is not None
@@ -190,9 +239,13 @@ async def running(*works: object) -> AsyncIterator[None]:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def measure(count: int, secrets: int, seconds: float, home: Path) -> None:
-    with stand_in(secrets) as aws, reviews(count, home / "kubeconfig"):
-        hub = Hub(aws.url, home / "kubeconfig")
+async def measure(count: int, secrets: int, seconds: float, events: bool, home: Path) -> None:
+    with (
+        stand_in(secrets) as aws,
+        reviews(count, home / "kubeconfig"),
+        moto() if events else nullcontext() as queue,
+    ):
+        hub = Hub(aws.url, home / "kubeconfig", queue)
         try:
             row("memory without agents", f"{hub.memory():.0f} MiB")
             agents = Agents(hub.port, [f"token-of-a{n}" for n in range(count)], secrets)
@@ -201,18 +254,26 @@ async def measure(count: int, secrets: int, seconds: float, home: Path) -> None:
                 await until(lambda: agents.waiting == count, 300)
                 row(f"{agents.waiting:,} agents wait after", f"{time.monotonic() - began:.0f} s")
                 # Their requests end at moments of their own, as long as no move has answered all of them at once.
+                before = looks(aws)
                 row(f"CPU while nothing moves, over {seconds:.0f} s", await share(hub, seconds))
+                row("looks at AWS meanwhile", f"{looks(aws) - before:,}")
                 row("memory with all of them", f"{hub.memory():.0f} MiB")
-                await moved(aws, agents, count, "all are answered after a move of a secret that all share")
+                await moved(aws, queue, agents, count, "all are answered after a move of a secret that all share")
                 async with running(*(hostile(hub.port, "token-of-bad") for _ in range(300))):
                     await asyncio.sleep(5)
-                    await moved(aws, agents, count, "the same beside 300 hostile clients")
+                    await moved(aws, queue, agents, count, "the same beside 300 hostile clients")
                 row("memory in the end", f"{hub.memory():.0f} MiB")
                 row("requests of agents that failed", str(agents.failed))
             await asyncio.sleep(10)  # until it has noticed that they are gone
-            row("CPU of its looks at AWS alone", await share(hub, seconds / 2))
+            row(f"CPU of its looks at AWS{' and its queue' if queue else ''} alone", await share(hub, seconds / 2))
         finally:
             hub.close()
+
+
+def looks(aws: StandIn) -> int:
+    """How often AWS was asked for a version so far."""
+    with urllib.request.urlopen(f"{aws.url}/counts", timeout=10) as answer:
+        return int(json.load(answer)["DescribeSecret"])
 
 
 async def share(hub: Hub, seconds: float) -> str:
@@ -222,11 +283,12 @@ async def share(hub: Hub, seconds: float) -> str:
     return f"{(hub.cpu() - before) / (time.monotonic() - since):.1%} of a core"
 
 
-async def moved(aws: StandIn, agents: Agents, count: int, what: str) -> None:
+async def moved(aws: StandIn, queue: Queue | None, agents: Agents, count: int, what: str) -> None:
     agents.answered.clear()
-    loop = asyncio.get_running_loop()
     since = time.monotonic()
-    await loop.run_in_executor(None, aws.rotate, SHARED, str(since))
+    version = await asyncio.to_thread(aws.rotate, SHARED, str(since))
+    if queue:
+        await asyncio.to_thread(queue.send, SHARED, version)
     await until(lambda: len(agents.answered) >= count)
     if len(agents.answered) < count:
         row(what, f"only {len(agents.answered):,} within {LIMIT:.0f} s")
@@ -245,10 +307,11 @@ def main() -> None:
     parser.add_argument("--agents", type=int, default=10_000)
     parser.add_argument("--secrets", type=int, default=2_000, help="distinct ones, beside the one that all share")
     parser.add_argument("--seconds", type=float, default=60, help="over which the CPU is measured (default: 60)")
+    parser.add_argument("--events", action="store_true", help="give the hub a queue of events")
     args = parser.parse_args()
     print("| figure | measured |\n|---|---|", flush=True)
     with tempfile.TemporaryDirectory() as home:
-        asyncio.run(measure(args.agents, args.secrets, args.seconds, Path(home)))
+        asyncio.run(measure(args.agents, args.secrets, args.seconds, args.events, Path(home)))
 
 
 if __name__ == "__main__":
