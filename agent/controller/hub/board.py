@@ -188,10 +188,6 @@ class Board:
                 del self._owned[owner]
         return due
 
-    def backlog(self, now: float) -> bool:
-        """Whether a topic is due."""
-        return any(topic.due <= now and not topic.looking for topic in self.topics.values())
-
     def learn(self, topic: Topic, said: Said, *, began: float, now: float, wall: float, period: float) -> Learned:
         """Take what a look brought that began then, and answer whom it concerns; the next is due after a period. `wall`
         is epoch seconds."""

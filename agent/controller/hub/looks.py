@@ -43,11 +43,15 @@ _OTHER = Failure("other", "the answer cannot be understood")
 
 
 class Looks:
-    """Looks at AWS, with the identity of this process. `called` is called with each call that was made."""
+    """Looks at AWS, with the identity of this process. `called` is called with each call that was made.
+
+    `full`: something was due when `batches` was last asked for which there was no room.
+    """
 
     def __init__(self, called: Callable[[Call], None]) -> None:
         self._source = Aws()
         self._called = called
+        self.full = False
         self._threads: dict[str, ThreadPoolExecutor] = {}
         self._running: Counter[str] = Counter()
         self._quick = Quick()
@@ -60,6 +64,7 @@ class Looks:
     def batches(self, due: Sequence[Topic]) -> list[list[Topic]]:
         """As many looks as can be begun now; each is of one region, and of one secret or several parameters."""
         rooms = {region: _QUEUE - self._running[region] for region in {topic.subject.region for topic in due}}
+        self.full = False
         batches: list[list[Topic]] = []
         open_batches: defaultdict[str, list[Topic]] = defaultdict(list)
         for topic in due:
@@ -67,6 +72,7 @@ class Looks:
             batch = open_batches[region] if kind == "parameter" else []
             if not batch:
                 if rooms[region] <= 0:
+                    self.full = True
                     continue
                 rooms[region] -= 1
                 batches.append(batch)

@@ -139,7 +139,7 @@ class Hub:
                 topic, said.get(topic.subject, {}), began=began, now=now, wall=wall, period=self._period
             )
             self._measures.moved(learned.moved)
-        if self._board.backlog(now):
+        if self._looks.full or any(topic.due <= now for topic in batch):
             self._due.set()
 
     def _takes(self, region: str) -> bool:

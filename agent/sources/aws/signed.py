@@ -78,5 +78,5 @@ def read(secret: Secret, stages: Sequence[str], body: bytes) -> Mapping[str, Obs
         if answer.get(name) is not None:
             answer[name] = datetime.fromtimestamp(answer[name], UTC)
     if not isinstance(answer.get("RotationRules", {}), dict | None):
-        raise ValueError("no description")
+        raise TypeError("no description")
     return observations(secret, stages, answer)
