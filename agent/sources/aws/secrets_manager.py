@@ -44,7 +44,7 @@ class SecretsManager(Clients):
         return self.ask(
             "DescribeSecret",
             secret,
-            lambda client: _observation(secret, client.describe_secret(SecretId=secret.ref.id)),
+            lambda client: observation(secret, client.describe_secret(SecretId=secret.ref.id)),
         )
 
     def describe_stages(self, secret: Secret, stages: Sequence[str]) -> Answer[Mapping[str, Observation | Failure]]:
@@ -53,7 +53,7 @@ class SecretsManager(Clients):
 
         def ask(client: Any) -> Mapping[str, Observation | Failure]:
             answer = client.describe_secret(SecretId=secret.ref.id)
-            return {stage: _observation(each, answer) for stage, each in followed.items()}
+            return {stage: observation(each, answer) for stage, each in followed.items()}
 
         return self.ask("DescribeSecret", secret, ask)
 
@@ -73,8 +73,9 @@ class SecretsManager(Clients):
         )
 
 
-def _observation(secret: Secret, answer: Any) -> Observation | Failure:
-    """Read an answer to DescribeSecret. Raises ValueError, or another exception, if Secrets Manager did not send it."""
+def observation(secret: Secret, answer: Any) -> Observation | Failure:
+    """What an answer to DescribeSecret says of the wanted stage. Raises ValueError, or another exception, if Secrets
+    Manager did not send it."""
     if deleted := answer.get("DeletedDate"):
         return Failure(
             "deleted",
