@@ -13,7 +13,7 @@ import matplotlib as mpl
 import numpy as np
 
 from agent.commands.plan import HOURS, HUB_FLOOR, HUB_PERIOD, PRICE
-from bench.fleet import BY, DAY, DISTINCT, HOUR, HUB_BACK, HUB_GONE, OUTAGE, RETURN, ROTATION, SECRETS, day
+from bench.fleet import DAY, DISTINCT, HOUR, HUB_BACK, HUB_GONE, OUTAGE, RETURN, ROTATION, SECRETS, day
 
 mpl.use("Agg")
 from matplotlib import pyplot
@@ -22,6 +22,7 @@ PODS = 10_000
 SHARE = DISTINCT / PODS  # different secrets for each pod
 PERIOD, FLOOR = 60, HOUR  # of the agents, seconds
 GOAL = 150  # dollars a month
+BY = ("poll", "hub", "events")
 NAMES = dict(zip(BY, ("each agent polls", "a hub", "a hub with events"), strict=True))
 COLOURS = dict(zip(BY, ("#8a8a8a", "#3b6ea5", "#d1772c"), strict=True))
 WIDTH = 60  # seconds of which the mean is drawn
