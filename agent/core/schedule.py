@@ -146,12 +146,14 @@ def heed(
     listed: frozenset[str] = frozenset(),
 ) -> Schedule:
     """The schedule of a pass for which the hub answers for some secrets, and says that others moved: those are due.
-    `listed` are those that it answers for, where a list may look at them."""
+    `listed` are those that it answers for, where a list may look at them. None does when something moved: many agents
+    may look then, at what moved and what goes along, and an account has few lists a second.
+    """
     secrets = {
         name: replace(timing, due=now.monotonic, along=now.monotonic) if name in moved else timing
         for name, timing in upcoming.secrets.items()
     }
-    return replace(upcoming, secrets=secrets, held=held - frozenset(moved), listed=listed - frozenset(moved))
+    return replace(upcoming, secrets=secrets, held=held - frozenset(moved), listed=frozenset() if moved else listed)
 
 
 def watched(secret: Secret, poll: NextPoll, seen: str | None, region: str | None) -> Watched | None:

@@ -203,13 +203,15 @@ def test_a_denied_list_is_no_failure_of_a_secret(kept: Kept) -> None:
 
 
 def test_only_what_the_hub_confirms_is_listed(kept: Kept) -> None:
-    """What it says has moved is described, and all is while it is silent."""
-    kept.look(moved=frozenset("c"))
+    """While it is silent, all is described. What it says has moved is, too, and what goes along with that."""
+    kept.look(NAMES - {"c"})
     assert kept.calls == [("DescribeSecret", "c"), LIST]
     assert [call.sent["Filters"][0]["Values"] for call in kept.services.calls if call.operation == "ListSecrets"] == [
         ["a", "b", "d", "e"]
     ]
     kept.look(frozenset())
+    assert kept.calls == ALL
+    kept.look(moved=frozenset("c"))
     assert kept.calls == ALL
 
 
@@ -222,7 +224,7 @@ def test_a_person_who_wants_to_know_now_gets_no_list(kept: Kept) -> None:
 
 def test_what_failed_last_time_is_not_listed(kept: Kept) -> None:
     kept.services.faults[None, "c"] = error("InternalServiceError", status=500)
-    kept.look(NAMES - {"c"}, moved=frozenset("c"))
+    kept.look(NAMES - {"c"})
     kept.services.faults.clear()
     kept.look()
     assert kept.calls == [("DescribeSecret", "c"), LIST]
