@@ -13,7 +13,7 @@ import matplotlib as mpl
 import numpy as np
 
 from agent.commands.plan import HOURS, HUB_FLOOR, HUB_PERIOD, PRICE
-from bench.fleet import DAY, DISTINCT, HOUR, HUB_BACK, HUB_GONE, OUTAGE, RETURN, ROTATION, SECRETS, day
+from bench.fleet import BY, DAY, DISTINCT, HOUR, HUB_BACK, HUB_GONE, OUTAGE, RETURN, ROTATION, SECRETS, day
 
 mpl.use("Agg")
 from matplotlib import pyplot
@@ -22,16 +22,16 @@ PODS = 10_000
 SHARE = DISTINCT / PODS  # different secrets for each pod
 PERIOD, FLOOR = 60, HOUR  # of the agents, seconds
 GOAL = 150  # dollars a month
-BY = ("poll", "hub", "events")
-NAMES = dict(zip(BY, ("each agent polls", "a hub", "a hub with events"), strict=True))
-COLOURS = dict(zip(BY, ("#8a8a8a", "#3b6ea5", "#d1772c"), strict=True))
+NAMES = dict(zip(BY, ("each agent polls", "a hub", "a hub with events", "the same, looks by list"), strict=True))
+COLOURS = dict(zip(BY, ("#8a8a8a", "#3b6ea5", "#d1772c", "#4f8a4c"), strict=True))
 WIDTH = 60  # seconds of which the mean is drawn
 
 
 def dollars(by: str, pods: Any) -> Any:
     """A steady month's, as `freshmount plan` computes it."""
-    looks = pods * SECRETS / (PERIOD if by == "poll" else FLOOR)
-    hub = {"poll": 0.0, "hub": SHARE / HUB_PERIOD, "events": SHARE / HUB_FLOOR}[by] * pods
+    looks = pods * (1 if by == "lists" else SECRETS) / (PERIOD if by == "poll" else FLOOR)
+    of_hub = {"poll": 0.0, "hub": SHARE / HUB_PERIOD, "events": SHARE / HUB_FLOOR, "lists": SHARE / HUB_FLOOR}
+    hub = of_hub[by] * pods
     return (looks + hub) * HOUR * HOURS * PRICE
 
 
