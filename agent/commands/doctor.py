@@ -181,7 +181,8 @@ def _aws(config: Config) -> Iterator[Finding]:
 def _named(batches: list[tuple[Request, ...]]) -> dict[str, tuple[Request, ...]]:
     """One batch of each place, by the name of its check."""
     places = {batch[0].secret.ref.place: batch for batch in reversed(batches)}
-    return {f"own looks, {place.region}, {_caller_name(place)}": batch for place, batch in places.items()}
+    where = {place: place.region or "the environment's region" for place in places}
+    return {f"own looks, {where[place]}, {_caller_name(place)}": batch for place, batch in places.items()}
 
 
 def _list(source: Aws, check: str, batch: tuple[Request, ...]) -> Finding:
