@@ -187,8 +187,8 @@ port of its scheme. */}}
   {{- end -}}
 {{- end -}}
 {{- $hub := $config.hub | default dict -}}
-{{- if and $hub.url (ne $values.hub.ownLooks "describe") (not $hub.ownLooks) -}}
-  {{- $hub = merge (dict "ownLooks" $values.hub.ownLooks) $hub -}}
+{{- if and $hub.url (eq $values.hub.ownLooks "list") (not $hub.ownLooks) -}}
+  {{- $hub = merge (dict "ownLooks" "list") $hub -}}
   {{- $_ := set $config "hub" $hub -}}
 {{- end -}}
 
