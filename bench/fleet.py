@@ -1,13 +1,14 @@
 """A day of a fleet in simulated time: 10,000 pods of 5 secrets, by the agent's own `schedule`, `decide` and `hub`.
 
-``python -m bench.fleet [--by poll|hub|events] [--pods N] [--sample N] [--plot PNG]``. All pods start within 60 s; at
-6 h a secret that all share is rotated by hand; from 12 h to 13 h AWS does not answer; with a hub, that is away from
+``python -m bench.fleet [--by poll|hub|events|lists] [--pods N] [--sample N] [--plot PNG]``. All pods start within 60 s;
+at 6 h a secret that all share is rotated by hand; from 12 h to 13 h AWS does not answer; with a hub, that is away from
 18 h to 19 h; the rest of the day is steady. Ten minutes on two cores without a hub.
 
 A hub, of one replica, looks at 2,000 different secrets each 10 s, at the one that all share as often as the hub's own
-`pace` says; with events each hour. In the day it sees the rotation in the middle of that time, with events after a
-second. An agent that had no answer asks the hub again within a minute, and about a secret that it had an error for
-within five. From a rotation to the fetch is of other rotations, one for each pod, that the hub sees at some moment.
+`pace` says; with events each hour. `lists` is a hub with events whose agents have `ownLooks: list`. In the day the hub
+sees the rotation in the middle of that time, with events after a second. An agent that had no answer asks the hub again
+within a minute, and about a secret that it had an error for within five. From a rotation to the fetch is of other
+rotations, one for each pod, that the hub sees at some moment.
 """
 
 from __future__ import annotations
@@ -31,12 +32,12 @@ START = 60  # seconds in which all pods start, evenly but for a second of chance
 ROTATION, OUTAGE, RETURN = 6 * HOUR, 12 * HOUR, 13 * HOUR
 HUB_GONE, HUB_BACK = 18 * HOUR, 19 * HOUR
 DISTINCT = 2_000  # secrets of all pods
-BY = ("poll", "hub", "events")
-HUB_PERIOD = {"hub": 10, "events": HOUR}  # seconds between two looks of the hub at a secret
+BY = ("poll", "hub", "events", "lists")
+HUB_PERIOD = {"hub": 10, "events": HOUR, "lists": HOUR}  # seconds between two looks of the hub at a secret
 EVENT = 1.0  # seconds after which an event has come
 SECRETS = 5
 ATTEMPTS = 2  # of a call that fails, by botocore
-ROWS = ("DescribeSecret", "GetSecretValue")
+ROWS = ("DescribeSecret", "GetSecretValue", "ListSecrets")
 PARTS = {
     "rolling start": (0, START + 5),
     "steady": (HOUR, ROTATION),
@@ -108,13 +109,14 @@ def some(pods: int, by: str, numbers: range) -> Any:
         life = (
             live(settings, world, begins, DAY, rng)
             if by == "poll"
-            else live_by_hub(settings, world, hub_of(by, pods, rng), begins, DAY, rng=rng)
+            else live_by_hub(settings, world, hub_of(by, pods, rng), begins, DAY, rng=rng, lists=by == "lists")
         )
         for happened in life:
             times = ATTEMPTS if world.down(happened.moment) else 1
             second = int(happened.moment)
             calls[0, second] += len(happened.described) * times
             calls[1, second] += len(happened.fetched) * times
+            calls[2, second] += happened.lists * times
         late += noticed(pods, by, number)
     return calls, late
 
@@ -140,20 +142,23 @@ def day(pods: int, by: str, sample: int) -> Any:
 
 def table(calls: Any, late: list[float], by: str) -> str:
     """Peak and mean of each part of the day, and what the day costs."""
-    lines = ["| part of the day | Describe/s, mean | peak | Get/s, mean | peak |", "|---|---:|---:|---:|---:|"]
+    rows = ROWS if by == "lists" else ROWS[:2]
+    short = [name.partition("Secret")[0] for name in rows]
+    lines = [f"| part of the day | {' | '.join(f'{name}/s, mean | peak' for name in short)} |"]
+    lines.append("|---|" + "---:|---:|" * len(rows))
     parts = PARTS if by == "poll" else {**PARTS, **HUB_PARTS}
     for name, (begins, ends) in parts.items():
-        described, fetched = calls[:, begins:ends]
-        figures = (described.mean(), described.max(), fetched.mean(), fetched.max())
+        of_part = calls[: len(rows), begins:ends]
+        figures = [figure for row in of_part for figure in (row.mean(), row.max())]
         lines.append(f"| {name} | {' | '.join(f'{figure:,.0f}' for figure in figures)} |")
-    shares = [f"{calls[row].max() / QUOTAS[name]:.1%}" for row, name in enumerate(ROWS)]
+    shares = [f"{short[row]} {calls[row].max() / QUOTAS[name]:.1%}" for row, name in enumerate(rows)]
     median, highest = np.percentile(late, (50, 99))
     month = a_month(calls)
     return "\n".join(
         [
             *lines,
             "",
-            f"Highest peak as a share of the quota: Describe {shares[0]}, Get {shares[1]}.",
+            f"Highest peak as a share of the quota: {', '.join(shares)}.",
             f"A steady month: {month / 1e6:,.0f} million calls, ${month * PRICE:,.0f}.",
             f"From a rotation to the fetch: p50 {median:.1f} s, p99 {highest:.1f} s, most {max(late):.1f} s.",
         ]
@@ -183,7 +188,7 @@ def plot(calls: Any, pods: int, path: str) -> None:
     for ax, (title, begins, ends, unit, name) in zip(axes.flat, views, strict=True):
         zero = 0 if begins == 0 else begins + {60: 600, 1: 60}[unit]
         moments = (np.arange(begins, ends) - zero) / unit
-        for row, (colour, label) in enumerate(zip(("#3b6ea5", "#d1772c"), ROWS, strict=True)):
+        for row, (colour, label) in enumerate(zip(("#3b6ea5", "#d1772c"), ROWS[:2], strict=True)):
             ax.plot(moments, calls[row, begins:ends], color=colour, linewidth=0.8, label=label)
         ax.set(title=title, xlabel=name, ylabel="calls per second", xlim=(moments[0], moments[-1]))
         ax.set_ylim(bottom=0)

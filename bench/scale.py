@@ -22,15 +22,16 @@ PODS = 10_000
 SHARE = DISTINCT / PODS  # different secrets for each pod
 PERIOD, FLOOR = 60, HOUR  # of the agents, seconds
 GOAL = 150  # dollars a month
-NAMES = dict(zip(BY, ("each agent polls", "a hub", "a hub with events"), strict=True))
-COLOURS = dict(zip(BY, ("#8a8a8a", "#3b6ea5", "#d1772c"), strict=True))
+NAMES = dict(zip(BY, ("each agent polls", "a hub", "a hub with events", "the same, looks by list"), strict=True))
+COLOURS = dict(zip(BY, ("#8a8a8a", "#3b6ea5", "#d1772c", "#4f8a4c"), strict=True))
 WIDTH = 60  # seconds of which the mean is drawn
 
 
 def dollars(by: str, pods: Any) -> Any:
     """A steady month's, as `freshmount plan` computes it."""
-    looks = pods * SECRETS / (PERIOD if by == "poll" else FLOOR)
-    hub = {"poll": 0.0, "hub": SHARE / HUB_PERIOD, "events": SHARE / HUB_FLOOR}[by] * pods
+    looks = pods * (1 if by == "lists" else SECRETS) / (PERIOD if by == "poll" else FLOOR)
+    of_hub = {"poll": 0.0, "hub": SHARE / HUB_PERIOD, "events": SHARE / HUB_FLOOR, "lists": SHARE / HUB_FLOOR}
+    hub = of_hub[by] * pods
     return (looks + hub) * HOUR * HOURS * PRICE
 
 

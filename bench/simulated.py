@@ -33,11 +33,12 @@ class World:
 
 
 class Happened(NamedTuple):
-    """One pass: when, the secrets described and those fetched."""
+    """One pass: when, the secrets described and those fetched, and how many lists were asked for."""
 
     moment: float
     described: frozenset[str]
     fetched: frozenset[str]
+    lists: int = 0
 
 
 def parsed(secrets: int, poll: str = "{}") -> Bundle:
@@ -79,9 +80,17 @@ class HubWorld:
 
 
 def live_by_hub(
-    bundle: Bundle, world: World, says: HubWorld, begins: float, ends: float, *, rng: random.Random
+    bundle: Bundle,
+    world: World,
+    says: HubWorld,
+    begins: float,
+    ends: float,
+    *,
+    rng: random.Random,
+    lists: bool = False,
 ) -> Iterator[Happened]:
-    """The same with a hub, by the agent's own `core.hub`. The first answer comes right after the first pass."""
+    """The same with a hub, by the agent's own `core.hub`, and with `ownLooks: list` if `lists` is set. The first answer
+    comes right after the first pass."""
     pod, happened = _passed(
         _Pod(bundle, schedule.begin(bundle, Now(begins, begins)), Published(), {}), world, begins, rng
     )
@@ -98,13 +107,14 @@ def live_by_hub(
             hearing = replace(hearing, until=moment + asking.wait + hub.PATIENCE)
             continue
         look = hub.look(hearing, asking, moment)
-        heeded = schedule.heed(pod.upcoming, look.held, look.moved, Now(moment, moment))
+        listed = look.confirmed if lists else frozenset[str]()
+        heeded = schedule.heed(pod.upcoming, look.held, look.moved, Now(moment, moment), listed)
         pod, happened = _passed(pod._replace(upcoming=heeded), world, moment, rng)
         before, asking = asking, _asking(pod)
         hearing = hub.looked(hearing, before, asking, moment)
         if _keys(asking) - asked:  # the next long poll asks about what answers again, too
             again = min(again, moment + rng.uniform(0.0, asking.wait))
-        if happened.described or happened.fetched:
+        if happened.described or happened.fetched or happened.lists:
             yield happened
 
 
@@ -147,6 +157,9 @@ def _passed(pod: _Pod, world: World, moment: float, rng: random.Random) -> tuple
     wanted = Desired(bundle.wanted, upcoming.refused, upcoming.settling(bundle.timing, now))
     described = to_describe(wanted, published, due)
     down = world.down(moment)
+    listed = described & upcoming.by_list
+    listed = listed if len(listed) > 1 else frozenset()  # one list shows up to ten, and no pod here has more
+    unmoved = {n for n in listed if not down and world.version(n, moment) == published.secrets[n].version_id}
     observed: dict[str, Answer] = {}
     for name in due:
         if name not in described:
@@ -169,7 +182,8 @@ def _passed(pod: _Pod, world: World, moment: float, rng: random.Random) -> tuple
         due, frozenset(failed), rotations, {}, moved=bool(plan.settling), started=published.generation > 0
     )
     upcoming = schedule.after_secrets(upcoming, bundle, outcome, now, rng)
-    return _Pod(bundle, upcoming, published, {**pod.seen, **seen}), Happened(moment, described, fetched)
+    happened = Happened(moment, described - unmoved, fetched, bool(listed))
+    return _Pod(bundle, upcoming, published, {**pod.seen, **seen}), happened
 
 
 def _publish(bundle: Bundle, before: Published, versions: dict[str, str], moment: float) -> Published:

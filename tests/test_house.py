@@ -62,11 +62,12 @@ NOT_AT_START = (
     *("agent.core.external_secret", "agent.sources.aws.matching", "agent.sources.aws.tags"),
     *("agent.sources.aws.parameter_store", "agent.sources.aws.sets", "agent.sources.aws.roles"),
     *("agent.sources.aws.find", "agent.core.re2", "agent.triggers.hub", "agent.core.hub", "agent.engine.listening"),
+    *("agent.sources.aws.looks", "agent.sources.aws.identities"),
     *("agent.core.ports", "agent.core.crossing", "agent.core.pins", "agent.core.jmespath_keys", "agent.observe.layout"),
     *("agent.targets.process", "agent.targets.signal", "agent.targets.touch", "agent.targets.url"),
     *("agent.commands.again", "agent.commands.doctor", "agent.commands.plan", "agent.commands.pin"),
     *("agent.demo", "agent.controller", "aiohttp", "httptools", "lightkube"),
-    *("agent.sinks.kubernetes_secret", "agent.sources.aws.identities", "agent.sources.aws.signed"),
+    *("agent.sinks.kubernetes_secret", "agent.sources.aws.signed"),
 )
 
 MODULES = sorted(HOME.rglob("*.py"))

@@ -27,7 +27,8 @@ def load(path: str) -> tuple[str, Config]:
 
 def meaning(text: str, path: str) -> Config:
     """What the text of the config at `path` means here, with what the environment adds. Raises ConfigError."""
-    found = native.with_hub(native.parse(text, path, environment()), os.environ.get("FRESHMOUNT_HUB_URL"), path)
+    given, named = native.parse(text, path, environment()), os.environ.get
+    found = native.with_hub(given, named("FRESHMOUNT_HUB_URL"), path, named("FRESHMOUNT_HUB_OWN_LOOKS"))
     signal = os.environ.get("FRESHMOUNT_SIGNAL")
     if signal is None:
         return found

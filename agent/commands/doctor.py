@@ -17,7 +17,7 @@ from typing import Literal, NamedTuple
 from agent.commands import preflight, terminal
 from agent.commands.attach import Attached, ask, attach
 from agent.core.errors import Failure, SecretError
-from agent.core.model import Config, Place, Ref, Request, Secret, Target, Wanted, counted
+from agent.core.model import OK, Config, Place, Ref, Request, Secret, Target, Wanted, counted
 from agent.core.record import replace
 from agent.engine.pool import Pool, Raised, Unanswered
 from agent.observe import layout, report
@@ -172,6 +172,26 @@ def _aws(config: Config) -> Iterator[Finding]:
             for turn, ref in enumerate(wanted.secret.ref.places)
         }
     )
+    lists = config.settings.hub is not None and config.settings.hub.lists
+    requests = [Request(s, known="any") for s in config.bundle.secrets if lists and s.ref.version_id is None]
+    batches = source.batches([request for request in requests if request.secret.ref.kind == "secretsmanager"])
+    yield from _bounded({name: partial(_list, source, name, batch) for name, batch in _named(batches).items()})
+
+
+def _named(batches: list[tuple[Request, ...]]) -> dict[str, tuple[Request, ...]]:
+    """One batch of each place, by the name of its check."""
+    places = {batch[0].secret.ref.place: batch for batch in reversed(batches)}
+    where = {place: place.region or "the environment's region" for place in places}
+    return {f"own looks, {where[place]}, {_caller_name(place)}": batch for place, batch in places.items()}
+
+
+def _list(source: Aws, check: str, batch: tuple[Request, ...]) -> Finding:
+    """Make the call by which the agent looks itself at several secrets. Without it, it describes each of them."""
+    answers = source.observe(batch)
+    failures = [each for each in answers.results.values() if isinstance(each, Failure)]
+    if answers.calls[0].code != OK and failures:
+        return Finding(check, "warning", f"each secret is described instead: {failures[0].message}")
+    return Finding(check, "ok", "ListSecrets is allowed")
 
 
 def _endpoint_name(ref: Ref) -> str:

@@ -49,6 +49,8 @@ PARAMETER_STORE = 40  # calls a second to Parameter Store, of all kinds; more is
 
 PER_CALL = 10  # parameters
 
+PER_LIST = 10  # secrets at which one list looks
+
 HOURS = 730  # in a month
 
 HUB_PERIOD, HUB_FLOOR = 10.0, 3600.0  # seconds between two looks of a hub at a secret, without events and with them
@@ -105,6 +107,7 @@ def policy(config: Config, role: str | None = None) -> dict[str, Any]:
     sets, matching = asked("find"), asked("matching")
     tagged = [ref for ref in matching if ref.query and ref.query.tags]
     actions += [
+        ("secretsmanager:ListSecrets", ["*"] if _lists(config) and described and not sets else []),
         (["secretsmanager:ListSecrets", "secretsmanager:BatchGetSecretValue"], ["*"] if sets else []),
         ("secretsmanager:GetSecretValue", _resources(sets)),
         ("ssm:GetParameters", _resources([*asked("parameter"), *tagged])),
@@ -125,6 +128,12 @@ def policy(config: Config, role: str | None = None) -> dict[str, Any]:
             {"Effect": "Allow", "Action": action, "Resource": resources} for action, resources in actions if resources
         ],
     }
+
+
+def _lists(config: Config) -> bool:
+    """Whether own looks are made by lists."""
+    hub = config.settings.hub
+    return hub is not None and hub.lists
 
 
 def _steps(place: Place) -> list[tuple[str | None, str, bool]]:
@@ -171,6 +180,7 @@ def render(made: dict[str, Any], width: int | None = None) -> str:
         f"  {calls['describeQuotaShare']:.2%} of the quota of DescribeSecret, in the region with the most",
         "  Polling at poll.rotationPeriod, during a known rotation window, adds to this.",
         *_of_sets(calls),
+        *_of_lists(calls),
         *_of_parameters(calls),
         f"  With a hub in the cluster: ${calls['hubDollarsPerMonth']:,.2f} a month, its own calls included",
         f"  With a hub that gets events: ${calls['eventsDollarsPerMonth']:,.2f} a month",
@@ -205,6 +215,16 @@ def _of_sets(calls: dict[str, Any]) -> list[str]:
         f"  {calls['listPerHour']:,.0f} ListSecrets an hour, in the price; more if over 100 secrets have path and tags",
         f"  {calls['listQuotaShare']:.2%} of the quota of ListSecrets, in the region with the most",
         "  One BatchGetSecretValue for each 20 secrets of a set when one of them moves, and for each pod that starts",
+    ]
+
+
+def _of_lists(calls: dict[str, Any]) -> list[str]:
+    """What own looks by lists take, if a config has them."""
+    if "ownListsPerHour" not in calls:
+        return []
+    return [
+        f"  {calls['ownListsPerHour']:,.0f} ListSecrets an hour while the hub answers: up to ten secrets a call",
+        f"  {calls['ownListsQuotaShare']:.2%} of the quota of ListSecrets, in the region with the most",
     ]
 
 
@@ -421,6 +441,9 @@ def _calls(config: Config, replicas: int) -> dict[str, Any]:
     others = alone * replicas * 3600 + calls.get("listPerHour", 0.0)
     for name, period in (("hubDollarsPerMonth", HUB_PERIOD), ("eventsDollarsPerMonth", HUB_FLOOR)):
         calls[name] = round((looked * replicas * 3600 + distinct / period * 3600 + others) * HOURS * PRICE, 2)
+    if _lists(config):
+        calls["ownListsPerHour"] = round(looked * replicas * 3600, 1)
+        calls["ownListsQuotaShare"] = round(_own_lists_a_second(config, replicas) / QUOTAS["ListSecrets"], 6)
     if _refs(config, *_OF_SSM):
         rates = _parameters_a_second(config)
         calls["parametersPerHour"] = round(3600 * replicas * sum(rates.values()), 1)
@@ -433,10 +456,35 @@ def _by_hub(config: Config) -> tuple[float, int, float]:
     """Of secrets of Secrets Manager: calls a second of one pod for what a hub may answer for, how many different ones
     those are, and calls a second of one pod for the others."""
     polled = _polled(config, "secretsmanager")
-    known = [s for s in polled if s.ref.id.startswith("arn:") or not s.ref.place.roles]
+    known = _known(config)
     distinct = {(secret.ref.id, secret.ref.place.region) for secret in known}
-    looked = sum(1 / max(secret.period, config.bundle.timing.floor) for secret in known)
+    looked = sum(_own_looks(config).values())
     return looked, len(distinct), sum(1 / secret.period for secret in polled if secret not in known)
+
+
+def _known(config: Config) -> list[Secret]:
+    """The secrets of Secrets Manager that a hub may answer for."""
+    return [s for s in _polled(config, "secretsmanager") if s.ref.id.startswith("arn:") or not s.ref.place.roles]
+
+
+def _own_looks(config: Config) -> dict[Place, float]:
+    """How often one pod looks itself at what a hub answers for, by place, in calls a second: at each secret by itself,
+    or by a list at up to ten of one place."""
+    together: dict[tuple[Place, float], int] = defaultdict(int)
+    for secret in _known(config):
+        together[secret.ref.place, max(secret.period, config.bundle.timing.floor)] += 1
+    rates: dict[Place, float] = defaultdict(float)
+    for (place, period), secrets in together.items():
+        rates[place] += (-(-secrets // PER_LIST) if _lists(config) else secrets) / period
+    return rates
+
+
+def _own_lists_a_second(config: Config, replicas: int) -> float:
+    """ListSecrets for own looks, in the region with the most."""
+    rates: dict[str | None, float] = defaultdict(float)
+    for place, rate in _own_looks(config).items() if _lists(config) else ():
+        rates[place.region] += rate * replicas
+    return max(rates.values(), default=0.0)
 
 
 # -- what may need a second thought --------------------------------------------------------------------------------
@@ -521,6 +569,12 @@ def _quotas(config: Config, replicas: int) -> list[str]:
         warnings.append(
             f"find takes {share:.0%} of the {QUOTAS['ListSecrets']} ListSecrets a second that the whole account shares "
             "in a region: raise the period of these secrets"
+        )
+    share = _own_lists_a_second(config, replicas) / QUOTAS["ListSecrets"]
+    if share > _SHARE:
+        warnings.append(
+            f"own looks by lists take {share:.0%} of the {QUOTAS['ListSecrets']} ListSecrets a second that the whole "
+            "account shares in a region: raise poll.floor, or remove hub.ownLooks"
         )
     share = replicas * max(_parameters_a_second(config).values(), default=0.0) / PARAMETER_STORE
     if share > _SHARE:

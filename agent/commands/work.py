@@ -61,7 +61,7 @@ def _done(task: Task, keeper: Keeper, volume: Volume) -> Account:
     """What the pass that was asked for leaves."""
     from agent.commands.rest import account
 
-    keeper.heed(task.held, task.moved)
+    keeper.heed(task.held, task.moved, task.confirmed)
     if task.reload:
         keeper.reload()
     if task.expedite:

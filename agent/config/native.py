@@ -92,6 +92,8 @@ VOLUME_PATH = "/freshmount/secrets"
 
 HUB_URL = "http://freshmount.freshmount:9106"  # as the controller's chart has it, by default
 
+OWN_LOOKS = ("describe", "list")
+
 HUB_TOKEN = "/var/run/secrets/freshmount/hub/token"  # noqa: S105 a path
 
 SIGNALS = ("SIGHUP", "SIGINT", "SIGQUIT", "SIGUSR1", "SIGUSR2", "SIGTERM", "SIGCONT", "SIGWINCH")
@@ -124,7 +126,7 @@ KEYS = {
         "hub", "startup", "staleAfter", "listen", "secrets", "files", "notify", "exitWith",
     ),
     "volume": ("path", "fileMode"),
-    "hub": ("url", "tokenPath"),
+    "hub": ("url", "tokenPath", "ownLooks"),
     "poll": ("period", "rotationPeriod", "settle", "floor"),
     "startup": ("timeout",),
     "secret": (
@@ -169,15 +171,20 @@ _BELONGS = {
 }
 
 
-def with_hub(config: Config, url: str | None, source: str) -> Config:
-    """The config with the hub that the environment names, unless it names one itself. Raises
-    ConfigError if that cannot be the URL of a hub."""
+def with_hub(config: Config, url: str | None, source: str, own_looks: str | None = None) -> Config:
+    """The config with the hub that the environment names, and how it says that own looks are made, unless the config
+    names a hub itself. Raises ConfigError if that cannot be the URL of a hub, or is no way to look."""
     if not url or config.settings.hub:
         return config
+    problems = []
     if not _HUB_URL.fullmatch(url):
-        said = f"FRESHMOUNT_HUB_URL is not a URL such as {HUB_URL}; correct the container's environment"
-        raise ConfigError(source, (Problem(1, 1, said),))
-    return replace(config, settings=replace(config.settings, hub=Hub(url, HUB_TOKEN)))
+        problems.append(f"FRESHMOUNT_HUB_URL is not a URL such as {HUB_URL}")
+    if own_looks and own_looks not in OWN_LOOKS:
+        problems.append(f"FRESHMOUNT_HUB_OWN_LOOKS is {own_looks!r}, not one of {', '.join(OWN_LOOKS)}")
+    if problems:
+        said = (Problem(1, 1, f"{each}; correct the container's environment") for each in problems)
+        raise ConfigError(source, tuple(said))
+    return replace(config, settings=replace(config.settings, hub=Hub(url, HUB_TOKEN, own_looks == "list")))
 
 
 def parse(text: str, source: str, environment: str | None = None) -> Config:
@@ -358,7 +365,8 @@ class _Reader(OutputReader):
             self.wrong(
                 section.entries["url"], f"the hub is asked by http, inside the cluster; give a URL such as {HUB_URL}"
             )
-        return Hub(url, self.absolute(section, "tokenPath") or HUB_TOKEN)
+        lists = self.choice(section, "ownLooks", OWN_LOOKS) == "list"
+        return Hub(url, self.absolute(section, "tokenPath") or HUB_TOKEN, lists)
 
     def exit_with(self, top: Section) -> ProcessName | PidFile | None:
         section = self.section(top.entries.get("exitWith"), "exitWith", required=("process",))

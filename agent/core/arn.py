@@ -77,6 +77,19 @@ def looks_complete(secret_id: str) -> bool:
     return found is not None and (found[1] == found[1].lower() or found[1] == found[1].upper())
 
 
+def beginning_of_name(secret_id: str) -> str:
+    """How the name of a secret begins, given by name or ARN: all of it, but for what may be AWS's six characters."""
+    return _SUFFIX.sub("", secret_id.partition(":secret:")[2]) if secret_id.startswith("arn:") else secret_id
+
+
+def is_of(secret_id: str, arn: str, name: str) -> bool:
+    """Whether a secret that AWS lists with this ARN and name is certainly the one that is meant by that id. An ARN
+    without AWS's six characters is one of the secret that has it with them, unless it may just as well have them."""
+    if not secret_id.startswith("arn:"):
+        return name == secret_id
+    return arn == secret_id or (not _SUFFIX.search(secret_id) and _SUFFIX.sub("", arn) == secret_id)
+
+
 def resources(secret_id: str, region: str | None) -> tuple[str, ...]:
     """What an IAM policy calls the secret: one ARN, or two where it is unclear whether an ARN is complete.
 

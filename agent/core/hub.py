@@ -64,11 +64,13 @@ class Hearing(Record):
 
 class Look(Record):
     """When (monotonic) the next pass is due; which secrets it must not ask about although they would be due without a
-    hub, and which it must because the hub says that they moved."""
+    hub, and which it must because the hub says that they moved; and which are due at their floor alone, since the hub
+    says of them what the agent saw itself."""
 
     due: float
     held: frozenset[str]
     moved: frozenset[str]
+    confirmed: frozenset[str]
 
 
 def heard(
@@ -136,7 +138,7 @@ def look(hearing: Hearing, asking: Asking, now: float) -> Look:
     held = frozenset(name for name, (_, along) in moments.items() if along > now or not some) - moved
     if hearing.connected:
         due = min(due, hearing.until)
-    return Look(due, held, moved)
+    return Look(due, held, moved, frozenset(each.name for each in asking.watched if hearing.answers_for(each)))
 
 
 def own_look(hearing: Hearing, secret: Watched) -> float:

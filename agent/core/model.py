@@ -421,10 +421,12 @@ class Bundle(Record):
 
 
 class Hub(Record):
-    """The hub that answers for a cluster, and the file with the token that it is shown."""
+    """The hub that answers for a cluster, and the file with the token that it is shown. `lists`: own looks at the floor
+    are made by lists, not at each secret by itself."""
 
     url: str
     token_path: str
+    lists: bool = False
 
 
 class Settings(Record):
@@ -693,10 +695,15 @@ OK = "OK"  # the code of a call that AWS answered well
 
 
 class Request(Record):
-    """What a source is asked for: a secret, and one of its versions; None: whichever holds the wanted stage."""
+    """What a source is asked for: a secret, and one of its versions; None: whichever holds the wanted stage.
+
+    `known`, for observing alone: whether that version still holds the wanted stage is all that is asked, and what may
+    be some minutes old will do as an answer.
+    """
 
     secret: Secret
     version_id: str | None = None
+    known: str | None = None
 
 
 class Call(Record):
@@ -741,7 +748,8 @@ class PassResult(Record):
     `complete`: every file that the config asks for is there, optional secrets aside; `as_asked` names the secrets whose
     files are those that their spec asks for. `interrupted`: a stop was asked for. `pending` holds per pending target
     the generation that it has not accepted, `next_polls` and `next_tries` when secrets are asked about and pending
-    targets notified next. `served` says of secrets with replicas which place answered.
+    targets notified next. `served` says of secrets with replicas which place answered, `list_denied` why no list may
+    be asked for, if one was denied.
     """
 
     started_at: float
@@ -770,6 +778,7 @@ class PassResult(Record):
     complete: bool = False
     as_asked: frozenset[str] = frozenset()
     unread: bool = False
+    list_denied: str | None = None
 
     @property
     def outcome(self) -> Outcome:

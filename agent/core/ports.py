@@ -38,10 +38,12 @@ class Source(Protocol):
     limit: float  # seconds that one batch takes at most, second attempts included
 
     def batches(self, requests: Sequence[Request]) -> list[tuple[Request, ...]]:
-        """The requests in the groups in which they are best sent, each of one kind and one place."""
+        """The requests in the groups in which they are best sent, each of one kind and one place. Of those with
+        `known` only the ones for which that saves a call; the others have to be sent without it."""
 
     def observe(self, batch: tuple[Request, ...]) -> Answers[Observation]:
-        """For each secret which version is wanted now; no value is transferred."""
+        """For each secret which version is wanted now; no value is transferred. Of a request with `known`: that
+        version, or a failure, which says nothing of the secret itself."""
 
     def fetch(self, batch: tuple[Request, ...]) -> Answers[Fetched]:
         """The value of each version asked for; without one, of whichever is wanted now."""

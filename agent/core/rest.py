@@ -105,7 +105,7 @@ class Common(Record):
 class Task(Record):
     """One pass that a worker is asked for: first read the config again with `reload`; make everything due with
     `expedite`. Of the secrets that the hub knows, by name: it need not ask about those that are `held`, and must about
-    those that `moved`."""
+    those that `moved`; `confirmed` are those of which the hub says what the agent saw last."""
 
     common: Common
     status: Status
@@ -114,6 +114,7 @@ class Task(Record):
     expedite: bool
     held: frozenset[str] = frozenset()
     moved: frozenset[str] = frozenset()
+    confirmed: frozenset[str] = frozenset()
 
 
 class Handover(Record):

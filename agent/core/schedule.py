@@ -64,6 +64,7 @@ class Schedule(Record):
     settle_at: float | None = None  # monotonic; a move was seen, and others may belong to it until then
     started: bool = False  # the app once had everything it needs: from then on nobody waits for a retry
     held: frozenset[str] = frozenset()  # the hub answers for these, so they are not due before their floor
+    listed: frozenset[str] = frozenset()  # the hub answers for these, and a list may look at them
 
     def due(self, now: Now) -> frozenset[str]:
         """The secrets to ask about now; all of them when settling ends, so that one pass sees what rotated together.
@@ -77,6 +78,14 @@ class Schedule(Record):
         if not any(timing.due <= now.monotonic for timing in asked.values()):
             return frozenset()
         return frozenset(name for name, timing in asked.items() if timing.along <= now.monotonic)
+
+    @property
+    def by_list(self) -> frozenset[str]:
+        """The secrets at which a list may look now. None while others that rotated with one that moved are waited for:
+        a list may be some minutes behind."""
+        if self.settle_at is not None:
+            return frozenset()
+        return frozenset(name for name in self.listed & self.secrets.keys() if self.secrets[name].floor is not None)
 
     def settling(self, timing: Timing, now: Now) -> bool:
         """Whether a moved version must wait for others that may belong to it."""
@@ -125,16 +134,26 @@ def expedite(upcoming: Schedule, now: Now) -> Schedule:
         targets={name: replace(attempt, due=now.monotonic) for name, attempt in upcoming.targets.items()},
         settle_at=None if upcoming.settle_at is None else now.monotonic,
         held=frozenset(),
+        listed=frozenset(),
     )
 
 
-def heed(upcoming: Schedule, held: frozenset[str], moved: Collection[str], now: Now) -> Schedule:
-    """The schedule of a pass for which the hub answers for some secrets, and says that others moved: those are due."""
+def heed(
+    upcoming: Schedule,
+    held: frozenset[str],
+    moved: Collection[str],
+    now: Now,
+    listed: frozenset[str] = frozenset(),
+) -> Schedule:
+    """The schedule of a pass for which the hub answers for some secrets, and says that others moved: those are due.
+    `listed` are those that it answers for, where a list may look at them. None does when something moved: many agents
+    may look then, at what moved and what goes along, and an account has few lists a second.
+    """
     secrets = {
         name: replace(timing, due=now.monotonic, along=now.monotonic) if name in moved else timing
         for name, timing in upcoming.secrets.items()
     }
-    return replace(upcoming, secrets=secrets, held=held - frozenset(moved))
+    return replace(upcoming, secrets=secrets, held=held - frozenset(moved), listed=frozenset() if moved else listed)
 
 
 def watched(secret: Secret, poll: NextPoll, seen: str | None, region: str | None) -> Watched | None:

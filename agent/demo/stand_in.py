@@ -128,11 +128,11 @@ def _living(state: State, region: str, asked: Mapping[str, Any]) -> Secret:
 
 
 def list_secrets(state: State, region: str, asked: Mapping[str, Any]) -> dict[str, Any]:
-    """With filters by tags, which match what begins so. All on one page."""
+    """With filters by name and tags, which match what begins so. All on one page."""
     filters = {each["Key"]: each["Values"] for each in asked.get("Filters", ())}
     listed = []
-    for (where, _), secret in sorted(state.secrets.items()):
-        texts = {"tag-key": list(secret.tags), "tag-value": list(secret.tags.values())}
+    for (where, name), secret in sorted(state.secrets.items()):
+        texts = {"name": [name], "tag-key": list(secret.tags), "tag-value": list(secret.tags.values())}
         fits = all(any(t.startswith(v) for t in texts[key] for v in values) for key, values in filters.items())
         if where == region and fits and secret.deleted is None:
             stages = {each: secret.stages_of(each) for each in secret.versions}

@@ -53,6 +53,7 @@ class Memory(Record):
     complete: bool
     identity: Identity
     deadline: float
+    list_denied: bool
 
 
 def remembered(text: str, version: str) -> Memory:
@@ -106,6 +107,7 @@ class Keeper:
         self._pins: Pins = {}
         self._pins_trouble: str | None = None
         self._complete = False  # whether a complete generation was seen by this process
+        self._list_denied = False  # whether that was logged
         self._identity = Identity("none")
         self._upcoming: Schedule = schedule.begin(self._acting, adapters.now())
         self._waiting: Fresh = {}
@@ -145,6 +147,7 @@ class Keeper:
             complete=self._complete,
             identity=self._identity,
             deadline=self.deadline,
+            list_denied=self._list_denied,
         )
         return crossing.dump(left, _crossing(), self.status.version)
 
@@ -154,7 +157,7 @@ class Keeper:
         # Also by pins that have run out meanwhile: the next pass ends them.
         self._acting = _pinned(self.bundle, left.pins, 0.0)
         self._pins, self._pins_trouble = left.pins, left.pins_trouble
-        self._complete, self._identity = left.complete, left.identity
+        self._complete, self._identity, self._list_denied = left.complete, left.identity, left.list_denied
         self._upcoming, self.deadline = left.upcoming, left.deadline
         self.status = known
 
@@ -184,6 +187,7 @@ class Keeper:
             self._passed(self.status, result)  # first: what a page shows is already in the log
             self.status = status.after(self.status, result)
             self._say_complete(result)
+            self._say_denied(result)
             self._follow_identity()
         late = time.monotonic() >= self.deadline or result.hopeless
         if not self.status.started and not self._adapters.stopped() and late:
@@ -215,9 +219,16 @@ class Keeper:
             due = min(due, time.monotonic() + min(pin.until for pin in self._pins.values()) - time.time())
         return due
 
-    def heed(self, held: frozenset[str], moved: frozenset[str]) -> None:
-        """Let the next pass leave out what the hub answers for, and ask about what moved according to it."""
-        self._upcoming = schedule.heed(self._upcoming, held, moved, self._adapters.now())
+    def heed(self, held: frozenset[str], moved: frozenset[str], confirmed: frozenset[str]) -> None:
+        """Let the next pass leave out what the hub answers for, and ask about what moved according to it. What it
+        confirms may be looked at by a list, if the config says so."""
+        listed = confirmed if self._lists else frozenset[str]()
+        self._upcoming = schedule.heed(self._upcoming, held, moved, self._adapters.now(), listed)
+
+    @property
+    def _lists(self) -> bool:
+        hub = self.loaded.config.settings.hub
+        return hub is not None and hub.lists
 
     def asking(self, region: str | None) -> Asking | None:
         """What the hub of the config is asked about; None without one. `region` is that of the environment."""
@@ -245,7 +256,8 @@ class Keeper:
     @property
     def limit(self) -> float:
         """Seconds that a pass takes at most."""
-        limit = failover.rounds(self.bundle) * pass_limit(self._adapters.source, len(self.bundle.secrets))
+        rounds = failover.rounds(self.bundle) + self._lists
+        limit = rounds * pass_limit(self._adapters.source, len(self.bundle.secrets))
         return 2 * limit + NOTIFY_LIMIT
 
     def _say_complete(self, result: PassResult) -> None:
@@ -255,6 +267,16 @@ class Keeper:
         self._complete = True
         if not (result.generation_made or result.failures or result.trouble):
             self._log.info("nothing to do, all is published", generation=result.published.generation)
+
+    def _say_denied(self, result: PassResult) -> None:
+        """Log once that no list may be asked for: its secrets are looked at all the same, so none of them failed."""
+        if result.list_denied and not self._list_denied:
+            self._list_denied = True
+            self._log.warning(
+                "own looks are made by DescribeSecret, since the list is denied",
+                why=result.list_denied,
+                advice="allow the list, or remove hub.ownLooks",
+            )
 
     def _why_not_started(self, result: PassResult) -> str:
         troubles = result.failures.keys() - status.rightly_absent(self.status, result)

@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 from agent.core import hub
-from agent.core.hub import Answered, Hearing
+from agent.core.hub import Answered, Hearing, Look
 from agent.core.rest import Asking
 from agent.core.status import HubStatus
 
@@ -67,12 +67,11 @@ class Listening:
 
     def due(self) -> float:
         """When (monotonic) the next pass is due, or something else becomes so."""
-        return hub.look(self._hearing, self._asking, time.monotonic()).due
+        return self.look().due
 
-    def names(self) -> tuple[frozenset[str], frozenset[str]]:
-        """The secrets that a pass need not ask about now, and those that it must because of the hub."""
-        found = hub.look(self._hearing, self._asking, time.monotonic())
-        return found.held, found.moved
+    def look(self) -> Look:
+        """What a pass need not ask about now, what it must because of the hub, and what the hub confirms."""
+        return hub.look(self._hearing, self._asking, time.monotonic())
 
     def looked(self, asking: Asking | None) -> None:
         """A pass was made; `asking` is what is known since then."""

@@ -86,13 +86,14 @@ class Pass(Record):
 
 
 class Trouble(Record):
-    """What went wrong with secrets in a pass, the calls that were made, and which place answered for those that have
-    replicas: each step adds to it."""
+    """What went wrong with secrets in a pass, the calls that were made, which place answered for those that have
+    replicas, and why a list was denied, if one was: each step adds to it."""
 
     failures: Mapping[str, Failure] = field(default_factory=dict)
     refused: Mapping[str, Refusal] = field(default_factory=dict)
     calls: tuple[Call, ...] = ()
     served: Mapping[str, Served] = field(default_factory=dict)
+    list_denied: str | None = None
 
     def failed(self, failures: Mapping[str, Failure]) -> Trouble:
         """With failures of secrets; a later one replaces an earlier one, since it says more."""
@@ -137,7 +138,7 @@ def one_pass(
     hurt = {name for name in before.damaged if name in upcoming.secrets and _not_in_backoff(upcoming, name)}
     desired = Desired(bundle.wanted, upcoming.refused, upcoming.settling(bundle.timing, began))
     # 2.
-    observed, trouble = _observe(desired, before, upcoming.due(began) | hurt, adapters)
+    observed, trouble = _observe(desired, before, upcoming.due(began) | hurt, upcoming.by_list, adapters)
     # 3.
     plan = decide(desired, before, observed)
     trouble = trouble.failed({name: upcoming.refused[name].failure for name in plan.refused})
@@ -198,6 +199,7 @@ def one_pass(
         sweep_in=adapters.sink.tidy(),
         complete=complete,
         as_asked=frozenset(wanted.name for wanted in desired.secrets if published.as_asked(wanted)),
+        list_denied=trouble.list_denied,
     )
     return Pass(result, upcoming, fresh if first_waits else {})
 
@@ -276,15 +278,41 @@ _NOT_READ = Failure(
 
 
 def _observe(
-    desired: Desired, before: Published, due: frozenset[str], adapters: Adapters
+    desired: Desired, before: Published, due: frozenset[str], by_list: frozenset[str], adapters: Adapters
 ) -> tuple[dict[str, Answer], Trouble]:
-    """An answer for every secret that is due, and what went wrong."""
+    """An answer for every secret that is due, and what went wrong. What a list does not show unmoved is asked about as
+    if there were no list."""
     asked = to_describe(desired, before, due)
-    requests = [Request(wanted.secret) for wanted in desired.secrets if wanted.name in asked]
-    observed: dict[str, Answer] = dict.fromkeys(due, Unasked())
-    answers, trouble = _in_turn(requests, adapters.source.observe, adapters, Trouble(), fetching=False)
+    wanted = [each for each in desired.secrets if each.name in asked]
+    unmoved, trouble = _unmoved([each for each in wanted if each.name in by_list], before, adapters)
+    requests = [Request(each.secret) for each in wanted if each.name not in unmoved]
+    observed: dict[str, Answer] = {**dict.fromkeys(due, Unasked()), **unmoved}
+    answers, trouble = _in_turn(requests, adapters.source.observe, adapters, trouble, fetching=False)
     observed |= {name: _of_replica(name, answer, trouble) for name, answer in answers.items()}
     return observed, trouble.failed({name: a for name, a in observed.items() if isinstance(a, Failure)})
+
+
+def _unmoved(wanted: list[Wanted], before: Published, adapters: Adapters) -> tuple[dict[str, Observation], Trouble]:
+    """Those of these secrets that lists show at the version that is published, and nothing else that a list says: it
+    may be behind, or short. And the calls that were made."""
+    requests = [
+        Request(each.secret, known=before.secrets[each.name].version_id)
+        for each in wanted
+        if each.secret.ref.kind == "secretsmanager" and before.stands(each)
+    ]
+    trouble, shown = Trouble(), dict[str, Observation]()
+    for batch, answer in _ask(requests, adapters.source.observe, adapters) if requests else ():
+        answers, calls = _answers(batch, answer, adapters.source.limit, fetching=False)
+        trouble = trouble.called(calls)
+        for request in batch:
+            name, found = request.secret.name, answers[request.secret.name]
+            if isinstance(found, Observation) and found.version_id == request.known:
+                shown[name] = found
+            elif isinstance(found, Failure) and found.reason == "access_denied":
+                trouble = replace(trouble, list_denied=found.message)
+    refs = {each.name: each.secret.ref for each in wanted if each.name in shown and each.secret.ref.replicas}
+    served = {name: Served(0, failover.region(ref), None) for name, ref in refs.items()}
+    return shown, replace(trouble, served=served)
 
 
 def _of_replica(name: str, answer: Observation | Failure, trouble: Trouble) -> Observation | Failure:
@@ -333,9 +361,10 @@ def _ask(
 
 
 def _name_of(request: Request) -> str:
-    """What a call is known by while it hangs: a replica is asked although the first place hangs."""
+    """What a call is known by while it hangs: a replica is asked although the first place hangs, and a secret although
+    a list does."""
     place = request.secret.ref.place
-    return f"{request.secret.name} {place.region} {place.endpoint_url or ''}"
+    return f"{request.secret.name} {place.region} {place.endpoint_url or ''}{' by list' if request.known else ''}"
 
 
 def _answers(
@@ -346,7 +375,7 @@ def _answers(
     if isinstance(answer, Answers):
         return answer.results, answer.calls
     source, *operations = CALLS[batch[0].secret.ref.kind]
-    operation = operations[fetching]
+    operation = "ListSecrets" if batch[0].known else operations[fetching]
     failure, calls = _NOT_ASKED, tuple[Call, ...]()
     if isinstance(answer, Raised):
         _log.debug("a call failed", exc_info=answer.error)

@@ -82,8 +82,10 @@ class Resting:
         if self._stopped() or time.monotonic() < self._next():
             return
         began, since = time.time(), time.monotonic()
-        held, moved = self._listening.names() if self._listening else (frozenset(), frozenset())
-        task = Task(self._common, self.status, self._account.memory, self._reload, self._expedite, held, moved)
+        task = Task(self._common, self.status, self._account.memory, self._reload, self._expedite)
+        if self._listening:
+            look = self._listening.look()
+            task = replace(task, held=look.held, moved=look.moved, confirmed=look.confirmed)
         try:
             # 1.
             self._worker = worker = self._worker or Worker(self._start)

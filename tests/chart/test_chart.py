@@ -321,6 +321,20 @@ def test_a_hub_comes_with_its_token(demo: Chart) -> None:
     assert 9106 in [rule["ports"][0]["port"] for rule in rendered.one("NetworkPolicy")["spec"]["egress"]]
 
 
+def test_own_looks_are_the_charts_unless_the_config_says_so(demo: Chart) -> None:
+    """Without a hub they are of no matter."""
+    url = "http://freshmount.freshmount:9106"
+
+    def lists(hub: dict[str, Any], config: dict[str, Any] | None = None) -> bool | None:
+        found = parse(demo.template(ours(hub=hub, config=config or {})).config(), "c").settings.hub
+        return found and found.lists
+
+    assert lists({"url": url}) is False and lists({"url": url, "ownLooks": "list"}) is True
+    assert lists({"ownLooks": "list"}, {"hub": {"url": url}}) is True
+    assert lists({"ownLooks": "list"}, {"hub": {"url": url, "ownLooks": "describe"}}) is False
+    assert lists({"ownLooks": "list"}) is None
+
+
 def test_no_token_without_a_hub_or_with_a_file_of_ones_own(demo: Chart) -> None:
     """`init` asks no hub either."""
     own = {"hub": {"url": "http://hub", "tokenPath": "/token"}}
@@ -1299,7 +1313,13 @@ def test_a_secret_of_a_kind_that_is_not_known_has_no_policy(bare: Chart, tmp_pat
 
 
 @pytest.mark.parametrize(
-    "default", ["", f"roleArn: {_ROLE}/default", f"roleArn: {_ROLE}/default\nsessionTags: {{t: v}}"]
+    "default",
+    [
+        "",
+        f"roleArn: {_ROLE}/default",
+        f"roleArn: {_ROLE}/default\nsessionTags: {{t: v}}",
+        "hub: {url: 'http://hub:9106', ownLooks: list}",
+    ],
 )
 def test_the_policy_of_every_source_is_the_one_of_plan(tmp_path: Path, default: str) -> None:
     """With replicas and roles; what the pod's own identity needs."""

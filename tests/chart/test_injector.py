@@ -81,12 +81,12 @@ def test_before_1_34_it_is_refused(injector: Chart) -> None:
 
 @pytest.mark.parametrize(("hold", "hub"), [("hook", ""), ("probe", "http://freshmount.freshmount:9106")])
 def test_what_is_injected_is_what_the_library_renders(injector: Chart, demo: Chart, hold: str, hub: str) -> None:
-    """Container, volumes and mount: one description. The config's name is all that the pod adds here; the hub's URL is
-    in the library's config, and in the environment where the config is the pod's."""
+    """Container, volumes and mount: one description. The config's name is all that the pod adds here; the hub's URL and
+    how own looks are made is in the library's config, and in the environment where the config is the pod's."""
     values: dict[str, Any] = {
         **IMAGE,
         "holdBack": hold,
-        "hub": {"url": hub, "audience": "others"},
+        "hub": {"url": hub, "audience": "others", "ownLooks": "list"},
         "sizeLimit": "16Mi",
         "extraEnv": [{"name": "AWS_REGION", "value": "eu-west-1"}, {"name": "QUOTED", "value": "a\"b'c\\d\nü"}],
         "extraArgs": ["--log-level=debug"],
@@ -96,6 +96,7 @@ def test_what_is_injected_is_what_the_library_renders(injector: Chart, demo: Cha
     library = demo.template(ours(**values, config=CONFIG)).pod()
     agent = evaluated(found["agent"])
     if hub:
+        assert agent["env"].pop() == {"name": "FRESHMOUNT_HUB_OWN_LOOKS", "value": "list"}
         assert agent["env"].pop() == {"name": "FRESHMOUNT_HUB_URL", "value": hub}
     rendered = library["initContainers"][0]
     for container in (agent, rendered):  # whose order says nothing

@@ -92,6 +92,20 @@ def test_a_pod_as_it_should_be(pod: Pod, aws: MotoStandIn, reload: Answers, tmp_
     assert "can be read and makes 1 file" in findings["secret db"][1]
 
 
+def test_looks_by_a_list_are_tried(pod: Pod, aws: MotoStandIn) -> None:
+    """Once for all secrets of a place. Where the list is denied, the agent goes on without it: a warning."""
+    pod.put("api", '{"password": "pw-2"}')
+    secrets = [pod.secret(name, f"{{path: {name}, jmesPath: password}}") for name in ("db", "api")]
+    check = "own looks, eu-west-1, caller"
+    pod.write(*secrets, extra="hub: {url: 'http://127.0.0.1:9', ownLooks: list}")
+    assert doctor(pod, aws)[1][check] == ("ok", "ListSecrets is allowed")
+    pod.proxy.fail(Fault.access_denied("secretsmanager:ListSecrets"), operation="ListSecrets")
+    code, findings, _ = doctor(pod, aws)
+    assert findings[check][0] == "warning" and "secretsmanager:ListSecrets" in findings[check][1] and code == 0
+    pod.write(*secrets, extra="hub: {url: 'http://127.0.0.1:9'}")
+    assert check not in doctor(pod, aws)[1]
+
+
 def test_for_a_person(pod: Pod, aws: MotoStandIn) -> None:
     """A mark, the check, a sentence; and the sum."""
     done = subprocess.run(

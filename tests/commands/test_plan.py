@@ -136,6 +136,34 @@ def test_a_hub_is_priced_for_what_it_may_answer_for() -> None:
     assert "With a hub in the cluster: $" in said and "With a hub that gets events: $" in said
 
 
+HUB = "hub: {url: 'http://freshmount.freshmount:9106', ownLooks: list}\n"
+
+
+def test_own_looks_by_lists_are_priced_and_allowed() -> None:
+    """By hand: eleven secrets of one place are two lists, and one of another region is a look of its own."""
+    elsewhere = secret("far", f"{ARN.replace('eu-west-1', 'us-east-1')}-AbCdEf", files="{path: far}")
+    many = [secret(f"s{n}", f"{ARN}{n}-AbCdEf", files=f"{{path: s{n}}}") for n in range(11)]
+    made = plan(config(*many, elsewhere, more=HUB), 10_000)
+    calls = made["calls"]
+    assert calls["ownListsPerHour"] == 3 * 10_000
+    assert calls["ownListsQuotaShare"] == round(2 * 10_000 / 3600 / 100, 6), "of the region with the most"
+    assert calls["eventsDollarsPerMonth"] == round((3 * 10_000 + 12) * 730 * 0.05 / 10_000, 2)
+    assert calls["dollarsPerMonth"] == plan(config(*many, elsewhere), 10_000)["calls"]["dollarsPerMonth"]
+    assert {"Effect": "Allow", "Action": "secretsmanager:ListSecrets", "Resource": ["*"]} in made["policy"]["Statement"]
+    assert "30,000 ListSecrets an hour" in render(made)
+    assert any("poll.floor" in each for each in plan(config(*many, more=HUB), 20_000)["warnings"])
+    assert not any("poll.floor" in each for each in made["warnings"])
+
+
+def test_who_reads_by_a_role_lists_by_it() -> None:
+    """Nobody else may; and nobody at all without the key."""
+    role = "arn:aws:iam::222233334444:role/reader"
+    secrets = [secret(n, f"{ARN}-{n}-AbCdEf", more=f"roleArn: {role}, ", files=f"{{path: {n}}}") for n in ("a", "b")]
+    made = plan(config(*secrets, more=HUB), 1)
+    assert "ListSecrets" in str(made["rolePolicies"][role]) and "ListSecrets" not in str(made["policy"])
+    assert "ListSecrets" not in str(plan(config(*secrets, more=HUB.replace("list", "describe")), 1))
+
+
 @pytest.mark.parametrize(
     ("parsed", "replicas", "part"),
     [

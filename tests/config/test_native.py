@@ -126,6 +126,12 @@ def test_a_hub_comes_from_the_config_or_from_the_environment() -> None:
     assert native.with_hub(own, at, "c.yaml") == own
     made = native.with_hub(alone, at, "c.yaml").settings.hub
     assert made == Hub(at, "/var/run/secrets/freshmount/hub/token")
+    assert native.with_hub(alone, at, "c.yaml", "list").settings.hub == Hub(at, made.token_path, lists=True)
+    assert native.with_hub(own, at, "c.yaml", "list") == own and not own.settings.hub.lists
+    listing = parse(document(top="hub: {url: 'http://own', ownLooks: list}"), "c.yaml").settings.hub
+    assert listing and listing.lists
+    with pytest.raises(ConfigError, match="FRESHMOUNT_HUB_OWN_LOOKS is 'none', not one of describe, list"):
+        native.with_hub(alone, at, "c.yaml", "none")
     with pytest.raises(ConfigError, match="FRESHMOUNT_HUB_URL") as raised:
         native.with_hub(alone, "http://me:password@hub", "c.yaml")
     assert "password" not in str(raised.value)
@@ -229,6 +235,7 @@ def test_invalid_configs_are_refused(text: str) -> None:
         (document(top="volume: {path: /etc}"), "'/etc'"),
         (document(top="hub: {url: 'https://hub:9106'}"), "http,"),
         (document(top="hub: {url: 'http://hub:9106?a=b'}"), "no query"),
+        (document(top="hub: {url: 'http://hub:9106', ownLooks: lists}"), "describe, list"),
         (document(top="poll: {period: 2h, floor: 1h}"), "floor"),
         ("apiVersion: v1\nkind: ConfigMap\ndata:\n  config.yaml: |\n    kind: Config\n", "ConfigMap"),
         ("apiVersion: v1\nkind: Secret\nstringData:\n  config.yaml: |\n    kind: Config\n", "Secret"),

@@ -11,7 +11,7 @@ import jsonschema
 import pytest
 import yaml
 
-from agent.config.native import KEYS, SIGNALS, parse
+from agent.config.native import KEYS, OWN_LOOKS, SIGNALS, parse
 from agent.config.outputs import ENCODINGS, FORMATS, MISSING
 from tests.support.configs import BEYOND, STRUCTURAL, VALID
 from tests.support.paths import ROOT
@@ -87,6 +87,7 @@ def test_the_keys_are_the_same() -> None:
         name: sorted(keys) for name, keys in KEYS.items()
     }
     assert target["properties"]["signal"]["enum"] == list(SIGNALS)
+    assert sections["hub"]["properties"]["ownLooks"]["enum"] == list(OWN_LOOKS)
     assert sections["file"]["properties"]["format"]["enum"] == list(FORMATS)
     assert sections["file"]["properties"]["encoding"]["enum"] == list(ENCODINGS)
     assert sections["file"]["properties"]["missing"]["enum"] == list(MISSING)

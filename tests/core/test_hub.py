@@ -85,10 +85,16 @@ CASES = {
 
 
 def life(
-    hub: HubWorld, seed: int, *, world: World | None = None, secrets: int = 1, ends: float = LIFE
+    hub: HubWorld,
+    seed: int,
+    *,
+    world: World | None = None,
+    secrets: int = 1,
+    ends: float = LIFE,
+    lists: bool = False,
 ) -> list[Happened]:
     bundle = parsed(secrets, "{period: 60s, floor: 1h}")
-    return list(live_by_hub(bundle, world or World(aws), hub, 0.0, ends, rng=random.Random(seed)))
+    return list(live_by_hub(bundle, world or World(aws), hub, 0.0, ends, rng=random.Random(seed), lists=lists))
 
 
 def fetched(passes: list[Happened]) -> list[float]:
@@ -105,6 +111,29 @@ def test_whatever_the_hub_says_the_agent_is_bounded(case: Case) -> None:
         assert len(moved) == 1, "one move, one fetch: what the hub says is never fetched by itself"
         assert MOVED <= moved[0] <= MOVED + case.late + 1
         assert sum(len(each.described) for each in passes) <= case.looks
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+def test_looks_by_lists_find_what_looks_find(case: Case) -> None:
+    """At the same moments, whatever the hub says; and what moves is described by itself before it is fetched."""
+    for seed in range(3):
+        plain = life(case.hub, seed, secrets=3)
+        listed = life(case.hub, seed, secrets=3, lists=True)
+        assert [(each.moment, each.fetched) for each in listed] == [(each.moment, each.fetched) for each in plain]
+        assert all(each.described == also.described for each, also in zip(plain, listed, strict=True) if not also.lists)
+        assert all(each.fetched <= each.described for each in listed if each.moment)
+
+
+def test_lists_look_only_while_the_hub_confirms() -> None:
+    """Without its word all is described, as without a hub."""
+    gone, back = HOUR * 1.5, HOUR * 3
+    hub = HubWorld(lambda *_: "old", until(gone, back), up=lambda m: not gone <= m < back)
+    passes = life(hub, 1, world=World(lambda *_: "old"), secrets=5, lists=True)
+    silent = [each for each in passes if gone + 180 <= each.moment < back]  # after it was noticed
+    assert silent and not any(each.lists for each in silent)
+    assert all(len(each.described) == 5 for each in silent)
+    quiet = [each for each in passes if back + HOUR < each.moment]
+    assert quiet and all(each.lists == 1 and not each.described for each in quiet)
 
 
 def test_the_hub_that_vanishes_brings_no_herd() -> None:

@@ -50,6 +50,7 @@ VALID = {
     "a partition to come": _id("'arn:aws-new:secretsmanager:nw-far-1:111122223333:secret:x-AbCdEf'"),
     "pinned": document(secret=_SECRET + ", versionId: 01234567-89ab-cdef-0123-456789abcdef"),
     "a hub": document(top="hub: {url: 'http://freshmount.freshmount:9106'}\npoll: {floor: 2h}"),
+    "a hub and looks by list": document(top="hub: {url: 'http://freshmount.freshmount:9106', ownLooks: list}"),
     "a hub with a token elsewhere": document(top="hub: {url: 'http://[::1]:9106/x', tokenPath: /token}"),
     "staged": document(secret=_SECRET + ", versionStage: AWSPREVIOUS"),
     "requirements": _require(
@@ -166,6 +167,7 @@ STRUCTURAL = {
     "unknown key in volume": document(top="volume: {mode: '0440'}"),
     "a hub without a URL": document(top="hub: {tokenPath: /token}"),
     "a hub by https": document(top="hub: {url: 'https://freshmount.freshmount:9106'}"),
+    "a hub and looks by nothing known": document(top="hub: {url: 'http://freshmount:9106', ownLooks: lists}"),
     "a hub with a query": document(top="hub: {url: 'http://freshmount:9106/?x=y'}"),
     "a hub with credentials": document(top="hub: {url: 'http://me:secret@freshmount:9106'}"),
     "a hub that is a text": document(top="hub: http://freshmount:9106"),

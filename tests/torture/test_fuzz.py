@@ -210,7 +210,8 @@ def _written(config: Config) -> str:
     tree |= {"files": shared} if shared else {}
     tree |= {"endpointUrl": endpoint} if endpoint else {}
     tree |= {"region": region} if region else {}
-    tree |= {"hub": {"url": hub.url, "tokenPath": hub.token_path}} if (hub := settings.hub) else {}
+    if hub := settings.hub:
+        tree["hub"] = {"url": hub.url, "tokenPath": hub.token_path, **({"ownLooks": "list"} if hub.lists else {})}
     tree |= {"notify": [_target(target) for target in bundle.targets]} if bundle.targets else {}
     tree |= {"exitWith": {"process": _process(settings.exit_with)}} if settings.exit_with else {}
     return yaml.safe_dump(tree)

@@ -44,7 +44,7 @@ class SecretsManager(Clients):
         return self.ask(
             "DescribeSecret",
             secret,
-            lambda client: _observation(secret, client.describe_secret(SecretId=secret.ref.id)),
+            lambda client: observation(secret, client.describe_secret(SecretId=secret.ref.id)),
         )
 
     def describe_stages(self, secret: Secret, stages: Sequence[str]) -> Answer[Mapping[str, Observation | Failure]]:
@@ -75,11 +75,12 @@ def observations(secret: Secret, stages: Sequence[str], answer: Any) -> Mapping[
     """Which version holds each of these stages, by an answer to DescribeSecret as botocore reads it. Raises ValueError,
     or another exception, if Secrets Manager did not send it."""
     followed = {stage: replace(secret, ref=replace(secret.ref, version_stage=stage)) for stage in stages}
-    return {stage: _observation(each, answer) for stage, each in followed.items()}
+    return {stage: observation(each, answer) for stage, each in followed.items()}
 
 
-def _observation(secret: Secret, answer: Any) -> Observation | Failure:
-    """Read an answer to DescribeSecret. Raises ValueError, or another exception, if Secrets Manager did not send it."""
+def observation(secret: Secret, answer: Any) -> Observation | Failure:
+    """What an answer to DescribeSecret says of the wanted stage. Raises ValueError, or another exception, if Secrets
+    Manager did not send it."""
     if deleted := answer.get("DeletedDate"):
         return Failure(
             "deleted",

@@ -30,45 +30,55 @@ class _Reads(Protocol):
     def fetch(self, batch: tuple[Request, ...]) -> Answers[Fetched]: ...
 
 
+_LOOKS = "looks"  # beside the kinds: secrets of Secrets Manager whose version is known
+
+
 class Aws(SecretsManager):
     """Every kind of secret that a config can name. Any thread may call it.
 
-    Secrets of Secrets Manager are its own; for each other kind there is a reader, which asks through it.
+    Secrets of Secrets Manager are its own; for each other kind there is a reader, which asks through it, and one that
+    looks at several whose version is known.
     """
 
     def __init__(self, **limits: Any) -> None:
         """`limits` are those of `Clients`."""
         super().__init__(**limits)
-        self._readers: dict[Kind, _Reads] = {}
+        self._readers: dict[str, _Reads] = {}
 
     def batches(self, requests: Sequence[Request]) -> list[tuple[Request, ...]]:
         """The requests in the groups in which they are best sent, each of one kind and one place."""
-        of_kinds: dict[Kind, list[Request]] = {}
+        alike: dict[tuple[Kind, bool], list[Request]] = {}
         for request in requests:
-            of_kinds.setdefault(request.secret.ref.kind, []).append(request)
-        return [batch for kind, of_kind in of_kinds.items() for batch in self._divided(kind, of_kind)]
+            alike.setdefault((request.secret.ref.kind, request.known is not None), []).append(request)
+        return [batch for group in alike.values() for batch in self._divided(group)]
 
-    def _divided(self, kind: Kind, requests: list[Request]) -> list[tuple[Request, ...]]:
-        reader = self._reader(kind)
+    def _divided(self, requests: list[Request]) -> list[tuple[Request, ...]]:
+        reader = self._reader(requests[0])
         return reader.batches(requests) if reader else super().batches(requests)
 
     def observe(self, batch: tuple[Request, ...]) -> Answers[Observation]:
         """For each secret of the batch which version is wanted now."""
-        reader = self._reader(batch[0].secret.ref.kind)
+        reader = self._reader(batch[0])
         answers = reader.observe(batch) if reader else super().observe(batch)
         return replace(answers, calls=answers.calls + self.sts_calls())
 
     def fetch(self, batch: tuple[Request, ...]) -> Answers[Fetched]:
         """The value of each secret of the batch."""
-        reader = self._reader(batch[0].secret.ref.kind)
+        reader = self._reader(batch[0])
         answers = reader.fetch(batch) if reader else super().fetch(batch)
         return replace(answers, calls=answers.calls + self.sts_calls())
 
-    def _reader(self, kind: Kind) -> _Reads | None:
-        """What reads secrets of a kind; None: this class does. Two threads may make it at once; the first one stays."""
-        if kind == "secretsmanager":
+    def _reader(self, request: Request) -> _Reads | None:
+        """What reads such a secret; None: this class does. Two threads may make it at once; the first one stays."""
+        kind, readers = request.secret.ref.kind, self._readers
+        if kind == "secretsmanager" and request.known is None:
             return None
-        readers = self._readers
+        if kind == "secretsmanager":
+            if _LOOKS not in readers:
+                from agent.sources.aws.looks import Looks
+
+                readers.setdefault(_LOOKS, Looks(self))
+            return readers[_LOOKS]
         if kind == "find" and kind not in readers:
             from agent.sources.aws.find import Find
 

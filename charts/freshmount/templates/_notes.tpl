@@ -78,6 +78,9 @@ name in the caller's account. With roles this is what the pod's own identity nee
   {{- $statements = append $statements (dict "Effect" "Allow" "Action" "secretsmanager:GetSecretValue" "Resource" (uniq $read)) -}}
   {{- with $describe -}}{{- $statements = append $statements (dict "Effect" "Allow" "Action" "secretsmanager:DescribeSecret" "Resource" (uniq .)) -}}{{- end -}}
 {{- end -}}
+{{- if and $describe (not $found) (eq (($it.config.hub | default dict).ownLooks | default "describe") "list") -}}
+  {{- $statements = append $statements (dict "Effect" "Allow" "Action" "secretsmanager:ListSecrets" "Resource" (list "*")) -}}
+{{- end -}}
 {{- with $found -}}
   {{- $statements = append $statements (dict "Effect" "Allow" "Action" (list "secretsmanager:ListSecrets" "secretsmanager:BatchGetSecretValue") "Resource" (list "*")) -}}
   {{- $statements = append $statements (dict "Effect" "Allow" "Action" "secretsmanager:GetSecretValue" "Resource" (uniq .)) -}}

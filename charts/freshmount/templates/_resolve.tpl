@@ -66,7 +66,7 @@ prometheusRule:
     {{- end }}
 dashboard: {enabled: false, labels: {}}
 networkPolicy: {enabled: false, metricsFrom: [], awsTo: [], ingress: [], egress: []}
-hub: {url: "", audience: freshmount}
+hub: {url: "", audience: freshmount, ownLooks: describe}
 {{- end }}
 
 {{/* A mapping without its nulls, at any depth: in values, null removes a default. Lists stay as they are. */}}
@@ -187,6 +187,10 @@ port of its scheme. */}}
   {{- end -}}
 {{- end -}}
 {{- $hub := $config.hub | default dict -}}
+{{- if and $hub.url (eq $values.hub.ownLooks "list") (not $hub.ownLooks) -}}
+  {{- $hub = merge (dict "ownLooks" "list") $hub -}}
+  {{- $_ := set $config "hub" $hub -}}
+{{- end -}}
 
 {{- $listen := $config.listen | default "[::]:9105" -}}
 {{- $port := regexFind "[0-9]+$" $listen | atoi -}}

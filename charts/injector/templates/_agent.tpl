@@ -14,6 +14,9 @@ Whatever the library adds to one of them is injected, too.
 {{- /* In the library the config has the hub; here the config is the pod's own. The token comes from the library. */ -}}
 {{- with (.Values.hub | default dict).url -}}
   {{- $_ := set $values "extraEnv" (append ($values.extraEnv | default list) (dict "name" "FRESHMOUNT_HUB_URL" "value" .)) -}}
+  {{- if eq ($.Values.hub.ownLooks | default "describe") "list" -}}
+    {{- $_ := set $values "extraEnv" (append $values.extraEnv (dict "name" "FRESHMOUNT_HUB_OWN_LOOKS" "value" "list")) -}}
+  {{- end -}}
 {{- end -}}
 {{- /* The hook outlasts the agent's own `startup.timeout`, which is 2 minutes unless the pod's config says less. */ -}}
 {{- $config := dict "startup" (dict "timeout" "2m") "secrets" (list (dict "name" "any" "secretId" "any")) -}}
