@@ -236,14 +236,15 @@ def test_a_set_that_is_too_large_is_refused_with_its_name(ssm: Any) -> None:
     """By its members, and by its bytes."""
     for number in range(300):
         ssm.put_parameter(f"/large/{number}", "x" * 4096)
-    failure = got(ssm, Request(parameter(ssm, "/large", "parameters")), source=fast())["large"]
+    wanted = Request(parameter(ssm, "/large", "parameters"))
+    failure = got(ssm, wanted, source=fast(wanted))["large"]
     assert isinstance(failure, Failure) and failure.reason == "invalid" and "/large" in failure.message
 
 
-def fast() -> Aws:
-    """Without the pace."""
+def fast(request: Request) -> Aws:
+    """Without the pace for such requests."""
     source = Aws()
-    source._reader("parameters")._pace = Pace(1e6)  # type: ignore[union-attr]
+    source._reader(request)._pace = Pace(1e6)  # type: ignore[union-attr]
     return source
 
 
