@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from agent.commands.plan import PRICE, QUOTAS
+from agent.commands.calls import PRICE, QUOTAS
 from agent.controller.hub.board import pace, spread_of
 from bench.simulated import HubWorld, World, live, live_by_hub, parsed
 

@@ -12,7 +12,7 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 
-from agent.commands.plan import HOURS, HUB_FLOOR, HUB_PERIOD, PRICE
+from agent.commands.calls import HOURS, HUB_FLOOR, HUB_PERIOD, PRICE
 from bench.fleet import BY, DAY, DISTINCT, HOUR, HUB_BACK, HUB_GONE, OUTAGE, RETURN, ROTATION, SECRETS, day
 
 mpl.use("Agg")

@@ -1,37 +1,29 @@
-"""What a config means before anything runs: files, targets, the IAM policy, calls and their price.
-
-Offline: it reads the config and calls nothing. Prices and quotas are AWS's, for each account and region:
-https://aws.amazon.com/secrets-manager/pricing/ and
-https://docs.aws.amazon.com/secretsmanager/latest/userguide/reference_limits.html
+"""What a config means before anything runs: files, targets, the IAM policy, calls and their price, and what may need a
+second thought. Offline: it reads the config and calls nothing.
 """
 
 from __future__ import annotations
 
 import json
 import textwrap
-from collections import defaultdict
-from collections.abc import Iterable
 from typing import Any
 from urllib.parse import urlsplit
 
+from agent.commands.calls import PARAMETER_STORE, above_quotas, calls_of
+from agent.commands.policy import OF_SSM, asked_for, assumed_roles, key_statement, policy
 from agent.config.native import doubts
 from agent.config.reading import shown_url
-from agent.core import arn
 from agent.core.model import (
-    CALLS,
     ByContent,
     Config,
     ExternalSecretData,
-    Kind,
     Output,
     Pem,
     PidFile,
     Pkcs12,
-    Place,
     ProcessName,
     Projection,
     Property,
-    Ref,
     Require,
     Secret,
     Signal,
@@ -41,27 +33,10 @@ from agent.core.model import (
     Url,
 )
 
-PRICE = 0.05 / 10_000  # dollars per call
-
-QUOTAS = {"DescribeSecret": 40_000, "GetSecretValue": 10_000, "ListSecrets": 100}  # calls per second
-
-PARAMETER_STORE = 40  # calls a second to Parameter Store, of all kinds; more is a setting that costs
-
-PER_CALL = 10  # parameters
-
-PER_LIST = 10  # secrets at which one list looks
-
-HOURS = 730  # in a month
-
-HUB_PERIOD, HUB_FLOOR = 10.0, 3600.0  # seconds between two looks of a hub at a secret, without events and with them
-
-_PATIENCE = 10  # seconds over which a rollout is spread anyway
-
-_SHARE = 0.1  # of a quota; using more may affect the account's other users
-
 
 def plan(config: Config, replicas: int) -> dict[str, Any]:
     """The plan for that many pods, in the form that `--json` prints."""
+    roles = assumed_roles(config)
     return {
         "secrets": [_secret(secret, config) for secret in config.bundle.secrets],
         "targets": [
@@ -69,10 +44,10 @@ def plan(config: Config, replicas: int) -> dict[str, Any]:
             for t in config.bundle.targets
         ],
         "policy": policy(config),
-        **({"rolePolicies": {role: policy(config, role) for role in roles}} if (roles := _roles(config)) else {}),
-        "keyPolicyStatement": _decrypt(config, "secretsmanager"),
-        **({"parameterKeyPolicyStatement": _decrypt(config, "ssm")} if _refs(config, *_OF_SSM) else {}),
-        "calls": _calls(config, replicas),
+        **({"rolePolicies": {role: policy(config, role) for role in roles}} if roles else {}),
+        "keyPolicyStatement": key_statement(config, "secretsmanager"),
+        **({"parameterKeyPolicyStatement": key_statement(config, "ssm")} if asked_for(config, *OF_SSM) else {}),
+        "calls": calls_of(config, replicas),
         "warnings": [
             *doubts(config),
             *_regions(config),
@@ -81,73 +56,9 @@ def plan(config: Config, replicas: int) -> dict[str, Any]:
             *_spread(config),
             *_unhandled(config),
             *_plain_http(config),
-            *_quotas(config, replicas),
+            *above_quotas(config, replicas),
         ],
     }
-
-
-_OF_SSM: tuple[Kind, ...] = ("parameter", "parameters", "matching", "parameterTags")
-
-
-def policy(config: Config, role: str | None = None) -> dict[str, Any]:
-    """The least IAM policy of a role that is assumed, or of the pod's own identity: read each secret that is asked for
-    with it, describe those that are polled (one with a `versionId` is not), and assume the roles that come next.
-    """
-
-    def asked(*kinds: Kind) -> list[Ref]:
-        return [ref for ref in _refs(config, *kinds) if (ref.place.roles or (None,))[-1] == role]
-
-    secrets = asked("secretsmanager")
-    read, described = _resources(secrets), _resources(ref for ref in secrets if ref.version_id is None)
-    actions: list[tuple[Any, list[str]]]
-    if read == described:
-        actions = [(["secretsmanager:DescribeSecret", "secretsmanager:GetSecretValue"], read)]
-    else:
-        actions = [("secretsmanager:GetSecretValue", read), ("secretsmanager:DescribeSecret", described)]
-    sets, matching = asked("find"), asked("matching")
-    tagged = [ref for ref in matching if ref.query and ref.query.tags]
-    actions += [
-        ("secretsmanager:ListSecrets", ["*"] if _lists(config) and described and not sets else []),
-        (["secretsmanager:ListSecrets", "secretsmanager:BatchGetSecretValue"], ["*"] if sets else []),
-        ("secretsmanager:GetSecretValue", _resources(sets)),
-        ("ssm:GetParameters", _resources([*asked("parameter"), *tagged])),
-        ("ssm:GetParametersByPath", _resources([*asked("parameters"), *(r for r in matching if r not in tagged)])),
-        ("ssm:DescribeParameters", ["*"] if tagged else []),
-        ("secretsmanager:DescribeSecret", _resources(asked("tags"))),
-        ("ssm:ListTagsForResource", _resources(asked("parameterTags"))),
-    ]
-    chains = list(dict.fromkeys(ref.place for ref in _refs(config, *CALLS)))
-    steps = [(each, tags) for place in chains for before, each, tags in _steps(place) if before == role]
-    actions += [
-        ("sts:AssumeRole", list(dict.fromkeys(each for each, tags in steps if not tags))),
-        (["sts:AssumeRole", "sts:TagSession"], list(dict.fromkeys(each for each, tags in steps if tags))),
-    ]
-    return {
-        "Version": "2012-10-17",
-        "Statement": [
-            {"Effect": "Allow", "Action": action, "Resource": resources} for action, resources in actions if resources
-        ],
-    }
-
-
-def _lists(config: Config) -> bool:
-    """Whether own looks are made by lists."""
-    hub = config.settings.hub
-    return hub is not None and hub.lists
-
-
-def _steps(place: Place) -> list[tuple[str | None, str, bool]]:
-    """Each role of a place's chain: which one assumes it (None: the pod's own identity), and whether with tags."""
-    chain = place.roles
-    return [
-        (before, each, bool(place.tags) and number == len(chain))
-        for number, (before, each) in enumerate(zip((None, *chain), chain, strict=False), 1)
-    ]
-
-
-def _roles(config: Config) -> list[str]:
-    """The roles that are assumed, in the order of the config."""
-    return list(dict.fromkeys(role for ref in _refs(config, *CALLS) for role in ref.place.roles))
 
 
 def render(made: dict[str, Any], width: int | None = None) -> str:
@@ -250,19 +161,6 @@ def _wrapped(sentence: str, width: int | None) -> list[str]:
     )  # fmt: skip
 
 
-def _refs(config: Config, *kinds: Kind) -> list[Ref]:
-    """What is asked for, of these kinds, replicas included."""
-    return [ref for secret in config.bundle.secrets for ref in secret.ref.places if ref.kind in kinds]
-
-
-def _resources(refs: Iterable[Ref]) -> list[str]:
-    return list(dict.fromkeys(resource for ref in refs for resource in ref.resources))
-
-
-def _polled(config: Config, *kinds: Kind) -> list[Secret]:
-    return [s for s in config.bundle.secrets if s.ref.version_id is None and s.ref.kind in kinds]
-
-
 def _content(output: Output) -> str:
     match output.renderer:
         case Projection(directory, form, jmes_path):
@@ -357,136 +255,6 @@ def _how(target: Target) -> str:
     return how + (f" within {target.splay:g} s" if target.splay else "")
 
 
-def _decrypt(config: Config, service: str) -> dict[str, Any] | None:
-    """Permission to decrypt through that service only, and only these secrets: AWS passes their ARN as encryption
-    context. None if nothing is asked of it.
-    https://docs.aws.amazon.com/secretsmanager/latest/userguide/security-encryption.html
-    https://docs.aws.amazon.com/kms/latest/developerguide/services-parameter-store.html
-    """
-    refs = _refs(config, *(kind for kind, (source, *_) in CALLS.items() if source == service))
-    if not refs:
-        return None
-    services = sorted(
-        {
-            f"{service}.{region}.{suffix}"
-            for region in {ref.place.region or "*" for ref in refs}
-            for suffix in ("amazonaws.com", arn.domain(region))  # KMS's documents name the first one for all regions
-        }
-    )
-    context = "SecretARN" if service == "secretsmanager" else "PARAMETER_ARN"
-    return {
-        "Effect": "Allow",
-        "Action": "kms:Decrypt",
-        "Resource": "ARN-OF-THE-KEY",
-        "Condition": {
-            "StringLike": {"kms:ViaService": services, f"kms:EncryptionContext:{context}": _resources(refs)},
-        },
-    }
-
-
-def _describes_a_second(config: Config, replicas: int) -> float:
-    """Calls per second in the region with the most. Jitter does not change the average."""
-    rates: dict[str | None, float] = defaultdict(float)
-    for secret in _polled(config, "secretsmanager"):
-        rates[secret.ref.place.region] += replicas / secret.period
-    return max(rates.values(), default=0.0)
-
-
-def _lists_a_second(config: Config, replicas: int) -> float:
-    """ListSecrets in the region with the most, with one page each."""
-    rates: dict[str | None, float] = defaultdict(float)
-    for secret in _polled(config, "find"):
-        rates[secret.ref.place.region] += replicas / secret.period
-    return max(rates.values(), default=0.0)
-
-
-def _parameter_calls(secrets: Iterable[Secret]) -> dict[Place, float]:
-    """Calls to Parameter Store that ask once for each of these, by place: ten parameters share one, and a path has at
-    least its own."""
-    alone: dict[Place, float] = defaultdict(float)
-    shared: dict[Place, int] = defaultdict(int)
-    for secret in secrets:
-        if secret.ref.kind == "parameter":
-            shared[secret.ref.place] += 1
-        elif secret.ref.kind in _OF_SSM:
-            alone[secret.ref.place] += 1
-    return {place: alone[place] + -(-shared[place] // PER_CALL) for place in dict.fromkeys([*alone, *shared])}
-
-
-def _parameters_a_second(config: Config) -> dict[Place, float]:
-    """How often one pod asks Parameter Store, by place."""
-    rates: dict[Place, float] = defaultdict(float)
-    polled = _polled(config, *_OF_SSM)
-    for period in {secret.period for secret in polled}:
-        for place, calls in _parameter_calls(s for s in polled if s.period == period).items():
-            rates[place] += calls / period
-    return rates
-
-
-def _calls(config: Config, replicas: int) -> dict[str, Any]:
-    describe = sum(3600 / secret.period for secret in _polled(config, "secretsmanager")) * replicas
-    calls = {
-        "replicas": replicas,
-        "describePerHour": round(describe, 1),
-        "getAtStart": sum(secret.ref.kind == "secretsmanager" for secret in config.bundle.secrets) * replicas,
-        "dollarsPerMonth": round(describe * HOURS * PRICE, 2),
-        "describeQuotaShare": round(_describes_a_second(config, replicas) / QUOTAS["DescribeSecret"], 6),
-    }
-    if _refs(config, "find"):
-        lists = sum(3600 / secret.period for secret in _polled(config, "find")) * replicas
-        calls["listPerHour"] = round(lists, 1)
-        calls["listQuotaShare"] = round(_lists_a_second(config, replicas) / QUOTAS["ListSecrets"], 6)
-        calls["dollarsPerMonth"] = round((describe + lists) * HOURS * PRICE, 2)
-    looked, distinct, alone = _by_hub(config)
-    others = alone * replicas * 3600 + calls.get("listPerHour", 0.0)
-    for name, period in (("hubDollarsPerMonth", HUB_PERIOD), ("eventsDollarsPerMonth", HUB_FLOOR)):
-        calls[name] = round((looked * replicas * 3600 + distinct / period * 3600 + others) * HOURS * PRICE, 2)
-    if _lists(config):
-        calls["ownListsPerHour"] = round(looked * replicas * 3600, 1)
-        calls["ownListsQuotaShare"] = round(_own_lists_a_second(config, replicas) / QUOTAS["ListSecrets"], 6)
-    if _refs(config, *_OF_SSM):
-        rates = _parameters_a_second(config)
-        calls["parametersPerHour"] = round(3600 * replicas * sum(rates.values()), 1)
-        calls["parametersAtStart"] = round(replicas * sum(_parameter_calls(config.bundle.secrets).values()))
-        calls["parametersQuotaShare"] = round(replicas * max(rates.values(), default=0.0) / PARAMETER_STORE, 6)
-    return calls
-
-
-def _by_hub(config: Config) -> tuple[float, int, float]:
-    """Of secrets of Secrets Manager: calls a second of one pod for what a hub may answer for, how many different ones
-    those are, and calls a second of one pod for the others."""
-    polled = _polled(config, "secretsmanager")
-    known = _known(config)
-    distinct = {(secret.ref.id, secret.ref.place.region) for secret in known}
-    looked = sum(_own_looks(config).values())
-    return looked, len(distinct), sum(1 / secret.period for secret in polled if secret not in known)
-
-
-def _known(config: Config) -> list[Secret]:
-    """The secrets of Secrets Manager that a hub may answer for."""
-    return [s for s in _polled(config, "secretsmanager") if s.ref.id.startswith("arn:") or not s.ref.place.roles]
-
-
-def _own_looks(config: Config) -> dict[Place, float]:
-    """How often one pod looks itself at what a hub answers for, by place, in calls a second: at each secret by itself,
-    or by a list at up to ten of one place."""
-    together: dict[tuple[Place, float], int] = defaultdict(int)
-    for secret in _known(config):
-        together[secret.ref.place, max(secret.period, config.bundle.timing.floor)] += 1
-    rates: dict[Place, float] = defaultdict(float)
-    for (place, period), secrets in together.items():
-        rates[place] += (-(-secrets // PER_LIST) if _lists(config) else secrets) / period
-    return rates
-
-
-def _own_lists_a_second(config: Config, replicas: int) -> float:
-    """ListSecrets for own looks, in the region with the most."""
-    rates: dict[str | None, float] = defaultdict(float)
-    for place, rate in _own_looks(config).items() if _lists(config) else ():
-        rates[place.region] += rate * replicas
-    return max(rates.values(), default=0.0)
-
-
 # -- what may need a second thought --------------------------------------------------------------------------------
 def _regions(config: Config) -> list[str]:
     names = [secret.name for secret in config.bundle.secrets if secret.ref.place.region is None]
@@ -554,49 +322,3 @@ def _plain_http(config: Config) -> list[str]:
         for url in urls
         if urlsplit(url).scheme == "http" and urlsplit(url).hostname not in ("localhost", "127.0.0.1", "::1")
     ]
-
-
-def _quotas(config: Config, replicas: int) -> list[str]:
-    warnings = []
-    share = _describes_a_second(config, replicas) / QUOTAS["DescribeSecret"]
-    if share > _SHARE:
-        warnings.append(
-            f"polling takes {share:.0%} of the quota of DescribeSecret, which the whole account shares in a region: "
-            "raise poll.period"
-        )
-    share = _lists_a_second(config, replicas) / QUOTAS["ListSecrets"]
-    if share > _SHARE:
-        warnings.append(
-            f"find takes {share:.0%} of the {QUOTAS['ListSecrets']} ListSecrets a second that the whole account shares "
-            "in a region: raise the period of these secrets"
-        )
-    share = _own_lists_a_second(config, replicas) / QUOTAS["ListSecrets"]
-    if share > _SHARE:
-        warnings.append(
-            f"own looks by lists take {share:.0%} of the {QUOTAS['ListSecrets']} ListSecrets a second that the whole "
-            "account shares in a region: raise poll.floor, or remove hub.ownLooks"
-        )
-    share = replicas * max(_parameters_a_second(config).values(), default=0.0) / PARAMETER_STORE
-    if share > _SHARE:
-        warnings.append(
-            f"polling takes {share:.0%} of the {PARAMETER_STORE} calls a second to Parameter Store that an account has "
-            "in a region for all its clients: raise poll.period, put parameters that belong together into one, or turn "
-            "on its higher throughput"
-        )
-    seconds = replicas * max(_parameter_calls(config.bundle.secrets).values(), default=0.0) / (_SHARE * PARAMETER_STORE)
-    if seconds > _PATIENCE:
-        warnings.append(
-            f"a rollout of all {replicas} pods is best spread over {seconds:.0f} s or more: their first calls to "
-            f"Parameter Store take that long at {_SHARE:.0%} of its {PARAMETER_STORE} a second"
-        )
-    per_region: dict[str | None, int] = defaultdict(int)
-    for secret in config.bundle.secrets:
-        if secret.ref.kind == "secretsmanager":
-            per_region[secret.ref.place.region] += replicas
-    seconds = max(per_region.values(), default=0) / (_SHARE * QUOTAS["GetSecretValue"])
-    if seconds > 1:
-        warnings.append(
-            f"spread a rollout of all {replicas} pods over {seconds:.0f} s or more: their first GetSecretValue calls "
-            f"take that long at {_SHARE:.0%} of the quota"
-        )
-    return warnings

@@ -20,7 +20,7 @@ import pytest
 import yaml
 
 from agent import __version__
-from agent.commands.plan import policy
+from agent.commands.policy import policy
 from agent.config.native import SOURCES, parse
 from agent.core.model import CALLS
 from tests.support.aws import MotoStandIn, environment

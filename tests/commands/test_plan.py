@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from agent import cli
-from agent.commands.plan import plan, policy, render
+from agent.commands.plan import plan, render
+from agent.commands.policy import policy
 from agent.config.native import parse
 from agent.core.model import Config
 from tests.support.configs import VALID

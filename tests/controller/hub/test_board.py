@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from agent.commands.plan import QUOTAS
+from agent.commands.calls import QUOTAS
 from agent.controller.hub import board
 from agent.controller.hub.board import RATE, Board, Full, Row, Said, Waiting, answer, pace, spread_of
 from agent.controller.hub.question import Asked, Question, Subject
