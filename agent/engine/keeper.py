@@ -17,7 +17,8 @@ from agent.core.record import Record, replace
 from agent.core.rest import LIVE_GRACE, Asking, look_again, may_look
 from agent.core.schedule import NextPoll, NextTry, Schedule
 from agent.core.status import Status
-from agent.engine.one_pass import NOTIFY_LIMIT, Adapters, Fresh, one_pass, pass_limit
+from agent.engine.asking import pass_limit
+from agent.engine.one_pass import NOTIFY_LIMIT, Adapters, Fresh, one_pass
 
 if TYPE_CHECKING:
     from agent.core.pins import Pins

@@ -9,17 +9,15 @@ from __future__ import annotations
 import logging
 import random
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from agent.core import failover, schedule
 from agent.core.decide import Desired, Step, compose, decide, left_out, pending_deliveries, to_describe, together
 from agent.core.errors import Failure, ProjectionError, SecretError, VolumeError, cause
 from agent.core.model import (
-    CALLS,
     Answer,
-    Answers,
     Bundle,
     Call,
     Delivery,
@@ -39,6 +37,8 @@ from agent.core.model import (
 from agent.core.record import Record, field, replace
 from agent.core.schedule import PassOutcome, Schedule
 from agent.core.value import Fetched, ProjectedFile
+from agent.engine import asking
+from agent.engine.asking import Asked, Line
 from agent.engine.pool import Pool, Raised, Unanswered
 
 if TYPE_CHECKING:
@@ -48,15 +48,7 @@ if TYPE_CHECKING:
 NOTIFY_LIMIT = 6.0  # seconds for all deliveries of a pass
 _log = logging.getLogger(__name__)
 
-R = TypeVar("R", Observation, Fetched)
-
 Fresh = Mapping[str, tuple[Fetched, Mapping[str, ProjectedFile]]]
-
-
-def pass_limit(source: Source, calls: int) -> float:
-    """Seconds for all calls of one step of a pass: twice what the slowest allowed call can take, and half a second for
-    each call. A single call is given up after the source's limit."""
-    return 2 * source.limit + calls * 0.5
 
 
 class Adapters(Record):
@@ -74,6 +66,11 @@ class Adapters(Record):
     now: Callable[[], Now] = lambda: Now(time.monotonic(), time.time())
     calls: Pool = field(default_factory=lambda: Pool("aws"))
     deliveries: Pool = field(default_factory=lambda: Pool("notify", keeps_late=True))
+
+    @property
+    def line(self) -> Line:
+        """What the source is asked by."""
+        return Line(self.source, self.calls, self.stopped)
 
 
 class Pass(Record):
@@ -104,9 +101,9 @@ class Trouble(Record):
         failures = {name: refusal.failure for name, refusal in refused.items()}
         return replace(self.failed(failures), refused={**self.refused, **refused})
 
-    def called(self, calls: tuple[Call, ...]) -> Trouble:
-        """With more calls, to be counted."""
-        return replace(self, calls=self.calls + calls)
+    def asked(self, asked: Asked[Any]) -> Trouble:
+        """With the calls that were made, and the places that answered."""
+        return replace(self, calls=self.calls + asked.calls, served={**self.served, **asked.served})
 
 
 def one_pass(
@@ -138,7 +135,7 @@ def one_pass(
     hurt = {name for name in before.damaged if name in upcoming.secrets and _not_in_backoff(upcoming, name)}
     desired = Desired(bundle.wanted, upcoming.refused, upcoming.settling(bundle.timing, began))
     # 2.
-    observed, trouble = _observe(desired, before, upcoming.due(began) | hurt, upcoming.by_list, adapters)
+    observed, trouble = _observe(desired, before, upcoming.due(began) | hurt, upcoming.by_list, adapters.line)
     # 3.
     plan = decide(desired, before, observed)
     trouble = trouble.failed({name: upcoming.refused[name].failure for name in plan.refused})
@@ -267,52 +264,40 @@ def _not_in_backoff(upcoming: Schedule, name: str) -> bool:
 
 # -- observe -----------------------------------------------------------------------------------------------------------
 
-_LATE = Failure("timeout", "AWS did not answer within the time of one call; asked again when the backoff is due")
-_NOT_ASKED = Failure(
-    "timeout", "not asked: an earlier call for it is unanswered, or slow ones took the whole time of this pass"
-)
-_NOT_READ = Failure(
-    "other",
-    "what was answered could not be read; the log at level debug says where; asked again when the backoff is due",
-)
-
 
 def _observe(
-    desired: Desired, before: Published, due: frozenset[str], by_list: frozenset[str], adapters: Adapters
+    desired: Desired, before: Published, due: frozenset[str], by_list: frozenset[str], line: Line
 ) -> tuple[dict[str, Answer], Trouble]:
     """An answer for every secret that is due, and what went wrong. What a list does not show unmoved is asked about as
     if there were no list."""
-    asked = to_describe(desired, before, due)
-    wanted = [each for each in desired.secrets if each.name in asked]
-    unmoved, trouble = _unmoved([each for each in wanted if each.name in by_list], before, adapters)
-    requests = [Request(each.secret) for each in wanted if each.name not in unmoved]
+    names = to_describe(desired, before, due)
+    wanted = [each for each in desired.secrets if each.name in names]
+    unmoved, trouble = _unmoved([each for each in wanted if each.name in by_list], before, line)
+    asked = asking.observed(line, [Request(each.secret) for each in wanted if each.name not in unmoved])
+    trouble = trouble.asked(asked)
     observed: dict[str, Answer] = {**dict.fromkeys(due, Unasked()), **unmoved}
-    answers, trouble = _in_turn(requests, adapters.source.observe, adapters, trouble, fetching=False)
-    observed |= {name: _of_replica(name, answer, trouble) for name, answer in answers.items()}
+    observed |= {name: _of_replica(name, answer, trouble) for name, answer in asked.results.items()}
     return observed, trouble.failed({name: a for name, a in observed.items() if isinstance(a, Failure)})
 
 
-def _unmoved(wanted: list[Wanted], before: Published, adapters: Adapters) -> tuple[dict[str, Observation], Trouble]:
+def _unmoved(wanted: list[Wanted], before: Published, line: Line) -> tuple[dict[str, Observation], Trouble]:
     """Those of these secrets that lists show at the version that is published, and nothing else that a list says: it
     may be behind, or short. And the calls that were made."""
-    requests = [
-        Request(each.secret, known=before.secrets[each.name].version_id)
+    known = {
+        each.name: before.secrets[each.name].version_id
         for each in wanted
         if each.secret.ref.kind == "secretsmanager" and before.stands(each)
-    ]
-    trouble, shown = Trouble(), dict[str, Observation]()
-    for batch, answer in _ask(requests, adapters.source.observe, adapters) if requests else ():
-        answers, calls = _answers(batch, answer, adapters.source.limit, fetching=False)
-        trouble = trouble.called(calls)
-        for request in batch:
-            name, found = request.secret.name, answers[request.secret.name]
-            if isinstance(found, Observation) and found.version_id == request.known:
-                shown[name] = found
-            elif isinstance(found, Failure) and found.reason == "access_denied":
-                trouble = replace(trouble, list_denied=found.message)
+    }
+    asked = asking.listed(line, [Request(w.secret, known=known[w.name]) for w in wanted if w.name in known])
+    shown = {
+        name: found
+        for name, found in asked.results.items()
+        if isinstance(found, Observation) and found.version_id == known[name]
+    }
+    denied = (f.message for f in asked.results.values() if isinstance(f, Failure) and f.reason == "access_denied")
     refs = {each.name: each.secret.ref for each in wanted if each.name in shown and each.secret.ref.replicas}
     served = {name: Served(0, failover.region(ref), None) for name, ref in refs.items()}
-    return shown, replace(trouble, served=served)
+    return shown, Trouble(calls=asked.calls, served=served, list_denied=next(denied, None))
 
 
 def _of_replica(name: str, answer: Observation | Failure, trouble: Trouble) -> Observation | Failure:
@@ -320,69 +305,6 @@ def _of_replica(name: str, answer: Observation | Failure, trouble: Trouble) -> O
     return (
         replace(answer, replica=served.region) if isinstance(answer, Observation) and served and served.turn else answer
     )
-
-
-def _in_turn(
-    requests: list[Request],
-    how: Callable[[tuple[Request, ...]], Answers[R]],
-    adapters: Adapters,
-    trouble: Trouble,
-    *,
-    fetching: bool,
-) -> tuple[Mapping[str, R | Failure], Trouble]:
-    """What was answered for each secret, by its place or one of its replicas; and the calls that were made."""
-    calls: list[Call] = []
-
-    def ask(at_one_place: list[Request]) -> dict[str, R | Failure]:
-        results: dict[str, R | Failure] = {}
-        for batch, answer in _ask(at_one_place, how, adapters):
-            answers, made = _answers(batch, answer, adapters.source.limit, fetching=fetching)
-            results |= answers
-            calls.extend(made)
-        return results
-
-    asked = failover.in_turn(requests, ask, trouble.served)
-    trouble = replace(trouble, served={**trouble.served, **asked.served})
-    return asked.results, trouble.called(tuple(calls))
-
-
-def _ask(
-    requests: list[Request], how: Callable[[tuple[Request, ...]], Answers[R]], adapters: Adapters
-) -> Iterator[tuple[tuple[Request, ...], Answers[R] | Unanswered | Raised]]:
-    """Each batch of the requests with what was answered, or why nothing was."""
-    source = adapters.source
-    batches = {_name_of(batch[0]): batch for batch in source.batches(requests)}
-    asks = {name: partial(how, batch) for name, batch in batches.items()}
-    lanes = {name: batch[0].secret.ref.place for name, batch in batches.items()}
-    limit = pass_limit(source, len(asks))
-    answers = adapters.calls.ask(asks, each=source.limit, total=limit, stopped=adapters.stopped, lanes=lanes)
-    for name, answer in answers:
-        yield batches[name], answer
-
-
-def _name_of(request: Request) -> str:
-    """What a call is known by while it hangs: a replica is asked although the first place hangs, and a secret although
-    a list does."""
-    place = request.secret.ref.place
-    return f"{request.secret.name} {place.region} {place.endpoint_url or ''}{' by list' if request.known else ''}"
-
-
-def _answers(
-    batch: tuple[Request, ...], answer: Answers[R] | Unanswered | Raised, limit: float, *, fetching: bool
-) -> tuple[Mapping[str, R | Failure], tuple[Call, ...]]:
-    """The answer for each secret of a batch, and the calls to be counted. No answer in time, or none that could be
-    read, is the failure of each of them."""
-    if isinstance(answer, Answers):
-        return answer.results, answer.calls
-    source, *operations = CALLS[batch[0].secret.ref.kind]
-    operation = "ListSecrets" if batch[0].known else operations[fetching]
-    failure, calls = _NOT_ASKED, tuple[Call, ...]()
-    if isinstance(answer, Raised):
-        _log.debug("a call failed", exc_info=answer.error)
-        failure, calls = _NOT_READ, (Call(source, operation, "unknown", 0.0),)
-    elif answer.asked:
-        failure, calls = _LATE, (Call(source, operation, "timeout", limit),)
-    return dict.fromkeys((request.secret.name for request in batch), failure), calls
 
 
 # -- acquire -----------------------------------------------------------------------------------------------------------
@@ -405,9 +327,10 @@ def _acquire(
     """
     wanted = {each.name: each for each in desired.secrets if each.name in steps}
     requests = [Request(w.secret, w.secret.ref.version_id or steps[name].version_id) for name, w in wanted.items()]
-    answers, trouble = _in_turn(requests, partial(_fetch, adapters.source), adapters, trouble, fetching=True)
-    trouble = trouble.failed({name: answer for name, answer in answers.items() if isinstance(answer, Failure)})
-    values = {name: answer for name, answer in answers.items() if isinstance(answer, Fetched)}
+    asked = asking.fetched(adapters.line, requests, trouble.served)
+    failures = {name: answer for name, answer in asked.results.items() if isinstance(answer, Failure)}
+    trouble = trouble.asked(asked).failed(failures)
+    values = {name: answer for name, answer in asked.results.items() if isinstance(answer, Fetched)}
     trouble = _held_back(trouble, desired, before, wanted)
     fresh: Fresh = {}
     for group in _groups(desired, values.keys() - trouble.failures.keys()):
@@ -472,31 +395,6 @@ def _held_back(trouble: Trouble, desired: Desired, before: Published, concerned:
 def _cannot_render(error: ImportError | OSError) -> str:
     reason = cause(error) if isinstance(error, OSError) else "a module is missing"
     return f"what its files need cannot be loaded now: {reason}; tried again when the backoff is due"
-
-
-def _fetch(source: Source, batch: tuple[Request, ...]) -> Answers[Fetched]:
-    """The values of a batch. A version that vanished since it was observed is looked for once more."""
-    answers = source.fetch(batch)
-    gone = tuple(request for request in batch if _has_gone(request, answers.results[request.secret.name]))
-    if not gone:
-        return answers
-    seen = source.observe(gone)
-    again = tuple(
-        Request(request.secret, found.version_id)
-        for request in gone
-        if isinstance(found := seen.results[request.secret.name], Observation)
-        and found.version_id != request.version_id
-    )
-    calls = answers.calls + seen.calls
-    if not again:
-        return Answers(answers.results, calls)
-    anew = source.fetch(again)
-    return Answers({**answers.results, **anew.results}, calls + anew.calls)
-
-
-def _has_gone(request: Request, answer: Fetched | Failure) -> bool:
-    followed = request.version_id is not None and request.secret.ref.version_id is None
-    return followed and isinstance(answer, Failure) and answer.reason == "not_found"
 
 
 def _unblocked(
