@@ -149,6 +149,18 @@ def test_what_arrives_is_what_was_signed(scene: Scene) -> None:
     in_a_loop(scene, test)
 
 
+def test_what_cannot_be_sent_quickly_is_botocores_matter(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such as a URL with a user, which botocore leaves out. No secret stays without a look because of it."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL_SECRETS_MANAGER", scene.proxy.url.replace("://", "://user:word@"))
+
+    async def test() -> None:
+        for _ in range(3):
+            assert await scene.version("db") == scene.versions["db"]
+        assert scene.proxy.by() == "bbb" and [call.code for call in scene.calls].count("OK") == 3
+
+    in_a_loop(scene, test)
+
+
 @pytest.mark.parametrize(
     ("fault", "reason", "code"),
     [
