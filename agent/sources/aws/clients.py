@@ -289,7 +289,8 @@ class Clients:
     def bundle(self) -> str:
         """The file of certificates that TLS to AWS is checked against."""
         configured = self._session.get_config_variable("ca_bundle")
-        return str(configured or botocore.httpsession.where())
+        # The second one is botocore's own way out, for who has it set for Python's requests.
+        return str(configured or os.environ.get("REQUESTS_CA_BUNDLE") or botocore.httpsession.where())
 
     def proxy(self, url: str) -> errors.Proxy | None:
         """The proxy on the way to that URL, by the environment."""

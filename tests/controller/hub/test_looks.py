@@ -235,12 +235,14 @@ def test_through_a_proxy_all_goes_by_botocore(scene: Scene, monkeypatch: pytest.
     in_a_loop(scene, test)
 
 
-def test_tls_is_checked_as_botocore_checks_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("variable", ["AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE"])
+def test_tls_is_checked_as_botocore_checks_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str) -> None:
     """Against the bundle of the environment, which may change. Whoever takes AWS's place between two looks is not
     asked."""
     first, second, bundle = trustme.CA(), trustme.CA(), tmp_path / "bundle.pem"
     first.cert_pem.write_to_path(str(bundle))
-    monkeypatch.setenv("AWS_CA_BUNDLE", str(bundle))
+    monkeypatch.delenv("AWS_CA_BUNDLE", raising=False)
+    monkeypatch.setenv(variable, str(bundle))
     calls: list[Call] = []
     looks = Looks(calls.append)
 
