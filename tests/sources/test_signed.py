@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from botocore.awsrequest import AWSPreparedRequest, AWSResponse
+from botocore.httpsession import URLLib3Session
 
 from agent.core.errors import Failure
 from agent.core.model import Place, Ref, Secret
@@ -63,6 +67,46 @@ def both(body: bytes) -> tuple[Any, Any]:
 def test_it_is_read_as_botocore_reads_it(changed: dict[str, Any]) -> None:
     by_botocore, read = both(json.dumps({k: v for k, v in (WHOLE | changed).items() if v is not None}).encode())
     assert read is not None and read == by_botocore and set(read) == set(STAGES)
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {},
+        {"AWS_USE_FIPS_ENDPOINT": "true"},
+        {"AWS_USE_DUALSTACK_ENDPOINT": "true"},
+        {"AWS_ENDPOINT_URL_SECRETS_MANAGER": "https://gateway.example:8443/aws/secrets"},
+        {"AWS_ENDPOINT_URL": "http://nobody.example", "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS": "true"},
+    ],
+    ids=lambda environment: ", ".join(environment) or "nothing",
+)
+def test_the_way_leads_where_botocore_sent_its_request(
+    monkeypatch: pytest.MonkeyPatch, environment: dict[str, str]
+) -> None:
+    """Whatever the environment makes of that, which the metadata of a client do not always say. Before the first
+    request there is none."""
+    sent: list[AWSPreparedRequest] = []
+
+    def send(_: URLLib3Session, request: AWSPreparedRequest) -> AWSResponse:
+        sent.append(request)
+        return AWSResponse(request.url, 200, {}, _Raw(json.dumps(WHOLE).encode()))
+
+    for name, value in {"AWS_ACCESS_KEY_ID": "pod", "AWS_SECRET_ACCESS_KEY": "testing", **environment}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(URLLib3Session, "send", send)
+    secret = Secret("db", Ref("db", Place("eu-west-1", None)), 60.0, optional=False)
+    source = SecretsManager()
+    assert signed.way(source, secret.ref.place) is None
+    assert not isinstance(source.describe(secret).result, Failure)
+    way = signed.way(source, secret.ref.place)
+    assert way and way.url == sent[-1].url
+
+
+class _Raw(io.BytesIO):
+    """A body, as urllib3 hands it over."""
+
+    def stream(self, **_: object) -> Iterator[bytes]:
+        yield self.read()
 
 
 @pytest.mark.parametrize(

@@ -172,7 +172,8 @@ class Board:
     # -- looks
 
     def due(self, now: float) -> list[Topic]:
-        """The topics that must be looked at; forgets those that nobody asks about any more."""
+        """The topics that must be looked at, those first that have waited longest: where looks take longer than a
+        period, the others would never come up. Forgets those that nobody asks about any more."""
         due, gone = [], []
         for subject, topic in self.topics.items():
             if topic.looking:
@@ -186,6 +187,7 @@ class Board:
             self._owned[owner] -= 1
             if not self._owned[owner]:
                 del self._owned[owner]
+        due.sort(key=lambda topic: topic.due)
         return due
 
     def learn(self, topic: Topic, said: Said, *, began: float, now: float, wall: float, period: float) -> Learned:

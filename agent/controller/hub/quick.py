@@ -42,7 +42,7 @@ class Quick:
             status, body = await self._post(way, *way.request(secret))
         except TimeoutError:
             return None, "timeout"
-        except (ClientError, OSError) as error:
+        except Exception as error:  # most are ClientError or OSError; whatever it is, this look must end
             return None, type(error).__name__
         if status != 200:
             return None, str(status)
@@ -52,7 +52,8 @@ class Quick:
             return None, "unknown"
 
     async def _post(self, way: Way, headers: dict[str, str], body: bytes) -> tuple[int, bytes]:
-        """The status and the body of the answer. Raises ClientError, OSError, TimeoutError."""
+        """The status and the body of the answer. Raises ClientError, OSError, TimeoutError, and what else a request
+        raises that aiohttp does not send."""
         if self._session is None:
             self._session = ClientSession(
                 connector=TCPConnector(limit=0, limit_per_host=AT_ONCE),

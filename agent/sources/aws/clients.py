@@ -16,6 +16,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from email.utils import parsedate_to_datetime
+from functools import partial
 from typing import Any, Generic, Literal, TypeVar, cast
 
 import botocore.exceptions as aws
@@ -119,6 +120,7 @@ class Clients:
         self._attempts, self._credentials_limit = attempts, credentials_limit
         self._sts_calls: deque[Call] = deque()
         self._clients: dict[tuple[Service, Place], Any] = {}
+        self._requested: dict[tuple[Service, Place], str] = {}
         self._config = ClientConfig(
             connect_timeout=connect_timeout,
             read_timeout=read_timeout,
@@ -159,8 +161,12 @@ class Clients:
                 self._session = self._new_session()  # the old one keeps what it read of config files
                 self._sessions.clear()
                 raise
+            made.meta.events.register("before-send", partial(self._sending, (service, place)))
             self._clients[service, place] = made
             return made
+
+    def _sending(self, to: tuple[Service, Place], request: Any, **_: object) -> None:
+        self._requested[to] = request.url
 
     def _create(self, service: str, place: Place, endpoint: str | None = None) -> Any:
         found = self.credentials_of(place)
@@ -283,7 +289,8 @@ class Clients:
     def bundle(self) -> str:
         """The file of certificates that TLS to AWS is checked against."""
         configured = self._session.get_config_variable("ca_bundle")
-        return str(configured or botocore.httpsession.where())
+        # The second one is botocore's own way out, for who has it set for Python's requests.
+        return str(configured or os.environ.get("REQUESTS_CA_BUNDLE") or botocore.httpsession.where())
 
     def proxy(self, url: str) -> errors.Proxy | None:
         """The proxy on the way to that URL, by the environment."""
@@ -295,6 +302,11 @@ class Clients:
             return str(self._client(place, service).meta.endpoint_url)
         except Exception as error:
             return Failure("invalid", errors.no_client(error, place))
+
+    def requested(self, place: Place) -> str | None:
+        """The URL of the last request to Secrets Manager for secrets of that place; None before the first. For some
+        variants of endpoints its host is another than that of `endpoint`."""
+        return self._requested.get(("secretsmanager", place))
 
     def caller(self, place: Place) -> Caller | Failure:
         """Who we are, according to STS in the region of that place. It needs no permission, but a route to STS."""

@@ -46,20 +46,20 @@ class Way:
 
 
 def way(source: SecretsManager, place: Place) -> Way | None:
-    """The way that `source` goes to a place that it has just asked; None where that leads through a proxy.
+    """The way that `source` went to a place that it has just asked; None where that leads through a proxy.
 
     It is good as long as nothing of it changes: keys, the bundle of certificates, the environment. So go it for a
     minute, and then let `source` ask once more. Raises NoCredentials, OSError.
     """
-    url = source.endpoint(place)
-    if isinstance(url, Failure) or source.proxy(url) or place.region is None:
+    url = source.requested(place)
+    if url is None or source.proxy(url) or place.region is None:
         return None
     keys = source.credentials_of(place).get_frozen_credentials()
     tls = None
     if url.startswith("https:"):
         found = os.stat(source.bundle)
         tls = _tls(source.bundle, found.st_ino, found.st_size, found.st_mtime_ns)
-    return Way(url.rstrip("/") + "/", SigV4Auth(keys, "secretsmanager", place.region), tls)
+    return Way(url, SigV4Auth(keys, "secretsmanager", place.region), tls)
 
 
 @functools.lru_cache(maxsize=2)

@@ -210,6 +210,20 @@ async def test_what_nobody_asks_about_any_more_is_forgotten_and_looked_at_no_mor
 
 
 @within
+async def test_what_has_waited_longest_is_looked_at_first() -> None:
+    """So that each has its turn where there is room for a third of what is due."""
+    scene = Scene()
+    subjects = [Subject("secretsmanager", f"s{number}", "eu-west-1", "") for number in range(12)]
+    scene.rows(*(asked(subject=each) for each in subjects))
+    looked: list[Subject] = []
+    for _ in range(9):
+        for topic in scene.board.due(scene.now)[:4]:
+            scene.look(seen("v1"), topic.subject, took=3.0)
+            looked.append(topic.subject)
+    assert {looked.count(each) for each in subjects} == {3}
+
+
+@within
 async def test_a_secret_is_not_looked_at_twice_at_once_and_again_after_a_period() -> None:
     scene = Scene()
     scene.rows()

@@ -149,6 +149,18 @@ def test_what_arrives_is_what_was_signed(scene: Scene) -> None:
     in_a_loop(scene, test)
 
 
+def test_what_cannot_be_sent_quickly_is_botocores_matter(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such as a URL with a user, which botocore leaves out. No secret stays without a look because of it."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL_SECRETS_MANAGER", scene.proxy.url.replace("://", "://user:word@"))
+
+    async def test() -> None:
+        for _ in range(3):
+            assert await scene.version("db") == scene.versions["db"]
+        assert scene.proxy.by() == "bbb" and [call.code for call in scene.calls].count("OK") == 3
+
+    in_a_loop(scene, test)
+
+
 @pytest.mark.parametrize(
     ("fault", "reason", "code"),
     [
@@ -223,12 +235,14 @@ def test_through_a_proxy_all_goes_by_botocore(scene: Scene, monkeypatch: pytest.
     in_a_loop(scene, test)
 
 
-def test_tls_is_checked_as_botocore_checks_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("variable", ["AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE"])
+def test_tls_is_checked_as_botocore_checks_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str) -> None:
     """Against the bundle of the environment, which may change. Whoever takes AWS's place between two looks is not
     asked."""
     first, second, bundle = trustme.CA(), trustme.CA(), tmp_path / "bundle.pem"
     first.cert_pem.write_to_path(str(bundle))
-    monkeypatch.setenv("AWS_CA_BUNDLE", str(bundle))
+    monkeypatch.delenv("AWS_CA_BUNDLE", raising=False)
+    monkeypatch.setenv(variable, str(bundle))
     calls: list[Call] = []
     looks = Looks(calls.append)
 
