@@ -281,8 +281,8 @@ def _observe(
 
 
 def _unmoved(wanted: list[Wanted], before: Published, line: Line) -> tuple[dict[str, Observation], Trouble]:
-    """Those of these secrets that lists show at the version that is published, and nothing else that a list says: it
-    may be behind, or short. And the calls that were made."""
+    """Those of these secrets that lists show at the version that is published, with their next rotation, and nothing
+    of the others: a list may be behind, or short. And the calls that were made."""
     known = {
         each.name: before.secrets[each.name].version_id
         for each in wanted

@@ -165,8 +165,14 @@ class Clients:
             self._clients[service, place] = made
             return made
 
+    def _drop(self, at: tuple[Service, Place]) -> None:
+        """Forget a client; the next call makes another."""
+        self._clients.pop(at, None)
+        self._requested.pop(at, None)
+
     def _sending(self, to: tuple[Service, Place], request: Any, **_: object) -> None:
-        self._requested[to] = request.url
+        if to in self._clients:  # one that was forgotten meanwhile leaves nothing
+            self._requested[to] = request.url
 
     def _create(self, service: str, place: Place, endpoint: str | None = None) -> Any:
         found = self.credentials_of(place)

@@ -93,7 +93,7 @@ class Identified(Aws):
         made = super()._client(place, service)
         with self._making:
             while len(self._clients) > MOST:
-                del self._clients[next(iter(self._clients))]
+                self._drop(next(iter(self._clients)))
         return made
 
     def _forget(self, name: str) -> None:
@@ -101,7 +101,7 @@ class Identified(Aws):
         for key in [key for key in self._assumed if key[0] == name]:
             self._sessions.pop(self._assumed.pop(key), None)
         for at in [at for at in self._clients if at[1].identity == name]:
-            self._clients.pop(at, None)
+            self._drop(at)
 
 
 class _GivenKeys(Credentials):
