@@ -8,6 +8,7 @@ from datetime import datetime
 
 import pytest
 
+from agent.core.schedule import BACKOFF_AT_MOST
 from tests.cluster.kube import PATIENCE, Object, container, is_ready, name_of
 from tests.cluster.world import AGENT, APP, World, in_pod, labelled
 from tests.support.aws import Fault
@@ -133,7 +134,7 @@ def test_what_is_stale_takes_its_pod_out_of_the_service_until_it_is_confirmed(wo
     assert container(stale, APP)["ready"] and not container(stale, AGENT)["ready"]
     assert world.in_app(pod, "print(open('/freshmount/secrets/db').read())") == "one\n"
     world.proxy.heal()
-    fresh = world.k.ready(pod)
+    fresh = world.k.ready(pod, BACKOFF_AT_MOST + PATIENCE)  # AWS failed for half a minute: the next look may be late
     assert container(fresh, AGENT)["restartCount"] == container(fresh, APP)["restartCount"] == 0
 
 
