@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from tests.support import warm
 from tests.support.paths import ROOT
+from tests.support.running import PATIENCE, freshmount, started
 
 
 def run_tests(home: Path, source: str, *, within: str = "exec") -> str:
@@ -53,3 +60,33 @@ def test_a_test_that_waits_for_ever_fails(tmp_path: Path) -> None:
         "    pass\n",
     )
     assert "did not end within" in told and "1 failed, 1 passed" in told, told
+
+
+def test_what_is_forked_is_as_what_is_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its directory, descriptors, signals and session while it waits for an answer; and how it ends."""
+
+    def seen(forked: bool) -> dict[str, object]:
+        monkeypatch.setattr(warm, "enabled", forked)
+        with socket.create_server(("127.0.0.1", 0)) as agent:
+            argv = ["wait", "--port", str(agent.getsockname()[1]), "--timeout", "1h"]
+            process = started(argv, os.environ, cwd=tmp_path, start_new_session=True)
+            assert isinstance(process, warm.Forked) is forked
+            with agent.accept()[0]:
+                proc = Path(f"/proc/{process.pid}")
+                status = dict(line.split(":\t", 1) for line in (proc / "status").read_text().splitlines())
+                found = {
+                    **{name: status[name] for name in ("Name", "Threads", "SigBlk", "SigIgn", "SigCgt", "Umask")},
+                    "directory": (proc / "cwd").readlink(),
+                    "descriptors": sorted(path.name for path in (proc / "fd").iterdir()),
+                    "leads a session": os.getsid(process.pid) == process.pid,
+                }
+                process.send_signal(signal.SIGINT)
+                assert process.stdout and process.stderr
+                return found | {"code": process.wait(PATIENCE), "said": process.stdout.read() + process.stderr.read()}
+
+    assert seen(forked=True) == seen(forked=False)
+    done = []
+    for forked in (True, False):
+        monkeypatch.setattr(warm, "enabled", forked)
+        done.append(freshmount("check", "--config=/dev/stdin", given="volume: 7", cwd=tmp_path))
+    assert done[0].returncode == done[1].returncode != 0 and done[0].stderr == done[1].stderr != ""

@@ -14,12 +14,13 @@ import pytest
 from agent import __version__, cli
 from tests.support.configs import document
 from tests.support.paths import ROOT
+from tests.support.running import freshmount
 
 CONFIG = ROOT / "config"
 
 
 def run(*argv: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "agent", *argv], capture_output=True, text=True, check=False, env=env)
+    return freshmount(*argv, env=env)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,6 @@ import contextlib
 import io
 import os
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from agent.core.errors import ConfigError
 from agent.core.model import Ref
 from tests.support.configs import VALID
 from tests.support.paths import ROOT
+from tests.support.running import freshmount
 
 CLASS = """\
 apiVersion: secrets-store.csi.x-k8s.io/v1
@@ -52,9 +52,7 @@ ssm:
 
 def run(*argv: str) -> subprocess.CompletedProcess[str]:
     clean = {k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "FRESHMOUNT_"))}
-    return subprocess.run(
-        [sys.executable, "-m", "agent", *argv], capture_output=True, text=True, check=False, env=clean, cwd=ROOT
-    )
+    return freshmount(*argv, env=clean, cwd=ROOT)
 
 
 def files(home: Path) -> dict[str, tuple[bytes, int]]:

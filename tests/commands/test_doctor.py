@@ -7,7 +7,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -21,7 +20,7 @@ from tests.support.answers import KEYS, ROLE, Answer, Answers, refused
 from tests.support.aws import Fault, MotoStandIn, Proxy, environment
 from tests.support.monitored import free_port
 from tests.support.pod import App, Pod
-from tests.support.running import ended, running
+from tests.support.running import ended, freshmount, running
 
 
 @pytest.fixture(scope="module")
@@ -51,13 +50,8 @@ Findings = dict[str, tuple[str, str]]
 
 def doctor(pod: Pod, aws: MotoStandIn, *options: str, **env: str) -> tuple[int, Findings, str]:
     """The exit code, each check with its outcome and message, and all that was printed."""
-    done = subprocess.run(
-        [sys.executable, "-m", "agent", "doctor", "--json", "--config", str(pod.config), *options],
-        env={**environment(), "AWS_ENDPOINT_URL_STS": aws.url, **env},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    given = {**environment(), "AWS_ENDPOINT_URL_STS": aws.url, **env}
+    done = freshmount("doctor", "--json", "--config", str(pod.config), *options, env=given)
     assert "pw-" not in done.stdout + done.stderr
     findings = {found["check"]: (found["outcome"], found["message"]) for found in json.loads(done.stdout)}
     return done.returncode, findings, done.stdout
@@ -108,13 +102,8 @@ def test_looks_by_a_list_are_tried(pod: Pod, aws: MotoStandIn) -> None:
 
 def test_for_a_person(pod: Pod, aws: MotoStandIn) -> None:
     """A mark, the check, a sentence; and the sum."""
-    done = subprocess.run(
-        [sys.executable, "-m", "agent", "doctor", "--config", str(pod.config)],
-        env={**environment(), "AWS_ENDPOINT_URL_STS": aws.url},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    given = {**environment(), "AWS_ENDPOINT_URL_STS": aws.url}
+    done = freshmount("doctor", "--config", str(pod.config), env=given)
     lines = done.stdout.splitlines()
     assert lines[0].startswith(f"✓ config                   {pod.config}: 1 secret, 1 file, 0 targets")
     assert lines[-1].startswith(f"{len(lines) - 2} checks: 0 failed, ") and done.returncode == 0

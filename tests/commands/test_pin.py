@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from subprocess import PIPE
@@ -17,7 +16,7 @@ from agent.observe import report
 from tests.support.aws import Fault, Proxy, QuickStandIn
 from tests.support.monitored import free_port
 from tests.support.pod import App, Pod
-from tests.support.running import ended, running, until
+from tests.support.running import ended, freshmount, running, until
 from tests.support.words import bundle, wanted
 
 NONE = "00000000-0000-0000-0000-000000000000"
@@ -47,12 +46,7 @@ def first(pod: Pod) -> Iterator[str]:
 
 
 def command(pod: Pod, *argv: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "agent", argv[0], "--config", str(pod.config), *argv[1:]],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    return freshmount(argv[0], "--config", str(pod.config), *argv[1:])
 
 
 def hold(pod: Pod, version: str, seconds: str = "30m") -> str:

@@ -17,6 +17,7 @@ from agent.config.native import parse
 from agent.core.model import Config
 from tests.support.configs import VALID
 from tests.support.paths import ROOT
+from tests.support.running import freshmount
 
 EXAMPLES = sorted((ROOT / "config").glob("*.yaml"))
 ARN = "arn:aws:secretsmanager:eu-west-1:111122223333:secret:prod/db"
@@ -32,7 +33,7 @@ def secret(name: str = "db", arn: str = f"{ARN}-AbCdEf", more: str = "", files: 
 
 
 def run(*argv: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "agent", "plan", *argv], capture_output=True, text=True, check=False)
+    return freshmount("plan", *argv)
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)

@@ -25,7 +25,7 @@ from tests.support.aws import Fault, Proxy, QuickStandIn, environment
 from tests.support.chart import need
 from tests.support.monitored import free_port
 from tests.support.pod import Pod
-from tests.support.running import PATIENCE, Agent, ended, running, until
+from tests.support.running import PATIENCE, Agent, ended, freshmount, running, until
 
 
 @pytest.fixture
@@ -46,12 +46,7 @@ def agent(pod: Pod) -> Iterator[Agent]:
 
 
 def status(pod: Pod, *options: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "agent", "status", "--config", str(pod.config), *options],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    return freshmount("status", "--config", str(pod.config), *options)
 
 
 def test_it_tells_what_the_agent_knows(pod: Pod, agent: Agent) -> None:
@@ -100,6 +95,9 @@ def test_a_config_that_is_broken_at_the_moment_hides_no_agent(pod: Pod, agent: A
         aside.write_bytes(broken(whole).encode(errors="surrogateescape"))
         aside.rename(pod.config)
         agent.event("config rejected, the earlier one stays in force")
+        until(
+            lambda: not json.loads(agent.page("/status")[1])["agent"]["config"]["isTheFile"]
+        )
         done = status(pod)
         lines = done.stdout.splitlines()
         assert (done.returncode, done.stderr) == (0, ""), how

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from agent.config import sample
 from agent.core.errors import ConfigError
+from tests.support.running import freshmount
 
 CONFIG = """\
 apiVersion: freshmount.dev/v1
@@ -52,13 +52,7 @@ def tried(
         (home / "config.yaml").write_text(config)
         named = [str(home / "config.yaml")]
     clean = {k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "FRESHMOUNT_"))}
-    return subprocess.run(
-        [sys.executable, "-m", "agent", "try", *named, "--sample", str(home / "sample.yaml"), *argv],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**clean, **environ},
-    )
+    return freshmount("try", *named, "--sample", str(home / "sample.yaml"), *argv, env={**clean, **environ})
 
 
 def files(home: Path) -> dict[str, tuple[str, int]]:

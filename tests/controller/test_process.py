@@ -6,7 +6,6 @@ import asyncio
 import os
 import socket
 import subprocess
-import sys
 import threading
 import urllib.error
 import urllib.request
@@ -24,6 +23,7 @@ from agent.controller.options import Listen
 from agent.controller.part import Registry
 from agent.core.errors import StartError
 from tests.support.paths import ROOT
+from tests.support.running import freshmount
 
 
 class Told(asyncio.Protocol):
@@ -189,15 +189,7 @@ def test_what_a_part_raises_ends_the_process(running: Running) -> None:
 
 
 def _command(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "agent", "controller", *words],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        env={**os.environ, **environment},
-        check=False,
-        timeout=60,
-    )
+    return freshmount("controller", *words, cwd=ROOT, env={**os.environ, **environment})
 
 
 @pytest.mark.parametrize(

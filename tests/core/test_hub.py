@@ -102,9 +102,9 @@ def fetched(passes: list[Happened]) -> list[float]:
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
-def test_whatever_the_hub_says_the_agent_is_bounded(case: Case) -> None:
+def test_whatever_the_hub_says_the_agent_is_bounded(case: Case, pytestconfig: pytest.Config) -> None:
     """The truth table of docs/scale.md: how late, how many looks, and never anything else than what AWS says."""
-    for seed in range(5):
+    for seed in range(5 if pytestconfig.getoption("--full") else 2):
         passes = life(case.hub, seed)
         first, *moved = fetched(passes)
         assert first == 0.0
@@ -114,9 +114,9 @@ def test_whatever_the_hub_says_the_agent_is_bounded(case: Case) -> None:
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
-def test_looks_by_lists_find_what_looks_find(case: Case) -> None:
+def test_looks_by_lists_find_what_looks_find(case: Case, pytestconfig: pytest.Config) -> None:
     """At the same moments, whatever the hub says; and what moves is described by itself before it is fetched."""
-    for seed in range(3):
+    for seed in range(3 if pytestconfig.getoption("--full") else 1):
         plain = life(case.hub, seed, secrets=3)
         listed = life(case.hub, seed, secrets=3, lists=True)
         assert [(each.moment, each.fetched) for each in listed] == [(each.moment, each.fetched) for each in plain]

@@ -13,12 +13,16 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 from prometheus_client.parser import text_string_to_metric_families
+
+from tests.support import warm
+
+Process = subprocess.Popen[str] | warm.Forked
 
 PATIENCE = 120.0  # seconds until a test gives up on an event; no figure is derived from it
 
@@ -49,15 +53,8 @@ class Agent:
         **popen: Any,
     ) -> None:
         given = ["--config", str(config)] if arguments is None else arguments
-        self.process = subprocess.Popen(
-            [*within, sys.executable, "-m", "agent", command, *given, "--log-format", "json"],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env={**os.environ, "FRESHMOUNT_TERMINATION_LOG": "/nonexistent", **(env or {})},
-            text=True,
-            **popen,
-        )
+        environment = {**os.environ, "FRESHMOUNT_TERMINATION_LOG": "/nonexistent", **(env or {})}
+        self.process = started([command, *given, "--log-format", "json"], environment, within, **popen)
         self.lines: list[str] = []
         self._events: queue.Queue[dict[str, Any] | None] = queue.Queue()
         self._seen: list[dict[str, Any]] = []
@@ -163,6 +160,32 @@ class Agent:
     @property
     def stderr(self) -> str:
         return "".join(self.lines)
+
+
+def started(argv: Sequence[str], env: Mapping[str, str], within: Sequence[str] = (), **popen: Any) -> Process:
+    """`freshmount` with these arguments, started by the command `within`, with both of its outputs in pipes."""
+    if not within and warm.may_be(env, popen):
+        return warm.start(argv, env, **popen)
+    return subprocess.Popen(
+        [*within, sys.executable, "-m", "agent", *argv],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=env,
+        text=True,
+        **popen,
+    )
+
+
+def freshmount(
+    *argv: str, env: Mapping[str, str] | None = None, given: str = "", **popen: Any
+) -> subprocess.CompletedProcess[str]:
+    """`freshmount` with these arguments and this on its standard input, once it has ended."""
+    environment = os.environ if env is None else env
+    if warm.may_be(environment, popen):
+        return warm.run(argv, environment, given, **popen)
+    command = [sys.executable, "-m", "agent", *argv]
+    return subprocess.run(command, env=environment, input=given, capture_output=True, text=True, check=False, **popen)
 
 
 def until(condition: Callable[[], Any], every: float = 0.01) -> Any:

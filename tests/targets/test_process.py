@@ -268,7 +268,7 @@ def mutated(whole: bytes, how: tuple[str, float, bytes, bytes]) -> bytes | None:
     }[kind]
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(changes=st.dictionaries(st.sampled_from(["stat", "status", "cmdline"]), MUTATIONS, min_size=1))
 def test_whatever_proc_holds_is_a_process_or_a_refusal(
     proc: Proc, children: Children, changes: dict[str, tuple[str, float, bytes, bytes]]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +9,7 @@ import pytest
 import yaml
 
 from tests.support.aws import environment
-from tests.support.running import running, until
+from tests.support.running import freshmount, running, until
 from tests.support.services import Services, serving
 
 OWN = """\
@@ -68,8 +66,7 @@ def test_a_class_is_followed_and_converted_without_a_notification(aws: tuple[Ser
         until((tmp_path / "touched").exists)
         assert files(tmp_path)["word"] == "CANARY-2"
         before, touched = (tmp_path / "secrets" / "..data").readlink(), (tmp_path / "touched").stat().st_mtime_ns
-        argv = [sys.executable, "-m", "agent", "convert", str(manifest)]
-        converted = subprocess.run(argv, capture_output=True, text=True, check=True, env=region).stdout
+        converted = freshmount("convert", str(manifest), env=region).stdout
         aside = tmp_path / "aside"
         made = {**yaml.safe_load(own), **yaml.safe_load(converted)}
         made["volume"] |= yaml.safe_load(own)["volume"]

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.support.aws import environment
-from tests.support.running import running, until
+from tests.support.running import freshmount, running, until
 from tests.support.services import Services, serving, sts_denied
 
 READER = "arn:aws:iam::222233334444:role/reader"
@@ -113,8 +111,7 @@ def test_doctor_looks_at_every_region_and_role(aws: tuple[Services, str], config
     services, url = aws
 
     def findings() -> dict[str, Any]:
-        argv = [sys.executable, "-m", "agent", "doctor", "--json", "--config", str(config)]
-        said = subprocess.run(argv, capture_output=True, text=True, env=env(url), check=False)
+        said = freshmount("doctor", "--json", "--config", str(config), env=env(url))
         assert "CANARY" not in said.stdout + said.stderr
         return {each["check"]: (each["outcome"], each["message"]) for each in json.loads(said.stdout)}
 

@@ -6,12 +6,8 @@ import base64
 import http.client
 import itertools
 import json
-import os
-import queue
 import re
 import ssl
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -100,27 +96,14 @@ class Controller(Agent):
 
     def __init__(self, kubeconfig: Path, aws: str, *arguments: str, port: int = 0) -> None:
         given = ["--push", "--push-cluster", "east", "--push-listen", f"{HOST}:{port}", "--listen", f"{HOST}:0"]
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "agent", "controller", *given, "--log-format", "json", *arguments],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env={
-                **os.environ,
-                "FRESHMOUNT_TERMINATION_LOG": "/nonexistent",
-                "KUBECONFIG": str(kubeconfig),
-                "AWS_ENDPOINT_URL_SECRETS_MANAGER": aws,
-                "AWS_REGION": "eu-west-1",
-                "AWS_ACCESS_KEY_ID": "testing",
-                "AWS_SECRET_ACCESS_KEY": "testing",
-            },
-            text=True,
-        )
-        self.lines: list[str] = []
-        self._events: queue.Queue[dict[str, Any] | None] = queue.Queue()
-        self._seen: list[dict[str, Any]] = []
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
+        env = {
+            "KUBECONFIG": str(kubeconfig),
+            "AWS_ENDPOINT_URL_SECRETS_MANAGER": aws,
+            "AWS_REGION": "eu-west-1",
+            "AWS_ACCESS_KEY_ID": "testing",
+            "AWS_SECRET_ACCESS_KEY": "testing",
+        }
+        super().__init__("controller", kubeconfig, env, arguments=[*given, *arguments])
 
     def serving(self) -> Controller:
         """It, once the API server can call."""

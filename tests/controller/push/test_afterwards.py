@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -25,6 +23,7 @@ from agent.sources.aws.clients import Clients
 from tests.controller.push.cluster import HOST, Api, kubeconfig
 from tests.controller.push.reviews import HELD, OURS, held, review, secret
 from tests.support.aws import QuickStandIn
+from tests.support.running import freshmount
 
 TAGS = [{"Key": "freshmount.dev/pushed-by", "Value": "east/shop"}]
 
@@ -146,8 +145,7 @@ def test_orphans_are_listed_with_the_reason(tmp_path: Path) -> None:
             return str(made["VersionId"])
 
         def run() -> str:
-            command = [sys.executable, "-m", "agent", "controller", "--push", "--push-cluster=east"]
-            done = subprocess.run([*command, "--push-list-orphans"], capture_output=True, text=True, check=False)
+            done = freshmount("controller", "--push", "--push-cluster=east", "--push-list-orphans")
             assert done.returncode == 0, done.stderr
             assert "s3cr3t-value" not in done.stdout + done.stderr
             return done.stdout

@@ -1,0 +1,224 @@
+"""The real agent, forked from a process that has imported it already.
+
+On two cores the suite's time is CPU time, and most of what a test's agent takes of it are imports: 0.25 s, where a fork
+takes 0.02. What is forked runs the same lines with its own descriptors, environment, arguments and memory; what it
+starts or becomes by itself is started as ever, by the image's launcher. Not so with --full, where every process is
+started, by `python -m agent`; nor where a test asks for something of the start itself (see `may_be`).
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import pkgutil
+import select
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from tempfile import TemporaryFile
+from typing import IO, Any, NamedTuple
+
+from tests.support import models
+
+enabled = False  # set by conftest; what uses this without pytest (benchmarks) starts as a pod does
+
+_MESSAGE = 1 << 17  # bytes; less than a socket's buffer
+# What Python, C and coverage have read before our first line.
+_AS_STARTED = ("PYTHON", "LC_", "LANG", "TZ", "COVERAGE", "MALLOC", "LD_", "GLIBC")
+
+
+class Forked:
+    """A forked process as `subprocess.Popen` shows it, as far as tests look. Its streams are text."""
+
+    def __init__(self, args: Sequence[str], status: socket.socket, stdout: int = -1, stderr: int = -1) -> None:
+        self.args = args
+        self.stdin: IO[str] | None = None
+        self.stdout: IO[str] | None = None if stdout < 0 else os.fdopen(stdout, encoding="utf-8")
+        self.stderr: IO[str] | None = None if stderr < 0 else os.fdopen(stderr, encoding="utf-8")
+        self.returncode: int | None = None
+        self._status = status
+        said, handles, _, _ = socket.recv_fds(status, _MESSAGE, 1)
+        self.pid = int(said)
+        self._handle = handles[0]  # a signal by it can reach no other process that got the pid since
+
+    def poll(self) -> int | None:
+        return self._look(0)
+
+    def wait(self, timeout: float | None = None) -> int:
+        code = self._look(None if timeout is None else int(timeout * 1000))
+        if code is None:
+            raise subprocess.TimeoutExpired(self.args, timeout or 0.0)
+        return code
+
+    def _look(self, milliseconds: int | None) -> int | None:
+        if self.returncode is None:
+            poll = select.poll()
+            poll.register(self._status, select.POLLIN)
+            if poll.poll(milliseconds):
+                said = self._status.recv(_MESSAGE)
+                assert said, f"what forked {self.pid} has ended itself"
+                self.returncode = os.waitstatus_to_exitcode(int(said))
+                self._status.close()
+                os.close(self._handle)
+        return self.returncode
+
+    def send_signal(self, number: int) -> None:
+        if self.poll() is None:
+            signal.pidfd_send_signal(self._handle, number)
+
+    def terminate(self) -> None:
+        self.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
+
+class _Asked(NamedTuple):
+    """What a process is forked for; sent as JSON, with its three streams and the socket for its status."""
+
+    argv: list[str]  # after `python -m agent`
+    env: dict[str, str]
+    cwd: str
+    session: bool
+
+
+def may_be(env: Mapping[str, str], popen: Mapping[str, Any]) -> bool:
+    """Whether a process with that environment and those options of Popen may be forked: Python has read no other."""
+    same = all(env.get(name) == os.environ.get(name) for name in {*env, *os.environ} if name.startswith(_AS_STARTED))
+    return enabled and same and popen.keys() <= {"cwd", "start_new_session"}
+
+
+def start(argv: Sequence[str], env: Mapping[str, str], **popen: Any) -> Forked:
+    """`python -m agent` with these arguments, without input, both outputs in pipes."""
+    pipes = os.pipe(), os.pipe()
+    with open(os.devnull) as nothing:
+        forked = _start(argv, env, [nothing.fileno(), *(theirs for _, theirs in pipes)], popen)
+    for _, theirs in pipes:
+        os.close(theirs)
+    return Forked(*forked, *(ours for ours, _ in pipes))
+
+
+def run(argv: Sequence[str], env: Mapping[str, str], given: str, **popen: Any) -> subprocess.CompletedProcess[str]:
+    """`python -m agent` with these arguments until it has ended: what `subprocess.run` returns."""
+    with TemporaryFile("w+") as stdin, TemporaryFile("w+") as stdout, TemporaryFile("w+") as stderr:
+        stdin.write(given)
+        stdin.seek(0)
+        forked = Forked(*_start(argv, env, [stream.fileno() for stream in (stdin, stdout, stderr)], popen))
+        try:
+            forked.wait()
+        finally:
+            forked.kill()
+        said = [stream.seek(0) or stream.read() for stream in (stdout, stderr)]
+    return subprocess.CompletedProcess(forked.args, forked.wait(), *said)
+
+
+def _start(
+    argv: Sequence[str], env: Mapping[str, str], streams: Sequence[int], popen: Mapping[str, Any]
+) -> tuple[list[str], socket.socket]:
+    """Have a process forked on these descriptors; its words, and the socket that tells its pid and its status."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    session = bool(popen.get("start_new_session"))
+    asked = _Asked(list(argv), dict(env), str(popen.get("cwd") or os.getcwd()), session)
+    with theirs:
+        socket.send_fds(_server(), [json.dumps(asked).encode()], [*streams, theirs.fileno()])
+    return [sys.executable, "-m", "agent", *argv], ours
+
+
+@functools.cache
+def _server() -> socket.socket:
+    """The process that forks, one for each worker of pytest. It ends with it."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with theirs:
+        subprocess.Popen(
+            [sys.executable, "-m", "tests.support.warm", str(theirs.fileno())],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            pass_fds=[theirs.fileno()],
+        )
+    return ours
+
+
+def _serve(control: socket.socket) -> _Asked:
+    """Fork for each message, and tell each one's pid and in the end its status. Returns in what is forked."""
+    children: dict[int, tuple[int, socket.socket]] = {}
+    poll = select.poll()
+    poll.register(control, select.POLLIN)
+    while True:
+        for ready, _ in poll.poll():
+            if ready in children:
+                pid, status = children.pop(ready)
+                poll.unregister(ready)
+                os.close(ready)
+                code = os.waitpid(pid, 0)[1]
+                with status, suppress(OSError):  # nobody waits for it any more
+                    status.send(str(code).encode())
+                continue
+            message, streams, _, _ = socket.recv_fds(control, _MESSAGE, 4)
+            if not message:
+                for pid, _ in children.values():
+                    os.kill(pid, signal.SIGKILL)
+                sys.exit()
+            status = socket.socket(fileno=streams.pop())
+            pid = os.fork()
+            if not pid:
+                for other in (control, status, *(status for _, status in children.values())):
+                    other.detach()  # whose number is soon another file's
+                for number, stream in enumerate(streams):
+                    os.dup2(stream, number)
+                os.closerange(3, 1 + max(map(int, os.listdir("/proc/self/fd"))))
+                return _Asked(*json.loads(message))
+            for stream in streams:
+                os.close(stream)
+            handle = os.pidfd_open(pid)
+            children[handle] = pid, status
+            poll.register(handle, select.POLLIN)
+            socket.send_fds(status, [str(pid).encode()], [handle])
+
+
+def _import() -> None:
+    """Have all that a start imports and reads: the package, and what botocore knows of services."""
+    import agent
+
+    for module in pkgutil.walk_packages(agent.__path__, "agent."):
+        if not module.name.endswith("__main__") and not module.name.startswith("agent.demo"):
+            __import__(module.name)
+    import botocore.session
+
+    models.read_once()
+    for service in ("secretsmanager", "ssm", "sts"):
+        botocore.session.Session().create_client(service, region_name="eu-west-1")
+
+
+def _become(asked: _Asked) -> None:
+    """Be as a process that was started so is at its first line."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
+        was = getattr(sys, name)
+        stream = open(number, mode, encoding=was.encoding, errors=was.errors, closefd=False)  # noqa: SIM115
+        stream.reconfigure(line_buffering=was.line_buffering)
+        setattr(sys, name, stream)
+        setattr(sys, f"__{name}__", stream)
+    if asked.session:
+        os.setsid()
+    os.chdir(asked.cwd)
+    os.environ.clear()
+    os.environ.update(asked.env)
+    sys.orig_argv[:] = [sys.executable, "-c", "from image.start.launcher import entry; entry()", *asked.argv]
+    sys.argv[:] = ["-c", *asked.argv]
+
+
+if __name__ == "__main__":
+    import gc
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a terminal: the tests tidy up, and end this by ending
+    _import()
+    gc.collect()
+    gc.freeze()
+    _become(_serve(socket.socket(fileno=int(sys.argv[1]))))
+    from agent import launch
+
+    launch.entry()
