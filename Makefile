@@ -15,9 +15,14 @@ PYTEST_ARGS ?= -n auto --dist worksteal
 help: ## these lines
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1	\2/p' Makefile | expand -t 19
 
+# Two Pythons in one environment import each other's modules: another one begins anew.
+same_python := import os, sys; \
+  made = "$(VENV)/pyvenv.cfg"; \
+  sys.exit(os.path.exists(made) and f"executable = {os.path.realpath(sys.executable)}\n" not in open(made).read())
+
 define make_venv
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Freshmount needs Python 3.11 or newer; set PYTHON=")'
-	@$(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -c '$(same_python)' || clear=--clear; $(PYTHON) -m venv $$clear $(VENV)
 endef
 
 # What the demo needs, and no more: it is what a newcomer waits for.

@@ -25,8 +25,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
-    """What `-n auto` means: three workers on two cores, since a test often waits for a process or for a time-out."""
-    return max(2, len(os.sched_getaffinity(0)) * 3 // 2)
+    """What `-n auto` means: two workers for each core, since a test often waits for a process or for a time-out."""
+    return 2 * len(os.sched_getaffinity(0))
 
 
 def pytest_configure(config: pytest.Config) -> None:

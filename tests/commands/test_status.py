@@ -95,9 +95,7 @@ def test_a_config_that_is_broken_at_the_moment_hides_no_agent(pod: Pod, agent: A
         aside.write_bytes(broken(whole).encode(errors="surrogateescape"))
         aside.rename(pod.config)
         agent.event("config rejected, the earlier one stays in force")
-        until(
-            lambda: not json.loads(agent.page("/status")[1])["agent"]["config"]["isTheFile"]
-        )
+        until(lambda: not json.loads(agent.page("/status")[1])["agent"]["config"]["isTheFile"])
         done = status(pod)
         lines = done.stdout.splitlines()
         assert (done.returncode, done.stderr) == (0, ""), how

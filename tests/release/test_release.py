@@ -47,6 +47,10 @@ def made_in(out: Path) -> Path:
     return out
 
 
+# Building takes longer than all other tests of this folder.
+BUILT = pytest.mark.full("nothing: .ci/run builds a release in its run of all tests")
+
+
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made_in(tmp_path_factory.mktemp("made"))
@@ -63,6 +67,7 @@ def installed(made: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return venv / "bin" / "freshmount"
 
 
+@BUILT
 def test_it_has_these_files_and_no_other(made: Path) -> None:
     charts = [f"{path.parent.name}-{__version__}.tgz" for path in ROOT.glob("charts/*/Chart.yaml")]
     boms = [f"freshmount-{__version__}-{what}.cdx.json" for what in ("package", "package-controller")]
@@ -71,6 +76,7 @@ def test_it_has_these_files_and_no_other(made: Path) -> None:
     )
 
 
+@BUILT
 def test_the_wheel_works_where_nothing_else_is(installed: Path, tmp_path: Path) -> None:
     """Away from the clone, whose package would be found first."""
 
@@ -85,6 +91,7 @@ def test_the_wheel_works_where_nothing_else_is(installed: Path, tmp_path: Path) 
     assert "secretsmanager:DescribeSecret" in said("plan", str(ROOT / "config" / "minimal.yaml"))
 
 
+@BUILT
 def test_the_sdist_builds_the_same_wheel(made: Path, tmp_path: Path) -> None:
     sdist = made / f"freshmount-{__version__}.tar.gz"
     subprocess.run(["tar", "-xzf", sdist, "-C", tmp_path], check=True)  # tarfile asks for a filter, from 3.11.4 on
@@ -98,7 +105,7 @@ def test_the_sdist_builds_the_same_wheel(made: Path, tmp_path: Path) -> None:
     assert (tmp_path / "again" / WHEEL).read_bytes() == (made / WHEEL).read_bytes()
 
 
-@pytest.mark.full("the sdist builds the same wheel")
+@BUILT
 def test_a_second_time_makes_the_same_bytes(made: Path, tmp_path: Path) -> None:
     """Also where another umask, another time zone and an earlier, other file are."""
     (tmp_path / f"demo-{__version__}.tgz").write_text("of another day")
@@ -110,12 +117,14 @@ def test_a_second_time_makes_the_same_bytes(made: Path, tmp_path: Path) -> None:
     assert {it.name: it.read_bytes() for it in again.iterdir()} == {it.name: it.read_bytes() for it in made.iterdir()}
 
 
+@BUILT
 def test_the_checksums_are_those_of_every_file(made: Path) -> None:
     lines = dict(line.split("  ")[::-1] for line in (made / "SHA256SUMS").read_text().splitlines())
     files = [path for path in made.iterdir() if path.name != "SHA256SUMS"]
     assert lines == {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
+@BUILT
 def test_the_charts_install_from_their_packages(made: Path, tmp_path: Path) -> None:
     """Helm lints each, and renders those that are no library without a word from elsewhere."""
     helms = chart_tools.helms()
@@ -132,6 +141,7 @@ def test_the_charts_install_from_their_packages(made: Path, tmp_path: Path) -> N
     assert done.returncode == 0 and "restartPolicy: Always" in done.stdout, done.stderr
 
 
+@BUILT
 def test_the_bom_has_each_library_and_what_asks_for_it(made: Path) -> None:
     bom = json.loads((made / f"freshmount-{__version__}-package.cdx.json").read_text())
     lock = (ROOT / "requirements.lock").read_text()
@@ -157,6 +167,7 @@ def test_what_asks_for_a_library_is_read_from_the_lock() -> None:
     assert package.asked_by(lock) == {"a": ["freshmount"], "b": ["a", "c-d"]}
 
 
+@BUILT
 def test_the_notes_are_the_section_of_the_changelog(made: Path) -> None:
     notes = (made / "RELEASE_NOTES.md").read_text()
     changelog = (ROOT / "CHANGELOG.md").read_text()

@@ -185,7 +185,8 @@ def _import() -> None:
 
     for module in pkgutil.walk_packages(agent.__path__, "agent."):
         if not module.name.endswith("__main__") and not module.name.startswith("agent.demo"):
-            __import__(module.name)
+            with suppress(ModuleNotFoundError):  # of an extra that is not installed here
+                __import__(module.name)
     import botocore.session
 
     models.read_once()

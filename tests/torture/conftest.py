@@ -16,12 +16,19 @@ from typing import Any
 
 import pytest
 
+from tests.support import warm
 from tests.support.aws import Proxy, QuickStandIn
 from tests.support.pod import Pod
 from tests.support.running import Agent
 from tests.torture.canary import leaks
 
 ROW = "torture"  # the property under which a test reports its rows
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _started() -> None:
+    """Each agent is started, also at the short length: it may be killed while it imports."""
+    warm.enabled = False
 
 
 @dataclass(frozen=True)

@@ -63,7 +63,7 @@ def test_a_class_is_followed_and_converted_without_a_notification(aws: tuple[Ser
         first = {"orchard_press": '{"word": "CANARY-1"}', "word": "CANARY-1", "_orchard_rain": "CANARY-rain"}
         assert files(tmp_path) == first
         services.put("orchard/press", '{"word": "CANARY-2"}')
-        until((tmp_path / "touched").exists)
+        agent.event("notified")
         assert files(tmp_path)["word"] == "CANARY-2"
         before, touched = (tmp_path / "secrets" / "..data").readlink(), (tmp_path / "touched").stat().st_mtime_ns
         converted = freshmount("convert", str(manifest), env=region).stdout
