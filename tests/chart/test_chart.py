@@ -92,10 +92,15 @@ def test_helm_lint_finds_nothing(demo: Chart, version: str, chart: str) -> None:
     assert "[WARNING]" not in done.stdout and "[ERROR]" not in done.stdout
 
 
-@pytest.mark.parametrize("mode", ["", "native", "init", "sidecar", "both"])
-@pytest.mark.parametrize(
-    ("kube", "everything"), [(kube, True) for kube in KUBERNETES] + [(KUBERNETES[0], False), (KUBERNETES[-1], False)]
-)
+def modes() -> Iterator[Any]:
+    for kube, everything in [*((kube, True) for kube in KUBERNETES), (KUBERNETES[0], False), (KUBERNETES[-1], False)]:
+        for mode in ("", "native", "init", "sidecar", "both"):
+            quick = mode == "" or (everything and (kube == KUBERNETES[-1] or (mode, kube) == ("native", KUBERNETES[0])))
+            other = pytest.mark.full("each mode on the newest Kubernetes, the default on each, and what is refused")
+            yield pytest.param(mode, kube, everything, marks=() if quick else other)
+
+
+@pytest.mark.parametrize(("mode", "kube", "everything"), modes())
 def test_modes(demo: Chart, mode: str, kube: str, everything: bool) -> None:
     """Each puts the agent where the README says, valid for that Kubernetes and restricted."""
     native = kube in ("1.29", "1.37")

@@ -119,6 +119,7 @@ def test_while_the_config_is_broken_the_agent_tells(pod: Pod, aws: MotoStandIn, 
         agent.ready()
         pod.edit(text + "bogus: 1\n")
         agent.event("config rejected, the earlier one stays in force")
+        agent.knows(lambda report: not report["agent"]["config"]["isTheFile"])
         code, findings, _ = doctor(pod, aws)
         assert code == 1 and findings["config"][0] == "bad" and f"{pod.config}:" in findings["config"][1]
         assert {check: outcome for check, (outcome, _) in findings.items() if check != "volume mount"} == {
@@ -127,6 +128,7 @@ def test_while_the_config_is_broken_the_agent_tells(pod: Pod, aws: MotoStandIn, 
         }  # fmt: skip
         pod.rotate("db", '{"user": "a"}')
         agent.event("secret failed", reason="projection")
+        agent.knows(lambda report: report["secrets"][0]["error"])
         _, findings, _ = doctor(pod, aws)
         assert findings["secret db"][0] == "bad" and "password" in findings["secret db"][1]
     code, findings, _ = doctor(pod, aws)

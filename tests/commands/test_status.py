@@ -53,6 +53,7 @@ def test_it_tells_what_the_agent_knows(pod: Pod, agent: Agent) -> None:
     """A rotation, its notification, a denial; as text and as the JSON of /status; never a value."""
     version = pod.rotate("db", "value-2")
     agent.event("notified", generation=2)
+    agent.knows(lambda report: report["targets"][0]["acceptedGeneration"] == 2)
     done = status(pod)
     assert done.returncode == 0 and done.stderr == ""
     row = rf"^db +fresh +{version[:8]} +CURRENT +\d+s ago +\d+s ago +\d+s ago +in \d+s"
@@ -60,6 +61,7 @@ def test_it_tells_what_the_agent_knows(pod: Pod, agent: Agent) -> None:
     assert re.search(r"^marker +accepted +2 +\d+s ago", done.stdout, re.MULTILINE)
     pod.proxy.fail(Fault.access_denied())
     agent.event("secret failed")
+    agent.knows(lambda report: report["secrets"][0]["error"])
     told = json.loads(status(pod, "--json").stdout)
     (db,) = told["secrets"]
     assert (db["versionId"], db["upToDate"], db["error"]["reason"]) == (version, False, "access_denied")
@@ -74,7 +76,7 @@ def test_a_version_that_is_seen_but_not_published(pod: Pod, agent: Agent) -> Non
     pod.proxy.fail(Fault.access_denied(), operation="GetSecretValue")
     version = pod.rotate("db", "value-2")
     agent.event("secret failed")
-    until(lambda: json.loads(status(pod, "--json").stdout)["secrets"][0]["error"])  # the log is told first
+    agent.knows(lambda report: report["secrets"][0]["error"])
     (db,) = json.loads(status(pod, "--json").stdout)["secrets"]
     assert (db["versionId"], db["seenVersionId"], db["error"]["reason"]) == (before, version, "access_denied")
 
@@ -95,7 +97,7 @@ def test_a_config_that_is_broken_at_the_moment_hides_no_agent(pod: Pod, agent: A
         aside.write_bytes(broken(whole).encode(errors="surrogateescape"))
         aside.rename(pod.config)
         agent.event("config rejected, the earlier one stays in force")
-        until(lambda: not json.loads(agent.page("/status")[1])["agent"]["config"]["isTheFile"])
+        agent.knows(lambda report: not report["agent"]["config"]["isTheFile"])
         done = status(pod)
         lines = done.stdout.splitlines()
         assert (done.returncode, done.stderr) == (0, ""), how

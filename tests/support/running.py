@@ -119,6 +119,11 @@ class Agent:
     def await_page(self, path: str, status: int) -> str:
         return until(lambda: (page := self.page(path))[0] == status and page[1])
 
+    def knows(self, what: Callable[[dict[str, Any]], Any]) -> dict[str, Any]:
+        """Its report once that is true of it: a worker logs what it does before the resting process knows of it."""
+        found: dict[str, Any] = until(lambda: what(report := json.loads(self.page("/status")[1])) and report)
+        return found
+
     def metrics(self) -> dict[str, float]:
         """Samples by `name{label="value",…}`, labels sorted, without the `freshmount_` prefix."""
         found = {}
