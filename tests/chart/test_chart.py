@@ -100,7 +100,7 @@ def modes() -> Iterator[Any]:
             yield pytest.param(mode, kube, everything, marks=() if quick else other)
 
 
-@pytest.mark.parametrize(("mode", "kube", "everything"), modes())
+@pytest.mark.parametrize(("mode", "kube", "everything"), [*modes()])
 def test_modes(demo: Chart, mode: str, kube: str, everything: bool) -> None:
     """Each puts the agent where the README says, valid for that Kubernetes and restricted."""
     native = kube in ("1.29", "1.37")
