@@ -199,10 +199,11 @@ def _dispositions(fields: dict[str, str]) -> Dispositions | None:
 
 def awaits(pid: int, name: str) -> bool:
     """Whether the process waits for the signal as this agent does, so that the signal does not end it: all threads
-    block it except the main one, whose mask sigtimedwait(2) opens while it waits."""
+    block it except the main one, whose mask sigtimedwait(2) opens while it waits. Or the main one is alone and blocks
+    it, as just after the agent's exec."""
     bit = 1 << (signal.Signals[name] - 1)
     try:
-        others = [task for task in os.listdir(f"{_PROC}/{pid}/task") if task != str(pid)]
+        others = [task for task in os.listdir(f"{_PROC}/{pid}/task") if task != str(pid)] or [str(pid)]
         masks = []
         for task in others:
             lines = _read(f"{_PROC}/{pid}/task/{task}/status").split("\n")

@@ -309,8 +309,8 @@ def test_a_volume_that_cannot_be_used(pod: Pod, aws: MotoStandIn) -> None:
 
 def test_the_port_is_taken_or_ours(pod: Pod, aws: MotoStandIn) -> None:
     """By another program, which is bad, or by the agent that runs already."""
-    with socket.create_server(("127.0.0.1", 0)) as other:
-        port = other.getsockname()[1]
+    port = free_port()
+    with socket.create_server(("127.0.0.1", port)):
         text = pod.config.read_text()
         pod.edit(text.replace("127.0.0.1:0", f"127.0.0.1:{port}"))
         assert doctor(pod, aws)[1]["listen"][0] == "bad"

@@ -16,6 +16,7 @@ from agent.observe import report
 from tests.support.aws import Fault, Proxy, QuickStandIn
 from tests.support.monitored import free_port
 from tests.support.pod import App, Pod
+from tests.support.resting import rested
 from tests.support.running import ended, freshmount, running, until
 from tests.support.words import bundle, wanted
 
@@ -109,7 +110,7 @@ def test_a_version_that_is_not_there_is_refused(pod: Pod, first: str) -> None:
     """With AWS's reason; the published version stays, and so does the pin that was there before, if any."""
     second = pod.rotate("db", "pw-2")
     with running("run", pod.config) as agent:
-        agent.ready()
+        rested(agent)
         assert pod.read("db") == pod.app.line().removeprefix("hup ") == "pw-2"
         done = command(pod, "pin", "db", "--version-id", NONE, "--for", "30m")
         assert done.returncode == 1 and done.stdout == "" and NONE in done.stderr and second in done.stderr
@@ -128,7 +129,7 @@ def test_a_version_that_cannot_be_had_now_is_pending(pod: Pod, first: str) -> No
     """Never told as done; it is tried again, and held once AWS gives it."""
     second = pod.rotate("db", "pw-2")
     with running("run", pod.config) as agent:
-        agent.ready()
+        rested(agent)
         pod.proxy.fail(Fault.access_denied(), operation="GetSecretValue")
         done = command(pod, "pin", "db", "--version-id", first, "--for", "30m")
         assert done.returncode == 1 and done.stdout == "" and "access_denied" in done.stderr and second in done.stderr

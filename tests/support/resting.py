@@ -29,6 +29,14 @@ def watches(agent: Agent) -> bool:
     return False
 
 
+def holds(agent: Agent) -> bool:
+    """Whether it holds a process, whose end it awaits."""
+    with suppress(FileNotFoundError):
+        opened = Path(f"/proc/{agent.process.pid}/fd")
+        return any("pidfd" in os.readlink(each) for each in opened.iterdir())
+    return False
+
+
 def children(pid: int) -> dict[int, str]:
     """The processes whose parent that is, with their state as /proc/PID/stat has it."""
     found = {}

@@ -117,7 +117,13 @@ class Agent:
         return status, text
 
     def await_page(self, path: str, status: int) -> str:
-        return until(lambda: (page := self.page(path))[0] == status and page[1])
+        def shown() -> str | bool:
+            with suppress(ConnectionError):  # it was accepted just before the agent came to rest, and not read in time
+                return (page := self.page(path))[0] == status and page[1]
+            return False
+
+        found: str = until(shown)
+        return found
 
     def knows(self, what: Callable[[dict[str, Any]], Any]) -> dict[str, Any]:
         """Its report once that is true of it: a worker logs what it does before the resting process knows of it."""
@@ -139,9 +145,23 @@ class Agent:
 
     def pass_now(self) -> None:
         """Let one whole pass happen that began after this call."""
-        before = self.passes()
+        asked = time.time()
+        count, seconds, _ = self._timed()
         self.process.send_signal(signal.SIGUSR1)
-        until(lambda: self.passes() > before)
+
+        def passed() -> bool:
+            """Not the one that was under way, which is counted as well: its beginning tells."""
+            now, spent, ended = self._timed()
+            return now > count + 1 or (now > count and ended - (spent - seconds) >= asked)
+
+        until(passed)
+
+    def _timed(self) -> list[float]:
+        """How many passes it has made, the seconds that they took together, and when the last one ended (epoch)."""
+        text = self.page("/metrics")[1]
+        names = ("pass_duration_seconds_count", "pass_duration_seconds_sum", "last_pass_timestamp_seconds")
+        found = (re.search(rf"(?m)^freshmount_{name} (\S+)$", text) for name in names)
+        return [float(each[1]) if each else 0.0 for each in found]
 
     def usage(self) -> Usage:
         """What the process holds now."""

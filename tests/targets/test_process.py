@@ -37,6 +37,7 @@ for word in sys.argv[2:]:
     if word == "fork":
         for _ in range(2):
             if os.fork() == 0: signal.pause()
+    if word == "blocks": signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
     if word == "nobody": os.setgid(65534); os.setuid(65534)
 print("ready", flush=True)
 while True: signal.pause()
@@ -68,6 +69,12 @@ def children() -> Iterator[Children]:
         with suppress(ProcessLookupError):
             os.killpg(child.pid, signal.SIGKILL)
         child.communicate()
+
+
+def test_a_lone_thread_that_blocks_a_signal_awaits_it(children: Children) -> None:
+    """As the agent's does just after its exec. One that does not would be ended by it."""
+    assert process.awaits(children.start("blocks").pid, "SIGUSR1")
+    assert not process.awaits(children.start().pid, "SIGUSR1")
 
 
 def refusal(spec: ProcessName | PidFile) -> str:

@@ -20,7 +20,7 @@ import pytest
 from tests.support.answers import KEYS, ROLE, Answer, Answers, Asked, assumed, refused, temporary
 from tests.support.aws import Fault, MotoStandIn, Proxy
 from tests.support.pod import App, Pod
-from tests.support.resting import workers
+from tests.support.resting import holds, rests, workers
 from tests.support.running import PATIENCE, ended, running, until
 
 
@@ -145,8 +145,8 @@ def test_credentials_come_from_pod_identity(pod: Pod) -> None:
     pod.put("db", "pw")
     with Answers(lambda _: temporary()) as source:
         with running("init", pod.write(pod.secret("db", "{path: db}")), env=as_in_eks(source, pod.home)) as agent:
-            assert agent.event("started")["identity"] == "EKS Pod Identity"
             assert agent.wait() == 0
+        assert "EKS Pod Identity" in [event.get("identity") for event in agent.seen]  # with the start, or when it comes
         assert [asked.headers["Authorization"] for asked in source.asked] == ["pod-token"]
     assert pod.read("db") == "pw"
 
@@ -218,7 +218,8 @@ def test_a_stop_does_not_wait_for_credentials(pod: Pod) -> None:
                 if passed:
                     agent.event("started")
                 assert agent.stop() == 0
-                assert len(source.asked) == 1, "not even the time-out of its first try was waited for"
+                # The one that passed may have begun its second of three tries.
+                assert len(source.asked) <= 1 + passed, "not even the time-out of its first try was waited for"
             ended.set()
     assert pod.read("db") == "pw"
 
@@ -246,7 +247,12 @@ def test_a_role_that_is_denied_is_told_without_a_stack(pod: Pod) -> None:
 
 def test_run_after_init_costs_one_describe_and_changes_nothing(pod: Pod, app: App) -> None:
     """A start on a filled volume neither rewrites nor notifies, and asks one DescribeSecret per secret."""
-    before = os.stat(pod.volume / "..data", follow_symlinks=False)
+
+    def link() -> tuple[int, int]:
+        found = (pod.volume / "..data").lstat()
+        return found.st_ino, found.st_ctime_ns  # not when it was read
+
+    before = link()
     calls = len(pod.proxy.calls)
     with running("run", signalling(pod, period="60s")) as agent:
         agent.ready()
@@ -254,7 +260,7 @@ def test_run_after_init_costs_one_describe_and_changes_nothing(pod: Pod, app: Ap
         assert [operation for operation, _ in pod.proxy.calls[calls:]] == ["DescribeSecret"]
         assert agent.metrics()['passes_total{outcome="noop"}'] == 1
         assert agent.stop() == 0
-    assert os.stat(pod.volume / "..data", follow_symlinks=False) == before
+    assert link() == before
     assert app.drain() == []
 
 
@@ -497,7 +503,8 @@ def test_a_version_that_does_not_fit_is_logged_once(pod: Pod) -> None:
         for _ in range(3):
             agent.pass_now()
         version = pod.rotate("db", "no json either")
-        until(lambda: version in agent.page("/readyz")[1] or version in agent.page("/status")[1])
+        agent.event("secret failed", secret="db")
+        agent.pass_now()
         failed = [e["message"] for e in agent.seen if e["event"] == "secret failed" and e["secret"] == "db"]
     assert len(failed) == len(set(failed)) == 2 and version in failed[1]
 
@@ -925,6 +932,7 @@ def test_it_ends_with_the_app(pod: Pod, by: str) -> None:
         agent.ready()
         with ended(subprocess.Popen([str(program), "60"])) as app:
             (pod.home / "job.pid").write_text(f"{app.pid}\n")
+            until(lambda: rests(agent) and holds(agent))
             pod.rotate("db", "pw-2")
             agent.event("published", generation=2)
             agent.pass_now()

@@ -13,6 +13,7 @@ import pytest
 from agent.demo.server import Exchange
 from tests.support.aws import Fault, Proxy, QuickStandIn
 from tests.support.hub import FalseHub, TokenReviews, ask, hub, says
+from tests.support.monitored import free_port
 from tests.support.pod import Pod
 from tests.support.resting import rested, workers
 from tests.support.running import Agent, running, until
@@ -132,18 +133,17 @@ def test_what_the_hub_is_denied_the_agent_asks_itself(scene: Scene) -> None:
 
 def test_a_hub_that_vanishes_and_comes_back_is_noticed_both_times(scene: Scene) -> None:
     """Without it the agent polls by itself; with it the period no longer counts."""
-    with scene.hub() as hub:
-        port = hub.port
-        with running("run", scene.config(hub.url, period="2s")) as agent:
-            connected(agent)
-            hub.stop()
-            agent.event("the hub does not answer; the agent polls by itself")
-            scene.pod.rotate("db", "2")
-            until(lambda: scene.pod.read("db") == "2")
-            with scene.hub(listen=f"127.0.0.1:{port}"):
-                agent.event("the hub answers")
-                until(lambda: hub_of(agent)["answersFor"] == ["db"])
-                agent.stop()
+    port = free_port()
+    with scene.hub(listen=f"127.0.0.1:{port}") as hub, running("run", scene.config(hub.url, period="2s")) as agent:
+        connected(agent)
+        hub.stop()
+        agent.event("the hub does not answer; the agent polls by itself")
+        scene.pod.rotate("db", "2")
+        until(lambda: scene.pod.read("db") == "2")
+        with scene.hub(listen=f"127.0.0.1:{port}"):
+            agent.event("the hub answers")
+            until(lambda: hub_of(agent)["answersFor"] == ["db"])
+            agent.stop()
 
 
 def test_a_hub_that_lies_costs_looks_and_publishes_nothing(scene: Scene) -> None:

@@ -98,8 +98,12 @@ def test_every_kind_becomes_its_files_and_follows_what_moves(
         agent.event("served by a replica", secret="db", region="eu-central-1")
         services.put("prod/db", "CANARY-db-2", "eu-central-1")
         until(lambda: files(tmp_path)["db"] == "CANARY-db-2")
-        report = agent.knows(lambda report: any(each["region"] == "eu-central-1" for each in report["secrets"]))
-        secrets = {each["name"]: each for each in report["secrets"]}
+
+        def moved(report: dict[str, Any]) -> bool:
+            found = {each["name"]: each for each in report["secrets"]}
+            return found["db"]["region"] == "eu-central-1" and bool(found["flags"]["error"])
+
+        secrets = {each["name"]: each for each in agent.knows(moved)["secrets"]}
         assert secrets["db"]["region"] == "eu-central-1" and secrets["flags"]["error"]["reason"] == "timeout"
         assert secrets["app"]["versionId"].startswith("3-")
         said = agent.page("/status")[1] + agent.page("/")[1] + agent.page("/metrics")[1]
