@@ -15,7 +15,7 @@ from tests.support.aws import Fault, Proxy, QuickStandIn
 from tests.support.hub import FalseHub, TokenReviews, ask, hub, says
 from tests.support.monitored import free_port
 from tests.support.pod import Pod
-from tests.support.resting import rested, workers
+from tests.support.resting import rested, rests, workers
 from tests.support.running import Agent, running, until
 
 
@@ -53,7 +53,8 @@ def hub_of(agent: Agent) -> Any:
 
 def connected(agent: Agent) -> Agent:
     """The agent once it is at rest and the hub answers for all that it keeps."""
-    rested(agent)
+    agent.ready()
+    until(lambda: rests(agent))  # a worker may be there by then, and stay
     until(lambda: hub_of(agent)["answersFor"] == ["db"])
     return agent
 
@@ -124,7 +125,7 @@ def test_the_hub_refuses_whom_the_api_server_does_not_know(scene: Scene) -> None
 def test_what_the_hub_is_denied_the_agent_asks_itself(scene: Scene) -> None:
     scene.of_hub.fail(Fault.access_denied())
     with scene.hub() as hub, running("run", scene.config(hub.url, period="1s")) as agent:
-        rested(agent)
+        agent.ready()
         until(lambda: agent.metrics().get("hub_connected") == 1)
         scene.pod.rotate("db", "2")
         until(lambda: scene.pod.read("db") == "2")
