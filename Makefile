@@ -15,14 +15,15 @@ PYTEST_ARGS ?= -n auto --dist worksteal
 help: ## these lines
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1	\2/p' Makefile | expand -t 19
 
-# Two Pythons in one environment import each other's modules: another one begins anew.
-same_python := import os, sys; \
-  made = "$(VENV)/pyvenv.cfg"; \
-  sys.exit(os.path.exists(made) and f"executable = {os.path.realpath(sys.executable)}\n" not in open(made).read())
+# Two Pythons in one environment import each other's modules: another one begins anew. One that another tool made, which
+# does not say of what Python it is, is left as it is.
+same_python := import os, re, sys; \
+  made = os.path.exists("$(VENV)/pyvenv.cfg") and re.search("executable = (.*)", open("$(VENV)/pyvenv.cfg").read()); \
+  sys.exit(bool(made) and made[1] != os.path.realpath(sys.executable))
 
 define make_venv
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Freshmount needs Python 3.11 or newer; set PYTHON=")'
-	@$(PYTHON) -c '$(same_python)' || clear=--clear; $(PYTHON) -m venv $$clear $(VENV)
+	@clear=; $(PYTHON) -c '$(same_python)' || clear=--clear; $(PYTHON) -m venv $$clear $(VENV)
 endef
 
 # What the demo needs, and no more: it is what a newcomer waits for.

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import warm
 from tests.support.aws import MotoStandIn, Proxy
 
 ALONE = (
@@ -42,6 +43,12 @@ def pytest_runtest_makereport(
     if call.when == "call" and report.failed and world is not None:
         report.sections.append((f"namespace {world.k.name}", world.k.describe()))
     return report
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _started() -> None:
+    """Each process that a test runs beside the pods is started as theirs are."""
+    warm.enabled = False
 
 
 @pytest.fixture(scope="session")

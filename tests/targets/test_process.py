@@ -37,7 +37,7 @@ for word in sys.argv[2:]:
     if word == "fork":
         for _ in range(2):
             if os.fork() == 0: signal.pause()
-    if word == "blocks": signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
+    if word == "block-usr1": signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
     if word == "nobody": os.setgid(65534); os.setuid(65534)
 print("ready", flush=True)
 while True: signal.pause()
@@ -73,7 +73,7 @@ def children() -> Iterator[Children]:
 
 def test_a_lone_thread_that_blocks_a_signal_awaits_it(children: Children) -> None:
     """As the agent's does just after its exec. One that does not would be ended by it."""
-    assert process.awaits(children.start("blocks").pid, "SIGUSR1")
+    assert process.awaits(children.start("block-usr1").pid, "SIGUSR1")
     assert not process.awaits(children.start().pid, "SIGUSR1")
 
 
@@ -275,7 +275,7 @@ def mutated(whole: bytes, how: tuple[str, float, bytes, bytes]) -> bytes | None:
     }[kind]
 
 
-@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(changes=st.dictionaries(st.sampled_from(["stat", "status", "cmdline"]), MUTATIONS, min_size=1))
 def test_whatever_proc_holds_is_a_process_or_a_refusal(
     proc: Proc, children: Children, changes: dict[str, tuple[str, float, bytes, bytes]]
