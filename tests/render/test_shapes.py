@@ -187,7 +187,7 @@ def pair() -> dict[str, str]:
     blobs = [blob.bytes().decode() for blob in issued.cert_chain_pems]
     return {
         "crt": "".join(blobs),
-        "wrong": "bag: 1\n" + "".join([root.cert_pem.bytes().decode(), *reversed(blobs)]),
+        "wrong": "Bag Attributes: 1\n" + "".join([root.cert_pem.bytes().decode(), *reversed(blobs)]),
         "key": issued.private_key_pem.bytes().decode(),
         "root": root.cert_pem.bytes().decode(),
         "leaf": blobs[0],
@@ -203,7 +203,7 @@ def test_a_bundle_has_the_order_that_tls_wants(pair: dict[str, str], tmp_path: P
     shared = "files: [{path: b, pem: {certificate: {secret: db, key: crt}, privateKey: {secret: db, key: key}}}]\n"
     found = made(config(shared=shared), db=as_json(crt=pair["wrong"], key=pair["key"]))["b"].decode()
     order = [found.index(pair[name].splitlines()[1]) for name in ("leaf", "root", "key")]
-    assert order == sorted(order) and "bag" not in found and found.count("BEGIN CERTIFICATE") == 3
+    assert order == sorted(order) and "Bag Attributes" not in found and found.count("BEGIN CERTIFICATE") == 3
     (tmp_path / "b").write_text(found)
     ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(tmp_path / "b")
 

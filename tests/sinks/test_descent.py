@@ -103,7 +103,8 @@ def test_content_is_compared_byte_for_byte_and_only_of_the_file_that_is_meant(tm
     content = os.urandom(200_000)
     identity = files.write_file(root, "file", content, 0o440)
     assert files.holds(root, "file", identity, content)
-    for other in (content[:-1], content + b"x", b"x" + content[1:], content[:-1] + b"x", content[:100_000], b""):
+    first, last = bytes([content[0] ^ 1]) + content[1:], content[:-1] + bytes([content[-1] ^ 1])
+    for other in (content[:-1], content + b"x", first, last, content[:100_000], b""):
         assert not files.holds(root, "file", identity, other)
     (tmp_path / "file").rename(tmp_path / "aside")
     files.write_file(root, "file", content, 0o440)

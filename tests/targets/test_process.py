@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -63,7 +64,7 @@ class Children:
 
 @pytest.fixture
 def children() -> Iterator[Children]:
-    children = Children(f"fm{os.getpid()}-{time.monotonic_ns() % 10**6}")
+    children = Children(f"fm-{uuid.uuid4().hex[:12]}")  # as long as the kernel keeps
     yield children
     for child in children.started:
         with suppress(ProcessLookupError):
