@@ -11,9 +11,8 @@ import ast
 import functools
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
-
-import pytest
 
 HOME = Path(__file__).parent.parent / "agent"
 
@@ -110,6 +109,11 @@ def ours(path: Path) -> set[str]:
     return folders - {folder(path), "."}
 
 
+def libraries(path: Path) -> set[str]:
+    """The top-level packages that a module imports, ours among them."""
+    return {name.partition(".")[0] for name, _ in imports(path)}
+
+
 def test_every_folder_has_its_rule() -> None:
     """A new one is given a rule here and a line in docs/architecture.md."""
     guide = (HOME.parent / "docs" / "architecture.md").read_text()
@@ -117,29 +121,24 @@ def test_every_folder_has_its_rule() -> None:
     assert [at for at in MAY_IMPORT if f"{at}/" not in guide] == []
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.relative_to(HOME).as_posix())
-def test_imports_follow_the_rule(path: Path) -> None:
-    if folder(path) in ("", "sources", "sinks"):
-        assert ours(path) <= {"commands", "controller", "core", "config", "observe", "demo"}, (
-            "argv leads to a command, and its errors to a person"
-        )
-    else:
-        assert ours(path) <= set(MAY_IMPORT[folder(path)])
+def offenders(found: Callable[[Path], set[str]], paths: list[Path] = MODULES) -> dict[str, set[str]]:
+    """What is wrong with each module, by its path; those that are right are left out."""
+    return {path.relative_to(HOME).as_posix(): odd for path in paths if (odd := found(path))}
 
 
-@pytest.mark.parametrize(
-    "path",
-    PURE_MODULES,
-    ids=lambda path: path.stem,
-)
-def test_what_is_pure_has_no_clock_disk_or_network(path: Path) -> None:
-    assert {name.partition(".")[0] for name, _ in imports(path)} & IMPURE == set()
+def test_imports_follow_the_rule() -> None:
+    """At the top, argv leads to a command, and its errors to a person."""
+    top = dict.fromkeys(("", "sources", "sinks"), ("commands", "controller", "core", "config", "observe", "demo"))
+    assert offenders(lambda path: ours(path) - set((MAY_IMPORT | top)[folder(path)])) == {}
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.relative_to(HOME).as_posix())
-def test_a_library_has_one_door(path: Path) -> None:
-    used = {name.partition(".")[0] for name, _ in imports(path)}
-    assert [name for name in used if name in ONLY_IN and folder(path) not in ONLY_IN[name]] == []
+def test_what_is_pure_has_no_clock_disk_or_network() -> None:
+    assert offenders(lambda path: libraries(path) & IMPURE, PURE_MODULES) == {}
+
+
+def test_a_library_has_one_door() -> None:
+    elsewhere = {at: {name for name in ONLY_IN if at not in ONLY_IN[name]} for at in map(folder, MODULES)}
+    assert offenders(lambda path: libraries(path) & elsewhere[folder(path)]) == {}
 
 
 def test_a_command_is_imported_when_it_is_asked_for() -> None:

@@ -406,6 +406,7 @@ def test_properties_are_read_back_as_java_does(tree: dict[str, str]) -> None:
     assert java_properties(one(json.dumps(tree), format="properties")) == tree
 
 
+@pytest.mark.full("what java.util.Properties documents, for generated properties")
 @pytest.mark.skipif(not shutil.which("java"), reason="java is not installed")
 def test_java_itself_reads_back_properties(tmp_path: Any) -> None:
     """The real java.util.Properties, once."""

