@@ -38,7 +38,7 @@ from tests.support.chart import (
     validate,
 )
 from tests.support.configs import STRUCTURAL, VALID, document
-from tests.support.running import ended, running, until
+from tests.support.running import ended, freshmount, running, until
 
 EXAMPLES = sorted((CHARTS.parent / "config").glob("*.yaml"))
 ARN = "arn:aws:secretsmanager:eu-west-1:111122223333:secret:prod/db"
@@ -1066,9 +1066,7 @@ def test_the_agent_accepts_what_is_rendered(bare: Chart, tmp_path: Path, path: P
     seen = [{"name": "run", "mountPath": "/run/app"}]
     config = tmp_path / "config.yaml"
     config.write_text(bare.template(configured(path.read_text(), extraVolumeMounts=seen)).config())
-    done = subprocess.run(
-        [sys.executable, "-m", "agent", "check", "--config", str(config)], capture_output=True, text=True, check=False
-    )
+    done = freshmount("check", "--config", str(config))
     assert (done.returncode, done.stderr) == (0, "") and ": ok: " in done.stdout
 
 
@@ -1098,9 +1096,7 @@ def test_check_sees_what_a_schema_cannot(bare: Chart, tmp_path: Path) -> None:
     text = document(files="{path: a}, {path: a}")
     config = tmp_path / "config.yaml"
     config.write_text(bare.template(configured(text)).config())
-    done = subprocess.run(
-        [sys.executable, "-m", "agent", "check", "--config", str(config)], capture_output=True, text=True, check=False
-    )
+    done = freshmount("check", "--config", str(config))
     assert done.returncode == 2 and "'a'" in done.stderr
 
 

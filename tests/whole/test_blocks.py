@@ -29,6 +29,7 @@ from agent.sources.aws.clients import Clients
 from tests.cluster import __main__ as cluster
 from tests.support import chart_tools
 from tests.support.chart import CHARTS, KUBERNETES, need
+from tests.support.running import freshmount
 from tests.whole.test_docs import BLOCKS, HOME, MANIFESTS, PAGES, kubectl_understands, others
 
 LANGUAGES = {"sh", "yaml", "json", "python", "diff", "text", ""}
@@ -313,9 +314,8 @@ def test_the_sample_of_one_page_fits_the_config_of_another(tmp_path: Path) -> No
     pages = {name: [t for p, t in of("yaml") if p.name == name] for name in ("start.md", "try.md")}
     for name, text in (("config.yaml", pages["start.md"][0]), ("sample.yaml", pages["try.md"][0])):
         (tmp_path / name).write_text(text)
-    words = [sys.executable, "-m", "agent", "try", "config.yaml", "--sample", "sample.yaml", "--out", "files"]
-    environment = {**os.environ, "PYTHONPATH": str(HOME)}
-    done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    words = ("try", "config.yaml", "--sample", "sample.yaml", "--out", "files")
+    done = freshmount(*words, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     made = {str(found.relative_to(tmp_path / "files")) for found in (tmp_path / "files").rglob("*") if found.is_file()}
     assert made == {"db/password", "db.env"}
