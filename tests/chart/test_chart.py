@@ -375,11 +375,12 @@ def put(values: dict[str, Any], path: tuple[str, ...], value: Any) -> dict[str, 
     return {**values, first: put(there, tuple(rest), value) if rest else value}
 
 
-ALERTS = yaml.safe_load((CHARTS / "freshmount" / "values.yaml").read_text())["prometheusRule"]["alerts"]
+VALUES = yaml.load((CHARTS / "freshmount" / "values.yaml").read_text(), yaml.CSafeLoader)
+ALERTS = VALUES["prometheusRule"]["alerts"]
 EMPTIED = {
     f"{'.'.join(path)} {'null' if emptied is None else 'empty'}": (path, emptied)
     for emptied in (None, "")
-    for path, value in paths(yaml.safe_load((CHARTS / "freshmount" / "values.yaml").read_text()))
+    for path, value in paths(VALUES)
     if emptied is None or isinstance(value, str)
 }
 # What cannot be without: the sentence names it.

@@ -34,7 +34,7 @@ from tests.support.chart import (
 )
 
 HERE = CHARTS / "controller"
-DEFAULTS = yaml.safe_load((HERE / "values.yaml").read_text())
+DEFAULTS = yaml.load((HERE / "values.yaml").read_text(), yaml.CSafeLoader)
 ON = {"enabled": True}
 IMAGE = {"image": {"repository": "r"}}
 QUEUE = "https://sqs.eu-west-1.amazonaws.com/111122223333/freshmount"

@@ -16,8 +16,8 @@ from agent.config import native
 from agent.core.errors import ConfigError
 
 HERE = Path(__file__).parent
-CLASSES: list[dict[str, Any]] = yaml.safe_load((HERE / "provider_classes.yaml").read_text())
-TABLE: dict[str, Any] = yaml.safe_load((HERE / "external_secrets.yaml").read_text())
+CLASSES: list[dict[str, Any]] = yaml.load((HERE / "provider_classes.yaml").read_text(), yaml.CSafeLoader)
+TABLE: dict[str, Any] = yaml.load((HERE / "external_secrets.yaml").read_text(), yaml.CSafeLoader)
 EXTERNAL: list[dict[str, Any]] = TABLE["manifests"]
 STORES: dict[str, str] = TABLE["stores"]
 
