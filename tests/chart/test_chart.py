@@ -617,9 +617,13 @@ def test_kubelet_waits_longer_than_the_agent(demo: Chart, timeout: str | None, s
 
 
 @pytest.mark.parametrize(
-    "values", [{}, {"mode": "native", "holdBack": "hook"}, {"mode": "sidecar", "holdBack": "hook"}]
+    ("values", "timeout", "seconds"),
+    [
+        *(({}, *each) for each in [(None, 60), *TIMEOUTS[1:]]),
+        ({"mode": "native", "holdBack": "hook"}, *TIMEOUTS[1]),
+        ({"mode": "sidecar", "holdBack": "hook"}, *TIMEOUTS[2]),
+    ],
 )
-@pytest.mark.parametrize(("timeout", "seconds"), [(None, 60), *TIMEOUTS[1:]])
 def test_a_hook_waits_longer_than_the_agent(
     demo: Chart, values: dict[str, Any], timeout: str | None, seconds: int
 ) -> None:
