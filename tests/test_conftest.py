@@ -85,8 +85,10 @@ def test_what_is_forked_is_as_what_is_started(tmp_path: Path, monkeypatch: pytes
                 return found | {"code": process.wait(PATIENCE), "said": process.stdout.read() + process.stderr.read()}
 
     assert seen(forked=True) == seen(forked=False)
+    env = {**os.environ, "PYTHONIOENCODING": "ascii"}
     done = []
     for forked in (True, False):
         monkeypatch.setattr(warm, "enabled", forked)
-        done.append(freshmount("check", "--config=/dev/stdin", given="volume: 7", cwd=tmp_path))
-    assert done[0].returncode == done[1].returncode != 0 and done[0].stderr == done[1].stderr != ""
+        done.append(freshmount("check", "--config=/dev/stdin", given="größe: 7", env=env, closed=[1], cwd=tmp_path))
+    assert done[0].returncode == done[1].returncode != 0 and done[0].stderr == done[1].stderr
+    assert "gr\\xf6\\xdfe" in done[0].stderr and done[0].stdout == done[1].stdout == ""

@@ -4,20 +4,15 @@ from __future__ import annotations
 
 import io
 import os
-import subprocess
-import sys
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from agent.commands import terminal
 from agent.observe.layout import Screen
 from tests.support.configs import document
+from tests.support.running import freshmount
 
-AGENT = [sys.executable, "-m", "agent"]
 # One of each way to write: argparse's, a file as it is, JSON, a line, lines one by one.
 COMMANDS = (["--help"], ["schema"], ["plan", "--json"], ["plan"], ["check"], ["status"], ["doctor"])
 
@@ -37,16 +32,16 @@ def test_a_reader_that_has_gone_is_left_in_peace(argv: list[str], env: dict[str,
     """As `head` goes: not a word, and no success is claimed."""
     ours, theirs = os.pipe()
     os.close(ours)
-    done = subprocess.run([*AGENT, *argv], stdout=theirs, stderr=subprocess.PIPE, env=env, check=False)
+    done = freshmount(*argv, env=env, stdout=theirs)
     os.close(theirs)
-    assert (done.returncode, done.stderr) == (1, b"")
+    assert (done.returncode, done.stderr) == (1, "")
 
 
 @pytest.mark.parametrize("argv", COMMANDS, ids=" ".join)
 def test_output_that_cannot_be_written_is_told(argv: list[str], env: dict[str, str]) -> None:
     """A full disk: one line that says so."""
     with open("/dev/full", "w") as full:
-        done = subprocess.run([*AGENT, *argv], stdout=full, stderr=subprocess.PIPE, text=True, env=env, check=False)
+        done = freshmount(*argv, env=env, stdout=full.fileno())
     assert done.returncode == 1 and done.stderr.count("\n") == 1 and "No space left on device" in done.stderr
 
 
@@ -55,16 +50,9 @@ def test_closed_streams_are_no_trouble(argv: list[str], env: dict[str, str]) -> 
     """The command does the same, and nothing of it lands in a file that it opens."""
     config, volume = Path(env["FRESHMOUNT_CONFIG"]), Path(env["FRESHMOUNT_CONFIG"]).parent / "secrets"
     before = config.read_bytes()
-
-    def run(preexec: Callable[[], Any] | None) -> subprocess.CompletedProcess[str]:
-        return subprocess.run([*AGENT, *argv], capture_output=True, text=True, env=env, check=False, preexec_fn=preexec)
-
-    def close(*streams: int) -> list[None]:
-        return [os.close(number) for number in streams]
-
-    plain = run(None)
+    plain = freshmount(*argv, env=env)
     for closed in ((1,), (2,), (0, 1, 2)):
-        done = run(partial(close, *closed))
+        done = freshmount(*argv, env=env, closed=closed)
         assert done.returncode == plain.returncode, closed
         assert "Traceback" not in done.stderr and "internal error" not in done.stderr, closed
         assert config.read_bytes() == before and list(volume.iterdir()) == [], closed
@@ -77,9 +65,10 @@ def test_every_encoding_will_do(argv: list[str], encoding: str, env: dict[str, s
     strange = tmp_path / os.fsdecode(b"caf\xc3\xa9-\xff.yaml")
     strange.write_text(Path(env["FRESHMOUNT_CONFIG"]).read_text())
     env = {**env, "FRESHMOUNT_CONFIG": str(strange), "PYTHONIOENCODING": encoding}
-    done = subprocess.run([*AGENT, *argv], capture_output=True, env=env, check=False)
-    assert b"internal error" not in done.stderr and b".yaml" in done.stdout
-    done.stdout.decode(encoding)
+    with open(tmp_path / "said", "wb") as said:
+        done = freshmount(*argv, env=env, stdout=said.fileno())
+    assert "internal error" not in done.stderr
+    assert ".yaml" in (tmp_path / "said").read_text(encoding)
 
 
 class Terminal(io.StringIO):

@@ -203,14 +203,36 @@ def started(argv: Sequence[str], env: Mapping[str, str], within: Sequence[str] =
 
 
 def freshmount(
-    *argv: str, env: Mapping[str, str] | None = None, given: str = "", **popen: Any
+    *argv: str,
+    env: Mapping[str, str] | None = None,
+    given: str = "",
+    stdout: int = subprocess.PIPE,
+    closed: Sequence[int] = (),
+    **popen: Any,
 ) -> subprocess.CompletedProcess[str]:
-    """`freshmount` with these arguments and this on its standard input, once it has ended."""
+    """`freshmount` with these arguments and this on its standard input, once it has ended.
+
+    Its standard output may be a descriptor of the test's, and some of its three streams closed.
+    """
     environment = os.environ if env is None else env
     if warm.may_be(environment, popen):
-        return warm.run(argv, environment, given, **popen)
-    command = [sys.executable, "-m", "agent", *argv]
-    return subprocess.run(command, env=environment, input=given, capture_output=True, text=True, check=False, **popen)
+        return warm.run(argv, environment, given, stdout, closed, **popen)
+
+    def close() -> None:
+        for number in closed:
+            os.close(number)
+
+    return subprocess.run(
+        [sys.executable, "-m", "agent", *argv],
+        env=environment,
+        input=given,
+        stdout=stdout,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+        preexec_fn=close if closed else None,
+        **popen,
+    )
 
 
 def until(condition: Callable[[], Any], every: float = 0.01) -> Any:

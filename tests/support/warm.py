@@ -29,6 +29,7 @@ enabled = False  # set by conftest; what uses this without pytest (benchmarks) s
 _MESSAGE = 1 << 17  # bytes; less than a socket's buffer
 # What Python, C and coverage have read before our first line.
 _AS_STARTED = ("PYTHON", "LC_", "LANG", "TZ", "COVERAGE", "MALLOC", "LD_", "GLIBC")
+_ENCODING = "PYTHONIOENCODING"  # of the streams, which are opened anew
 
 
 class Forked:
@@ -84,11 +85,15 @@ class _Asked(NamedTuple):
     env: dict[str, str]
     cwd: str
     session: bool
+    closed: list[int]  # of the three, those that it has not
 
 
 def may_be(env: Mapping[str, str], popen: Mapping[str, Any]) -> bool:
     """Whether a process with that environment and those options of Popen may be forked: Python has read no other."""
-    same = all(env.get(name) == os.environ.get(name) for name in {*env, *os.environ} if name.startswith(_AS_STARTED))
+    read = {name for name in {*env, *os.environ} if name.startswith(_AS_STARTED)}
+    if ":" not in env.get(_ENCODING, ""):  # then it is an encoding alone
+        read.discard(_ENCODING)
+    same = all(env.get(name) == os.environ.get(name) for name in read)
     return enabled and same and popen.keys() <= {"cwd", "start_new_session"}
 
 
@@ -102,27 +107,42 @@ def start(argv: Sequence[str], env: Mapping[str, str], **popen: Any) -> Forked:
     return Forked(*forked, *(ours for ours, _ in pipes))
 
 
-def run(argv: Sequence[str], env: Mapping[str, str], given: str, **popen: Any) -> subprocess.CompletedProcess[str]:
+def run(
+    argv: Sequence[str],
+    env: Mapping[str, str],
+    given: str,
+    stdout: int = subprocess.PIPE,
+    closed: Sequence[int] = (),
+    **popen: Any,
+) -> subprocess.CompletedProcess[str]:
     """`python -m agent` with these arguments until it has ended: what `subprocess.run` returns."""
-    with TemporaryFile("w+") as stdin, TemporaryFile("w+") as stdout, TemporaryFile("w+") as stderr:
+    with TemporaryFile("w+") as stdin, TemporaryFile("w+") as out, TemporaryFile("w+") as err:
         stdin.write(given)
         stdin.seek(0)
-        forked = Forked(*_start(argv, env, [stream.fileno() for stream in (stdin, stdout, stderr)], popen))
+        elsewhere = stdout != subprocess.PIPE
+        streams = [stdin.fileno(), stdout if elsewhere else out.fileno(), err.fileno()]
+        forked = Forked(*_start(argv, env, streams, popen, closed))
         try:
             forked.wait()
         finally:
             forked.kill()
-        said = [stream.seek(0) or stream.read() for stream in (stdout, stderr)]
+        out.seek(0)
+        err.seek(0)
+        said = None if elsewhere else out.read(), err.read()
     return subprocess.CompletedProcess(forked.args, forked.wait(), *said)
 
 
 def _start(
-    argv: Sequence[str], env: Mapping[str, str], streams: Sequence[int], popen: Mapping[str, Any]
+    argv: Sequence[str],
+    env: Mapping[str, str],
+    streams: Sequence[int],
+    popen: Mapping[str, Any],
+    closed: Sequence[int] = (),
 ) -> tuple[list[str], socket.socket]:
     """Have a process forked on these descriptors; its words, and the socket that tells its pid and its status."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     session = bool(popen.get("start_new_session"))
-    asked = _Asked(list(argv), dict(env), str(popen.get("cwd") or os.getcwd()), session)
+    asked = _Asked(list(argv), dict(env), str(popen.get("cwd") or os.getcwd()), session, list(closed))
     with theirs:
         socket.send_fds(_server(), [json.dumps(asked).encode()], [*streams, theirs.fileno()])
     return [sys.executable, "-m", "agent", *argv], ours
@@ -197,12 +217,18 @@ def _import() -> None:
 def _become(asked: _Asked) -> None:
     """Be as a process that was started so is at its first line."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    encoding = asked.env.get(_ENCODING)
     for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
         was = getattr(sys, name)
-        stream = open(number, mode, encoding=was.encoding, errors=was.errors, closefd=False)  # noqa: SIM115
+        errors = "strict" if encoding and name != "stderr" else was.errors
+        stream = open(number, mode, encoding=encoding or was.encoding, errors=errors, closefd=False)  # noqa: SIM115
         stream.reconfigure(line_buffering=was.line_buffering)
         setattr(sys, name, stream)
         setattr(sys, f"__{name}__", stream)
+        if number in asked.closed:
+            os.close(number)
+            setattr(sys, name, None)
+            setattr(sys, f"__{name}__", None)
     if asked.session:
         os.setsid()
     os.chdir(asked.cwd)
