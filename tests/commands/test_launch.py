@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -29,9 +31,30 @@ __import__(__name__)
 # Whose import a command comes to.
 LIBRARY = {"init": "structlog", "run": "structlog", "doctor": "urllib3", "check": "yaml", "plan": "yaml"}
 MODULE = [sys.executable, "-m", "agent"]
-SCRIPT = [sys.executable, "-c", "from agent.launch import entry; entry()"]
-IMAGE = [sys.executable, "-c", "from image.start.launcher import entry; entry()"]
+STARTS = {
+    "module": MODULE,
+    "script": [sys.executable, "-c", "from agent.launch import entry; entry()"],
+    "image": [sys.executable, "-c", "from image.start.launcher import entry; entry()"],
+}
 PRIVATE = "importing 0 0 0\n"
+NUMBERS = signal.SIGTERM, signal.SIGINT
+# The ordinary run has each start and each other command; a stop is looked at in the same moment, with the rest.
+CLOSED = {("module", "doctor"), ("script", "plan"), ("image", "check")}
+# And each pair of a start, a command and a signal.
+STOPPED = {
+    ("module", "run", signal.SIGTERM),
+    ("module", "init", signal.SIGINT),
+    ("script", "run", signal.SIGINT),
+    ("script", "init", signal.SIGTERM),
+    ("image", "run", signal.SIGTERM),
+    ("image", "init", signal.SIGINT),
+}
+
+
+def cases(chosen: Collection[tuple[object, ...]], *values: Iterable[object]) -> list[Any]:
+    """Every combination of these; those that are not chosen with --full alone."""
+    rest = pytest.mark.full("each start, command and signal in another combination")
+    return [pytest.param(*each, marks=[] if each in chosen else rest) for each in itertools.product(*values)]
 
 
 @pytest.fixture
@@ -69,27 +92,24 @@ def said(process: subprocess.Popen[str]) -> str:
     return process.stdout.readline()
 
 
-@pytest.mark.parametrize("argv", [MODULE, SCRIPT, IMAGE], ids=["module", "script", "image"])
-@pytest.mark.parametrize("command", LIBRARY)
-def test_the_memory_is_closed_before_anything_is_imported(pod: Pod, argv: list[str], command: str) -> None:
+@pytest.mark.parametrize(("start", "command"), cases(CLOSED, STARTS, LIBRARY))
+def test_the_memory_is_closed_before_anything_is_imported(pod: Pod, start: str, command: str) -> None:
     """Of every command: the environment has credentials from the start."""
-    with held(pod, argv, command) as process:
+    with held(pod, STARTS[start], command) as process:
         assert said(process) == PRIVATE
 
 
-@pytest.mark.parametrize("argv", [MODULE, SCRIPT, IMAGE], ids=["module", "script", "image"])
-@pytest.mark.parametrize(("command", "code"), [("run", 0), ("init", 1)])
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(("start", "command", "number"), cases(STOPPED, STARTS, ("run", "init"), NUMBERS))
 def test_a_stop_while_it_imports_is_no_death_and_is_not_lost(
-    pod: Pod, argv: list[str], command: str, code: int, number: signal.Signals
+    pod: Pod, start: str, command: str, number: signal.Signals
 ) -> None:
     """It ends as soon as it can, with the exit code of any stop, and has asked AWS for nothing."""
-    with held(pod, argv, command) as process:
+    with held(pod, STARTS[start], command) as process:
         assert said(process) == PRIVATE
         for each in (signal.SIGHUP, signal.SIGUSR1, number):
             process.send_signal(each)
         _, stderr = process.communicate("go\n", timeout=PATIENCE)
-        assert process.returncode == code, stderr
+        assert process.returncode == {"run": 0, "init": 1}[command], stderr
         assert '"event": "stopped' in stderr
         assert pod.proxy.calls == [] and not (pod.volume / "db").exists()
 
