@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
-
-import pytest
 
 from tests.support.aws import QuickStandIn
 from tests.support.paths import ROOT
@@ -24,27 +23,39 @@ MOVED = {
     "REGISTER_FIRST": ("handlers", _APART.format("REGISTER_FIRST")),
     "REGISTER_LAST": ("handlers", _APART.format("REGISTER_LAST")),
 }
-# Says what a call came to, and what took effect.
+# For each case, in a process of its own that has botocore but not what tunes it: says what a call came to, and what
+# took effect.
 SCRIPT = """
-import sys
+import json, os, sys
 from types import FunctionType, SimpleNamespace
 import botocore.compat
 from botocore import handlers, hooks, httpsession as sessions, session
+from tests.support import models
+from tests.support.words import secret
 
 def apart(function):  # it does not see what is put into its module later
     return FunctionType(function.__code__, dict(vars(sys.modules[function.__module__])), None, function.__defaults__)
 
-{prepared}
+models.read_once()
+session.Session().create_client("secretsmanager", region_name="eu-west-1")
+assert not [name for name in sys.modules if name.startswith("agent.sources.aws")]
+cases = json.loads(sys.argv[2])
+for name, prepared in cases.items():
+    if not os.fork():
+        break
+    assert os.wait()[1] == 0, name
+else:
+    sys.exit()
+
+exec(prepared)
 looked, look = [], botocore.compat.inspect.getfullargspec
 botocore.compat.inspect.getfullargspec = lambda function: (looked.append(function), look(function))[1]
 
 from agent.core.model import Place
 from agent.sources.aws import tuning
 from agent.sources.aws.secrets_manager import SecretsManager
-from tests.support.words import secret
 
 answer = SecretsManager().value(secret(secret_id="db", place=Place("eu-west-1", sys.argv[1])), None)
-print(answer.call.code, answer.result.value.reveal().decode())
 effects = []
 if type(sessions.create_urllib3_context()) is tuning.Context:
     effects.append("contexts")
@@ -55,24 +66,26 @@ try:
     effects.append("handlers")
 except TypeError:  # a handler of S3 was called, with nothing
     pass
-print(*effects)
+print(name, answer.call.code, answer.result.value.reveal().decode(), *effects, flush=True)
+os._exit(0)  # to tidy up what was imported takes longer than all of this
 """
 
 
-@pytest.mark.parametrize("name", MOVED)
-def test_a_name_that_moves_costs_its_own_effect_alone(name: str) -> None:
+def test_a_name_that_moves_costs_its_own_effect_alone() -> None:
     """A value comes whatever has moved. Where nothing has, each patch does what it is for."""
-    without, prepared = MOVED[name]
     with QuickStandIn() as aws:
         aws.put("db", "pw-1")
+        cases = {name: prepared for name, (_, prepared) in MOVED.items()}
         done = subprocess.run(
-            [sys.executable, "-c", SCRIPT.format(prepared=prepared), aws.url],
+            [sys.executable, "-c", SCRIPT, aws.url, json.dumps(cases)],
             cwd=ROOT,
             env={**os.environ, "AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x"},
             capture_output=True,
             text=True,
             check=False,
         )
-    answered, effects = done.stdout.splitlines() or (done.stderr, "")
-    assert answered == "OK pw-1", done.stderr
-    assert effects.split() == [each for each in ("contexts", "signatures", "handlers") if each != without]
+    effects = "contexts", "signatures", "handlers"
+    assert done.stdout.splitlines() == [
+        " ".join([name, "OK pw-1", *(each for each in effects if each != without)])
+        for name, (without, _) in MOVED.items()
+    ], done.stderr
