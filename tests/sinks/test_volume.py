@@ -13,7 +13,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -477,11 +477,19 @@ def test_a_manifest_beyond_its_limit_is_not_published(
     assert tree(home) == {"db": "db-1", "api": "api-1"} and names(home) == ["..1", "..data", "api", "db"]
 
 
+# Forks for each line, and says how that ended: the volume, what to do there, the step at which to be killed.
 WRITER = """
 import os, signal, sys
 from tests.support.publishing import publish
 from agent.sinks.volume.volume import Volume
-volume, at, left = Volume(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+for line in sys.stdin:
+    child = os.fork()
+    if not child: break
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+else:
+    sys.exit()
+path, at, left = line.split()
+volume, left = Volume(path), int(left)
 WATCHED = ("os.mkdir", "os.rename", "os.link", "os.symlink", "os.remove", "os.rmdir", "os.utime", "open", "os.listdir")
 def hook(event, args):
     global left
@@ -492,15 +500,34 @@ volume.read()
 sys.addaudithook(hook)
 if at == "publish": publish(volume, "2", "db", "api")
 else: volume.record_deliveries({"app": 9})
+os._exit(0)
 """
+
+
+@pytest.fixture
+def written(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Path, str, int], int]]:
+    """What a process comes to that writes to the volume, and is killed at that step if it gets there."""
+    monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)  # of processes that are killed it is no use
+    with subprocess.Popen(
+        [sys.executable, "-c", WRITER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        stdin, stdout = process.stdin, process.stdout
+        assert stdin and stdout
+
+        def write(path: Path, at: str, step: int) -> int:
+            stdin.write(f"{path} {at} {step}\n")
+            stdin.flush()
+            return int(stdout.readline())
+
+        yield write
+        stdin.close()
 
 
 @pytest.mark.parametrize("first", [True, False])
 def test_a_publish_that_is_killed_anywhere_shows_the_old_or_the_new(
-    home: Path, first: bool, monkeypatch: pytest.MonkeyPatch
+    home: Path, first: bool, written: Callable[[Path, str, int], int]
 ) -> None:
     """At each step that touches the directory: one whole set, nothing left over, and the next publish works."""
-    monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)  # of processes that are killed it is no use
     shown = set()
     for step in range(200):
         path = home / "v"
@@ -509,7 +536,7 @@ def test_a_publish_that_is_killed_anywhere_shows_the_old_or_the_new(
         volume = Volume(str(path))
         if not first:
             publish(volume, "1", "db", "api")
-        killed = subprocess.run([sys.executable, "-c", WRITER, str(path), "publish", str(step)], check=False)
+        code = written(path, "publish", step)
         readable = (tree(home) if (path / "..data").exists() else {}).items()
         old = {} if first else {"db": "db-1", "api": "api-1"}
         assert dict(readable) in (old, {"db": "db-2", "api": "api-2"})
@@ -526,13 +553,15 @@ def test_a_publish_that_is_killed_anywhere_shows_the_old_or_the_new(
         assert [name for name in names(home) if name.startswith("..new-")] == []
         again.close()
         volume.close()
-        if killed.returncode == 0:
+        if code == 0:
             break
-        assert killed.returncode == -signal.SIGKILL
+        assert code == -signal.SIGKILL
     assert step > 10 and len(shown) == 2
 
 
-def test_a_record_that_is_killed_anywhere_is_the_old_or_the_new(home: Path) -> None:
+def test_a_record_that_is_killed_anywhere_is_the_old_or_the_new(
+    home: Path, written: Callable[[Path, str, int], int]
+) -> None:
     """An acceptance is never half written."""
     for step in range(50):
         path = home / "v"
@@ -541,13 +570,13 @@ def test_a_record_that_is_killed_anywhere_is_the_old_or_the_new(home: Path) -> N
         volume = Volume(str(path))
         publish(volume, "1", "db", "api")
         volume.record_deliveries({"app": 1})
-        killed = subprocess.run([sys.executable, "-c", WRITER, str(path), "accept", str(step)], check=False)
+        code = written(path, "accept", step)
         seen = volume.read()
         assert seen.accepted["app"] in (1, 9) and not seen.record_lost
         volume.tidy()
         assert names(home) == ["..1", "..data", "..notified.json", "api", "db"]
         volume.close()
-        if killed.returncode == 0:
+        if code == 0:
             break
     assert step >= 2  # made aside, then renamed over
 
