@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from agent import __version__, cli
+from tests.support import warm
 from tests.support.configs import document
 from tests.support.paths import ROOT
 from tests.support.running import freshmount
@@ -20,6 +21,9 @@ CONFIG = ROOT / "config"
 
 
 def run(*argv: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    """With that environment alone; where it is forked, with what Python has read of this one besides."""
+    if env is not None and warm.enabled:
+        env = {name: value for name, value in os.environ.items() if name.startswith(warm.AS_STARTED)} | env
     return freshmount(*argv, env=env)
 
 

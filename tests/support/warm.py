@@ -28,7 +28,7 @@ enabled = False  # set by conftest; what uses this without pytest (benchmarks) s
 
 _MESSAGE = 1 << 17  # bytes; less than a socket's buffer
 # What Python, C and coverage have read before our first line.
-_AS_STARTED = ("PYTHON", "LC_", "LANG", "TZ", "COVERAGE", "MALLOC", "LD_", "GLIBC")
+AS_STARTED = ("PYTHON", "LC_", "LANG", "TZ", "COVERAGE", "MALLOC", "LD_", "GLIBC")
 _ENCODING = "PYTHONIOENCODING"  # of the streams, which are opened anew
 
 
@@ -90,7 +90,7 @@ class _Asked(NamedTuple):
 
 def may_be(env: Mapping[str, str], popen: Mapping[str, Any]) -> bool:
     """Whether a process with that environment and those options of Popen may be forked: Python has read no other."""
-    read = {name for name in {*env, *os.environ} if name.startswith(_AS_STARTED)}
+    read = {name for name in {*env, *os.environ} if name.startswith(AS_STARTED)}
     if ":" not in env.get(_ENCODING, ""):  # then it is an encoding alone
         read.discard(_ENCODING)
     same = all(env.get(name) == os.environ.get(name) for name in read)
