@@ -15,7 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from agent.commands import preflight
+from agent.commands import attach, preflight
+from agent.commands import doctor as doctor_module
 from tests.support.answers import KEYS, ROLE, Answer, Answers, refused
 from tests.support.aws import Fault, MotoStandIn, Proxy, environment
 from tests.support.monitored import free_port
@@ -55,6 +56,28 @@ def doctor(pod: Pod, aws: MotoStandIn, *options: str, **env: str) -> tuple[int, 
     assert "pw-" not in done.stdout + done.stderr
     findings = {found["check"]: (found["outcome"], found["message"]) for found in json.loads(done.stdout)}
     return done.returncode, findings, done.stdout
+
+
+class Inside:
+    """The same in this process, for what waits as long as a constant says, which is shorter here."""
+
+    def __init__(self, patch: pytest.MonkeyPatch, printed: pytest.CaptureFixture[str]) -> None:
+        self._patch, self._printed = patch, printed
+        patch.setattr(doctor_module, "LIMIT", 1.0)
+        patch.setattr(attach, "TIMEOUT", 0.3)
+
+    def doctor(self, pod: Pod, aws: MotoStandIn, **env: str) -> tuple[int, Findings]:
+        for name, content in {**environment(), "AWS_ENDPOINT_URL_STS": aws.url, **env}.items():
+            self._patch.setenv(name, content)
+        code = doctor_module.examine(str(pod.config), as_json=True, before_app=False)
+        printed = self._printed.readouterr().out
+        assert "pw-" not in printed
+        return code, {found["check"]: (found["outcome"], found["message"]) for found in json.loads(printed)}
+
+
+@pytest.fixture
+def inside(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Inside:
+    return Inside(monkeypatch, capsys)
 
 
 def test_a_pod_as_it_should_be(pod: Pod, aws: MotoStandIn, reload: Answers, tmp_path: Path) -> None:
@@ -203,7 +226,7 @@ def test_sts_that_is_sent_astray_is_a_warning(pod: Pod, aws: MotoStandIn, irsa: 
     assert (code, outcome) == (0, "warning") and "AWS_ENDPOINT_URL_SECRETS_MANAGER" in message
 
 
-def test_credentials_that_hang_or_are_odd(pod: Pod, aws: MotoStandIn, tmp_path: Path) -> None:
+def test_credentials_that_hang_or_are_odd(pod: Pod, aws: MotoStandIn, inside: Inside, tmp_path: Path) -> None:
     """Every check ends, with the source in its sentence."""
     (tmp_path / "token").write_text("a.b.c")
     with Answers(lambda _: Answer(drips=True)) as source:
@@ -214,7 +237,7 @@ def test_credentials_that_hang_or_are_odd(pod: Pod, aws: MotoStandIn, tmp_path: 
         }
         for answer in (Answer(drips=True), Answer(b"[]"), None):
             source.answer = lambda _, answer=answer: answer  # type: ignore[misc]
-            code, findings, _ = doctor(pod, aws, **env)
+            code, findings = inside.doctor(pod, aws, **env)
             outcome, message = findings["credentials"]
             assert (code, outcome) == (1, "bad") and "EKS Pod Identity" in message
             assert findings["secret db"][0] == "bad" and "listen" in findings
@@ -307,13 +330,13 @@ def test_a_volume_that_cannot_be_used(pod: Pod, aws: MotoStandIn) -> None:
     assert doctor(pod, aws)[1]["volume"] == ("bad", "/no/such cannot be opened: No such file or directory")
 
 
-def test_the_port_is_taken_or_ours(pod: Pod, aws: MotoStandIn) -> None:
-    """By another program, which is bad, or by the agent that runs already."""
+def test_the_port_is_taken_or_ours(pod: Pod, aws: MotoStandIn, inside: Inside) -> None:
+    """By another program, which is bad, also when it says nothing, or by the agent that runs already."""
     port = free_port()
     with socket.create_server(("127.0.0.1", port)):
         text = pod.config.read_text()
         pod.edit(text.replace("127.0.0.1:0", f"127.0.0.1:{port}"))
-        assert doctor(pod, aws)[1]["listen"][0] == "bad"
+        assert inside.doctor(pod, aws)[1]["listen"][0] == "bad"
     with running("run", pod.config) as agent:
         agent.ready()
         assert doctor(pod, aws)[1]["listen"] == (

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from agent.commands import wait
+from agent.core.errors import StartError
 from tests.support.aws import Fault, Proxy, QuickStandIn
 from tests.support.monitored import free_port
 from tests.support.paths import ROOT
@@ -103,16 +105,16 @@ def test_giving_up_it_says_what_the_agent_says(place: Place) -> None:
     assert failed["message"] in place.termination_log.read_text()
 
 
-def test_an_agent_that_is_stuck_or_not_there_is_given_up(place: Place) -> None:
+def test_an_agent_that_is_stuck_or_not_there_is_given_up(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert wait._ANSWER < wait.GRACE / 4, "a hook is over long before kubelet ends the container"
+    monkeypatch.setattr(wait, "_ANSWER", 0.3)
     with running("run", place.pod.config) as agent:
         agent.event("listening")
         agent.process.send_signal(signal.SIGSTOP)
-        with ended(place.wait(f"--port={place.port}", "--timeout=1s")) as waiting:
-            _, said = waiting.communicate(timeout=PATIENCE)
-    assert waiting.returncode == 1 and str(place.port) in said
-    with ended(place.wait(f"--port={place.port}", "--timeout=1s")) as waiting:
-        _, said = waiting.communicate(timeout=PATIENCE)
-    assert waiting.returncode == 1 and str(place.port) in said
+        with pytest.raises(StartError, match=f"does not answer on port {place.port}"):
+            wait.wait(str(place.pod.config), place.port, 0.5)
+    with pytest.raises(StartError, match=f"does not answer on port {place.port}"):
+        wait.wait(str(place.pod.config), place.port, 0.5)
 
 
 def test_somebody_else_at_the_port_is_not_taken_for_the_agent(place: Place) -> None:

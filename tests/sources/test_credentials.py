@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import json
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from agent.core.model import Place, Secret
 from agent.core.value import Fetched
 from agent.sources.aws.secrets_manager import SecretsManager
 from tests.support.answers import KEYS, ROLE, Answer, Answers, Asked, assumed, metadata, refused, temporary
+from tests.support.clock import Clock
 from tests.support.running import until
 from tests.support.words import secret
 
@@ -284,19 +284,6 @@ def test_those_who_ask_at_once_share_one_look(aws: Answers, source: Answers, pod
     for thread in threads:
         thread.join(60)
     assert found == [True] * 8 and len(source.asked) == 1
-
-
-class Clock:
-    """`time` as the agent sees it, some seconds later."""
-
-    def __init__(self) -> None:
-        self.later = 0.0
-
-    def time(self) -> float:
-        return time.time() + self.later
-
-    def monotonic(self) -> float:
-        return time.monotonic() + self.later
 
 
 def test_credentials_are_renewed_before_their_end_and_used_to_it(

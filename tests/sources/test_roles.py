@@ -14,6 +14,8 @@ from agent.core.model import OK, Call, Place, Request, Secret
 from agent.core.value import Fetched
 from agent.sources.aws import roles
 from agent.sources.aws.source import Aws
+from tests.support.answers import Answer
+from tests.support.clock import Clock
 from tests.support.running import until
 from tests.support.services import error, serving, sts_denied
 from tests.support.words import secret
@@ -75,20 +77,31 @@ def test_sts_is_asked_once_for_all_secrets_and_passes(aws: Any) -> None:
     assert aws.count("AssumeRole") == 2
 
 
-def test_credentials_are_renewed_before_they_expire_and_beside(aws: Any) -> None:
-    """Those of a minute are renewed after half of it; here, of 31 seconds, which are usable for one, at once."""
-    aws.lifetime = 32.0
+def test_credentials_are_renewed_before_they_expire_and_beside(aws: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After half of their time, which is some minutes here. Nobody waits for STS while those in hand still do."""
+    clock = Clock()
+    for module in ("credentials", "roles"):
+        monkeypatch.setattr(f"agent.sources.aws.{module}.time", clock)
+    aws.lifetime = 400.0
     source, wanted = Aws(), asked_as(aws, READER)
+    for clock.later in (0.0, 100.0):
+        assert isinstance(fetch(source, wanted)[0], Fetched)
+    assert aws.count("AssumeRole") == 1
+    aws.faults[None, "AssumeRole"] = Answer(drips=True)
+    clock.later = 210.0
     assert isinstance(fetch(source, wanted)[0], Fetched)
+    until(lambda: aws.count("AssumeRole") == 2)
+    aws.faults.clear()
     aws.lifetime = 3600.0
+    clock.later = 250.0  # that call has been given up
 
     def renewed() -> bool:
-        fetch(source, wanted)
-        return aws.count("AssumeRole") > 1
+        assert isinstance(fetch(source, wanted)[0], Fetched)
+        return bool(aws.count("AssumeRole") > 2)
 
     until(renewed)
-    made = aws.count("AssumeRole")
-    assert isinstance(fetch(source, wanted)[0], Fetched) and aws.count("AssumeRole") == made
+    clock.later = 500.0  # the first ones have expired
+    assert isinstance(fetch(source, wanted)[0], Fetched) and aws.count("AssumeRole") == 3
 
 
 @pytest.mark.parametrize(("refused", "named"), [(HUB, "link 1 of 2"), (READER, "link 2 of 2")])

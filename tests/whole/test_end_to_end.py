@@ -403,7 +403,7 @@ def test_aws_failures_keep_the_files_and_show_in_metrics_and_health(pod: Pod) ->
 def test_a_version_that_cannot_be_projected_is_fetched_once_and_the_last_good_stays(pod: Pod) -> None:
     """A broken rotation keeps the last good files and is not fetched again until the version moves."""
     pod.put("db", '{"password": "d1"}')
-    with running("run", pod.write(pod.secret("db", "{path: db, jmesPath: password}"))) as agent:
+    with running("run", pod.write(pod.secret("db", "{path: db, jmesPath: password}"), period="100ms")) as agent:
         agent.ready()
         pod.rotate("db", '{"pass": "wrong"}')
         failed = agent.event("secret failed", reason="projection")
@@ -503,6 +503,7 @@ def test_a_version_that_does_not_fit_is_logged_once(pod: Pod) -> None:
         for _ in range(3):
             agent.pass_now()
         version = pod.rotate("db", "no json either")
+        agent.pass_now()
         agent.event("secret failed", secret="db")
         agent.pass_now()
         failed = [e["message"] for e in agent.seen if e["event"] == "secret failed" and e["secret"] == "db"]
