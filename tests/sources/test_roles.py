@@ -100,8 +100,10 @@ def test_credentials_are_renewed_before_they_expire_and_beside(aws: Any, monkeyp
         return bool(aws.count("AssumeRole") > 2)
 
     until(renewed)
-    clock.later = 500.0  # the first ones have expired
-    assert isinstance(fetch(source, wanted)[0], Fetched) and aws.count("AssumeRole") == 3
+    clock.later = 500.0  # the first ones have expired; STS may have been asked and not have answered yet
+    assert isinstance(fetch(source, wanted)[0], Fetched)
+    made = aws.count("AssumeRole")
+    assert isinstance(fetch(source, wanted)[0], Fetched) and aws.count("AssumeRole") == made <= 4
 
 
 @pytest.mark.parametrize(("refused", "named"), [(HUB, "link 1 of 2"), (READER, "link 2 of 2")])
