@@ -24,7 +24,7 @@ LIST = ("ListSecrets", "")
 
 
 class Scene:
-    """Five secrets at AWS, an agent that looks at them twice a second, and a hub that says that nothing moves."""
+    """Five secrets at AWS, an agent that looks at them each second, and a hub that says that nothing moves."""
 
     def __init__(self, pod: Pod, hub: FalseHub) -> None:
         self.pod = pod
@@ -34,8 +34,8 @@ class Scene:
         token.write_text("token")
         extra = f"hub: {{url: {hub.url}, tokenPath: {token}, ownLooks: list}}"
         secrets = [pod.secret(name, f"{{path: {name}}}") for name in NAMES]
-        text = pod.write(*secrets, period="200ms", extra=extra).read_text()
-        pod.edit(text.replace("poll: {period: 200ms}", "poll: {period: 200ms, floor: 500ms}"))
+        text = pod.write(*secrets, period="500ms", extra=extra).read_text()
+        pod.edit(text.replace("poll: {period: 500ms}", "poll: {period: 500ms, floor: 1s}"))
 
     @property
     def calls(self) -> list[tuple[str, str]]:
