@@ -32,9 +32,10 @@ from tests.support.chart import (
     need_helm,
     validate,
 )
+from tests.support.tables import table
 
 HERE = CHARTS / "controller"
-DEFAULTS = yaml.load((HERE / "values.yaml").read_text(), yaml.CSafeLoader)
+DEFAULTS = table(HERE / "values.yaml")
 ON = {"enabled": True}
 IMAGE = {"image": {"repository": "r"}}
 QUEUE = "https://sqs.eu-west-1.amazonaws.com/111122223333/freshmount"

@@ -210,6 +210,10 @@ def test_each_alert_can_be_turned_off_and_set(demo: Chart, monitoring: Rendered)
     names = list(yaml.safe_load((CHARTS / "freshmount" / "values.yaml").read_text())["prometheusRule"]["alerts"])
     assert len(names) == len(rules(monitoring)) == 10
     alerts = {name: f"Freshmount{name[0].upper()}{name[1:]}" for name in names}
+    patience = {name: f"{7 + at}m" for at, name in enumerate(names)}
+    each = {**ON, "alerts": {name: {"for": long} for name, long in patience.items()}}
+    found = rules(demo.template(ours(**{**ALL, "prometheusRule": each})))
+    assert {rule["alert"]: rule["for"] for rule in found} == {alerts[name]: patience[name] for name in names}
     for off in (names[::2], names[1::2]):
         rule = {**ON, "alerts": {name: {"enabled": False} for name in off}}
         left = {r["alert"] for r in rules(demo.template(ours(**{**ALL, "prometheusRule": rule})))}

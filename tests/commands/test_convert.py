@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from agent import cli
 from agent.config import writing
@@ -20,6 +19,7 @@ from agent.core.model import Ref
 from tests.support.configs import VALID
 from tests.support.paths import ROOT
 from tests.support.running import freshmount
+from tests.support.tables import table
 
 CLASS = """\
 apiVersion: secrets-store.csi.x-k8s.io/v1
@@ -127,8 +127,7 @@ def test_a_config_that_is_written_is_read_as_the_same(name: str) -> None:
         assert (again.secrets, set(again.outputs)) == (bundle.secrets, set(bundle.outputs))
 
 
-MANIFESTS = yaml.load((ROOT / "tests/config/provider_classes.yaml").read_text(), yaml.CSafeLoader)
-WILD = [case for case in MANIFESTS if "files" in case]
+WILD = [case for case in table(ROOT / "tests/config/provider_classes.yaml") if "files" in case]
 
 
 @pytest.mark.parametrize("case", WILD, ids=[case["name"] for case in WILD])

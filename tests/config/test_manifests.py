@@ -7,17 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent import cli
 from agent.config import native
 from agent.core.errors import ConfigError
+from tests.support.tables import table
 
 HERE = Path(__file__).parent
-CLASSES: list[dict[str, Any]] = yaml.load((HERE / "provider_classes.yaml").read_text(), yaml.CSafeLoader)
-TABLE: dict[str, Any] = yaml.load((HERE / "external_secrets.yaml").read_text(), yaml.CSafeLoader)
+CLASSES: list[dict[str, Any]] = table(HERE / "provider_classes.yaml")
+TABLE: dict[str, Any] = table(HERE / "external_secrets.yaml")
 EXTERNAL: list[dict[str, Any]] = TABLE["manifests"]
 STORES: dict[str, str] = TABLE["stores"]
 

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.config.native import parse
 from agent.core.errors import ConfigError
 from agent.core.model import Config, Output, Place, Projection, Ref
+from tests.support.tables import table
 
 HEAD = """\
 apiVersion: secrets-store.csi.x-k8s.io/v1
@@ -382,7 +382,7 @@ def test_any_text_as_objects_is_read_or_refused_with_places(text: str) -> None:
         assert all(each.line >= 1 and each.column >= 1 and each.message for each in refusal.problems)
 
 
-WILD = yaml.load((Path(__file__).parent / "provider_classes.yaml").read_text(), yaml.CSafeLoader)
+WILD = table(Path(__file__).parent / "provider_classes.yaml")
 
 
 @pytest.mark.parametrize("case", WILD, ids=[case["name"] for case in WILD])

@@ -95,7 +95,7 @@ def test_waiting_for_room_is_no_failure_while_a_lane_moves_on(monkeypatch: pytes
             time.sleep(self.limit / 4)
             return super().observe(batch)
 
-    asking = Asking(Slow(limit=1.0), lambda _: None)
+    asking = Asking(Slow(limit=2.0), lambda _: None)
     answers = asyncio.run(asking.observe([secret(f"s-{number}") for number in range(12)], "n"))
     late = [name for name, answer in answers.items() if isinstance(answer, Failure)]
     assert len(late) < 3, "only a machine that is busy makes a call late"

@@ -89,7 +89,7 @@ def test_when_every_thread_hangs_nothing_more_is_asked(hanging: Hanging) -> None
 def test_the_time_of_all_is_bounded_too(hanging: Hanging, monkeypatch: pytest.MonkeyPatch) -> None:
     """What was not asked by then is late without a call."""
     monkeypatch.setattr("agent.engine.pool._SLOW", 0.0)  # none waits for the turn of another
-    answers = ask(Pool("test"), each=60, total=1.5, **{f"n{i}": hanging.call("") for i in range(IN_FLIGHT + 2)})
+    answers = ask(Pool("test"), each=60, total=3.0, **{f"n{i}": hanging.call("") for i in range(IN_FLIGHT + 2)})
     assert list(answers.values()).count(Unanswered(asked=True)) == IN_FLIGHT
     assert list(answers.values()).count(Unanswered(asked=False)) == 2
 

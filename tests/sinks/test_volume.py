@@ -578,6 +578,7 @@ def test_a_record_that_is_killed_anywhere_is_the_old_or_the_new(
         volume.close()
         if code == 0:
             break
+        assert code == -signal.SIGKILL
     assert step >= 2  # made aside, then renamed over
 
 

@@ -8,7 +8,6 @@ import re
 import threading
 import uuid
 from collections.abc import Iterator
-from datetime import UTC
 from pathlib import Path
 from typing import Any
 
@@ -152,7 +151,7 @@ def test_a_scheduled_deletion_is_told_with_its_date(aws: MotoStandIn, proxy: Pro
     date = aws.client.describe_secret(SecretId=name)["DeletedDate"]
     failure = observed(proxy, name)
     assert isinstance(failure, Failure)
-    assert failure.reason == "deleted" and f"{date.astimezone(UTC):%Y-%m-%d %H:%M UTC}" in failure.message
+    assert failure.reason == "deleted" and f"{date:%Y-%m-%d %H:%M %Z}" in failure.message
     assert "restore-secret" in failure.message
     fetch = got(proxy, name)
     assert isinstance(fetch, Failure) and fetch.reason in ("deleted", "not_found")

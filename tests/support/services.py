@@ -96,12 +96,13 @@ class Services:
             sent = json.loads(asked.body)
             given = sent.get("Names") or sent.get("SecretIdList") or [sent.get("SecretId") or sent.get("Path") or ""]
             names = tuple(given)
-        self.calls.append(Call(region, operation, names, by, sent))
+        places = itertools.product((region, None), (operation, *names, None))
+        fault = next((self.faults[place] for place in places if place in self.faults), None)
+        self.calls.append(Call(region, operation, names, by, sent))  # once it is settled what it comes to
         if region in self.away:
             return None
-        for where, what in itertools.product((region, None), (operation, *names, None)):
-            if (where, what) in self.faults:
-                return self.faults[where, what]
+        if fault is not None:
+            return fault
         if operation == "GetCallerIdentity":
             return _identity(by)
         if "Action" in sent:
