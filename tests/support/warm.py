@@ -8,6 +8,7 @@ started, by `python -m agent`; nor where a test asks for something of the start 
 
 from __future__ import annotations
 
+import fcntl
 import functools
 import json
 import os
@@ -151,42 +152,60 @@ def _start(
 
 @functools.cache
 def _server() -> socket.socket:
-    """The process that forks, one for each worker of pytest. It ends with it."""
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    with theirs:
-        subprocess.Popen(
-            [sys.executable, "-m", "tests.support.warm", str(theirs.fileno())],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            pass_fds=[theirs.fileno()],
-        )
-    return ours
+    """The process that forks, one for all workers of a run of pytest: who comes first starts it. It ends with the last
+    of them."""
+    address = f"\0freshmount-tests-{os.environ.get('PYTEST_XDIST_TESTRUNUID', os.getpid())}"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listening, open(__file__) as alone:
+        fcntl.flock(alone, fcntl.LOCK_EX)  # else another one connects between the next two lines
+        with suppress(OSError):  # another worker has the address, and started the server
+            listening.bind(address)
+            listening.listen()
+            subprocess.Popen(
+                [sys.executable, "-m", "tests.support.warm", str(listening.fileno())],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                pass_fds=[listening.fileno()],
+            )
+    server = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    server.connect(address)
+    return server
 
 
-def _serve(control: socket.socket) -> _Asked:
+def _serve(listening: socket.socket) -> _Asked:
     """Fork for each message, and tell each one's pid and in the end its status. Returns in what is forked."""
-    children: dict[int, tuple[int, socket.socket]] = {}
+    controls: dict[int, socket.socket] = {}  # of each worker
+    children: dict[int, tuple[int, socket.socket, int]] = {}  # by the handle of each: pid, status, its worker's control
     poll = select.poll()
-    poll.register(control, select.POLLIN)
+    poll.register(listening, select.POLLIN)
     while True:
         for ready, _ in poll.poll():
+            if ready == listening.fileno():
+                control = listening.accept()[0]
+                controls[control.fileno()] = control
+                poll.register(control, select.POLLIN)
+                continue
             if ready in children:
-                pid, status = children.pop(ready)
+                pid, status, _ = children.pop(ready)
                 poll.unregister(ready)
                 os.close(ready)
                 code = os.waitpid(pid, 0)[1]
                 with status, suppress(OSError):  # nobody waits for it any more
                     status.send(str(code).encode())
                 continue
-            message, streams, _, _ = socket.recv_fds(control, _MESSAGE, 4)
+            message, streams, _, _ = socket.recv_fds(controls[ready], _MESSAGE, 4)
             if not message:
-                for pid, _ in children.values():
-                    os.kill(pid, signal.SIGKILL)
-                sys.exit()
+                for pid, _, of in children.values():
+                    if of == ready:
+                        os.kill(pid, signal.SIGKILL)
+                poll.unregister(ready)
+                controls.pop(ready).close()
+                if not controls:
+                    sys.exit()
+                continue
             status = socket.socket(fileno=streams.pop())
             pid = os.fork()
             if not pid:
-                for other in (control, status, *(status for _, status in children.values())):
+                for other in (listening, status, *controls.values(), *(status for _, status, _ in children.values())):
                     other.detach()  # whose number is soon another file's
                 for number, stream in enumerate(streams):
                     os.dup2(stream, number)
@@ -195,7 +214,7 @@ def _serve(control: socket.socket) -> _Asked:
             for stream in streams:
                 os.close(stream)
             handle = os.pidfd_open(pid)
-            children[handle] = pid, status
+            children[handle] = pid, status, ready
             poll.register(handle, select.POLLIN)
             socket.send_fds(status, [str(pid).encode()], [handle])
 
