@@ -459,13 +459,34 @@ def emptied(mode: str, path: tuple[str, ...], value: Any) -> dict[str, Any]:
     return put(on, path, value)
 
 
-def whole(helm: str, to: Path, names: Iterable[str], mode: str) -> tuple[Chart, dict[str, Any], dict[str, str]]:
-    """A chart in which each of these values is null or empty for an agent of its own."""
-    chart, _, aliases = corpus(helm, to, dict.fromkeys(names, "{}"))
+def whole(helm: str, to: Path, groups: Iterable[list[str]], mode: str) -> tuple[Chart, dict[str, Any]]:
+    """A chart in which all values of a group are null or empty, each group for an agent of its own."""
+    agents = {" and ".join(group): group for group in groups}
+    chart, _, aliases = corpus(helm, to, dict.fromkeys(agents, "{}"))
     (to / "templates" / "configs.yaml").unlink()
-    for alias in aliases.values():
+    values = {}
+    for name, alias in aliases.items():
         (to / "templates" / f"{alias}.yaml").write_text(WHOLE.replace("KEY", alias))
-    return chart, {alias: emptied(mode, *EMPTIED[name]) for name, alias in aliases.items()}, aliases
+        first, *others = agents[name]
+        values[alias] = emptied(mode, *EMPTIED[first])
+        for other in others:
+            values[alias] = put(values[alias], *EMPTIED[other])
+    return chart, values
+
+
+def apart(names: Iterable[str], most: int) -> list[list[str]]:
+    """Them in groups of so many at most, of which none is a part of another."""
+    groups: list[list[str]] = []
+    for name in names:
+        path = EMPTIED[name][0]
+        for group in groups:
+            others = [EMPTIED[other][0] for other in group]
+            if len(group) < most and all(path[: len(o)] != o and o[: len(path)] != path for o in others):
+                group.append(name)
+                break
+        else:
+            groups.append([name])
+    return groups
 
 
 EMPTIED_IN = [*(("v4", mode) for mode in ("native", "init", "sidecar", "both")), ("v3", "native")]
@@ -475,20 +496,21 @@ EMPTIED_IN = [*(("v4", mode) for mode in ("native", "init", "sidecar", "both")),
 def test_a_value_that_is_null_or_empty_leaves_something_valid(
     tmp_path: Path, pytestconfig: pytest.Config, version: str, mode: str
 ) -> None:
-    """Each of `values.yaml`, in an agent of its own with everything on: valid for Kubernetes and for the agent.
+    """Each of `values.yaml`, in an agent with everything on: valid for Kubernetes and for the agent.
 
-    Each value in one of the modes; with --full in each of them.
+    Each value in one of the modes, with three others; with --full alone, and in each of them.
     """
     names = sorted(EMPTIED.keys() - REFUSED.keys())
+    groups = [[name] for name in names]
     if not pytestconfig.getoption("--full"):
-        names = names[EMPTIED_IN.index((version, mode)) :: len(EMPTIED_IN)]
-    chart, values, aliases = whole(need_helm(version), tmp_path / "many", names, mode)
+        groups = apart(names[EMPTIED_IN.index((version, mode)) :: len(EMPTIED_IN)], 4)
+    chart, values = whole(need_helm(version), tmp_path / "many", groups, mode)
     rendered = chart.template(values)
     assert not [odd for odd in ("%!", "<nil>", "<no value>", "null") if odd in rendered.text]
     alike = re.sub(r"\bc\d+\b", "c", rendered.text)  # so that what is the same is validated once
     validate(Rendered(alike, tuple(d for d in yaml.load_all(alike, yaml.CSafeLoader) if d)), "1.37")
-    for name, alias in aliases.items():
-        assert parse(rendered.config(f"-{alias}"), name).settings.volume_path == "/freshmount/secrets"
+    for alias, of in values.items():
+        assert parse(rendered.config(f"-{alias}"), str(of)).settings.volume_path == "/freshmount/secrets"
     containers = [
         (c["image"], c["args"][0])
         for document in rendered.documents
@@ -498,7 +520,7 @@ def test_a_value_that_is_null_or_empty_leaves_something_valid(
         if c["name"] not in ("own", "web")
     ]
     assert {image for image, _ in containers} == {f"r:{__version__}"}
-    assert len(containers) >= len(aliases)
+    assert len(containers) >= len(values)
 
 
 HELMS_OWN_WORDS = ("%!", "<nil>", "nil pointer", "wrong type", "YAML parse", "index of")
@@ -716,10 +738,10 @@ def test_the_network_policy_opens_the_port_of_an_address(tmp_path: Path) -> None
             f"HTTPS_PROXY {url}": {"config": OF_ONE, "extraEnv": [{"name": "HTTPS_PROXY", "value": proxy}]},
         }
     on = {name: {"networkPolicy": ON, **values} for name, values in agents.items()}
-    rendered, aliases = beside(need_helm(), tmp_path / "many", on, '{{ include "freshmount.objects" CALL }}')
+    rendered, keys = beside(need_helm(), tmp_path / "many", on, '{{ include "freshmount.objects" CALL }}')
     opened = {}
-    for name, alias in aliases.items():
-        egress = rendered.one("NetworkPolicy", f"-{alias}")["spec"]["egress"]
+    for name, key in keys.items():
+        egress = rendered.one("NetworkPolicy", f"-{key}")["spec"]["egress"]
         assert all(not rule["ports"][0].keys() - {"protocol", "port"} for rule in egress)
         opened[name] = [each["port"] for each in egress[1]["ports"]]
     assert opened == {
@@ -990,14 +1012,20 @@ def test_the_schema_knows_every_value() -> None:
     jsonschema.validate(values, schema)
 
 
+def around_the_library(helm: str, to: Path, dependencies: Iterable[dict[str, str]]) -> Chart:
+    """A chart of nothing but the library, once for each of these ways to depend on it."""
+    shutil.copytree(CHARTS / "freshmount", to / "charts" / "freshmount")
+    of = [{"name": "freshmount", "version": __version__, **each} for each in dependencies]
+    chart = {"apiVersion": "v2", "name": "many", "version": "0.1.0", "dependencies": of}
+    (to / "Chart.yaml").write_text(yaml.safe_dump(chart))
+    (to / "templates").mkdir()
+    return Chart(helm, to)
+
+
 def corpus(helm: str, to: Path, texts: dict[str, str]) -> tuple[Chart, dict[str, Any], dict[str, str]]:
     """A chart with one alias of the library for each config, their values, and the alias of each by its name."""
     aliases = {name: f"c{i}" for i, name in enumerate(texts)}
-    shutil.copytree(CHARTS / "freshmount", to / "charts" / "freshmount")
-    dependencies = [{"name": "freshmount", "version": __version__, "alias": alias} for alias in aliases.values()]
-    chart = {"apiVersion": "v2", "name": "many", "version": "0.1.0", "dependencies": dependencies}
-    (to / "Chart.yaml").write_text(yaml.safe_dump(chart))
-    (to / "templates").mkdir()
+    chart = around_the_library(helm, to, ({"alias": alias} for alias in aliases.values()))
     (to / "templates" / "configs.yaml").write_text(
         """\
 {{- range $key, $_ := .Values }}
@@ -1018,30 +1046,38 @@ def corpus(helm: str, to: Path, texts: dict[str, str]) -> tuple[Chart, dict[str,
         }
         for name, text in texts.items()
     }
-    return Chart(helm, to), values, aliases
+    return chart, values, aliases
 
 
 OF_ONE = {"secrets": [{"name": "a", "secretId": "a", "files": [{"path": "a"}]}]}  # a config of one secret
 
 
 def beside(helm: str, to: Path, agents: dict[str, dict[str, Any]], template: str) -> tuple[Rendered, dict[str, str]]:
-    """What that template makes of each of these agents, and the alias of each: one run of helm for all. In it stand
-    ALIAS and CALL, what an include is given for that agent."""
-    chart, _, aliases = corpus(helm, to, dict.fromkeys(agents, "{}"))
-    (to / "templates" / "configs.yaml").unlink()
-    for alias in aliases.values():
-        text = template.replace("ALIAS", alias).replace("CALL", f'(dict "root" $ "key" "{alias}")')
-        (to / "templates" / f"{alias}.yaml").write_text(text)
-    on = {"enabled": True, "image": {"repository": "r"}}
-    return chart.template({alias: {**on, **agents[name]} for name, alias in aliases.items()}), aliases
+    """What that template makes of each of these agents, and the key of each: one run of helm for all. In it stand KEY
+    and CALL, what an include is given for that agent. Its defaults are merged here: helm would read the whole library
+    and its schema once for each."""
+    chart = around_the_library(helm, to, [{}])
+    keys = {name: f"c{i}" for i, name in enumerate(agents)}
+    for key in keys.values():
+        text = template.replace("KEY", key).replace("CALL", f'(dict "root" $ "key" "{key}")')
+        (to / "templates" / f"{key}.yaml").write_text(text)
+    on = {"enabled": True, "image": {"repository": "r", "tag": "1"}}
+    return chart.template({key: merged(VALUES, {**on, **agents[name]}) for name, key in keys.items()}), keys
+
+
+def merged(defaults: Any, given: Any) -> Any:
+    """As helm merges values: key by key, as far as both are tables."""
+    if not (isinstance(defaults, dict) and isinstance(given, dict)):
+        return given
+    return {**defaults, **{key: merged(defaults.get(key), value) for key, value in given.items()}}
 
 
 def policies(to: Path, agents: dict[str, dict[str, Any]]) -> dict[str, Any]:
     """The IAM policy of each of these agents, as the chart prints it."""
-    template = 'kind: Said\nmetadata: {name: ALIAS}\ntext: {{ include "freshmount.iamPolicy" CALL | quote }}\n'
-    rendered, aliases = beside(need_helm(), to, agents, template)
+    template = 'kind: Said\nmetadata: {name: KEY}\ntext: {{ include "freshmount.iamPolicy" CALL | quote }}\n'
+    rendered, keys = beside(need_helm(), to, agents, template)
     found = {document["metadata"]["name"]: json.loads(document["text"]) for document in rendered.documents}
-    return {name: found[alias] for name, alias in aliases.items()}
+    return {name: found[key] for name, key in keys.items()}
 
 
 @pytest.mark.parametrize("version", BOTH_HELMS)
