@@ -14,6 +14,7 @@ import subprocess
 import sys
 import termios
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -130,16 +131,17 @@ def test_it_fits_the_terminal(pod: Pod, agent: Agent, command: str) -> None:
     pod.proxy.fail(Fault.access_denied())
     agent.pass_now()
     ours, theirs = os.openpty()
-    argv = [sys.executable, "-m", "agent", command, "--config", str(pod.config)]
 
     def seen(width: int, **env: str) -> str:
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, width, 0, 0))
         environ = {k: v for k, v in environment().items() if k not in ("COLUMNS", "NO_COLOR")} | env
-        with subprocess.Popen(argv, stdout=theirs, env=environ) as process:
+        with ThreadPoolExecutor(1) as pool:
+            done = pool.submit(freshmount, command, "--config", str(pod.config), env=environ, stdout=theirs)
             text = b""
-            while process.poll() is None or select.select([ours], [], [], 0)[0]:
+            while not done.done() or select.select([ours], [], [], 0)[0]:
                 if select.select([ours], [], [], 0.1)[0]:
                     text += os.read(ours, 65536)
+        assert done.result().stderr == ""
         return text.decode()
 
     for width, env in ((80, {"TERM": "xterm"}), (60, {"TERM": "xterm", "NO_COLOR": "1"}), (120, {"TERM": "dumb"})):
