@@ -13,7 +13,7 @@ from pathlib import Path
 import certifi
 import pytest
 
-from tests.support import models, warm
+from tests.support import length, models, warm
 
 LONGEST = 600.0  # seconds for a test, its setup and its teardown each; on two cores the slowest takes a tenth of it
 _AGAIN = 30.0  # seconds until it is interrupted once more: what it does to tidy up may wait as well
@@ -37,7 +37,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
     They keep what they compile. Otherwise each of the hundreds of agents would compile the package anew.
     """
-    warm.enabled = not config.getoption("--full")
+    length.full = config.getoption("--full")
+    warm.enabled = not length.full
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
         if signal.getsignal(number) is signal.SIG_IGN:
@@ -90,9 +91,10 @@ def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, object, object
 
 
 def pytest_collection_finish() -> None:
-    """Let the collector pass over what the run consists of. Otherwise each full collection looks through all of it."""
+    """Let the collector pass over what the run consists of, and look seldom at what comes: a test leaves little."""
     gc.collect()
     gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
 
 
 models.read_once()

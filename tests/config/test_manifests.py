@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from agent import cli
 from agent.config import native
 from agent.core.errors import ConfigError
+from tests.support.length import often
 from tests.support.tables import table
 
 HERE = Path(__file__).parent
@@ -85,7 +86,7 @@ def test_a_class_is_a_config_or_refused_for_its_reason(
 TYPED = ["", "\n", ":", "- ", "'", '"', "{", "]", "&a ", "*a", "<<: ", "~", "!!str ", "0", "\t", "{{ ", "é"]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=often(150), deadline=None)
 @given(st.sampled_from(EXTERNAL), st.data())
 def test_a_damaged_one_is_a_config_or_refused_with_places(case: dict[str, Any], data: st.DataObject) -> None:
     """Whatever was deleted, repeated or typed into it."""

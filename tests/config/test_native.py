@@ -35,6 +35,7 @@ from agent.core.model import (
     Wanted,
 )
 from tests.support.configs import BEYOND, STRUCTURAL, VALID, document
+from tests.support.length import often
 from tests.support.words import output, wanted
 
 VERSION = "01234567-89ab-cdef-0123-456789abcdef"
@@ -348,7 +349,7 @@ _KNOWN = st.dictionaries(
 )
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=often(50), deadline=None)
 @given(st.text(max_size=200) | _TREES.map(yaml.safe_dump) | _KNOWN.map(yaml.safe_dump))
 def test_any_text_parses_or_is_refused_with_places(text: str) -> None:
     """Never another exception, and every problem has a place."""

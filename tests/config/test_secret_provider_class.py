@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from agent.config.native import parse
 from agent.core.errors import ConfigError
 from agent.core.model import Config, Output, Place, Projection, Ref
+from tests.support.length import often
 from tests.support.tables import table
 
 HEAD = """\
@@ -371,7 +372,7 @@ def test_names_of_secrets_are_unique_and_valid() -> None:
     assert [secret.name for secret in config.bundle.secrets] == ["one", "1_one", "1_one-2", "object"]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=often(300), deadline=None)
 @given(st.text(max_size=60))
 def test_any_text_as_objects_is_read_or_refused_with_places(text: str) -> None:
     """Never an exception of another kind."""
@@ -401,7 +402,7 @@ def test_manifests_as_people_write_them(case: dict[str, Any]) -> None:
     )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=often(400), deadline=None)
 @given(st.sampled_from(WILD), st.data())
 def test_a_damaged_manifest_is_read_or_refused_with_places(case: dict[str, Any], data: st.DataObject) -> None:
     """Whatever was deleted, repeated or typed into it."""

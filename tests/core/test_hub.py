@@ -9,6 +9,7 @@ from typing import NamedTuple
 import pytest
 
 from bench.simulated import Happened, HubWorld, World, live, live_by_hub, parsed
+from tests.support.length import often
 
 HOUR, PERIOD, FLOOR = 3600.0, 60.0, 3600.0
 JITTER = 1.1  # what a period comes to at most
@@ -102,9 +103,9 @@ def fetched(passes: list[Happened]) -> list[float]:
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
-def test_whatever_the_hub_says_the_agent_is_bounded(case: Case, pytestconfig: pytest.Config) -> None:
+def test_whatever_the_hub_says_the_agent_is_bounded(case: Case) -> None:
     """The truth table of docs/scale.md: how late, how many looks, and never anything else than what AWS says."""
-    for seed in range(5 if pytestconfig.getoption("--full") else 2):
+    for seed in range(often(5)):
         passes = life(case.hub, seed)
         first, *moved = fetched(passes)
         assert first == 0.0
@@ -114,9 +115,9 @@ def test_whatever_the_hub_says_the_agent_is_bounded(case: Case, pytestconfig: py
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
-def test_looks_by_lists_find_what_looks_find(case: Case, pytestconfig: pytest.Config) -> None:
+def test_looks_by_lists_find_what_looks_find(case: Case) -> None:
     """At the same moments, whatever the hub says; and what moves is described by itself before it is fetched."""
-    for seed in range(3 if pytestconfig.getoption("--full") else 1):
+    for seed in range(often(4)):
         plain = life(case.hub, seed, secrets=3)
         listed = life(case.hub, seed, secrets=3, lists=True)
         assert [(each.moment, each.fetched) for each in listed] == [(each.moment, each.fetched) for each in plain]
@@ -138,15 +139,15 @@ def test_lists_look_only_while_the_hub_confirms() -> None:
 
 def test_the_hub_that_vanishes_brings_no_herd() -> None:
     """A thousand agents lose it in one moment: what they ask in any second is what they ask without a hub."""
-    gone = 1000.0
+    gone, agents = 1000.0, often(1000)
     hub = HubWorld(lambda *_: "old", until(gone), up=lambda m: m < gone)
     seconds = [0] * 200
-    for seed in range(500):
+    for seed in range(agents):
         for happened in life(hub, seed, ends=gone + 200):
             if gone <= happened.moment < gone + 200:
                 seconds[int(happened.moment - gone)] += len(happened.described)
-    assert max(seconds) <= 3 * 500 / PERIOD
-    assert sum(seconds[: int(PERIOD * JITTER)]) >= 500, "each looks within a period"
+    assert max(seconds) <= 3 * agents / PERIOD
+    assert sum(seconds[: int(PERIOD * JITTER)]) >= agents, "each looks within a period"
 
 
 def test_a_rotation_of_a_shared_secret_is_spread() -> None:

@@ -25,6 +25,7 @@ from agent.core.errors import ProjectionError
 from agent.core.model import Output, Property
 from agent.render.files import LIMIT
 from tests.support import dotenv_readers
+from tests.support.length import often
 from tests.support.words import files_of, output, value
 
 
@@ -218,7 +219,7 @@ _NAMES = st.from_regex(r"[A-Za-z_][A-Za-z0-9_]{0,8}", fullmatch=True).filter(
 )
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=often(25), deadline=None)
 @given(st.dictionaries(_NAMES, _TEXT, min_size=1, max_size=5))
 @example({"A": "it's", "B": '$HOME `id` \\ "', "C": "\n\n", "D": " "})
 def test_a_shell_reads_back_the_exact_values(tree: dict[str, str]) -> None:
@@ -229,7 +230,7 @@ def test_a_shell_reads_back_the_exact_values(tree: dict[str, str]) -> None:
     assert list(tree.values()) == said.decode().split("\0")[:-1]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=often(40), deadline=None)
 @given(
     st.dictionaries(
         _NAMES, st.text(st.characters(exclude_categories=("Cs", "Cc"), exclude_characters="'\\$")), min_size=1
@@ -398,7 +399,7 @@ def java_properties(text: bytes) -> dict[str, str]:
 _ANY = st.text(st.characters(exclude_categories=("Cs",)), max_size=20)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=often(150), deadline=None)
 @given(st.dictionaries(_ANY, _ANY, min_size=1, max_size=5))
 @example({"#a": "!b", " k ": "  v ", "a=b:c": "\t\n\r\f\\"})
 def test_properties_are_read_back_as_java_does(tree: dict[str, str]) -> None:
@@ -432,7 +433,7 @@ _JSON = st.recursive(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=often(200), deadline=None)
 @given(
     _JSON, st.sampled_from(["json", "dotenv", "properties", "raw"]), st.booleans(), st.sampled_from([None, "a", "@"])
 )

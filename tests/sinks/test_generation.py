@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.core.model import PublishedSecret
@@ -21,6 +21,7 @@ from agent.sinks.volume.generation import (
     load,
     load_accepted,
 )
+from tests.support.length import often
 
 SECRET = PublishedSecret("v1", ("AWSCURRENT",), "f", 7, 1000.0, None, None)
 OLDER = replace(SECRET, changed=3, visible_since=50.0)
@@ -43,6 +44,7 @@ def test_what_is_written_is_read_back() -> None:
     assert load_accepted(dump_accepted({"app": 3})) == {"app": 3}
 
 
+@settings(max_examples=often(100))
 @given(
     st.binary(max_size=60)
     | st.recursive(st.none() | st.integers() | st.text(max_size=4), st.lists).map(json.dumps).map(str.encode)

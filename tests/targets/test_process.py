@@ -23,6 +23,7 @@ from agent.core.model import PidFile, ProcessName
 from agent.core.record import replace
 from agent.targets import process
 from agent.targets.process import Dispositions, Process, hold, look
+from tests.support.length import often
 from tests.support.running import PATIENCE, until
 
 CHILD = """
@@ -278,7 +279,7 @@ def mutated(whole: bytes, how: tuple[str, float, bytes, bytes]) -> bytes | None:
     return whole + b"x" * process._PROC_LIMIT if kind == "huge" else whole + whole
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=often(150), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(changes=st.dictionaries(st.sampled_from(["stat", "status", "cmdline"]), MUTATIONS, min_size=1))
 def test_whatever_proc_holds_is_a_process_or_a_refusal(
     proc: Proc, children: Children, changes: dict[str, tuple[str, float, bytes, bytes]]

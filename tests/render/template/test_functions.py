@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.serialization import pkcs12
 
 from agent.render.template import TemplateError, parse
 from tests.render.template.generated import data
+from tests.support.length import often
 
 
 def rendered(text: str, **value: Any) -> str:
@@ -259,7 +260,7 @@ def test_a_text_in_yaml_reads_back_as_itself(text: str) -> None:
 
 def test_objects_by_chance_read_back_from_yaml_and_json() -> None:
     rng = random.Random(11)
-    for _ in range(200):
+    for _ in range(often(200)):
         value = data(rng)
         made = parse("{{ toYaml . }}").render(value)
         assert json.loads(parse("{{ .y | fromYaml | toJson }}").render({"y": made})) == value

@@ -14,6 +14,7 @@ from agent.core.value import SecretValue
 from agent.render import json as secret_json
 from agent.render.template import Read, Reads, TemplateError, parse
 from tests.render.template.generated import Templates
+from tests.support.length import often
 
 
 def refused(text: str, value: Any = None) -> TemplateError:
@@ -154,14 +155,14 @@ def test_no_error_holds_a_value(text: str) -> None:
 def test_no_error_of_a_template_by_chance_holds_a_value() -> None:
     rng = random.Random(7)
     made, errors = Templates(rng), 0
-    for _ in range(1_500):
+    for _ in range(often(1_500)):
         text = made()
         try:
             parse(text).render(SECRETS)
         except TemplateError as error:
             errors += 1
             assert not leaks(error), text
-    assert errors > 20
+    assert errors > often(20)
 
 
 def test_the_value_stays_as_it_is() -> None:
