@@ -884,7 +884,7 @@ def test_two_agents_on_one_port_of_one_pod_are_refused(two: Chart, version: str)
 
 def test_a_port_is_free_in_a_pod_of_its_own(two: Chart, tmp_path: Path) -> None:
     """Which is a file of its own; and beside an agent that does not run, or is off."""
-    chart, values, _ = whole(need_helm(), tmp_path / "many", ["mode null", "mode empty"], "native")
+    chart, values = whole(need_helm(), tmp_path / "many", [["mode null"], ["mode empty"]], "native")
     rendered = chart.template(values)
     agents = [
         d["spec"]["template"]["spec"]["initContainers"][1] for d in rendered.documents if d["kind"] == "Deployment"
