@@ -95,11 +95,15 @@ def pytest_collection_finish() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)
+    gc.enable()
 
 
+gc.disable()  # until all is collected: next to nothing of it is to go
 models.read_once()
-# jsonschema imports it for a format that no schema here has: a grammar that is compiled for 1.7 s, in each worker.
-sys.modules["rfc3987_syntax"] = None  # type: ignore[assignment]
+# jsonschema imports them for formats that no schema here has: a grammar that is compiled for 1.7 s, in each worker, and
+# calendars.
+for name in ("rfc3987_syntax", "isoduration"):
+    sys.modules[name] = None  # type: ignore[assignment]
 
 
 @pytest.fixture(scope="session")
