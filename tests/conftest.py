@@ -8,14 +8,31 @@ import signal
 import sys
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 
 import certifi
 import pytest
 
 from tests.support import length, models, warm
+from tests.support.paths import ROOT
 
 LONGEST = 600.0  # seconds for a test, its setup and its teardown each; on two cores the slowest takes a tenth of it
+# The files whose tests wait for another process most of their time, in turns for the workers that begin with them.
+WAIT = (
+    "whole/test_end_to_end.py",
+    "controller/push/test_webhook.py",
+    "whole/test_rest.py",
+    "commands/test_status.py",
+    "whole/test_hub.py",
+    "controller/hub/test_conversation.py",
+    "whole/test_looks.py",
+    "sources/test_credentials.py",
+    "whole/test_demo.py",
+    "commands/test_pin.py",
+    "commands/test_wait.py",
+    "commands/test_doctor.py",
+)
 _AGAIN = 30.0  # seconds until it is interrupted once more: what it does to tidy up may wait as well
 
 
@@ -45,12 +62,29 @@ def pytest_configure(config: pytest.Config) -> None:
             signal.signal(number, lambda *_: None)
 
 
+@pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Without --full, skip what is marked so, and say why that will do."""
+    """Without --full, skip what is marked so, and say why that will do. And begin with what waits."""
     if not config.getoption("--full"):
         for item in items:
             if mark := item.get_closest_marker("full"):
                 item.add_marker(pytest.mark.skip(reason=f"only with --full: {mark.args[0]}"))
+    items[:] = _in_order(items, getattr(config, "workerinput", {"workercount": 1})["workercount"])
+
+
+def _in_order(items: list[pytest.Item], workers: int) -> list[pytest.Item]:
+    """Half of the workers begin with the tests that wait, while the others compute. Else all wait together in the end.
+
+    Each worker begins with its part of the list, and when it is through it takes from the ends of other parts.
+    """
+    files = {ROOT / "tests" / name: at for at, name in enumerate(WAIT)}
+    half = max(1, workers // 2)
+    others = iter([item for item in items if item.path not in files])
+    ordered: list[pytest.Item] = []
+    for worker in range(workers):
+        ordered += [item for item in items if item.path in files and files[item.path] % half == worker]
+        ordered += islice(others, max(0, len(items) * (worker + 1) // workers - len(ordered)))
+    return ordered
 
 
 @contextmanager
