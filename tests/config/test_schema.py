@@ -45,16 +45,14 @@ def test_the_page_on_configs_names_every_example() -> None:
     assert linked and sorted(linked) == [path.name for path in EXAMPLES]
 
 
-@pytest.mark.parametrize("text", [*VALID.values(), *BEYOND.values()], ids=[*VALID, *BEYOND])
-def test_valid_structure_is_accepted(text: str) -> None:
+def test_valid_structure_is_accepted() -> None:
     """The schema refuses nothing that the parser's structure allows."""
-    assert accepts(text)
+    assert [name for name, text in [*VALID.items(), *BEYOND.items()] if not accepts(text)] == []
 
 
-@pytest.mark.parametrize("text", STRUCTURAL.values(), ids=STRUCTURAL.keys())
-def test_invalid_structure_is_refused(text: str) -> None:
+def test_invalid_structure_is_refused() -> None:
     """An editor underlines what the parser would refuse."""
-    assert not accepts(text)
+    assert [name for name, text in STRUCTURAL.items() if accepts(text)] == []
 
 
 def test_the_keys_are_the_same() -> None:

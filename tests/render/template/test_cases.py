@@ -12,7 +12,7 @@ import pytest
 
 from agent.render.template import TemplateError, parse
 from tests.render.template import oracle
-from tests.render.template.cases import DATA, DIFFERENCES, Case, gos, read, rendered
+from tests.render.template.cases import DATA, DIFFERENCES, gos, read, rendered
 from tests.render.template.generated import Templates, data
 
 CASES = read()
@@ -26,9 +26,8 @@ REFUSED = {
 }
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.template[:40])
-def test_a_template_comes_to_what_go_makes_of_it(case: Case) -> None:
-    assert rendered(case.template) == case.ours
+def test_a_template_comes_to_what_go_makes_of_it() -> None:
+    assert {case: found for case in CASES if (found := rendered(case.template)) != case.ours} == {}
 
 
 def test_there_are_enough_cases_and_each_difference_has_its_reason() -> None:

@@ -26,15 +26,15 @@ def rendered(template: str) -> str | None:
         return None
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.template[:40])
-def test_it_comes_to_what_go_makes_of_it(case: Case) -> None:
-    found = rendered(case.template)
-    if re.match(r"\{\{ b(32|64)dec", case.template) and case.why == "swallowed":
-        assert found is None  # the decoder's complaint is no secret
-    elif "fromYaml" in case.template and case.go is None and found is not None:
-        assert "Error" in found  # ESO's own fromYaml has no error
-    else:
-        assert found == (case.ours if case.why in AS_EVERYWHERE else case.go)
+def test_it_comes_to_what_go_makes_of_it() -> None:
+    def right(case: Case, found: str | None) -> bool:
+        if re.match(r"\{\{ b(32|64)dec", case.template) and case.why == "swallowed":
+            return found is None  # the decoder's complaint is no secret
+        if "fromYaml" in case.template and case.go is None and found is not None:
+            return "Error" in found  # ESO's own fromYaml has no error
+        return found == (case.ours if case.why in AS_EVERYWHERE else case.go)
+
+    assert {case: found for case in CASES if not right(case, found := rendered(case.template))} == {}
 
 
 def test_others_are_as_strict_as_ever() -> None:
