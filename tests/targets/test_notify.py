@@ -216,11 +216,14 @@ def answering(answer: bytes | None, context: ssl.SSLContext | None = None) -> It
                 # Who was answered too much hangs up before the last byte; the next one is still to be answered.
                 with suppress(OSError):
                     client = context.wrap_socket(client, server_side=True) if context else client
+                    client.settimeout(10.0)
                     client.recv(1 << 16)
                     kept.append(client)
                     if answer is not None:
                         client.sendall(answer)
-                        client.shutdown(socket.SHUT_RDWR)
+                        client.shutdown(socket.SHUT_WR)
+                        while client.recv(1 << 16):  # what is closed with a part unread is reset, the answer with it
+                            pass
                         client.close()
 
         threading.Thread(target=serve, daemon=True).start()
