@@ -23,6 +23,7 @@ from agent.core.model import Require
 from agent.core.value import SecretValue
 from agent.render import require
 from agent.render.checks import meets
+from tests.support import length
 
 CA = trustme.CA()
 GOOD, OTHER = CA.issue_cert("a.example"), CA.issue_cert("a.example")
@@ -178,8 +179,10 @@ def test_every_requirement_that_fails_is_told() -> None:
 
 
 @pytest.mark.parametrize("pattern", [r"(a+)+$", r"(a|a)*$", r"(.*)*=", r".*.*=.*", r"^(\w+\s?)*$", r"(?=(a*)*b)"])
-def test_a_pattern_that_would_take_for_ever_is_given_up(pattern: str) -> None:
+def test_a_pattern_that_would_take_for_ever_is_given_up(pattern: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The version is refused, with the key; the others are still looked at, and a good one passes afterwards."""
+    if not length.full:
+        monkeypatch.setattr(require, "PATTERN_LIMIT", 0.05)
     tree = {"evil": "a" * 30_000 + "!", "host": "db", "port": "x"}
     found = problem(tree, matches=(("evil", pattern), ("port", "^[0-9]+$")), keys=("nosuch",))
     assert "'evil' takes too long" in str(found) and "'nosuch'" in str(found) and "'port'" in str(found)
@@ -187,8 +190,10 @@ def test_a_pattern_that_would_take_for_ever_is_given_up(pattern: str) -> None:
     assert problem(tree, matches=(("host", "^db"), ("evil", "!$"))) is None
 
 
-def test_time_that_is_spent_elsewhere_is_not_the_patterns() -> None:
+def test_time_that_is_spent_elsewhere_is_not_the_patterns(monkeypatch: pytest.MonkeyPatch) -> None:
     """What the process is not running for, or between two checks, refuses no good version."""
+    if not length.full:
+        monkeypatch.setattr(require, "PATTERN_LIMIT", 0.05)
     matches = (("host", "^db"),)
     for _ in range(3):
         ends = time.process_time() + require.PATTERN_LIMIT

@@ -134,7 +134,12 @@ func main() { fmt.Println("ready"); time.Sleep(time.Hour) }
 """
 
 
-@pytest.mark.parametrize("program", [pytest.param(name, id=Path(name).name) for name in RUNTIMES])
+SLOW = {"java": [pytest.mark.full("other runtimes of which the same holds")]}
+
+
+@pytest.mark.parametrize(
+    "program", [pytest.param(name, id=Path(name).name, marks=SLOW.get(name, [])) for name in RUNTIMES]
+)
 def test_a_program_that_only_its_runtime_makes_catch_lives_on(program: str, tmp_path: Path) -> None:
     """The real ones, as far as they are here."""
     if shutil.which(program) is None:

@@ -235,14 +235,15 @@ def test_a_stop_ends_both(pod: Pod, stopped: bool) -> None:
         assert not [event for event in agent.seen if event["level"] == "error"]
 
 
-def test_nothing_is_left_of_many_passes(pod: Pod, pytestconfig: pytest.Config) -> None:
+@pytest.mark.full("the short torture soaks an agent")
+def test_nothing_is_left_of_many_passes(pod: Pod) -> None:
     """No process, descriptor or thread more than before. What is for a worker is closed a moment after it ended."""
     with running("run", write(pod)) as agent:
         rested(agent)
         agent.pass_now()
         until(lambda: watches(agent) and not workers(agent))
         before = agent.usage()
-        for _ in range(20 if pytestconfig.getoption("--full") else 5):
+        for _ in range(20):
             agent.pass_now()
         until(lambda: not workers(agent) and agent.usage().files <= before.files)
         assert agent.usage().threads == before.threads
