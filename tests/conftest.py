@@ -18,6 +18,7 @@ from tests.support import length, models, warm
 from tests.support.paths import ROOT
 
 LONGEST = 600.0  # seconds for a test, its setup and its teardown each; on two cores the slowest takes a tenth of it
+_AGAIN = 30.0  # seconds until it is interrupted once more: what it does to tidy up may wait as well
 # The files whose tests wait for another process most of their time, in turns for the workers that begin with them.
 WAIT = (
     "whole/test_end_to_end.py",
@@ -33,7 +34,6 @@ WAIT = (
     "commands/test_wait.py",
     "commands/test_doctor.py",
 )
-_AGAIN = 30.0  # seconds until it is interrupted once more: what it does to tidy up may wait as well
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -69,7 +69,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         for item in items:
             if mark := item.get_closest_marker("full"):
                 item.add_marker(pytest.mark.skip(reason=f"only with --full: {mark.args[0]}"))
-    items[:] = _in_order(items, getattr(config, "workerinput", {"workercount": 1})["workercount"])
+    if hasattr(config, "workerinput"):
+        items[:] = _in_order(items, config.workerinput["workercount"])
 
 
 def _in_order(items: list[pytest.Item], workers: int) -> list[pytest.Item]:
@@ -124,15 +125,23 @@ def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, object, object
         return (yield)
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Collect without looking for garbage: next to nothing of it is to go."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+
+
 def pytest_collection_finish() -> None:
     """Let the collector pass over what the run consists of, and look seldom at what comes: a test leaves little."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)
-    gc.enable()
 
 
-gc.disable()  # until all is collected: next to nothing of it is to go
 models.read_once()
 # jsonschema imports them for formats that no schema here has: a grammar that is compiled for 1.7 s, in each worker, and
 # calendars.

@@ -199,7 +199,7 @@ def _serve(listening: socket.socket) -> _Asked:
                         os.kill(pid, signal.SIGKILL)
                 poll.unregister(ready)
                 controls.pop(ready).close()
-                if not controls:
+                if not controls and not select.select([listening], [], [], 0)[0]:
                     sys.exit()
                 continue
             status = socket.socket(fileno=streams.pop())
