@@ -76,7 +76,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def _in_order(items: list[pytest.Item], workers: int) -> list[pytest.Item]:
     """Half of the workers begin with the tests that wait, while the others compute. Else all wait together in the end.
 
-    Each worker begins with its part of the list, and when it is through it takes from the ends of other parts.
+    Each worker begins with its part of the list, and by `--dist worksteal` it then takes from the ends of other parts.
     """
     files = {ROOT / "tests" / name: at for at, name in enumerate(WAIT)}
     half = max(1, workers // 2)

@@ -477,10 +477,16 @@ def whole(helm: str, to: Path, groups: Iterable[list[str]], mode: str) -> tuple[
 def apart(names: Iterable[str], most: int) -> list[list[str]]:
     """Them in groups of so many at most, of which none is a part of another."""
     groups: list[list[str]] = []
-    for name in names:
+
+    def reach(name: str) -> tuple[str, ...]:
+        """What is gone with it: what is not enabled is not rendered, so all beside it."""
         path = EMPTIED[name][0]
+        return path[:-1] if path[-1] == "enabled" else path
+
+    for name in names:
+        path = reach(name)
         for group in groups:
-            others = [EMPTIED[other][0] for other in group]
+            others = [reach(other) for other in group]
             if len(group) < most and all(path[: len(o)] != o and o[: len(path)] != path for o in others):
                 group.append(name)
                 break
@@ -509,8 +515,8 @@ def test_a_value_that_is_null_or_empty_leaves_something_valid(
     assert not [odd for odd in ("%!", "<nil>", "<no value>", "null") if odd in rendered.text]
     alike = re.sub(r"\bc\d+\b", "c", rendered.text)  # so that what is the same is validated once
     validate(Rendered(alike, tuple(d for d in yaml.load_all(alike, yaml.CSafeLoader) if d)), "1.37")
-    for alias, of in values.items():
-        assert parse(rendered.config(f"-{alias}"), str(of)).settings.volume_path == "/freshmount/secrets"
+    for alias, group in zip(values, groups, strict=True):
+        assert parse(rendered.config(f"-{alias}"), " and ".join(group)).settings.volume_path == "/freshmount/secrets"
     containers = [
         (c["image"], c["args"][0])
         for document in rendered.documents
@@ -1062,11 +1068,16 @@ def beside(helm: str, to: Path, agents: dict[str, dict[str, Any]], template: str
         text = template.replace("KEY", key).replace("CALL", f'(dict "root" $ "key" "{key}")')
         (to / "templates" / f"{key}.yaml").write_text(text)
     on = {"enabled": True, "image": {"repository": "r", "tag": "1"}}
-    return chart.template({key: merged(VALUES, {**on, **agents[name]}) for name, key in keys.items()}), keys
+    values = {key: merged(VALUES, {**on, **agents[name]}) for name, key in keys.items()}
+    schema = json.loads((CHARTS / "freshmount" / "values.schema.json").read_text())
+    validator = jsonschema.validators.validator_for(schema)(schema)
+    for each in values.values():
+        validator.validate(each)
+    return chart.template(values), keys
 
 
 def merged(defaults: Any, given: Any) -> Any:
-    """As helm merges values: key by key, as far as both are tables."""
+    """As helm merges values: key by key, as far as both are tables. A null, which takes a default away there, stays."""
     if not (isinstance(defaults, dict) and isinstance(given, dict)):
         return given
     return {**defaults, **{key: merged(defaults.get(key), value) for key, value in given.items()}}

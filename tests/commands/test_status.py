@@ -233,7 +233,7 @@ def browse() -> Iterator[Any]:
         browser.quit()
 
 
-@pytest.mark.full("the page's own tests read its markup")
+@pytest.mark.full("nothing: .ci/run asks it in its run of all tests")
 def test_a_rotation_shows_up_without_a_reload(pod: Pod, agent: Agent, browse: Any) -> None:
     """The page renews itself, asks nobody else, complains of nothing, and says so when the agent is gone."""
     browser = browse()
@@ -256,7 +256,7 @@ def test_a_rotation_shows_up_without_a_reload(pod: Pod, agent: Agent, browse: An
     until(lambda: browser.find_element("id", "late").is_displayed(), every=0.1)
 
 
-@pytest.mark.full("the page's own tests read its markup")
+@pytest.mark.full("nothing: .ci/run asks it in its run of all tests")
 def test_it_reads_on_a_phone_and_without_javascript(pod: Pod, agent: Agent, browse: Any) -> None:
     """Nothing has to be scrolled sideways; the words are there by themselves."""
     browser = browse(width=500, scripts=False)  # the narrowest window of headless Chromium
@@ -269,7 +269,7 @@ def test_it_reads_on_a_phone_and_without_javascript(pod: Pod, agent: Agent, brow
         browser.save_screenshot(f"{to}/phone.png")
 
 
-@pytest.mark.full("the page's own tests read its markup")
+@pytest.mark.full("nothing: .ci/run asks it in its run of all tests")
 @pytest.mark.parametrize("width", [390, 1280])
 def test_a_long_name_pushes_nothing_off_the_page(pod: Pod, browse: Any, width: int) -> None:
     """It breaks instead; every column stays in sight, and labels are set like text."""

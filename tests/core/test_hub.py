@@ -138,8 +138,8 @@ def test_lists_look_only_while_the_hub_confirms() -> None:
 
 
 def test_the_hub_that_vanishes_brings_no_herd() -> None:
-    """A thousand agents lose it in one moment: what they ask in any second is what they ask without a hub."""
-    gone, agents = 1000.0, often(1000)
+    """Hundreds of agents lose it in one moment: what they ask in any second is what they ask without a hub."""
+    gone, agents = 1000.0, 500
     hub = HubWorld(lambda *_: "old", until(gone), up=lambda m: m < gone)
     seconds = [0] * 200
     for seed in range(agents):

@@ -194,7 +194,7 @@ def test_what_is_not_a_version_is_refused(version: str, tmp_path: Path) -> None:
     assert done.returncode == 1 and "is not a version" in done.stderr
 
 
-@pytest.mark.full("another version is refused with every place that names this one")
+@pytest.mark.full("nothing: .ci/run asks it in its run of all tests")
 def test_a_version_is_written_in_every_place_and_nowhere_else(tmp_path: Path) -> None:
     """And then no place names another one; back again, each file is what it was."""
     for pattern in {pattern for pattern, _ in source.PLACES}:

@@ -13,8 +13,12 @@ CASES = [json.loads(line) for line in (Path(__file__).parent / "gjson_cases.json
 
 
 def test_a_path_finds_what_gjson_finds() -> None:
-    found = [gjson.get(str(case["json"]), str(case["path"])) for case in CASES]
-    assert [{**case, "found": of.shown if of.exists else None} for case, of in zip(CASES, found, strict=True)] == CASES
+    def found(case: dict[str, str | None]) -> str | None:
+        result = gjson.get(str(case["json"]), str(case["path"]))
+        return result.shown if result.exists else None
+
+    assert len(CASES) > 200
+    assert [(case, got) for case in CASES if (got := found(case)) != case["found"]] == []
 
 
 @pytest.mark.parametrize(

@@ -44,7 +44,7 @@ def test_what_is_written_is_read_back() -> None:
     assert load_accepted(dump_accepted({"app": 3})) == {"app": 3}
 
 
-@settings(max_examples=often(100))
+@settings(max_examples=often(100), deadline=None)
 @given(
     st.binary(max_size=60)
     | st.recursive(st.none() | st.integers() | st.text(max_size=4), st.lists).map(json.dumps).map(str.encode)

@@ -16,8 +16,10 @@ import pkgutil
 import select
 import signal
 import socket
+import struct
 import subprocess
 import sys
+import uuid
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from tempfile import TemporaryFile
@@ -28,6 +30,7 @@ from tests.support import models
 enabled = False  # set by conftest; what uses this without pytest (benchmarks) starts as a pod does
 
 _MESSAGE = 1 << 17  # bytes; less than a socket's buffer
+_ALONE = 60_000  # milliseconds without any worker
 # What Python, C and coverage have read before our first line.
 AS_STARTED = ("PYTHON", "LC_", "LANG", "TZ", "COVERAGE", "MALLOC", "LD_", "GLIBC")
 _ENCODING = "PYTHONIOENCODING"  # of the streams, which are opened anew
@@ -154,9 +157,11 @@ def _start(
 def _server() -> socket.socket:
     """The process that forks, one for all workers of a run of pytest: who comes first starts it. It ends with the last
     of them."""
-    address = f"\0freshmount-tests-{os.environ.get('PYTEST_XDIST_TESTRUNUID', os.getpid())}"
-    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listening, open(__file__) as alone:
-        fcntl.flock(alone, fcntl.LOCK_EX)  # else another one connects between the next two lines
+    address = f"\0freshmount-tests-{os.environ.get('PYTEST_XDIST_TESTRUNUID', uuid.uuid4())}"
+    server = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    # Alone: else another one connects between bind and listen, or to a server that is about to end.
+    with open(__file__) as alone, socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listening:
+        fcntl.flock(alone, fcntl.LOCK_EX)
         with suppress(OSError):  # another worker has the address, and started the server
             listening.bind(address)
             listening.listen()
@@ -166,8 +171,7 @@ def _server() -> socket.socket:
                 stdout=subprocess.DEVNULL,
                 pass_fds=[listening.fileno()],
             )
-    server = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    server.connect(address)
+        server.connect(address)
     return server
 
 
@@ -178,11 +182,16 @@ def _serve(listening: socket.socket) -> _Asked:
     poll = select.poll()
     poll.register(listening, select.POLLIN)
     while True:
-        for ready, _ in poll.poll():
+        ready_now = poll.poll(None if controls else _ALONE)
+        if not ready_now:
+            sys.exit()  # the first of them died before it connected
+        for ready, _ in ready_now:
             if ready == listening.fileno():
                 control = listening.accept()[0]
-                controls[control.fileno()] = control
-                poll.register(control, select.POLLIN)
+                _, uid, _ = struct.unpack("3i", control.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+                if uid == os.getuid():  # such an address is everybody's
+                    controls[control.fileno()] = control
+                    poll.register(control, select.POLLIN)
                 continue
             if ready in children:
                 pid, status, _ = children.pop(ready)
@@ -199,8 +208,12 @@ def _serve(listening: socket.socket) -> _Asked:
                         os.kill(pid, signal.SIGKILL)
                 poll.unregister(ready)
                 controls.pop(ready).close()
-                if not controls and not select.select([listening], [], [], 0)[0]:
-                    sys.exit()
+                if not controls:
+                    with open(__file__) as alone:
+                        fcntl.flock(alone, fcntl.LOCK_EX)  # by which who connects is here already, or starts another
+                        if not select.select([listening], [], [], 0)[0]:
+                            listening.close()
+                            sys.exit()
                 continue
             status = socket.socket(fileno=streams.pop())
             pid = os.fork()
@@ -216,7 +229,8 @@ def _serve(listening: socket.socket) -> _Asked:
             handle = os.pidfd_open(pid)
             children[handle] = pid, status, ready
             poll.register(handle, select.POLLIN)
-            socket.send_fds(status, [str(pid).encode()], [handle])
+            with suppress(OSError):  # who asked has died since
+                socket.send_fds(status, [str(pid).encode()], [handle])
 
 
 def _import() -> None:

@@ -72,7 +72,7 @@ def test_the_whole_story_happens(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [] and children_of(tmp_path) == []
 
 
-@pytest.mark.full("the whole story of the demo happens")
+@pytest.mark.full("nothing: .ci/run asks it in its run of all tests")
 def test_what_it_says_to_try_works(tmp_path: Path) -> None:
     """The addresses that it prints answer, the line to copy rotates the password, and Ctrl-C ends all of it."""
     with demo(tmp_path, "--keep-running") as process:

@@ -56,6 +56,7 @@ def ids(found: list[tuple[Path, str]]) -> list[str]:
 
 def test_command_lines_are_understood() -> None:
     """Names stand for themselves; `[…]`, `…` and FILE are a reader's to fill in."""
+    assert len(commands()) > 100
     assert {(path.name, line): said for path, line in commands() if (said := refused(line))} == {}
 
 
@@ -81,7 +82,7 @@ def refused(line: str) -> str:
         try:
             cli._parser({}).parse_args(argv)
         except SystemExit as leaving:
-            return said.getvalue() if leaving.code else ""
+            return said.getvalue() or "no word" if leaving.code else ""
     return ""
 
 
@@ -97,6 +98,7 @@ def others(program: str) -> list[tuple[Path, str]]:
 
 def test_kubectl_understands_its_lines() -> None:
     """It gets as far as asking for a cluster, of which there is none."""
+    assert len(others("kubectl")) > 50
     assert {(path.name, line): said for path, line in others("kubectl") if (said := kubectl_refuses(line))} == {}
 
 
@@ -110,7 +112,7 @@ def kubectl_refuses(line: str) -> str:
         return ""  # the name of a command, with no arguments to go wrong
     argv = [argv[0], "--server=http://127.0.0.1:9", "--request-timeout=2s", *argv[1:]]
     said = kubectl_says(str(program), *argv)
-    return "" if "refused" in said and "unknown" not in said and "Usage" not in said else said or "nothing"
+    return "" if "refused" in said and "unknown" not in said and "Usage" not in said else said or "no word"
 
 
 @functools.cache  # a command stands on several pages, and in blocks as well as between words

@@ -235,7 +235,7 @@ def test_a_stop_ends_both(pod: Pod, stopped: bool) -> None:
         assert not [event for event in agent.seen if event["level"] == "error"]
 
 
-@pytest.mark.full("the short torture soaks an agent")
+@pytest.mark.full("nothing: .ci/run asks it in its run of all tests")
 def test_nothing_is_left_of_many_passes(pod: Pod) -> None:
     """No process, descriptor or thread more than before. What is for a worker is closed a moment after it ended."""
     with running("run", write(pod)) as agent:

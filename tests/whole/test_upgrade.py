@@ -100,7 +100,7 @@ def test_a_notification_that_the_old_one_could_not_deliver_is_delivered(before: 
         assert new.stop() == 0
 
 
-@pytest.mark.full("an upgrade fetches nothing and delivers what was owed")
+@pytest.mark.full("nothing: .ci/run asks it in its run of all tests")
 def test_a_pin_is_kept(before: Path, pod: Pod) -> None:
     pod.put("db", "pw-0")
     first = pod.rotate("db", "pw-1")
@@ -120,7 +120,7 @@ def test_a_pin_is_kept(before: Path, pod: Pod) -> None:
         assert new.stop() == 0
 
 
-@pytest.mark.full("an upgrade fetches nothing and delivers what was owed")
+@pytest.mark.full("nothing: .ci/run asks it in its run of all tests")
 def test_the_way_back_keeps_every_file(before: Path, pod: Pod) -> None:
     """The older one may fetch again what it has no record of; a reader never misses a file meanwhile."""
     pod.put("db", "pw-1")
