@@ -28,9 +28,19 @@ HOME = Path("/run/freshmount")  # inside the namespace only
 STATE = HOME / "state"
 
 
+def _note(path: Path) -> None:
+    """Write down this process as the machine knows it, by the machine's /proc, which is still the one here."""
+    stat = Path("/proc/self/stat").read_text()
+    aside = path.with_name(f"{path.name}.new")
+    noted = {"pid": int(stat.split()[0]), "started": int(stat.rpartition(")")[2].split()[19])}
+    aside.write_text(json.dumps(noted))
+    aside.rename(path)
+
+
 def main() -> None:
     state, cgroup, token = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
     programs = json.loads((state / "programs.json").read_text())
+    _note(state / "first.json")
     _mounts(state, programs)
     _network()
     _cgroup(cgroup)

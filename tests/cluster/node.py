@@ -84,8 +84,15 @@ class Node:
 
     def holder(self) -> int | None:
         """The pid of the holder, if it is alive and is the process that was started as such."""
+        return self._alive("holder.json")
+
+    def first(self) -> int | None:
+        """The pid of the first process of its PID namespace, likewise. It ends when all others there have."""
+        return self._alive("first.json")
+
+    def _alive(self, name: str) -> int | None:
         try:
-            noted = json.loads((self.state / "holder.json").read_text())
+            noted = json.loads((self.state / name).read_text())
         except (FileNotFoundError, json.JSONDecodeError):
             return None
         found = _process(noted["pid"])
@@ -150,10 +157,14 @@ def down(node: Node) -> None:
 
 
 def _down(node: Node) -> None:
-    # 1. All processes; the kernel takes the namespaces with them.
-    holder = node.holder()
+    # 1. All processes; the kernel takes the namespaces with them. If the holder was killed, it has killed them already,
+    #    but they take a moment, and may write a file meanwhile.
+    holder, first = node.holder(), node.first()
     if holder is not None:
         _end(holder)
+    elif first is not None:
+        with contextlib.suppress(ProcessLookupError):
+            _await_end(first)
     # 2. The cgroups, which are empty now.
     for root in _cgroups(node):
         _remove_cgroup(root)
@@ -174,6 +185,15 @@ def _end(holder: int) -> None:
             signal.pidfd_send_signal(gone, signal.SIGKILL)
             if not select.select([gone], [], [], 30)[0]:
                 raise Unusable(f"process {holder} does not end; look at /proc/{holder}/stack")
+    finally:
+        os.close(gone)
+
+
+def _await_end(pid: int) -> None:
+    gone = os.pidfd_open(pid)
+    try:
+        if not select.select([gone], [], [], 30)[0]:
+            raise Unusable(f"process {pid} does not end; look at /proc/{pid}/stack")
     finally:
         os.close(gone)
 

@@ -184,4 +184,5 @@ def test_a_holder_that_is_killed(probe: Probe) -> None:
     os.kill(holder, signal.SIGKILL)
     said = starting.communicate(timeout=180)[0]
     assert starting.returncode != 0 and "did not become ready" in said
+    assert "Traceback" not in said, said
     assert probe.nothing_is_left()
