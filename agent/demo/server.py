@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socketserver
 import ssl
 import threading
 from collections.abc import Callable
@@ -54,6 +55,11 @@ class _Listener(ThreadingHTTPServer):
     respond: Callable[[Exchange], None]
     idle: float | None
     connections = 0
+
+    def server_bind(self) -> None:
+        # HTTPServer's looks up the name of its address: seconds for each server, where no DNS answers.
+        socketserver.TCPServer.server_bind(self)
+        self.server_name, self.server_port = self.socket.getsockname()[:2]
 
     def get_request(self) -> Any:
         self.connections += 1

@@ -7,11 +7,11 @@ import threading
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs
 
 import pytest
 
+from agent.demo.server import Exchange, Server
 from tests.cluster import inside
 from tests.cluster.kube import Object, container, name_of
 from tests.cluster.world import AGENT, APP, World, app_security, with_volume
@@ -22,50 +22,34 @@ TOKEN_AT = "/var/run/secrets/aws"
 AGENT_UID = 65532
 
 
-class Issuer:
+class Issuer(Server):
     """What gives credentials for a token: STS, or the agent of EKS Pod Identity. It keeps the tokens that it got.
 
     Its credentials expire after `lifetime` seconds. For less than 10 minutes botocore asks for new ones at each call.
     """
 
     def __init__(self, address: str, port: int = 0, lifetime: float = 86400) -> None:
-        issuer = self
         self._got = threading.Condition()
+        self._lifetime = lifetime
         self.tokens: list[str] = []
+        super().__init__(address, port)
 
-        def expires() -> str:
-            return datetime.fromtimestamp(time.time() + lifetime, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                form = parse_qs(self.rfile.read(int(self.headers["Content-Length"])).decode())
-                issuer.note(form["WebIdentityToken"][0])
-                self.answer(
-                    "text/xml",
-                    '<AssumeRoleWithWebIdentityResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/">'
-                    "<AssumeRoleWithWebIdentityResult><Credentials><AccessKeyId>FROMTOKEN</AccessKeyId>"
-                    "<SecretAccessKey>secret</SecretAccessKey><SessionToken>session</SessionToken>"
-                    f"<Expiration>{expires()}</Expiration></Credentials></AssumeRoleWithWebIdentityResult>"
-                    "</AssumeRoleWithWebIdentityResponse>",
-                )
-
-            def do_GET(self) -> None:
-                issuer.note(self.headers["Authorization"])
-                known = {"AccessKeyId": "FROMTOKEN", "SecretAccessKey": "secret", "Token": "session"}
-                self.answer("application/json", json.dumps({**known, "Expiration": expires()}))
-
-            def answer(self, kind: str, body: str) -> None:
-                self.send_response(200)
-                self.send_header("Content-Type", kind)
-                self.end_headers()
-                self.wfile.write(body.encode())
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self._server = ThreadingHTTPServer((address, port), Handler)
-        self.url = f"http://{address}:{self._server.server_port}"
-        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
+    def respond(self, exchange: Exchange) -> None:
+        expires = datetime.fromtimestamp(time.time() + self._lifetime, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        if exchange.command == "POST":
+            self.note(parse_qs(exchange.body.decode())["WebIdentityToken"][0])
+            text = (
+                '<AssumeRoleWithWebIdentityResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/">'
+                "<AssumeRoleWithWebIdentityResult><Credentials><AccessKeyId>FROMTOKEN</AccessKeyId>"
+                "<SecretAccessKey>secret</SecretAccessKey><SessionToken>session</SessionToken>"
+                f"<Expiration>{expires}</Expiration></Credentials></AssumeRoleWithWebIdentityResult>"
+                "</AssumeRoleWithWebIdentityResponse>"
+            )
+            exchange.answer(200, text.encode(), "text/xml")
+        else:
+            self.note(exchange.headers["Authorization"])
+            known = {"AccessKeyId": "FROMTOKEN", "SecretAccessKey": "secret", "Token": "session", "Expiration": expires}
+            exchange.answer(200, json.dumps(known).encode(), "application/json")
 
     def note(self, token: str) -> None:
         with self._got:
@@ -77,10 +61,6 @@ class Issuer:
         with self._got:
             assert self._got.wait_for(lambda: self.tokens[-1:] != self.tokens[:1], patience), "the same token for ever"
             return self.tokens[-1]
-
-    def close(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
 
 
 @pytest.fixture

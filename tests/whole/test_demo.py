@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import urllib.request
@@ -12,9 +13,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import boto3
 import pytest
 
-from tests.support.aws import environment
+from tests.support.aws import REGION, Proxy, QuickStandIn, environment
 from tests.support.running import PATIENCE, ended, until
 
 
@@ -105,6 +107,19 @@ def test_the_app_lives_whatever_is_rotated(tmp_path: Path, value: str) -> None:
             read_once.write(value)
             (tmp_path / "next").rename(tmp_path / "db.json")
         assert process.stdout and any('"last"' in line for line in process.stdout)
+
+
+def test_who_plays_aws_asks_no_dns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where none answers, the name of an address takes seconds to be unknown; http.server asks for its own."""
+    asked: list[str] = []
+    for name in ("getfqdn", "gethostbyaddr"):
+        monkeypatch.setattr(socket, name, asked.append)
+    with QuickStandIn() as aws, Proxy(aws.url) as proxy:
+        aws.put("db", "one")
+        session = boto3.session.Session("testing", "testing", region_name=REGION)
+        answer = session.client("secretsmanager", endpoint_url=proxy.url).get_secret_value(SecretId="db")
+    assert answer["SecretString"] == "one"
+    assert asked == []
 
 
 @pytest.mark.parametrize("moment", ["1. ", "4. "])
