@@ -3,9 +3,11 @@
     python -m tests.cluster start [--pairs N] [--arms native-hook,init,…] [--json]
 
 The pods are what the demo chart renders, with five secrets in five files, from a stand-in for AWS that answers at once.
-"without" is the chart with `freshmount.enabled: false`. Each round starts one pod of every arm, in a random order, one
-after the other, and each difference is taken within a round. The clock starts before the request that creates the pod;
-it ends at the start of the app's process as the kernel knows it, to 10 ms.
+"without" is the chart with `freshmount.enabled: false`. "floor" is native-hook with a program that only sleeps in the
+agent's place, and a hook that only returns: what the node takes for any container that another one waits for. Each
+round starts one pod of every arm, in a random order, one after the other, and each difference is taken within a round.
+The clock starts before the request that creates the pod; it ends at the start of the app's process as the kernel knows
+it, to 10 ms.
 """
 
 from __future__ import annotations
@@ -30,9 +32,12 @@ from typing import Any
 import yaml
 
 from tests.cluster.kube import Cluster, Namespace, Object
-from tests.cluster.world import APP, World
+from tests.cluster.world import AGENT, APP, World
 from tests.support import chart, chart_tools
 from tests.support.aws import Proxy, QuickStandIn
+
+WITHOUT = "without"
+FLOOR = "floor"
 
 # By name, the values of the chart. The app waits for its files in each but the last one.
 ARMS: dict[str, Any] = {
@@ -42,9 +47,10 @@ ARMS: dict[str, Any] = {
     "init": {"mode": "init"},
     "both": {"mode": "both"},
     "sidecar": {"mode": "sidecar"},
+    FLOOR: {"mode": "native", "holdBack": "hook"},
 }
 SECRETS = ("one", "two", "three", "four", "five")
-WITHOUT = "without"
+WITHOUT_FILES = (WITHOUT, FLOOR, "sidecar")  # with a plain sidecar the app may be first
 
 # Says when this process started, in epoch seconds, and what it found.
 REPORT = """
@@ -110,6 +116,12 @@ def rendered(world: World, helm: str, arm: str, program: str = REPORT, **config:
     app = next(c for c in spec["containers"] if c["name"] == APP)
     app["command"] = ["python3", "-I", "-S", "-c", program]
     app.pop("readinessProbe", None)
+    if arm == FLOOR:
+        agent = next(c for c in spec["initContainers"] if c["name"] == AGENT)
+        agent |= {"image": app["image"], "command": ["sleep"], "args": ["1000000"]}
+        agent["lifecycle"] = {"postStart": {"exec": {"command": ["true"]}}}
+        for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
+            agent.pop(probe, None)
     spec["terminationGracePeriodSeconds"] = 0
     objects = [
         {**each, "metadata": {**each["metadata"], "namespace": world.k.name}}
@@ -127,7 +139,7 @@ def one(world: World, api: Api, arm: str, pod: Object, turn: int) -> float:
     world.k.pod(_runs, "running", name)
     with world.k.log(name, APP) as said:
         told = said.until(lambda line: "started" in line, "a start")
-    if arm not in (WITHOUT, "sidecar"):  # with a plain sidecar the app may be first
+    if arm not in WITHOUT_FILES:
         assert told["files"] == sorted(SECRETS), told
     world.k.kubectl("delete", "pod", name, "--grace-period=0", "--force", "--wait=true")
     return float(told["started"]) - created
@@ -155,7 +167,7 @@ def main(arguments: list[str]) -> int:
                 took = one(world, api, arm, pods[arm], turn + 1)
                 if turn >= 0:
                     seconds[arm].append(took)
-    held = sum(len(took) for arm, took in seconds.items() if arm not in (WITHOUT, "sidecar"))
+    held = sum(len(took) for arm, took in seconds.items() if arm not in WITHOUT_FILES)
     row = f"| the app in a pod starts after its files, in each mode that holds it back | {held} pods | 0 | – |"
     print(json.dumps(seconds) if asked.json else f"{table(seconds)}\n{row}\n{conditions()}")
     return 0
