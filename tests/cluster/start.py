@@ -39,7 +39,7 @@ from tests.support.aws import Proxy, QuickStandIn
 WITHOUT = "without"
 FLOOR = "floor"
 
-# By name, the values of the chart. The app waits for its files in each but the last one.
+# By name, the values of the chart. The app waits for its files in each that is not in WITHOUT_FILES.
 ARMS: dict[str, Any] = {
     "native-hook": {"mode": "native", "holdBack": "hook"},
     "native-probe": {"mode": "native", "holdBack": "probe"},
