@@ -69,6 +69,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         for item in items:
             if mark := item.get_closest_marker("full"):
                 item.add_marker(pytest.mark.skip(reason=f"only with --full: {mark.args[0]}"))
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)  # else it is waited for alone at the end
     if hasattr(config, "workerinput"):
         items[:] = _in_order(items, config.workerinput["workercount"])
 

@@ -39,8 +39,7 @@ def main(arguments: list[str]) -> int:
             node.down(node.here())
             return 0
         case ["load", *names] if names:
-            for name in names:
-                images.load(node.here(), name)
+            images.load_all(node.here(), names)
             return 0
         case ["aws", *secrets]:
             return run([*node.here().inside(), sys.executable, "-m", "tests.cluster.aws", *secrets], {})
@@ -76,8 +75,7 @@ def here(program: list[str]) -> int:
         controller = named("CLUSTER_CONTROLLER_IMAGE", images.built_name("freshmount-controller"))
         if not images.is_built(controller):
             controller = ""
-        for name in filter(None, (image, app, controller)):
-            images.load(it, name)
+        images.load_all(it, filter(None, (image, app, controller)))
         if os.environ.get("CLUSTER_EXAMPLES"):
             apps.load(it)
         environment = {

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import warm
-from tests.support.aws import MotoStandIn, Proxy
+from tests.support.aws import Proxy, QuickStandIn
 
 ALONE = (
     "test_apiserver.py",
@@ -52,13 +52,14 @@ def _started() -> None:
 
 
 @pytest.fixture(scope="session")
-def cluster() -> object:
+def cluster() -> Iterator[object]:
     from tests.cluster.kube import Cluster
     from tests.support import chart_tools
 
     helms = chart_tools.helms()
     assert helms, "helm is not installed: make tools"
-    return Cluster.here(helms[max(helms)])
+    with Cluster.here(helms[max(helms)]) as here:
+        yield here
 
 
 @pytest.fixture(scope="session")
@@ -92,13 +93,13 @@ def demo(cluster: object, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def aws(cluster: object) -> Iterator[MotoStandIn]:
-    with MotoStandIn(cluster.aws_host) as aws:  # type: ignore[attr-defined]
+def aws(cluster: object) -> Iterator[QuickStandIn]:
+    with QuickStandIn(cluster.aws_host) as aws:  # type: ignore[attr-defined]
         yield aws
 
 
 @pytest.fixture
-def world(cluster: object, aws: MotoStandIn, demo: Path, tmp_path: Path) -> Iterator[object]:
+def world(cluster: object, aws: QuickStandIn, demo: Path, tmp_path: Path) -> Iterator[object]:
     from tests.cluster.kube import Cluster, Namespace
     from tests.cluster.world import World
 
@@ -109,3 +110,19 @@ def world(cluster: object, aws: MotoStandIn, demo: Path, tmp_path: Path) -> Iter
             yield World(namespace, aws, proxy, demo, tmp_path)
         finally:
             namespace.delete()
+
+
+@pytest.fixture(scope="module")
+def injected(cluster: object, aws: QuickStandIn, tmp_path_factory: pytest.TempPathFactory) -> Iterator[object]:
+    """A release of the injector, with namespaces that it chooses."""
+    from tests.cluster.injected import Injected
+    from tests.cluster.kube import Cluster
+    from tests.support import chart
+
+    assert isinstance(cluster, Cluster)
+    built = chart.built(cluster.helm, tmp_path_factory.mktemp("injector") / "charts", "injector")
+    it = Injected(cluster, built.path, aws)
+    try:
+        yield it
+    finally:
+        it.delete()

@@ -8,8 +8,10 @@ import json
 import platform
 import subprocess
 import tarfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from urllib.parse import quote
 
 from tests.cluster.node import Node, Unusable
 
@@ -52,6 +54,13 @@ def build(image: str, directory: Path) -> None:
         raise Unusable(f"{image} cannot be built from {directory.relative_to(ROOT)}/Dockerfile:\n{said}")
 
 
+def load_all(node: Node, images: Iterable[str]) -> None:
+    """Several at once."""
+    with ThreadPoolExecutor() as pool:
+        for loaded in [pool.submit(load, node, image) for image in images]:
+            loaded.result()
+
+
 def load(node: Node, image: str) -> None:
     """Let the node have what this machine's engine has under that name. Nothing is done if it has it already."""
     found = _engine("image", "inspect", "--format", "{{.Id}}", image)
@@ -76,11 +85,12 @@ def _how(image: str) -> str:
 
 
 def _once(node: Node, name: str, identity: str, archive: Callable[[str], bytes]) -> None:
-    noted = node.state / "images.json"
-    have = json.loads(noted.read_text()) if noted.exists() else {}
-    if have.get(name) != identity:
+    noted = node.state / "images"
+    noted.mkdir(exist_ok=True)
+    mark = noted / quote(name, safe="")
+    if not mark.exists() or mark.read_text() != identity:
         _import(node, archive(name))
-        noted.write_text(json.dumps({**have, name: identity}))
+        mark.write_text(identity)
 
 
 def _engine(*arguments: str) -> subprocess.CompletedProcess[bytes]:

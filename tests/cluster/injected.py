@@ -1,11 +1,10 @@
 """The injector on the cluster, for one worker: its release, and namespaces that it chooses, one a Pod Security level.
 
-What is tried by a dry run needs no node and no image, so many pods go to the API server in one request.
+What is tried by a dry run needs no node and no image.
 """
 
 from __future__ import annotations
 
-import copy
 import json
 import re
 import subprocess
@@ -15,7 +14,7 @@ from typing import Any
 
 from tests.cluster.kube import PATIENCE, Cluster, Namespace, Object
 from tests.cluster.world import APP, CREDENTIALS, HERE
-from tests.support.aws import REGION, MotoStandIn
+from tests.support.aws import REGION, QuickStandIn
 from tests.support.chart import Chart
 from tests.support.running import until
 
@@ -24,36 +23,31 @@ ON = {LABEL: "true"}
 SECURE = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}, "readOnlyRootFilesystem": True}
 USER = {"runAsNonRoot": True, "runAsUser": 65532, "runAsGroup": 65532, "seccompProfile": {"type": "RuntimeDefault"}}
 SELECTORS = ("freshmount.dev/config", "freshmount.dev/secrets")
-_REFUSED = re.compile(
-    r'^(?:Error from server \(\w+\): (?:error when creating "STDIN": )?|The )\S+ "([^"]+)" is (?:forbidden|invalid): '
-    r"(.*(?:\n\* .*)*)",
-    re.MULTILINE,
-)
+_OF_IT = re.compile(r'\S+ "[^"]+" is (?:forbidden|invalid): ')
 
 
 class Injected:
     """Namespaces of one release: `k` enforces *restricted*; `elsewhere` is not chosen."""
 
-    def __init__(self, cluster: Cluster, chart: Path, aws: MotoStandIn) -> None:
+    def __init__(self, cluster: Cluster, chart: Path, aws: QuickStandIn) -> None:
         self.cluster, self.chart, self.aws = cluster, Chart(cluster.helm, chart), aws
         self.k = Namespace(cluster)
         self.levels = {"restricted": self.k, **{name: Namespace(cluster, name) for name in ("baseline", "privileged")}}
         self.elsewhere = Namespace(cluster)
         for namespace in self.levels.values():
-            cluster.run("label", "namespace", namespace.name, f"{CHOSEN}={self.k.name}")
-        self.k.helm(chart, self.values(), self.release)
+            namespace.label(CHOSEN, self.k.name)
+        self.k.helm(chart, self.values(), release=self.release)
         # Refused is in every namespace, and those of other tests are not ours.
         names = ["kube-system", self.elsewhere.name, *self._names()]
         patch = json.dumps({"spec": {"matchResources": {"namespaceSelector": _in(names)}}})
-        for what in ("pods", "workloads"):
-            binding = f"{self.release}-{what}"
-            cluster.run("patch", "validatingadmissionpolicybinding", binding, "--type=merge", f"--patch={patch}")
+        bindings = [f"validatingadmissionpolicybinding/{self.release}-{what}" for what in ("pods", "workloads")]
+        cluster.run("patch", *bindings, "--type=merge", f"--patch={patch}")
         for namespace in self.levels.values():
             app = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "app"}}
             namespace.apply({**app, "data": {"app.py": (HERE / "app.py").read_text()}})
             namespace.apply({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "web"}})
         # The API server takes up each policy some time after it has said yes to it.
-        until(lambda: self._injects() and self._refuses(), 0.2)
+        until(lambda: self._injects() and self._refuses())
 
     def _injects(self) -> bool:
         there = self.one(self.pod("there"))
@@ -86,8 +80,7 @@ class Injected:
 
     def put(self, name: str, value: str) -> str:
         """The ARN of a secret of this namespace."""
-        self.aws.put(f"{name}-{self.k.name}", value)
-        return str(self.aws.client.describe_secret(SecretId=f"{name}-{self.k.name}")["ARN"])
+        return self.aws.put(f"{name}-{self.k.name}", value)
 
     def rotate(self, name: str, value: str) -> None:
         self.aws.rotate(f"{name}-{self.k.name}", value)
@@ -142,17 +135,10 @@ class Injected:
 
     def tried(self, objects: Iterable[Object], namespace: str = "") -> dict[str, Object | str]:
         """By name what each would become, or the sentence that refuses it."""
-        items = {"apiVersion": "v1", "kind": "List", "items": copy.deepcopy(list(objects))}
-        done = self.cluster.run(
-            *("--namespace", namespace or self.k.name, "create", "--dry-run=server", "--output=json", "--filename=-"),
-            stdin=json.dumps(items),
-            check=False,
-        )
-        found: dict[str, Object | str] = dict(_REFUSED.findall(done.stderr))
-        for each in _documents(done.stdout):
-            found[each["metadata"]["name"]] = each
-        missing = {each["metadata"]["name"] for each in items["items"]} - found.keys()
-        assert not missing, f"nothing was said of {missing}: {done.stderr}"
+        found: dict[str, Object | str] = {}
+        for each in objects:
+            said = self.cluster.rest.created(each, namespace or self.k.name)
+            found[each["metadata"]["name"]] = _OF_IT.sub("", said, count=1) if isinstance(said, str) else said
         return found
 
     def one(self, object: Object, namespace: str = "") -> Any:
@@ -170,17 +156,6 @@ class Injected:
 def _in(names: list[str]) -> Object:
     """The selector of those namespaces."""
     return {"matchExpressions": [{"key": "kubernetes.io/metadata.name", "operator": "In", "values": names}]}
-
-
-def _documents(text: str) -> list[Object]:
-    """The JSON documents of a text, those of lists by themselves."""
-    found: list[Object] = []
-    rest = text.strip()
-    while rest:
-        document, end = json.JSONDecoder().raw_decode(rest)
-        found += document.get("items", [document])
-        rest = rest[end:].strip()
-    return found
 
 
 def mounts(container: Object) -> dict[str, str]:

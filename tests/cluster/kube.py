@@ -7,23 +7,25 @@ what was seen last.
 from __future__ import annotations
 
 import fcntl
+import http.client
 import json
 import os
 import queue
+import socket
 import subprocess
 import tempfile
 import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
-Object = dict[str, Any]
-PATIENCE = 90.0  # seconds; what takes longer has gone wrong
+from tests.cluster import rest
+from tests.cluster.rest import PATIENCE, Object, Rest
 
 
 @contextmanager
@@ -44,17 +46,22 @@ class Cluster:
     aws_host: str  # where pods reach this process
     own_node: bool  # of this machine, so its processes can be seen
     helm: str
+    rest: Rest
 
     @classmethod
-    def here(cls, helm: str) -> Cluster:
-        return cls(
-            kubectl=os.environ["CLUSTER_KUBECTL"],
-            image=os.environ["CLUSTER_IMAGE"],
-            app_image=os.environ.get("CLUSTER_APP_IMAGE") or "python:3.13-slim",
-            aws_host=os.environ["CLUSTER_AWS_HOST"],
-            own_node=bool(os.environ.get("CLUSTER_OWN_NODE")),
-            helm=helm,
-        )
+    @contextmanager
+    def here(cls, helm: str) -> Iterator[Cluster]:
+        kubectl = os.environ["CLUSTER_KUBECTL"]
+        with rest.proxied(kubectl) as proxy:
+            yield cls(
+                kubectl=kubectl,
+                image=os.environ["CLUSTER_IMAGE"],
+                app_image=os.environ.get("CLUSTER_APP_IMAGE") or "python:3.13-slim",
+                aws_host=os.environ["CLUSTER_AWS_HOST"],
+                own_node=bool(os.environ.get("CLUSTER_OWN_NODE")),
+                helm=helm,
+                rest=proxy,
+            )
 
     def run(self, *arguments: str, stdin: str | None = None, check: bool = True) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
@@ -77,29 +84,27 @@ class Namespace:
             }
         )
 
+    def label(self, key: str, value: str) -> None:
+        """One more label of the namespace itself."""
+        patch = {"metadata": {"labels": {key: value}}}
+        self.cluster.rest.ask("PATCH", f"/api/v1/namespaces/{self.name}", patch, rest.MERGED)
+
     def kubectl(
         self, *arguments: str, stdin: str | None = None, check: bool = True
     ) -> subprocess.CompletedProcess[str]:
         return self.cluster.run("--namespace", self.name, *arguments, stdin=stdin, check=check)
 
     def apply(self, *documents: Object) -> None:
-        items = {"apiVersion": "v1", "kind": "List", "items": list(documents)}
-        self.kubectl("apply", "--filename=-", stdin=json.dumps(items))
+        """On the server's side."""
+        for document in documents:
+            self.cluster.rest.apply(document, self.name)
 
     def helm(
-        self, chart: Path, values: Object, release: str = "web", check: bool = True
+        self, chart: Path, values: Object, *options: str, release: str = "web", check: bool = True
     ) -> subprocess.CompletedProcess[str]:
         """Install or upgrade a release."""
-        command = [
-            self.cluster.helm,
-            "upgrade",
-            "--install",
-            release,
-            str(chart),
-            "--namespace",
-            self.name,
-            "--values=-",
-        ]
+        command = [self.cluster.helm, "upgrade", "--install", release, str(chart), "--values=-", *options]
+        command.append(f"--namespace={self.name}")
         done = subprocess.run(
             command, input=json.dumps(values), capture_output=True, text=True, check=False, timeout=PATIENCE * 2
         )
@@ -107,32 +112,25 @@ class Namespace:
         return done
 
     def get(self, kind: str, name: str) -> Object:
-        return dict(json.loads(self.kubectl("get", kind, name, "--output=json").stdout))
+        return self.cluster.rest.get(rest.path(kind, self.name, name))
+
+    def patch(self, kind: str, name: str, patch: Object) -> None:
+        """Merge into it."""
+        self.cluster.rest.ask("PATCH", rest.path(kind, self.name, name), patch, rest.MERGED)
 
     def until(
         self, kind: str, accepted: Callable[[Object], object], what: str, name: str = "", patience: float = PATIENCE
     ) -> Object:
         """The first object of the kind (and name) that is accepted, by a watch."""
         last: Object = {}
-        command = [
-            self.cluster.kubectl,
-            "--namespace",
-            self.name,
-            "get",
-            kind,
-            "--watch",
-            "--output=json",
-            "--output-watch-events",
-        ]
-        if name:
-            # Not by its name alone: that fails while it does not exist yet.
-            command += [f"--field-selector=metadata.name={name}"]
+        # Not by its path: that fails while it does not exist yet.
+        only = {"fieldSelector": f"metadata.name={name}"} if name else {}
         deadline = time.monotonic() + patience
-        with Lines(command) as lines:
+        with self._lines(rest.path(kind, self.name), watch="true", **only) as lines:
             while (line := lines.next(deadline)) is not None:
                 for event in parsed([line]):
                     last = event["object"]
-                    if event["type"] != "DELETED" and accepted(last):
+                    if event["type"] in ("ADDED", "MODIFIED") and accepted(last):
                         return last
         raise AssertionError(
             f"{kind} {name} within {patience:.0f} s: not {what}; last seen: {json.dumps(last.get('status'))}"
@@ -149,15 +147,24 @@ class Namespace:
 
     def log(self, pod: str, container: str, since_start: bool = True) -> Lines:
         """The container's log, followed."""
-        more = [] if since_start else ["--tail=0"]
-        return Lines(
-            [self.cluster.kubectl, "--namespace", self.name, "logs", "--follow", pod, "--container", container, *more]
-        )
+        more = {} if since_start else {"tailLines": 0}
+        return self._lines(self._log(pod), container=container, follow="true", **more)
+
+    def _lines(self, path: str, **query: object) -> Lines:
+        return Lines(self.cluster.rest.begun("GET", path, **query))
 
     def said(self, pod: str, container: str, previous: bool = False) -> list[Object]:
         """Every line that a container has logged so far."""
-        more = ["--previous"] if previous else []
-        return parsed(self.kubectl("logs", pod, "--container", container, *more).stdout.splitlines())
+        more = {"previous": "true"} if previous else {}
+        return parsed(self.cluster.rest.ask("GET", self._log(pod), container=container, **more).splitlines())
+
+    def _log(self, pod: str) -> str:
+        """Where the log of a pod is, or that of the pod of a job, which is named job/NAME."""
+        job = pod.removeprefix("job/")
+        if job != pod:
+            listed = self.cluster.rest.get(rest.path("pods", self.name), labelSelector=f"job-name={job}")
+            pod = name_of(listed["items"][0])
+        return f"{rest.path('pods', self.name, pod)}/log"
 
     def exec(self, pod: str, container: str, *command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         return self.kubectl("exec", pod, "--container", container, "--", *command, check=check)
@@ -166,9 +173,9 @@ class Namespace:
         """What the agent says of itself."""
         return dict(json.loads(self.exec(pod, container, "freshmount", "status", "--json").stdout))
 
-    def page(self, pod: str, port: int, path: str, method: str = "GET") -> str:
+    def page(self, pod: str, port: int, path: str) -> str:
         """What a pod answers over HTTP, by way of the API server."""
-        return self.kubectl("get", "--raw", f"/api/v1/namespaces/{self.name}/pods/{pod}:{port}/proxy{path}").stdout
+        return self.cluster.rest.ask("GET", f"{rest.path('pods', self.name, f'{pod}:{port}')}/proxy{path}")
 
     def describe(self) -> str:
         """All that helps when a test has failed."""
@@ -198,23 +205,27 @@ class Namespace:
 
     def delete(self) -> None:
         """Begin to delete it; the API server goes on by itself."""
-        self.cluster.run("delete", "namespace", self.name, "--wait=false", check=False)
+        self.cluster.rest.ask("DELETE", f"/api/v1/namespaces/{self.name}")
 
 
 class Lines:
-    """The standard output of a program, line by line as it comes."""
+    """The lines of an answer of the API server, as they come."""
 
-    def __init__(self, command: list[str]) -> None:
-        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    def __init__(self, asked: http.client.HTTPConnection) -> None:
+        self._connection = asked
+        self._socket = asked.sock
+        self._socket.settimeout(None)
         self._lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self.seen: list[str] = []
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
     def _read(self) -> None:
-        assert self._process.stdout
-        for line in self._process.stdout:
-            self._lines.put(line)
+        try:
+            for line in self._connection.getresponse():
+                self._lines.put(line.decode())
+        except (OSError, http.client.HTTPException) as error:  # ended by us, or gone with who answered
+            self._lines.put(f"{error!r}\n")
         self._lines.put(None)
 
     def next(self, deadline: float) -> str | None:
@@ -250,11 +261,10 @@ class Lines:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._process.kill()
-        self._process.wait()
+        with suppress(OSError):  # the other end has closed it
+            self._socket.shutdown(socket.SHUT_RDWR)  # which the reader notices
         self._reader.join(5)
-        assert self._process.stdout
-        self._process.stdout.close()
+        self._connection.close()
 
 
 def parsed(lines: list[str]) -> list[Object]:

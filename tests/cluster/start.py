@@ -94,9 +94,12 @@ def prepared() -> Iterator[tuple[World, str]]:
     """A namespace with the secrets in its stand-in for AWS, and helm's path."""
     helms = chart_tools.helms()
     helm = helms[max(helms)]
-    cluster = Cluster.here(helm)
-    address = cluster.aws_host
-    with tempfile.TemporaryDirectory() as home, QuickStandIn() as aws, Proxy(aws.url, address) as proxy:
+    with (
+        Cluster.here(helm) as cluster,
+        tempfile.TemporaryDirectory() as home,
+        QuickStandIn() as aws,
+        Proxy(aws.url, cluster.aws_host) as proxy,
+    ):
         namespace = Namespace(cluster)
         try:
             world = World(namespace, aws, proxy, chart.built(helm, Path(home) / "charts").path, Path(home))

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from tests.cluster.kube import Object, container, is_ready, name_of
 from tests.cluster.world import AGENT, APP, World
-from tests.support.aws import MotoStandIn
 from tests.support.running import until
 
 BEFORE = Path(__file__).parent / "before"
@@ -55,6 +56,7 @@ def test_a_url_of_the_app_is_called(world: World) -> None:
     assert untouched(world, pod)
 
 
+@pytest.mark.long
 def test_two_secrets_rotated_together_never_mix_for_a_pinned_reader(world: World) -> None:
     """`settle` brings both into one generation; the reader holds on to one generation while it reads."""
     rotations = 5
@@ -113,13 +115,12 @@ def test_a_bad_edit_changes_nothing_and_the_pod_stays_ready(world: World) -> Non
 def test_pin_status_and_doctor_by_exec(world: World) -> None:
     """A version is held, told, and let go; status and doctor agree."""
     world.put("db", "one")
-    assert isinstance(world.aws, MotoStandIn)
-    first = world.aws.client.describe_secret(SecretId=world.id("db"))["VersionIdsToStages"]
+    described = world.aws.ask("secretsmanager.DescribeSecret", SecretId=world.id("db"))
+    (old,) = described["VersionIdsToStages"]
     pod = world.start(world.config([world.secret("db")], [world.hup()]))
     with world.k.log(pod, APP) as app:
         world.rotate("db", "two")
         assert app.event("signal")["files"] == {"db": "two"}
-        (old,) = first
         world.k.exec(pod, AGENT, "freshmount", "pin", "db", "--version-id", old, "--for", "30m")
         assert app.event("signal")["files"] == {"db": "one"}
         (secret,) = world.k.status(pod)["secrets"]

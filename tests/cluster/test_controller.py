@@ -13,13 +13,15 @@ import pytest
 from tests.cluster.kube import Object
 from tests.cluster.world import CREDENTIALS, World
 from tests.support.aws import REGION
+from tests.support.running import until
 
 CHART = Path(__file__).parent.parent.parent / "charts" / "controller"
 IMAGE = os.environ.get("CLUSTER_CONTROLLER_IMAGE", "")
 
-pytestmark = pytest.mark.skipif(
-    not IMAGE, reason="needs CLUSTER_CONTROLLER_IMAGE; `make controller-image` makes it here"
-)
+pytestmark = [
+    pytest.mark.xdist_group("controller"),  # its ClusterRole is one of the cluster
+    pytest.mark.skipif(not IMAGE, reason="needs CLUSTER_CONTROLLER_IMAGE; `make controller-image` makes it here"),
+]
 
 
 def values(world: World) -> Object:
@@ -65,8 +67,9 @@ def test_a_secret_comes_follows_aws_and_is_put_right(world: World) -> None:
     k.kubectl("apply", "--server-side", f"--filename={CHART / 'files' / 'crds'}")
     names = [f"crd/{kind}.external-secrets.io" for kind in ("externalsecrets", "secretstores", "clustersecretstores")]
     k.kubectl("wait", "--for=condition=Established", "--timeout=60s", *names)
+    until(lambda: "external-secrets.io/v1\n" in k.kubectl("api-versions").stdout)
     world.put("db", json.dumps({"username": "app", "password": "one"}))
-    k.helm(CHART, values(world), "controller")
+    k.helm(CHART, values(world), release="controller")
     k.apply(*wanted(world))
     k.kubectl("wait", "--for=condition=Ready", "--timeout=90s", "externalsecret/db")
     assert held(k.get("secret", "db")) == {"username": "app", "password": "one"}

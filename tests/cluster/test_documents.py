@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -53,11 +52,9 @@ def refusals(world: World, documents: list[tuple[str, Object]]) -> list[str]:
         world.k.apply({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name}})
     refused = []
     for what, document in documents:
-        done = world.k.kubectl(
-            "apply", "--dry-run=server", "--validate=strict", "--filename=-", stdin=json.dumps(document), check=False
-        )
-        if done.returncode or "Warning" in done.stderr:
-            refused.append(f"{what}: {document['kind']} {document['metadata']['name']}: {done.stderr.strip()}")
+        said = world.cluster.rest.refusal(document, world.k.name)
+        if said:
+            refused.append(f"{what}: {document['kind']} {document['metadata']['name']}: {said}")
     return refused
 
 

@@ -92,6 +92,7 @@ def test_an_agent_out_of_memory_is_started_again(world: World) -> None:
     assert [line["event"] for line in world.k.said(pod, APP)] == ["start", "signal"]
 
 
+@pytest.mark.long
 def test_a_stuck_agent_is_restarted_by_its_liveness_probe(world: World) -> None:
     """It is stopped, so it answers nothing and heeds no SIGTERM."""
     world.put("db", "one")
@@ -125,6 +126,7 @@ def test_a_restarted_app_has_the_latest_files_and_is_not_signalled_for_old_news(
     ]
 
 
+@pytest.mark.long
 def test_what_is_stale_takes_its_pod_out_of_the_service_until_it_is_confirmed(world: World) -> None:
     """By `staleAfter` and the readiness probe; nobody is restarted, and the app keeps its files."""
     world.put("db", "one")

@@ -15,18 +15,19 @@ import pytest
 from tests.cluster.kube import Namespace, Object, one_of_the_cluster
 from tests.cluster.test_controller import CHART, IMAGE
 from tests.cluster.world import AGENT, CREDENTIALS, World
-from tests.support.aws import REGION, MotoStandIn, Proxy
+from tests.support.aws import REGION, Proxy, QuickStandIn
 from tests.support.running import until
 
-pytestmark = pytest.mark.skipif(
-    not IMAGE, reason="needs CLUSTER_CONTROLLER_IMAGE; `make controller-image` makes it here"
-)
+pytestmark = [
+    pytest.mark.xdist_group("controller"),  # its ClusterRole is one of the cluster
+    pytest.mark.skipif(not IMAGE, reason="needs CLUSTER_CONTROLLER_IMAGE; `make controller-image` makes it here"),
+]
 
 NAME = "freshmount-controller"
 
 
 @pytest.fixture
-def other(world: World, aws: MotoStandIn, demo: Path, tmp_path: Path) -> Iterator[World]:
+def other(world: World, aws: QuickStandIn, demo: Path, tmp_path: Path) -> Iterator[World]:
     """Another namespace, with a service account and secrets of its own."""
     (tmp_path / "other").mkdir()
     with Proxy(aws.url, world.cluster.aws_host) as proxy:
@@ -38,7 +39,7 @@ def other(world: World, aws: MotoStandIn, demo: Path, tmp_path: Path) -> Iterato
 
 
 @pytest.fixture
-def hub(world: World, aws: MotoStandIn) -> Iterator[tuple[Namespace, Proxy]]:
+def hub(world: World, aws: QuickStandIn) -> Iterator[tuple[Namespace, Proxy]]:
     """Its namespace, and its way to AWS."""
     repository, _, tag = IMAGE.rpartition(":")
     with one_of_the_cluster(), Proxy(aws.url, world.cluster.aws_host) as proxy:
@@ -52,7 +53,7 @@ def hub(world: World, aws: MotoStandIn) -> Iterator[tuple[Namespace, Proxy]]:
             "extraEnv": [*CREDENTIALS, {"name": "AWS_REGION", "value": REGION}, endpoint],
         }
         try:
-            namespace.helm(CHART, values, "freshmount")
+            namespace.helm(CHART, values, release="freshmount")
             rolled(namespace)
             yield namespace, proxy
         finally:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,29 +11,19 @@ from typing import Any
 import pytest
 
 from tests.cluster.injected import CHOSEN, ON, SECURE, USER, Injected, mounts
-from tests.cluster.kube import Cluster, Namespace, Object, container, is_ready, name_of, one_of_the_cluster
+from tests.cluster.kube import Namespace, Object, container, is_ready, name_of
 from tests.cluster.webhook import Webhook
-from tests.cluster.world import AGENT, APP, CREDENTIALS
+from tests.cluster.world import AGENT, APP
 from tests.support import chart
-from tests.support.aws import REGION, MotoStandIn
 from tests.support.running import until
 
 ARN = "arn:aws:secretsmanager:eu-west-1:111122223333:secret:db"
 CONFIG, SECRETS, CONTAINERS, PATH, SIGNAL = (
     f"freshmount.dev/{name}" for name in ("config", "secrets", "containers", "mount-path", "signal")
 )
-CONTROLLER = Path(__file__).parent.parent.parent / "charts" / "controller"
 SIDECAR = {"name": "mesh", "image": "mesh:1", "securityContext": SECURE}
 
-
-@pytest.fixture(scope="module")
-def injected(cluster: Cluster, aws: MotoStandIn, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Injected]:
-    built = chart.built(cluster.helm, tmp_path_factory.mktemp("injector") / "charts", "injector")
-    it = Injected(cluster, built.path, aws)
-    try:
-        yield it
-    finally:
-        it.delete()
+pytestmark = pytest.mark.xdist_group("injector")  # one release for all
 
 
 @pytest.fixture
@@ -87,7 +75,8 @@ def test_each_kind_of_workload_gets_its_files(world: Injected) -> None:
     once = {"restartPolicy": "Never", "containers": [world.app(APP, "once")]}
     cron = {"schedule": "0 0 1 1 *", "jobTemplate": {"spec": {"backoffLimit": 0, "template": of("CronJob", **once)}}}
     job = {"backoffLimit": 0, "template": of("Job", **once)}
-    world.k.apply(
+    applied(
+        world,
         workload("Deployment", initContainers=[world.app("before", "once")]),
         {**workload("StatefulSet"), "spec": {**workload("StatefulSet")["spec"], "serviceName": "x"}},
         workload("DaemonSet"),
@@ -114,10 +103,16 @@ def test_each_kind_of_workload_gets_its_files(world: Injected) -> None:
     still_the_same(world, "bare")
 
 
+def applied(world: Injected, *documents: Object) -> None:
+    """As people do it, which leaves an annotation."""
+    items = {"apiVersion": "v1", "kind": "List", "items": list(documents)}
+    world.k.kubectl("apply", "--filename=-", stdin=json.dumps(items))
+
+
 def still_the_same(world: Injected, name: str) -> None:
     """Nothing happens twice: applied again, annotated, labelled, and with an ephemeral container."""
     before = world.k.get("pod", name)
-    world.k.apply(json.loads(before["metadata"]["annotations"]["kubectl.kubernetes.io/last-applied-configuration"]))
+    applied(world, json.loads(before["metadata"]["annotations"]["kubectl.kubernetes.io/last-applied-configuration"]))
     (start, *_) = world.k.said(name, APP)
     world.k.kubectl("annotate", "pod", name, f"{CONTAINERS}=other")
     world.k.kubectl("label", "pod", name, "more=label")
@@ -173,60 +168,6 @@ def test_a_pushed_secret_leaves_its_arn_and_the_pod_has_the_files(world: Injecte
     world.k.apply(world.pod("pushed", {SECRETS: "db=secret:db", PATH: "/srv/secrets"}, containers=[app]))
     world.k.ready("pushed")
     assert files(world.k, "pushed") == {"db/password": "p", "db/user": "u"}
-
-
-@contextlib.contextmanager
-def pushing(world: Injected, image: str) -> Iterator[Namespace]:
-    """A controller that writes the pushed Secrets of this namespace to AWS, in a namespace of its own."""
-    repository, _, tag = image.rpartition(":")
-    endpoint = {"name": "AWS_ENDPOINT_URL_SECRETS_MANAGER", "value": world.aws.url}
-    values = {
-        "image": {"repository": repository, "tag": tag},
-        "replicas": 1,
-        "push": {"enabled": True, "cluster": world.k.name, "namespaces": [world.k.name]},
-        "extraEnv": [*CREDENTIALS, endpoint, {"name": "AWS_REGION", "value": REGION}],
-    }
-    with one_of_the_cluster():
-        home = Namespace(world.cluster)
-        try:
-            home.helm(CONTROLLER, values, "pusher")
-            home.kubectl("wait", "--for=condition=Available", "deployment", "--all", "--timeout=90s")
-            yield home
-        finally:
-            # What it has in the cluster does not go with its namespace.
-            home.kubectl("delete", "mutatingwebhookconfiguration", "freshmount-push", "--ignore-not-found", check=False)
-            roles = "clusterrole,clusterrolebinding"
-            home.kubectl("delete", roles, "freshmount-controller", "--ignore-not-found", check=False)
-            home.delete()
-
-
-def test_from_kubectl_apply_of_a_pushed_secret_to_the_apps_handler(world: Injected) -> None:
-    """The circle: the cluster has an ARN alone, the pod that asks by a label has the files, and a new value that is
-    applied reaches the handler, by the agent's ordinary pass."""
-    image = os.environ.get("CLUSTER_CONTROLLER_IMAGE", "")
-    chart.need(bool(image), "CLUSTER_CONTROLLER_IMAGE is not set; `make controller-image` makes it here")
-
-    def applied(password: str) -> bool:
-        """False while the API server does not know the webhook's certificate yet: it fails closed."""
-        labels = {"freshmount.dev/push": "true"}
-        secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "circle", "labels": labels}}
-        text = json.dumps({**secret, "stringData": {"user": "app", "password": password}})
-        return world.k.kubectl("apply", "--filename=-", stdin=text, check=False).returncode == 0
-
-    with pushing(world, image):
-        until(lambda: applied("canary-one"), 0.5)
-        held = world.k.kubectl("get", "secret", "circle", "--output=yaml").stdout
-        decoded = {base64.b64decode(text).decode() for text in world.k.get("secret", "circle")["data"].values()}
-        assert len(decoded) == 1 and decoded.pop().startswith("arn:aws:secretsmanager:")
-        assert "canary" not in held and base64.b64encode(b"canary-one").decode() not in held
-        asked = {SECRETS: "db=secret:circle", SIGNAL: "SIGHUP:python3"}
-        world.k.apply(world.pod("circle", asked))
-        world.k.ready("circle")
-        with world.k.log("circle", APP) as log:
-            assert log.event("start")["files"] == {"db/password": "canary-one", "db/user": "app"}
-            assert applied("canary-two")
-            assert log.event("signal")["files"] == {"db/password": "canary-two", "db/user": "app"}
-        assert "canary" not in world.k.kubectl("get", "secret", "circle", "--output=yaml").stdout
 
 
 def test_an_ordinary_secret_is_not_mistaken_for_a_pushed_one(world: Injected) -> None:
