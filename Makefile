@@ -9,7 +9,7 @@ export UV_SYSTEM_CERTS ?= true
 PYTEST_ARGS ?= -n auto --dist worksteal
 
 .PHONY: help demo test coverage torture torture-short matrix audit bench fleet dashboard docs reference pictures check format lock image image-test \
-  controller-image controller-image-test base-digest cluster cluster-down cluster-test tools chart-schema chart-docs \
+  controller-image controller-image-test base-digest cluster cluster-down cluster-test apiserver-test tools chart-schema chart-docs \
   release version release-test clean
 
 help: ## these lines
@@ -148,9 +148,14 @@ cluster-down: $(VENV)/installed ## end it, and leave nothing behind
 	@$(BIN)/python -m tests.cluster down
 
 # With the image of `make image`; on the cluster of KUBECONFIG where that is set. CLUSTER_TEST_ARGS: pytest's.
-CLUSTER_TEST_ARGS ?= tests/cluster -q -n 3 --dist worksteal
+CLUSTER_TEST_ARGS ?= tests/cluster -q -n 6 --dist loadgroup
 cluster-test: $(VENV)/installed ## the tests on a real Kubernetes node
 	@$(BIN)/python -m tests.cluster test $(CLUSTER_TEST_ARGS)
+
+# etcd and the API server, as the node has them; no root. CLUSTER_KUBERNETES as above.
+APISERVER_TEST_ARGS ?= tests/apiserver -q -n 4 --dist worksteal
+apiserver-test: $(VENV)/installed ## the tests on an API server without a node
+	@CLUSTER_APISERVER=1 $(BIN)/python -m pytest -p no:cacheprovider $(APISERVER_TEST_ARGS)
 
 # Helm 3 and 4 and kubectl, and readers of .env files where npm and go are, for tests where none is on PATH; actionlint.
 ACTIONLINT := github.com/rhysd/actionlint/cmd/actionlint@v1.7.12

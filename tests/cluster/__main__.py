@@ -9,8 +9,6 @@ python -m tests.cluster start [ARGS]  measures how long a pod takes to start, li
 python -m tests.cluster rotation [ARGS]   how long a rotation takes to the app's handler
 python -m tests.cluster memory [ARGS]     what the agents of many pods take of the node's memory
 python -m tests.cluster kills [ARGS]      kill -9 of the agent in its pod, around a rotation
-python -m tests.cluster external-secrets-scale [ARGS]  the controller with 2,000 ExternalSecrets, without a node
-python -m tests.cluster external-secrets-faults [ARGS] the controller under fire, without a node
 """
 
 from __future__ import annotations
@@ -24,7 +22,7 @@ from tests.cluster import apps, build, images, inside, node
 
 USAGE = (
     "python -m tests.cluster up | down | load IMAGE … | aws NAME=VALUE … | test [ARGUMENTS OF PYTEST] | "
-    "start | rotation | memory | kills | external-secrets-scale | external-secrets-faults [--help]"
+    "start | rotation | memory | kills [--help]"
 )
 
 
@@ -48,10 +46,6 @@ def main(arguments: list[str]) -> int:
             return elsewhere(program) if os.environ.get("KUBECONFIG") else here(program)
         case ["start" | "rotation" | "memory" | "kills" as figure, *rest]:
             return here(["-m", f"tests.cluster.{figure}", *rest])
-        case ["external-secrets-scale" | "external-secrets-faults" as what, *rest]:
-            module = {"external-secrets-scale": "external_secrets_scale", "external-secrets-faults": "faults"}[what]
-            program = [sys.executable, "-m", f"tests.cluster.{module}", *rest]
-            return subprocess.run(program, check=False).returncode
     print(USAGE, file=sys.stderr)
     return 2
 

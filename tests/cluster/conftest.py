@@ -1,7 +1,4 @@
-"""Fixtures of the tests on a real cluster. Without one nothing here is collected: `make cluster-test` brings it.
-
-Those of ALONE need no node, only an API server, which they start: CLUSTER_APISERVER=1 collects them without a cluster.
-"""
+"""Fixtures of the tests on a real cluster. Without one nothing here is collected: `make cluster-test` brings it."""
 
 from __future__ import annotations
 
@@ -15,22 +12,10 @@ import pytest
 from tests.support import warm
 from tests.support.aws import Proxy, QuickStandIn
 
-ALONE = (
-    "test_apiserver.py",
-    "test_external_secrets.py",
-    "test_external_secrets_faults.py",
-    "test_external_secrets_tenants.py",
-    "test_hub.py",
-)
-
-_HERE = {path.name for path in Path(__file__).parent.glob("test_*.py")}
-_PARTS = ("test_external_secrets_policies.py", "test_external_secrets_steps.py")
-_ALONE = (*ALONE, *_PARTS) if os.environ.get("CLUSTER_APISERVER") else ()
-
-# They need images that are made when it is set.
-_EXAMPLES = () if os.environ.get("CLUSTER_EXAMPLES") else ("test_examples.py",)
-
-collect_ignore_glob = [*_EXAMPLES] if os.environ.get("CLUSTER_KUBECTL") else sorted(_HERE - set(_ALONE))
+# Without what they run on none is collected, nor those whose images are not made.
+collect_ignore_glob = ["test_*.py"] if not os.environ.get("CLUSTER_KUBECTL") else []
+if not os.environ.get("CLUSTER_EXAMPLES"):
+    collect_ignore_glob.append("test_examples.py")
 
 
 @pytest.hookimpl(wrapper=True)
@@ -60,26 +45,6 @@ def cluster() -> Iterator[object]:
     assert helms, "helm is not installed: make tools"
     with Cluster.here(helms[max(helms)]) as here:
         yield here
-
-
-@pytest.fixture(scope="session")
-def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[object]:
-    """An API server alone."""
-    from tests.cluster.apiserver import api_server
-
-    with api_server(tmp_path_factory.mktemp("api") / "server") as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def installed(api: object) -> object:
-    """The API server with the definitions of ExternalSecrets and stores."""
-    from tests.cluster.apiserver import ApiServer
-    from tests.cluster.controlled import install
-
-    assert isinstance(api, ApiServer)
-    install(api)
-    return api
 
 
 @pytest.fixture(scope="session")

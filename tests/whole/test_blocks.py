@@ -56,7 +56,7 @@ BY_HAND = {
     """yq -r 'select(.data["config.yaml"]).data["config.yaml"]'""": "test_chart.py, the config's check",
     'jq \'{apiVersion: "v1", kind: "Pod", metadata: (.spec.template.metadata + {name: "try"}), '
     "spec: .spec.template.spec}'": "tests/cluster/test_inject.py does the same",
-    ".venv/bin/python -m pytest tests/cluster/test_external_secrets.py": "a file of tests, by its name",
+    ".venv/bin/python -m pytest tests/apiserver/test_external_secrets.py": "a file of tests, by its name",
     # docs/release.md says which of these were run. The files are those that tests/release makes.
     "python3 -m venv venv": "python's own manual",
     "venv/bin/pip install ./freshmount-X.Y.Z-py3-none-any.whl": "pip's own manual",
@@ -269,6 +269,11 @@ def test_helm_understands_its_lines_and_kubectl_those_of_blocks() -> None:
     assert {(path.name, line): said for path, line in lines if (said := refuses[line.split()[0]](line))} == {}
 
 
+def unknown(module: Path, arguments: list[str]) -> str:
+    """Those options that a program has not."""
+    return " ".join(each for each in arguments if each.startswith("--") and f'"{each}"' not in module.read_text())
+
+
 def untested(path: Path, line: str) -> str:
     """What is wrong with such a line, or that no test knows it; nothing if all is well."""
     program = line.split(maxsplit=1)[0].removeprefix(".venv/bin/").removeprefix("venv/bin/")
@@ -285,8 +290,10 @@ def untested(path: Path, line: str) -> str:
         _, _, _, word, *rest = shlex.split(line)
         if word not in cluster.USAGE.replace("|", " ").split():
             return "there is no such word"
-        module = HOME / "tests" / "cluster" / f"{word.replace('-', '_')}.py"  # to ask for its help would start a node
-        return " ".join(each for each in rest if each.startswith("--") and f'"{each}"' not in module.read_text())
+        return unknown(HOME / "tests" / "cluster" / f"{word}.py", rest)  # to ask for its help would start a node
+    if line.startswith(".venv/bin/python -m tests.apiserver."):
+        _, _, module, *rest = shlex.split(line, comments=True)
+        return unknown(HOME.joinpath(*module.split(".")).with_suffix(".py"), rest)
     return "no test knows it: give it one, or a line in BY_HAND with what holds it"
 
 

@@ -1,6 +1,6 @@
 """The controller's ExternalSecrets under fire: what is done to it, and what must hold meanwhile and afterwards.
 
-    python -m tests.cluster external-secrets-faults [--only NAME …]   # a table of docs/reliability.md
+    python -m tests.apiserver.faults [--only NAME …]   # a table of docs/reliability.md
 
 The real process on a real API server, with a proxy between both and a stand-in for AWS. Each try returns a row. What is
 half is looked for while it goes wrong, and what is not right again afterwards does not return.
@@ -30,9 +30,8 @@ from lightkube import ApiError
 from lightkube.resources.core_v1 import Secret
 from lightkube.types import PatchType
 
-from tests.cluster.apiserver import ApiServer, api_server
-from tests.cluster.between import Between, Changed, Followed, Held, Refused, Request, Verdict, status
-from tests.cluster.controlled import (
+from tests.apiserver.between import Between, Changed, Followed, Held, Refused, Request, Verdict, status
+from tests.apiserver.controlled import (
     LEASES,
     RULES,
     Controller,
@@ -45,6 +44,7 @@ from tests.cluster.controlled import (
     until,
     wanting,
 )
+from tests.apiserver.server import ApiServer, api_server
 from tests.support.answers import Answer, Answers, Asked
 from tests.support.services import REGION, Services
 
@@ -769,7 +769,7 @@ TRIES: dict[str, Callable[[ApiServer], list[Row]]] = {
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m tests.cluster external-secrets-faults")
+    parser = argparse.ArgumentParser(prog="python -m tests.apiserver.faults")
     parser.add_argument("--only", nargs="+", choices=TRIES, default=[name for name in TRIES if name != "hour"])
     given = parser.parse_args()
     rows: list[Row] = []

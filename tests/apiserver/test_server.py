@@ -9,7 +9,7 @@ from lightkube import ApiError
 from lightkube.models.meta_v1 import ObjectMeta
 from lightkube.resources.core_v1 import ConfigMap, Namespace
 
-from tests.cluster.apiserver import api_server
+from tests.apiserver.server import api_server
 
 
 def test_it_keeps_what_it_holds_and_forgets_the_past(tmp_path: Path) -> None:

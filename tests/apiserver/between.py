@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Self
 from urllib.parse import urlsplit
 
-from tests.cluster.apiserver import ApiServer
+from tests.apiserver.server import ApiServer
 
 _HOPS = {"connection", "transfer-encoding", "content-length", "host", "keep-alive"}
 

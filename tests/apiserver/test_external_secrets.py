@@ -12,8 +12,7 @@ import pytest
 from lightkube.resources.core_v1 import Secret
 from lightkube.types import PatchType
 
-from tests.cluster.apiserver import ApiServer
-from tests.cluster.controlled import (
+from tests.apiserver.controlled import (
     LEASES,
     RULES,
     Controller,
@@ -27,6 +26,7 @@ from tests.cluster.controlled import (
     until,
     wanting,
 )
+from tests.apiserver.server import ApiServer
 from tests.support.answers import Answer
 from tests.support.services import Services, denied, serving
 

@@ -20,9 +20,9 @@ from lightkube.types import PatchType
 
 from agent.config import external_secret
 from agent.controller.external_secrets import part
-from tests.cluster.apiserver import ApiServer
-from tests.cluster.controlled import ExternalSecret, Space, store, until
-from tests.cluster.sampled import Aws, Running
+from tests.apiserver.controlled import ExternalSecret, Space, store, until
+from tests.apiserver.sampled import Aws, Running
+from tests.apiserver.server import ApiServer
 from tests.support.services import Services
 
 CASES: list[dict[str, Any]] = yaml.safe_load((Path(__file__).parent / "policies.yaml").read_text())

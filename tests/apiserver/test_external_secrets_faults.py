@@ -1,12 +1,12 @@
-"""The controller under fire, in short. `python -m tests.cluster external-secrets-faults` does it at full length."""
+"""The controller under fire, in short. `python -m tests.apiserver.faults` does it at full length."""
 
 from __future__ import annotations
 
 import pytest
 
-from tests.cluster import faults
-from tests.cluster.apiserver import ApiServer
-from tests.cluster.faults import CHANGES, NONSENSE, Change, Row
+from tests.apiserver import faults
+from tests.apiserver.faults import CHANGES, NONSENSE, Change, Row
+from tests.apiserver.server import ApiServer
 
 
 def holds(row: Row) -> None:

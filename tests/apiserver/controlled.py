@@ -27,7 +27,7 @@ from lightkube.resources.apiextensions_v1 import CustomResourceDefinition
 from lightkube.resources.core_v1 import Event, Namespace, Secret, ServiceAccountToken
 from lightkube.types import PatchType
 
-from tests.cluster.apiserver import ApiServer
+from tests.apiserver.server import ApiServer
 from tests.support.services import Services
 
 PATIENCE = 90.0  # seconds until a test gives up on an event; no figure is derived from it

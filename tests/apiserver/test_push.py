@@ -17,7 +17,7 @@ import pytest
 import yaml
 
 from agent.demo.stand_in import Refused
-from tests.cluster.apiserver import ApiServer, api_server, programs
+from tests.apiserver.server import ApiServer, api_server, programs
 from tests.controller.push.cluster import Controller
 from tests.controller.push.reviews import b64
 from tests.support import chart_tools

@@ -1,6 +1,6 @@
 """How the controller carries many ExternalSecrets: time until all are ready, a rotation, memory, CPU, calls.
 
-    python -m tests.cluster external-secrets-scale [--number 2000] [--keys 3] [--rotated 500] [--quiet-for 60]
+    python -m tests.apiserver.scale [--number 2000] [--keys 3] [--rotated 500] [--quiet-for 60]
 
 An API server alone and a stand-in for AWS, on this machine: both take of the same cores, so times are upper bounds.
 """
@@ -23,8 +23,8 @@ from lightkube.models.meta_v1 import ObjectMeta
 from lightkube.resources.core_v1 import Namespace, Secret
 from lightkube.types import PatchType
 
-from tests.cluster.apiserver import ApiServer, api_server
-from tests.cluster.controlled import RULES, Controller, ExternalSecret, controlling, install, least, store
+from tests.apiserver.controlled import RULES, Controller, ExternalSecret, controlling, install, least, store
+from tests.apiserver.server import ApiServer, api_server
 from tests.support.services import Services, serving
 
 _SPACES = 20

@@ -17,9 +17,8 @@ from lightkube import ApiError, codecs
 from lightkube.models.meta_v1 import ObjectMeta, OwnerReference
 from lightkube.resources.core_v1 import Namespace, Secret
 
-from tests.cluster.apiserver import ApiServer
-from tests.cluster.between import Between
-from tests.cluster.controlled import (
+from tests.apiserver.between import Between
+from tests.apiserver.controlled import (
     RULES,
     TOKENS,
     Controller,
@@ -31,6 +30,7 @@ from tests.cluster.controlled import (
     until,
     wanting,
 )
+from tests.apiserver.server import ApiServer
 from tests.support.answers import Answer, Answers, Asked
 from tests.support.services import Services, denied
 

@@ -10,8 +10,7 @@ from collections.abc import Iterator
 import pytest
 from lightkube.resources.core_v1 import ConfigMap, Secret
 
-from tests.cluster.apiserver import ApiServer
-from tests.cluster.controlled import (
+from tests.apiserver.controlled import (
     ClusterSecretStore,
     Controller,
     ExternalSecret,
@@ -22,6 +21,7 @@ from tests.cluster.controlled import (
     until,
     wanting,
 )
+from tests.apiserver.server import ApiServer
 from tests.support.services import Services, serving, sts_denied
 
 
