@@ -152,9 +152,10 @@ CLUSTER_TEST_ARGS ?= tests/cluster -q -n 6 --dist loadgroup
 cluster-test: $(VENV)/installed ## the tests on a real Kubernetes node
 	@$(BIN)/python -m tests.cluster test $(CLUSTER_TEST_ARGS)
 
-# etcd and the API server, as the node has them; no root. CLUSTER_KUBERNETES as above.
+# etcd and the API server, as the node has them; needs Go and no root. CLUSTER_KUBERNETES as above.
 APISERVER_TEST_ARGS ?= tests/apiserver -q -n 4 --dist worksteal
 apiserver-test: $(VENV)/installed ## the tests on an API server without a node
+	@$(BIN)/python -m tests.apiserver.server
 	@CLUSTER_APISERVER=1 $(BIN)/python -m pytest -p no:cacheprovider $(APISERVER_TEST_ARGS)
 
 # Helm 3 and 4 and kubectl, and readers of .env files where npm and go are, for tests where none is on PATH; actionlint.

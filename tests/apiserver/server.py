@@ -2,6 +2,8 @@
 
     with api_server(directory) as server: server.kubeconfig, server.url, server.client()
 
+    python -m tests.apiserver.server    # builds what is missing of both
+
 It is there in seconds and needs no privileges. There are no controllers: nothing is collected, no pod runs.
 """
 
@@ -244,10 +246,14 @@ def _posted(url: str, body: dict[str, Any]) -> Any:
         return json.load(answer)
 
 
+def wanted() -> tuple[build.Component, ...]:
+    """etcd and Kubernetes, as they are pinned."""
+    return tuple(each for each in build.components(build.versions()) if each.name in ("etcd", "kubernetes"))
+
+
 def programs() -> dict[str, Path] | None:
-    """The directories of etcd and Kubernetes, if both are built already."""
-    wanted = [each for each in build.components(build.versions()) if each.name in ("etcd", "kubernetes")]
-    found = {each.name: build.cache() / each.directory for each in wanted}
+    """The directories of both, if both are built already."""
+    found = {each.name: build.cache() / each.directory for each in wanted()}
     return found if all(path.is_dir() for path in found.values()) else None
 
 
@@ -257,10 +263,17 @@ def api_server(directory: Path) -> Iterator[ApiServer]:
 
     Raises build.Unbuildable, or Ended.
     """
-    wanted = tuple(each for each in build.components(build.versions()) if each.name in ("etcd", "kubernetes"))
-    server = ApiServer(directory, build.built(wanted))
+    server = ApiServer(directory, build.built(wanted()))
     try:
         server.begin()
         yield server
     finally:
         server.end()
+
+
+if __name__ == "__main__":
+    # Before the tests, which have no ten minutes for it.
+    try:
+        build.built(wanted())
+    except build.Unbuildable as problem:
+        raise SystemExit(f"apiserver: {problem}") from None

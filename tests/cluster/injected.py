@@ -9,6 +9,7 @@ import json
 import re
 import subprocess
 from collections.abc import Iterable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,7 @@ class Injected:
         wrong = self.template({"freshmount.dev/wrong": "x"}, restartPolicy="Never")
         job = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "wrong"}, "spec": {"template": wrong}}
         pod = {"apiVersion": "v1", "kind": "Pod", **wrong, "metadata": {**wrong["metadata"], "name": "wrong-pod"}}
-        return all(isinstance(found, str) for found in self.tried([pod, job]).values())
+        return all("denied request: freshmount: " in str(found) for found in self.tried([pod, job]).values())
 
     @property
     def release(self) -> str:
@@ -149,8 +150,9 @@ class Injected:
     def delete(self) -> None:
         uninstall = [self.cluster.helm, "uninstall", self.release, "--namespace", self.k.name]
         subprocess.run(uninstall, capture_output=True, check=False, timeout=PATIENCE)
-        for namespace in (self.elsewhere, *self.levels.values()):
-            namespace.delete()
+        with ExitStack() as each:
+            for namespace in (self.elsewhere, *self.levels.values()):
+                each.callback(namespace.delete)
 
 
 def _in(names: list[str]) -> Object:

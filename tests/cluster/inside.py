@@ -53,8 +53,7 @@ def main() -> None:
         path = f"{HOME}/containerd:{os.environ['PATH']}"
         started = subprocess.Popen(
             [str(HOME / component / program), *arguments],
-            # Memory is there, and two cores have enough to do: garbage is collected half as often.
-            env={"PATH": path, "HOME": "/root", "GOGC": "200"},
+            env={"PATH": path, "HOME": "/root"},
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,

@@ -122,18 +122,25 @@ class Namespace:
         self, kind: str, accepted: Callable[[Object], object], what: str, name: str = "", patience: float = PATIENCE
     ) -> Object:
         """The first object of the kind (and name) that is accepted, by a watch."""
-        last: Object = {}
         # Not by its path: that fails while it does not exist yet.
         only = {"fieldSelector": f"metadata.name={name}"} if name else {}
         deadline = time.monotonic() + patience
-        with self._lines(rest.path(kind, self.name), watch="true", **only) as lines:
+        # First as it is now. A watch alone may begin with what was, from before a change of our own.
+        listed = self.cluster.rest.get(rest.path(kind, self.name), **only)
+        since = listed["metadata"]["resourceVersion"]
+        last: Object = {}
+        for last in listed["items"]:
+            if accepted(last):
+                return last
+        with self._lines(rest.path(kind, self.name), watch="true", resourceVersion=since, **only) as lines:
             while (line := lines.next(deadline)) is not None:
                 for event in parsed([line]):
+                    assert event.get("type") in ("ADDED", "MODIFIED", "DELETED"), f"the watch of {kind} ended: {line}"
                     last = event["object"]
-                    if event["type"] in ("ADDED", "MODIFIED") and accepted(last):
+                    if event["type"] != "DELETED" and accepted(last):
                         return last
         raise AssertionError(
-            f"{kind} {name} within {patience:.0f} s: not {what}; last seen: {json.dumps(last.get('status'))}"
+            f"{kind} {name} within {patience:.0f} s: not {what}; last seen: {json.dumps(last.get('status'))}{lines.end}"
         )
 
     def pod(
@@ -145,10 +152,9 @@ class Namespace:
         """A pod that is ready and not on its way out."""
         return self.pod(is_ready, "ready", name, patience)
 
-    def log(self, pod: str, container: str, since_start: bool = True) -> Lines:
-        """The container's log, followed."""
-        more = {} if since_start else {"tailLines": 0}
-        return self._lines(self._log(pod), container=container, follow="true", **more)
+    def log(self, pod: str, container: str) -> Lines:
+        """The container's log, followed from its start."""
+        return self._lines(self._log(pod), container=container, follow="true")
 
     def _lines(self, path: str, **query: object) -> Lines:
         return Lines(self.cluster.rest.begun("GET", path, **query))
@@ -205,7 +211,7 @@ class Namespace:
 
     def delete(self) -> None:
         """Begin to delete it; the API server goes on by itself."""
-        self.cluster.rest.ask("DELETE", f"/api/v1/namespaces/{self.name}")
+        self.cluster.rest.delete(f"/api/v1/namespaces/{self.name}")
 
 
 class Lines:
@@ -217,16 +223,20 @@ class Lines:
         self._socket.settimeout(None)
         self._lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self.seen: list[str] = []
+        self.end = ""  # in words, once there will be no more
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
     def _read(self) -> None:
         try:
-            for line in self._connection.getresponse():
-                self._lines.put(line.decode())
+            answer = self._connection.getresponse()
+            for line in answer:
+                self._lines.put(line.decode(errors="replace"))
+            self.end = f"; then it ended, with {answer.status}"
         except (OSError, http.client.HTTPException) as error:  # ended by us, or gone with who answered
-            self._lines.put(f"{error!r}\n")
-        self._lines.put(None)
+            self.end = f"; then it ended: {error!r}"
+        finally:
+            self._lines.put(None)
 
     def next(self, deadline: float) -> str | None:
         """The next line; None when there is none before the deadline, or none ever."""
@@ -245,7 +255,8 @@ class Lines:
             for found in parsed([line]):
                 if accepted(found):
                     return found
-        raise AssertionError(f"no line with {what} within {patience:.0f} s; the last were:\n{''.join(self.seen[-12:])}")
+        last = "".join(self.seen[-12:])
+        raise AssertionError(f"no line with {what} within {patience:.0f} s{self.end}; the last were:\n{last}")
 
     def event(self, name: str, patience: float = PATIENCE, **wanted: object) -> Object:
         """The next line of our app that tells of this event."""

@@ -6,14 +6,17 @@ tests of pods took, theirs and the API server's together.
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
+import os
 import shutil
+import signal
+import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from functools import cache
 from typing import Any
 from urllib.parse import urlencode
 
@@ -24,24 +27,38 @@ MERGED = "application/merge-patch+json"  # as the kind of what is asked
 _JSON = "application/json"
 _APPLIED = "application/apply-patch+yaml"
 _FORCED = {"fieldManager": "tests", "force": "true"}
-_DRY = {"dryRun": "All"}
+_STRICT = {"dryRun": "All", "fieldValidation": "Strict"}
+_REFUSED = (403, 422)  # by who admits, or because it is not valid
+
+
+class Connection(http.client.HTTPConnection):
+    """To a socket of this machine's files, which nobody else may open."""
+
+    def __init__(self, at: str) -> None:
+        super().__init__("localhost", timeout=PATIENCE)
+        self._at = at
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(PATIENCE)
+        self.sock.connect(self._at)
 
 
 class Rest:
-    def __init__(self, address: str) -> None:
-        self._address = address
-        self.kinds = cache(self._kinds)
+    def __init__(self, at: str) -> None:
+        self._at = at
+        self._known: dict[str, dict[str, tuple[str, bool]]] = {}
 
     def begun(
         self, method: str, path: str, body: str | None = None, kind: str = _JSON, **query: object
     ) -> http.client.HTTPConnection:
         """A connection on which that has been asked. It has not been answered: a log that says nothing yet is not."""
-        connection = http.client.HTTPConnection(self._address, timeout=PATIENCE)
+        connection = Connection(self._at)
         connection.request(method, f"{path}?{urlencode(query)}" if query else path, body, {"Content-Type": kind})
         return connection
 
     def ask(self, method: str, path: str, body: Object | None = None, kind: str = _JSON, **query: object) -> str:
-        """What it answers; fails with what it refuses and why."""
+        """What it answers; raises AssertionError with why it does not."""
         given = None if body is None else json.dumps(body)
         with closing(self.begun(method, path, given, kind, **query)) as connection:
             answer = connection.getresponse()
@@ -56,16 +73,24 @@ class Rest:
         """Let it be as the document says, whoever else had a say in those fields."""
         self.ask("PATCH", self._place(document, namespace), document, _APPLIED, **_FORCED)
 
+    def delete(self, path: str) -> None:
+        """Begin to delete what is there, if it is."""
+        with closing(self.begun("DELETE", path)) as connection:
+            answer = connection.getresponse()
+            text = answer.read().decode()
+        assert answer.status < 300 or answer.status in (404, 409), f"DELETE {path}: {answer.status}: {text}"
+
     def refusal(self, document: Object, namespace: str) -> str:
         """Why it would not be applied, or of what it would be warned; empty if neither. An unknown field counts."""
-        more = {**_FORCED, **_DRY, "fieldValidation": "Strict"}
+        more = {**_FORCED, **_STRICT}
         status, said, warned = self._tried("PATCH", self._place(document, namespace), document, _APPLIED, more)
         return str(said["message"]) if status >= 300 else warned
 
     def created(self, document: Object, namespace: str) -> Object | str:
         """What it would become, or the sentence that refuses it."""
         where, _, _ = self._place(document, namespace).rpartition("/")
-        status, said, _ = self._tried("POST", where, document, _JSON, _DRY)
+        status, said, _ = self._tried("POST", where, document, _JSON, _STRICT)
+        assert status < 300 or status in _REFUSED, f"{document['metadata']['name']}: {status}: {said['message']}"
         return said if status < 300 else str(said["message"])
 
     def _tried(
@@ -74,14 +99,17 @@ class Rest:
         """Status, answer and warnings."""
         with closing(self.begun(method, path, json.dumps(document), kind, **query)) as connection:
             answer = connection.getresponse()
-            return answer.status, json.load(answer), answer.headers.get("Warning", "")
+            return answer.status, json.load(answer), " ".join(answer.headers.get_all("Warning", ()))
 
     def _place(self, document: Object, namespace: str) -> str:
         """Where it is, in that namespace if it names none itself."""
-        plural, namespaced = self.kinds(document["apiVersion"])[document["kind"]]
-        metadata = document["metadata"]
+        version, kind, metadata = document["apiVersion"], document["kind"], document["metadata"]
+        if kind not in self._known.get(version, ()):
+            self._known[version] = self._kinds(version)
+        assert kind in self._known[version], f"the API server knows no {kind} of {version}"
+        plural, namespaced = self._known[version][kind]
         where = f"/namespaces/{metadata.get('namespace', namespace)}" if namespaced else ""
-        return f"{_api(document['apiVersion'])}{where}/{plural}/{metadata['name']}"
+        return f"{_api(version)}{where}/{plural}/{metadata['name']}"
 
     def _kinds(self, version: str) -> dict[str, tuple[str, bool]]:
         """By kind the word for many and whether it is in a namespace, for the kinds of an API."""
@@ -98,23 +126,31 @@ def path(kind: str, namespace: str, name: str = "") -> str:
 
 @contextmanager
 def proxied(kubectl: str) -> Iterator[Rest]:
-    """A proxy of one's own. It ends with us, also when we are killed."""
+    """A proxy of one's own, at a socket that is its user's alone. It ends with us, also when we are killed."""
     # Not everywhere where tests of another's cluster run; there a killed run leaves it behind.
     setpriv = shutil.which("setpriv")
     ends_with_us = [setpriv, "--pdeathsig", "KILL", "--"] if setpriv else []
-    with tempfile.TemporaryFile("w+") as said:
+    with tempfile.TemporaryDirectory() as private, tempfile.TemporaryFile("w+") as said:
+        at = f"{private}/api"
         process = subprocess.Popen(
-            [*ends_with_us, kubectl, "proxy", "--port=0"], stdout=subprocess.PIPE, stderr=said, text=True
+            # A server may be known by a URL with a path, as Rancher's are.
+            [*ends_with_us, kubectl, "proxy", f"--unix-socket={at}", "--append-server-path"],
+            stdout=subprocess.PIPE,
+            stderr=said,
+            text=True,
+            start_new_session=True,  # after a Ctrl-C it is still needed, to delete what there is
         )
+        assert process.stdout
         try:
-            assert process.stdout
             line = process.stdout.readline()
             said.seek(0)
             assert line.startswith("Starting to serve on "), f"kubectl proxy: {line}{said.read()}"
-            yield Rest(line.split()[-1])
+            yield Rest(at)
         finally:
-            process.kill()
-            process.communicate()
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)  # kubectl may be a script that runs it
+            process.wait()
+            process.stdout.close()
 
 
 def _api(version: str) -> str:

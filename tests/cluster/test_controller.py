@@ -18,10 +18,9 @@ from tests.support.running import until
 CHART = Path(__file__).parent.parent.parent / "charts" / "controller"
 IMAGE = os.environ.get("CLUSTER_CONTROLLER_IMAGE", "")
 
-pytestmark = [
-    pytest.mark.xdist_group("controller"),  # its ClusterRole is one of the cluster
-    pytest.mark.skipif(not IMAGE, reason="needs CLUSTER_CONTROLLER_IMAGE; `make controller-image` makes it here"),
-]
+pytestmark = pytest.mark.skipif(
+    not IMAGE, reason="needs CLUSTER_CONTROLLER_IMAGE; `make controller-image` makes it here"
+)
 
 
 def values(world: World) -> Object:

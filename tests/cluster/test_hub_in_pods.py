@@ -18,10 +18,9 @@ from tests.cluster.world import AGENT, CREDENTIALS, World
 from tests.support.aws import REGION, Proxy, QuickStandIn
 from tests.support.running import until
 
-pytestmark = [
-    pytest.mark.xdist_group("controller"),  # its ClusterRole is one of the cluster
-    pytest.mark.skipif(not IMAGE, reason="needs CLUSTER_CONTROLLER_IMAGE; `make controller-image` makes it here"),
-]
+pytestmark = pytest.mark.skipif(
+    not IMAGE, reason="needs CLUSTER_CONTROLLER_IMAGE; `make controller-image` makes it here"
+)
 
 NAME = "freshmount-controller"
 
@@ -79,6 +78,7 @@ def looks(proxy: Proxy) -> int:
     return sum(operation == "DescribeSecret" for operation, _ in proxy.calls)
 
 
+@pytest.mark.long
 def test_agents_of_two_namespaces_follow_a_rotation_by_the_hub(
     world: World, other: World, hub: tuple[Namespace, Proxy]
 ) -> None:

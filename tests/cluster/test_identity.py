@@ -131,6 +131,7 @@ def test_irsa_by_a_projected_token(world: World, signed_by: set[str]) -> None:
     assert world.in_app(pod, f"import os; print(os.path.exists({TOKEN_AT!r}))") == "False\n"
 
 
+@pytest.mark.long
 def test_a_token_that_kubelet_renews_is_read_anew(
     world: World, signed_by: set[str], request: pytest.FixtureRequest
 ) -> None:

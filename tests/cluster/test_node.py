@@ -17,7 +17,10 @@ import pytest
 from tests.cluster import node
 from tests.cluster.images import ROOT
 
-pytestmark = pytest.mark.skipif(not os.environ.get("CLUSTER_OWN_NODE"), reason="only for a node of this machine")
+pytestmark = [
+    pytest.mark.xdist_group("node"),  # no two at once
+    pytest.mark.skipif(not os.environ.get("CLUSTER_OWN_NODE"), reason="only for a node of this machine"),
+]
 
 POD = {
     "apiVersion": "v1",

@@ -270,7 +270,9 @@ def test_helm_understands_its_lines_and_kubectl_those_of_blocks() -> None:
 
 
 def unknown(module: Path, arguments: list[str]) -> str:
-    """Those options that a program has not."""
+    """Those options that a program has not, or that it does not exist."""
+    if not module.exists():
+        return f"there is no {module.relative_to(HOME)}"
     return " ".join(each for each in arguments if each.startswith("--") and f'"{each}"' not in module.read_text())
 
 
