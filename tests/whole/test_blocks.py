@@ -270,9 +270,7 @@ def test_helm_understands_its_lines_and_kubectl_those_of_blocks() -> None:
 
 
 def unknown(module: Path, arguments: list[str]) -> str:
-    """Those options that a program has not, or that it does not exist."""
-    if not module.exists():
-        return f"there is no {module.relative_to(HOME)}"
+    """Those options that a program has not."""
     return " ".join(each for each in arguments if each.startswith("--") and f'"{each}"' not in module.read_text())
 
 
@@ -295,7 +293,8 @@ def untested(path: Path, line: str) -> str:
         return unknown(HOME / "tests" / "cluster" / f"{word}.py", rest)  # to ask for its help would start a node
     if line.startswith(".venv/bin/python -m tests.apiserver."):
         _, _, module, *rest = shlex.split(line, comments=True)
-        return unknown(HOME.joinpath(*module.split(".")).with_suffix(".py"), rest)
+        path = HOME.joinpath(*module.split(".")).with_suffix(".py")
+        return unknown(path, rest) if path.exists() else f"there is no {module}"
     return "no test knows it: give it one, or a line in BY_HAND with what holds it"
 
 
