@@ -10,6 +10,7 @@ import pytest
 from tests.apiserver.controlled import install
 from tests.apiserver.server import ApiServer, api_server
 from tests.support import warm
+from tests.support.services import Services, serving
 
 collect_ignore_glob = [] if os.environ.get("CLUSTER_APISERVER") else ["test_*.py"]
 
@@ -31,3 +32,10 @@ def installed(api: ApiServer) -> ApiServer:
     """The API server with the definitions of ExternalSecrets and stores."""
     install(api)
     return api
+
+
+@pytest.fixture(scope="module")
+def aws() -> Iterator[tuple[Services, str]]:
+    """What AWS holds, and its URL."""
+    with serving() as found:
+        yield found

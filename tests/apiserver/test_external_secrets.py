@@ -28,13 +28,7 @@ from tests.apiserver.controlled import (
 )
 from tests.apiserver.server import ApiServer
 from tests.support.answers import Answer
-from tests.support.services import Services, denied, serving
-
-
-@pytest.fixture(scope="module")
-def aws() -> Iterator[tuple[Services, str]]:
-    with serving() as found:
-        yield found
+from tests.support.services import Services, denied
 
 
 @pytest.fixture(scope="module")

@@ -22,13 +22,7 @@ from tests.apiserver.controlled import (
     wanting,
 )
 from tests.apiserver.server import ApiServer
-from tests.support.services import Services, serving, sts_denied
-
-
-@pytest.fixture(scope="module")
-def aws() -> Iterator[tuple[Services, str]]:
-    with serving() as found:
-        yield found
+from tests.support.services import Services, sts_denied
 
 
 @pytest.fixture(scope="module")
