@@ -23,6 +23,7 @@ RELOAD, PASS = signal.SIGHUP, signal.SIGUSR1
 HEARD = signal.SIGUSR2  # the hub said something: what is due may have changed
 _ASKS: dict[int, str] = {RELOAD: "asked to read the config", PASS: "asked to pass"}
 LOCK_RETRY = 0.25  # seconds between two attempts to lock a volume that another agent holds
+LINGER = 0.5  # seconds between a pass and the attempt to rest: an app that waited for its files starts in that time
 
 
 class Keeps(Protocol):
@@ -101,12 +102,13 @@ class Loop:
         self,
         begun: Callable[[], None],
         watch: Callable[[Callable[[], None]], Trigger],
-        rest: Callable[[], None] = lambda: None,
+        rest: Callable[[], None] | None = None,
     ) -> int:
         """`run`: pass whenever something is due, until a stop; returns 0.
 
         `watch` begins to watch the config, after the first pass: importing it would keep the app waiting. `rest` is
-        called after each pass; it does not return when this process can become the resting one.
+        called some time after each pass; it does not return when this process can become the resting one. To become it
+        takes a processor from what starts then, and a hook that asks meanwhile waits for the answer.
         """
         watching: Trigger | None = None
         if not self._take_volume():
@@ -115,10 +117,12 @@ class Loop:
         try:
             while True:
                 result = self._keeper.one_pass()
-                rest()
-                watching = watching or self._watched(watch)
-                due = self._keeper.until_next()
-                got = self._wait(min(due, (result and result.sweep_in) or due))
+                got = self._wait(min(LINGER, self._until_due(result))) if rest else None
+                if rest and got is None:
+                    rest()
+                if got is None:
+                    watching = watching or self._watched(watch)
+                    got = self._wait(self._until_due(result))
                 if got in STOP:
                     return self._stopped(got)
                 if got == PASS:
@@ -128,6 +132,11 @@ class Loop:
         finally:
             if watching:
                 watching.close()
+
+    def _until_due(self, result: PassResult | None) -> float:
+        """Seconds until a pass is due, for a secret or to tidy the volume."""
+        due = self._keeper.until_next()
+        return min(due, (result and result.sweep_in) or due)
 
     def app_has_ended(self, app: str) -> None:
         """Stop because the app has ended; called by the thread that waits for that."""
