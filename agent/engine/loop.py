@@ -23,7 +23,7 @@ RELOAD, PASS = signal.SIGHUP, signal.SIGUSR1
 HEARD = signal.SIGUSR2  # the hub said something: what is due may have changed
 _ASKS: dict[int, str] = {RELOAD: "asked to read the config", PASS: "asked to pass"}
 LOCK_RETRY = 0.25  # seconds between two attempts to lock a volume that another agent holds
-LINGER = 0.5  # seconds between a pass and the attempt to rest: an app that waited for its files starts in that time
+LINGER = 0.5  # seconds between a pass and the attempt to rest, in which an app that waited for its files starts
 
 
 class Keeps(Protocol):
@@ -64,6 +64,10 @@ class Signals:
     def wait(self, seconds: float) -> signal.struct_siginfo | None:
         """The next signal and who sent it, or None when the time is over."""
         return signal.sigtimedwait(self._all, max(0.0, seconds))
+
+    def again(self, number: int) -> None:
+        """Let a signal that was waited for be found once more, by this process or by what it becomes."""
+        os.kill(os.getpid(), number)
 
     def stop_pending(self) -> bool:
         """Whether a stop has arrived that was not waited for yet."""
@@ -107,8 +111,9 @@ class Loop:
         """`run`: pass whenever something is due, until a stop; returns 0.
 
         `watch` begins to watch the config, after the first pass: importing it would keep the app waiting. `rest` is
-        called some time after each pass; it does not return when this process can become the resting one. To become it
-        takes a processor from what starts then, and a hook that asks meanwhile waits for the answer.
+        called after each pass, once `LINGER` is over or something is asked of this process; it does not return when
+        this process can become the resting one. To become it takes a processor from what starts then, and a hook that
+        asks meanwhile waits for the answer.
         """
         watching: Trigger | None = None
         if not self._take_volume():
@@ -117,12 +122,15 @@ class Loop:
         try:
             while True:
                 result = self._keeper.one_pass()
-                got = self._wait(min(LINGER, self._until_due(result))) if rest else None
-                if rest and got is None:
+                if rest:
+                    got = self._wait(min(LINGER, self._until_due(result)))
+                    if got in STOP:
+                        return self._stopped(got)
+                    if got is not None:
+                        self._signals.again(got)  # whichever process goes on does what is asked
                     rest()
-                if got is None:
-                    watching = watching or self._watched(watch)
-                    got = self._wait(self._until_due(result))
+                watching = watching or self._watched(watch)
+                got = self._wait(self._until_due(result))
                 if got in STOP:
                     return self._stopped(got)
                 if got == PASS:

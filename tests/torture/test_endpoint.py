@@ -11,7 +11,7 @@ import time
 from contextlib import suppress
 
 from tests.support.pod import Pod
-from tests.support.resting import watches
+from tests.support.resting import rested, watches
 from tests.support.running import PATIENCE, Agent, running, until
 from tests.torture.canary import CANARY
 from tests.torture.conftest import Length, Report
@@ -63,7 +63,7 @@ class Crowd:
 
 def _rest(agent: Agent) -> None:
     """Until it has all that it keeps open."""
-    agent.ready().pass_now()
+    rested(agent).pass_now()
     until(lambda: watches(agent))
 
 
