@@ -77,6 +77,15 @@ def test_everybody_sees_one_agent(pod: Pod) -> None:
         assert agent.stop() == 0
 
 
+def test_what_is_asked_before_it_rests_is_done_once_it_does_and_said_once(pod: Pod) -> None:
+    """It lingers after the first generation. The signal outlives what it becomes; no other pass is due."""
+    with running("run", write(pod, period="1h")) as agent:
+        agent.ready().pass_now()
+        assert rests(agent)
+        assert agent.stop() == 0
+        assert [event["event"] for event in agent.seen].count("asked to pass") == 1
+
+
 def test_a_resting_process_imports_neither_the_sdk_nor_what_reads_a_config() -> None:
     """It keeps the schedule and serves. What it does not have cannot fill its memory."""
     script = (
