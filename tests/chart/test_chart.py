@@ -151,6 +151,37 @@ def test_off_is_as_without_us(tmp_path: Path, demo: Chart, version: str, job: bo
     assert with_us.kinds() == sorted(["ConfigMap", "Deployment", "ServiceAccount", *(["Job"] if job else [])])
 
 
+@pytest.mark.parametrize("path", ["/freshmount/secrets", "/freshmount/deeper/db"])
+def test_a_secret_in_the_agents_place(demo: Chart, path: str) -> None:
+    """The app has it where the agent would write, and nothing else of ours is there: no container, object or right."""
+    aws = {"identity": "irsa", "roleArn": "arn:aws:iam::111122223333:role/web", "skipContainers": ["web"]}
+    config = {"volume": {"path": path}}
+    more = {"config": config, "aws": aws, "hub": {"url": "http://hub"}, "restartOnConfigChange": True}
+    rendered = demo.template({**ours(mode="secret", secretName="web", **more), "job": ON}, KUBERNETES[0])
+    validate(rendered, KUBERNETES[0])
+    assert rendered.kinds() == ["ConfigMap", "Deployment", "Job", "ServiceAccount"]
+    for kind in ("Deployment", "Job"):
+        pod = rendered.pod(kind)
+        assert_restricted(pod)
+        assert [c["name"] for c in pod["containers"]] == ["web"]
+        assert not {"initContainers", "shareProcessNamespace"} & pod.keys()
+        (volume,) = (v for v in pod["volumes"] if v["name"] == "freshmount")
+        assert volume == {"name": "freshmount", "secret": {"secretName": "web"}}
+        assert {v["name"] for v in pod["volumes"]} <= {"freshmount", "app"}
+        (mount,) = (m for m in pod["containers"][0]["volumeMounts"] if m["name"] == "freshmount")
+        assert mount == {"name": "freshmount", "mountPath": path, "readOnly": True}
+        assert "annotations" not in rendered.one(kind)["spec"]["template"].get("metadata", {})
+    assert "annotations" not in rendered.one("ServiceAccount")["metadata"]
+    assert "111122223333" not in rendered.text
+
+
+def test_a_secret_needs_neither_image_nor_config(demo: Chart) -> None:
+    """What the agent cannot do without, because there is none."""
+    values = ours(mode="secret", secretName="42", image={"repository": ""}, config=None)
+    volumes = {v["name"]: v for v in demo.template(values).pod()["volumes"]}
+    assert volumes["freshmount"]["secret"] == {"secretName": "42"}
+
+
 def test_a_job_that_the_agent_ends_with(demo: Chart) -> None:
     """A plain sidecar stays one, in the app's process namespace; a pid file that it cannot see is refused."""
     values = ours(mode="sidecar", config={"exitWith": {"process": {"name": "job"}}})
@@ -925,8 +956,16 @@ def test_a_port_is_free_in_a_pod_of_its_own(two: Chart, tmp_path: Path) -> None:
         (ours(config={"listen": ":0"}), "freshmount.config.listen is :0"),
         (ours(config={"listen": ":65536"}), "freshmount.config.listen is :65536"),
         (ours(config={"endpointUrl": "http://x:65536"}), "freshmount.config.endpointUrl is http://x:65536"),
-        *((ours(mode="init", **{name: ON}), f"freshmount.{name}.enabled is true") for name in MONITORING),
+        *(
+            (ours(mode=mode, secretName="web", **{name: ON}), f"freshmount.{name}.enabled is true, but mode {mode} ")
+            for mode in ("init", "secret")
+            for name in MONITORING
+        ),
         (ours(mode="init", readiness=True), "freshmount.readiness is true"),
+        (ours(mode="secret"), "freshmount.secretName is missing"),
+        (ours(mode="secret", secretName="web", readiness=True), "freshmount.readiness is true, but mode secret "),
+        (ours(mode="secret", secretName="web", networkPolicy=ON), "freshmount.networkPolicy.enabled is true"),
+        (ours(mode="secret", secretName="web", holdBack="hook"), "freshmount.holdBack is hook, but in mode secret"),
         *(
             (ours(mode=mode, holdBack=hold), f"freshmount.holdBack is {hold}, but in mode {mode} an init container")
             for mode in ("init", "both")
@@ -977,9 +1016,9 @@ def test_a_bad_mode_names_the_good_ones(demo: Chart, version: str) -> None:
     chart = Chart(need_helm(version), demo.path)
     said = chart.refusal(ours(mode="natve"))
     assert "/mode" in said or "mode:" in said
-    assert all(mode in said for mode in ("native", "init", "sidecar", "both"))
+    assert all(mode in said for mode in ("native", "init", "sidecar", "both", "secret"))
     said = chart.refusal(ours(mode="natve"), "1.37", "--skip-schema-validation")
-    assert 'freshmount.mode is "natve": set it to native, init, sidecar or both, or leave it out' in said
+    assert 'freshmount.mode is "natve": set it to native, init, sidecar, both or secret, or leave it out' in said
 
 
 def test_a_call_gone_wrong_says_how_to_call(demo: Chart, tmp_path: Path) -> None:
@@ -1183,6 +1222,10 @@ def test_notes_say_what_was_turned_on(demo: Chart, tmp_path: Path) -> None:
     notes = said(demo, tmp_path / "b", ours(config=touch, mode="init"))
     assert "fills the volume once" in notes and "config.notify has no effect" in notes and "touch" not in notes
     assert "WARNING" not in said(demo, tmp_path / "d", ours(config={"notify": None}, mode="init"))
+    notes = said(demo, tmp_path / "g", ours(mode="secret", secretName="kept"))
+    assert "/freshmount/secrets in your containers" in notes and "get secret kept" in notes
+    assert not any(word in notes for word in ("IAM", "SIGHUP", "WARNING", "db.env"))
+    assert not said(demo, tmp_path / "h", ours(mode="secret", secretName="kept"), "iamPolicy")
     alone = {"prometheusRule": ON, "mode": "native"}
     assert "prometheusRule.selector" in said(demo, tmp_path / "e", ours(**alone))
     for more in ({"podMonitor": ON}, {"serviceMonitor": ON}, {"prometheusRule": {**ON, "selector": 'job="x"'}}):

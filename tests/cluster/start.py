@@ -3,11 +3,12 @@
     python -m tests.cluster start [--pairs N] [--arms native-hook,init,…] [--json]
 
 The pods are what the demo chart renders, with five secrets in five files, from a stand-in for AWS that answers at once.
-"without" is the chart with `freshmount.enabled: false`. "floor" is native-hook with a program that only sleeps in the
-agent's place, and a hook that only returns: what the node takes for any container that another one waits for. Each
-round starts one pod of every arm, in a random order, one after the other, and each difference is taken within a round.
-The clock starts before the request that creates the pod; it ends at the start of the app's process as the kernel knows
-it, to 10 ms.
+"without" is the chart with `freshmount.enabled: false`. "secret" is its mode of that name, with the five values in a
+Secret as the controller keeps one. "floor" is native-hook with a program that only sleeps in the agent's place, and a
+hook that only returns: what the node takes for any container that another one waits for. Each round starts one
+pod of every arm, in a random order, one after the other, and each difference is taken within a round. The clock
+starts before the request that creates the pod; it ends at the start of the app's process as the kernel knows it, to
+10 ms.
 """
 
 from __future__ import annotations
@@ -47,6 +48,7 @@ ARMS: dict[str, Any] = {
     "init": {"mode": "init"},
     "both": {"mode": "both"},
     "sidecar": {"mode": "sidecar"},
+    "secret": {"mode": "secret", "secretName": "kept"},
     FLOOR: {"mode": "native", "holdBack": "hook"},
 }
 SECRETS = ("one", "two", "three", "four", "five")
@@ -131,7 +133,8 @@ def rendered(world: World, helm: str, arm: str, program: str = REPORT, **config:
         for each in drawn.documents
         if each["kind"] in ("ConfigMap", "ServiceAccount")
     ]
-    world.k.apply(*objects)
+    kept = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "kept"}}
+    world.k.apply(*objects, {**kept, "stringData": {name: name for name in SECRETS}})
     return {"apiVersion": "v1", "kind": "Pod", "metadata": {}, "spec": spec}
 
 

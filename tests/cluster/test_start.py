@@ -85,6 +85,24 @@ def test_a_mode_brings_the_files_and_what_it_promises_afterwards(world: World, m
             assert app.event("signal")["files"] == {"db/password": "pw-2"}
 
 
+def test_a_secret_in_the_agents_place_holds_the_app_back_and_follows(world: World) -> None:
+    """Mode `secret`: the pod's event names what is missing; the app starts with its files, and sees the next value."""
+    world.install(world.values(world.config([world.secret("db", DB)]), mode="secret", secretName="db"))
+    event = world.k.until("events", lambda event: event["reason"] == "FailedMount", "a failed mount")
+    assert 'secret "db" not found' in event["message"]
+    (waits,) = world.k.get("pod", event["involvedObject"]["name"])["status"]["containerStatuses"]
+    assert (waits["name"], waits["state"]["waiting"]["reason"]) == (APP, "ContainerCreating")
+
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "db"}, "stringData": {"password": "pw-1"}}
+    world.k.apply(secret)
+    pod = name_of(world.k.ready())
+    with world.k.log(pod, APP) as app:
+        assert app.event("start")["files"] == {"password": "pw-1"}
+    world.k.apply({**secret, "stringData": {"password": "pw-2"}})
+    until(lambda: json.loads(world.k.page(pod, 8080, "/")) == {"password": "pw-2"}, every=0.2)
+    assert container(world.k.get("pod", pod), APP)["restartCount"] == 0
+
+
 @pytest.mark.parametrize("kind", ["StatefulSet", "DaemonSet"])
 def test_other_kinds_that_run_on(world: World, kind: str) -> None:
     world.put("db", json.dumps({"password": "pw-1"}))

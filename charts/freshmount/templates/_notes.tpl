@@ -7,7 +7,7 @@ name in the caller's account. With roles this is what the pod's own identity nee
 */}}
 {{- define "freshmount.iamPolicy" -}}
 {{- $it := include "freshmount.resolve" . | fromJson -}}
-{{- if $it.enabled -}}
+{{- if $it.agent -}}
 {{- $aws := $it.values.aws -}}
 {{- $region := $it.config.region | default "" -}}
 {{- $account := regexFind "[0-9]{12}" $aws.roleArn | default "*" -}}
@@ -156,6 +156,16 @@ aws-eusc: amazonaws.eu
 {{- $it := include "freshmount.resolve" . | fromJson -}}
 {{- if not $it.enabled -}}
 Freshmount is off. Set {{ $it.key }}.enabled to true to turn it on.
+{{- else if not $it.agent -}}
+Freshmount is on, as {{ $it.name }}:
+
+  mode      secret: no agent; kubelet mounts a Secret in its place, and the app starts when that is there
+  files     {{ $it.config.volume.path }} in your containers, read-only: the keys of Secret {{ $it.values.secretName }}
+
+A change of the Secret is in the files when kubelet next looks, within a minute or two. No target is notified. What keeps the
+Secret needs access to AWS, the pod does not. If pods wait in ContainerCreating, look for the Secret:
+
+  kubectl --namespace {{ $it.namespace }} get secret {{ $it.values.secretName }}
 {{- else -}}
 {{- $values := $it.values -}}
 Freshmount is on, as {{ $it.name }}:

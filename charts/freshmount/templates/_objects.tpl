@@ -17,7 +17,7 @@ labels:
 
 {{- define "freshmount.configMap" -}}
 {{- $it := include "freshmount.resolve" . | fromJson -}}
-{{- if $it.enabled -}}
+{{- if $it.agent -}}
 apiVersion: v1
 kind: ConfigMap
 metadata:

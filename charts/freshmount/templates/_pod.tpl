@@ -104,10 +104,10 @@ user's chart: each call leaves its port in the root context for later calls.
     {{- end }}
 {{- end }}
 
-{{/* The pod's volumes: the secrets in memory, the config, and the token that the hub is shown. */}}
+{{/* The pod's volumes: the secrets in memory, the config, and the token that the hub is shown; or the Secret in their place. */}}
 {{- define "freshmount.volumes" -}}
 {{- $it := include "freshmount.resolve" . | fromJson -}}
-{{- if $it.enabled -}}
+{{- if $it.agent -}}
 - name: {{ $it.name }}
   emptyDir: {medium: Memory{{ with $it.values.sizeLimit }}, sizeLimit: {{ . }}{{ end }}}
 - name: {{ $it.name }}-config
@@ -118,20 +118,26 @@ user's chart: each call leaves its port in the root context for later calls.
     sources:
       - serviceAccountToken: {audience: {{ $it.values.hub.audience }}, path: token, expirationSeconds: 3600}
 {{- end }}
+{{- else if $it.enabled -}}
+- name: {{ $it.name }}
+  secret: {secretName: {{ $it.values.secretName | quote }}}
 {{- end -}}
 {{- end }}
 
-{{/* The app's mount. It is the whole volume, because a subPath never shows an update, and read-only. */}}
+{{/*
+The app's mount. It is the whole volume, because a subPath never shows an update, and read-only. A Secret is mounted where the
+agent would write, so that the app finds its files at the same paths.
+*/}}
 {{- define "freshmount.volumeMounts" -}}
 {{- $it := include "freshmount.resolve" . | fromJson -}}
 {{- if $it.enabled -}}
-- {name: {{ $it.name }}, mountPath: {{ $it.values.mountPath }}, readOnly: true}
+- {name: {{ $it.name }}, mountPath: {{ ternary $it.values.mountPath $it.config.volume.path $it.agent }}, readOnly: true}
 {{- end -}}
 {{- end }}
 
 {{- define "freshmount.podAnnotations" -}}
 {{- $it := include "freshmount.resolve" . | fromJson -}}
-{{- if $it.enabled -}}
+{{- if $it.agent -}}
 {{- $annotations := dict -}}
 {{- with $it.values.aws.skipContainers -}}
 {{- $_ := set $annotations "eks.amazonaws.com/skip-containers" (join "," .) -}}
@@ -154,7 +160,7 @@ shareProcessNamespace: true
 {{/* For the pod's ServiceAccount. Pod Identity needs no annotation: its association is stored in AWS. */}}
 {{- define "freshmount.serviceAccountAnnotations" -}}
 {{- $it := include "freshmount.resolve" . | fromJson -}}
-{{- if and $it.enabled (eq $it.values.aws.identity "irsa") -}}
+{{- if and $it.agent (eq $it.values.aws.identity "irsa") -}}
 eks.amazonaws.com/role-arn: {{ $it.values.aws.roleArn }}
 {{- end -}}
 {{- end }}

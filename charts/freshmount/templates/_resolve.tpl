@@ -43,6 +43,7 @@ nothing. No boolean here may be true, because `merge` treats false as empty.
 {{- define "freshmount.fallback" -}}
 mode: ""
 holdBack: ""
+secretName: ""
 image: {repository: "", tag: "", digest: "", pullPolicy: ""}
 config: {apiVersion: freshmount.dev/v1, kind: Config}
 mountPath: /freshmount
@@ -101,13 +102,13 @@ port of its scheme. */}}
 {{- end -}}
 {{- $mode := $values.mode -}}
 {{- $problems := list -}}
-{{- $modes := list "native" "init" "sidecar" "both" -}}
+{{- $modes := list "native" "init" "sidecar" "both" "secret" -}}
 {{- $kube := $root.Capabilities.KubeVersion.Version -}}
 {{- $native := semverCompare ">=1.29-0" $kube -}}
 {{- if not $mode -}}
   {{- $mode = ternary "native" "both" $native -}}
 {{- else if not (has $mode $modes) -}}
-  {{- $problems = append $problems (printf "%s.mode is %q: set it to native, init, sidecar or both, or leave it out (native from Kubernetes 1.29 on, both before)" $key $mode) -}}
+  {{- $problems = append $problems (printf "%s.mode is %q: set it to native, init, sidecar, both or secret, or leave it out (native from Kubernetes 1.29 on, both before)" $key $mode) -}}
 {{- else if and (eq $mode "native") (not $native) -}}
   {{- $problems = append $problems (printf "%s.mode is native, which needs Kubernetes 1.29 or newer, and this is %s: set it to both, or leave it out" $key $kube) -}}
 {{- end -}}
@@ -118,23 +119,34 @@ port of its scheme. */}}
   {{- if (index $values $name).enabled -}}{{- $monitoring = append $monitoring (printf "%s.enabled" $name) -}}{{- end -}}
 {{- end -}}
 {{- if eq (toString $values.readiness) "true" -}}{{- $monitoring = append $monitoring "readiness" -}}{{- end -}}
-{{- if eq $mode "init" -}}
+{{- if has $mode (list "init" "secret") -}}
   {{- range $name := $monitoring -}}
-    {{- $problems = append $problems (printf "%s.%s is true, but mode init leaves nothing running that could be scraped or probed: set it to false, or use another mode" $key $name) -}}
+    {{- $problems = append $problems (printf "%s.%s is true, but mode %s leaves nothing running that could be scraped or probed: set it to false, or use another mode" $key $name $mode) -}}
+  {{- end -}}
+{{- end -}}
+{{- $agent := ne $mode "secret" -}}
+{{- if not $agent -}}
+  {{- if not $values.secretName -}}
+    {{- $problems = append $problems (printf "%s.secretName is missing, and mode secret mounts a Secret in the agent's place: set it to the name of one in the pod's namespace, whose keys are the files" $key) -}}
+  {{- end -}}
+  {{- if $values.networkPolicy.enabled -}}
+    {{- $problems = append $problems (printf "%s.networkPolicy.enabled is true, but mode secret has no agent whose traffic it could allow: set it to false, or use another mode" $key) -}}
   {{- end -}}
 {{- end -}}
 {{- $hold := $values.holdBack -}}
-{{- if and $hold (has $mode (list "init" "both")) -}}
+{{- if and $hold (not $agent) -}}
+  {{- $problems = append $problems (printf "%s.holdBack is %s, but in mode secret kubelet holds the app back until the Secret is there: leave it out, or take mode native or sidecar" $key $hold) -}}
+{{- else if and $hold (has $mode (list "init" "both")) -}}
   {{- $problems = append $problems (printf "%s.holdBack is %s, but in mode %s an init container holds the app back: leave it out, or take mode native or sidecar" $key $hold $mode) -}}
 {{- else if and (eq $hold "probe") (eq $mode "sidecar") -}}
   {{- $problems = append $problems (printf "%s.holdBack is probe, but kubelet starts the app beside a plain sidecar without waiting for its probes: set it to hook, or take mode native" $key) -}}
 {{- else if and (not $hold) (eq $mode "native") -}}
   {{- $hold = "hook" -}}
 {{- end -}}
-{{- if and .job (ne $mode "native") (not $exitWith) -}}
+{{- if and .job $agent (ne $mode "native") (not $exitWith) -}}
   {{- $mode = "init" -}}
 {{- end -}}
-{{- $runs := ne $mode "init" -}}
+{{- $runs := and $agent (ne $mode "init") -}}
 {{- /* kubelet ends no pod, and shows no log, while a hook waits: the agent gives up earlier and says why. */ -}}
 {{- if and $runs (eq $hold "hook") (not ($config.startup | default dict).timeout) -}}
   {{- $_ := set $config "startup" (dict "timeout" "30s") -}}
@@ -151,7 +163,7 @@ port of its scheme. */}}
 {{- end -}}
 
 {{- $image := $values.image -}}
-{{- if not $image.repository -}}
+{{- if and $agent (not $image.repository) -}}
   {{- $problems = append $problems (printf "%s.image.repository is missing: there is no published image yet, so build one (make image), push it to your registry and set its name here" $key) -}}
 {{- end -}}
 {{- $tag := $image.tag -}}
@@ -159,7 +171,7 @@ port of its scheme. */}}
 {{- if and (not $tag) $library -}}
   {{- $tag = $library.Chart.AppVersion -}}
 {{- end -}}
-{{- if not (or $tag $image.digest) -}}
+{{- if and $agent (not (or $tag $image.digest)) -}}
   {{- $problems = append $problems (printf "%s.image.tag is missing, and the library's own version is unknown: set it to the tag that you pushed" $key) -}}
 {{- end -}}
 {{- $reference := printf "%s:%s" $image.repository $tag -}}
@@ -169,7 +181,7 @@ port of its scheme. */}}
 
 {{- if or (ne (toString $config.kind) "Config") (ne (toString $config.apiVersion) "freshmount.dev/v1") -}}
   {{- $problems = append $problems (printf "%s.config is a %s of %s, and this chart takes a Config of freshmount.dev/v1: it prints an IAM policy for that alone. Write here what freshmount convert prints; what that leaves out, the agent reads from a ConfigMap of your own, and freshmount plan prints the policy" $key $config.kind $config.apiVersion) -}}
-{{- else if not $config.secrets -}}
+{{- else if and $agent (not $config.secrets) -}}
   {{- $problems = append $problems (printf "%s.config.secrets is missing: list at least one secret with name, secretId and files" $key) -}}
 {{- end -}}
 {{- $mountPath := $values.mountPath -}}
@@ -314,6 +326,7 @@ port of its scheme. */}}
     "selectorLabels" ($values.selectorLabels | default $labels)
     "namespace" $root.Release.Namespace
     "mode" $mode
+    "agent" $agent
     "runs" $runs
     "image" $reference
     "config" $config
