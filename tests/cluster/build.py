@@ -28,6 +28,10 @@ HERE = Path(__file__).parent
 KUBERNETES = ("kubelet", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy", "kubectl")
 CONTAINERD = ("containerd", "containerd-shim-runc-v2", "ctr")
 
+# The compiler inlines no function, but those of Go's own packages, and writes nothing for a debugger: that takes a
+# quarter less, and the tests needed as much CPU time with what comes out of it.
+COMPILED = ("-trimpath", "-gcflags=all=-l -dwarf=false", "-gcflags=std=-dwarf=false")
+
 # CoreDNS with the plugins of our Corefile and none of the cloud providers' SDKs.
 COREDNS = """package main
 
@@ -80,7 +84,7 @@ class Component:
 
     @property
     def directory(self) -> str:
-        recipe = repr(self) + platform.machine()
+        recipe = repr((self, COMPILED)) + platform.machine()
         return f"{self.name}-{self.version}-{hashlib.sha256(recipe.encode()).hexdigest()[:8]}"
 
 
@@ -223,17 +227,12 @@ def _build_go(component: Component, source: Path, target: Path) -> None:
         _take_published_neighbours(module, go, source)
     for module in component.modules:
         go("mod", "edit", "-require", module)
-    for program, package in component.packages.items():
-        go(
-            "build",
-            "-trimpath",
-            *(("-tags", component.tags) if component.tags else ()),
-            "-ldflags",
-            component.ldflags,
-            "-o",
-            str(target / program),
-            package,
-        )
+    # All in one call, so that one is linked while another is still compiled.
+    # In a directory each is named as its package's last part is.
+    programs = [*component.packages]
+    to = str(target / programs[0]) if len(programs) == 1 else f"{target}/"
+    tags = ("-tags", component.tags) if component.tags else ()
+    go("build", *COMPILED, *tags, "-ldflags", component.ldflags, "-o", to, *component.packages.values())
 
 
 def _take_published_neighbours(module: str, go: object, source: Path) -> None:
