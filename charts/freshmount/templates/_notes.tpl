@@ -162,8 +162,8 @@ Freshmount is on, as {{ $it.name }}:
   mode      secret: no agent; kubelet mounts a Secret in its place, and the app starts when that is there
   files     {{ $it.config.volume.path }} in your containers, read-only: the keys of Secret {{ $it.values.secretName }}
 
-A change of the Secret is in the files when kubelet next looks, within a minute or two. No target is notified. What keeps the
-Secret needs access to AWS, the pod does not. If pods wait in ContainerCreating, look for the Secret:
+A change of the Secret is in the files when kubelet next looks, within a minute or two. No target is notified. The
+pod needs no access to AWS. If pods wait in ContainerCreating, look for the Secret:
 
   kubectl --namespace {{ $it.namespace }} get secret {{ $it.values.secretName }}
 {{- else -}}
