@@ -21,8 +21,19 @@ def rested(agent: Agent) -> Agent:
     return agent
 
 
-def watches(agent: Agent) -> bool:
-    """Whether its watch on the config is open: it begins some time after the first pass."""
+def settled(agent: Agent) -> Agent:
+    """The resting agent once it has all that it keeps open, a worker aside: with a short period one stays.
+
+    Its watch on the config begins some time after the first pass, and has a descriptor before it has its threads. The
+    loop makes no further pass before the watch is whole, so one that is asked for then tells.
+    """
+    rested(agent)
+    until(lambda: _opens_inotify(agent))
+    agent.pass_now()
+    return agent
+
+
+def _opens_inotify(agent: Agent) -> bool:
     with suppress(FileNotFoundError):  # one that it has closed since
         opened = Path(f"/proc/{agent.process.pid}/fd")
         return any(os.readlink(each) == "anon_inode:inotify" for each in opened.iterdir())

@@ -11,7 +11,7 @@ import time
 from contextlib import suppress
 
 from tests.support.pod import Pod
-from tests.support.resting import rested, watches
+from tests.support.resting import settled
 from tests.support.running import PATIENCE, Agent, running, until
 from tests.torture.canary import CANARY
 from tests.torture.conftest import Length, Report
@@ -61,12 +61,6 @@ class Crowd:
         self._thread.join()
 
 
-def _rest(agent: Agent) -> None:
-    """Until it has all that it keeps open."""
-    rested(agent).pass_now()
-    until(lambda: watches(agent))
-
-
 def _scrape(agent: Agent) -> float:
     """Seconds that one scrape takes on a connection of its own."""
     began = time.perf_counter()
@@ -83,8 +77,7 @@ def test_a_scrape_is_answered_in_a_crowd(pod: Pod, length: Length, report: Repor
     crowded: list[float] = []
     opened = 0
     with running("run", pod.write(pod.secret("db", "{path: db}"))) as agent:
-        _rest(agent)
-        before = agent.usage()
+        before = settled(agent).usage()
         for _ in range(rounds):
             alone += [_scrape(agent) for _ in range(each)]
             crowd = Crowd(agent.port)
@@ -112,8 +105,7 @@ def test_requests_that_are_none(pod: Pod, length: Length, report: Report) -> Non
     pod.put("db", CANARY)
     turns, rng, answered, violations = length.choose(5000, 200), random.Random(5), 0, []
     with running("run", pod.write(pod.secret("db", "{path: db}"))) as agent:
-        _rest(agent)
-        before = agent.usage()
+        before = settled(agent).usage()
         for _ in range(turns):
             sent = rng.choice(
                 [

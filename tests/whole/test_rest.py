@@ -19,7 +19,7 @@ from agent.sinks.volume.volume import Volume
 from tests.support.aws import Fault, Proxy, QuickStandIn
 from tests.support.cgroup import MemoryCgroup, memory_cgroup
 from tests.support.pod import App, Pod
-from tests.support.resting import children, gone, rested, rests, watches, workers
+from tests.support.resting import children, gone, rested, rests, settled, workers
 from tests.support.running import Agent, ended, running, until
 
 CANARY = "canary-4f1c9b72e8d04a3d"
@@ -248,9 +248,8 @@ def test_a_stop_ends_both(pod: Pod, stopped: bool) -> None:
 def test_nothing_is_left_of_many_passes(pod: Pod) -> None:
     """No process, descriptor or thread more than before. What is for a worker is closed a moment after it ended."""
     with running("run", write(pod)) as agent:
-        rested(agent)
-        agent.pass_now()
-        until(lambda: watches(agent) and not workers(agent))
+        settled(agent)
+        until(lambda: not workers(agent))
         before = agent.usage()
         for _ in range(20):
             agent.pass_now()
