@@ -19,14 +19,13 @@ if not os.environ.get("CLUSTER_EXAMPLES"):
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(
-    item: pytest.Item, call: pytest.CallInfo[None]
-) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """A failure prints what a person would look at first: descriptions, events and logs."""
     report = yield
-    world = getattr(item, "funcargs", {}).get("world")
-    if call.when == "call" and report.failed and world is not None:
-        report.sections.append((f"namespace {world.k.name}", world.k.describe()))
+    if report.failed:
+        from tests.cluster.kube import Namespace
+
+        report.sections += [(f"namespace {each.name}", each.describe()) for each in Namespace.standing]
     return report
 
 

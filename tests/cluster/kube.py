@@ -22,10 +22,13 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import ClassVar, Self
 
 from tests.cluster import rest
 from tests.cluster.rest import PATIENCE, Object, Rest
+from tests.support.running import until
+
+CRDS = Path(__file__).parent.parent.parent / "charts" / "controller" / "files" / "crds"
 
 
 @contextmanager
@@ -70,12 +73,27 @@ class Cluster:
         assert done.returncode == 0 or not check, f"kubectl {' '.join(arguments)}: {done.stderr}"
         return done
 
+    def knows_external_secrets(self) -> None:
+        """It serves the kinds that our controller reads, as its chart brings them."""
+        self.run("apply", "--server-side", f"--filename={CRDS}")
+        names = ("externalsecrets", "secretstores", "clustersecretstores")
+        self.established(*(f"{name}.external-secrets.io" for name in names))
+
+    def established(self, *names: str) -> None:
+        """Until the API server serves the kinds of these definitions."""
+        self.run("wait", "--for=condition=Established", "--timeout=60s", *(f"crd/{name}" for name in names))
+        groups = {name.partition(".")[2] for name in names}
+        until(lambda: groups <= {line.partition("/")[0] for line in self.run("api-versions").stdout.splitlines()})
+
 
 class Namespace:
     """A namespace of one test, which enforces Pod Security *restricted*."""
 
+    standing: ClassVar[list[Namespace]] = []  # of this process, the oldest first
+
     def __init__(self, cluster: Cluster, level: str = "restricted") -> None:
         self.cluster, self.name = cluster, f"fm-{uuid.uuid4().hex[:8]}"
+        self.standing.append(self)
         self.apply(
             {
                 "apiVersion": "v1",
@@ -211,6 +229,7 @@ class Namespace:
 
     def delete(self) -> None:
         """Begin to delete it; the API server goes on by itself."""
+        self.standing.remove(self)
         self.cluster.rest.delete(f"/api/v1/namespaces/{self.name}")
 
 

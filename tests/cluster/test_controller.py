@@ -12,15 +12,16 @@ import pytest
 
 from tests.cluster.kube import Object
 from tests.cluster.world import CREDENTIALS, World
+from tests.support import chart
 from tests.support.aws import REGION
-from tests.support.running import until
 
 CHART = Path(__file__).parent.parent.parent / "charts" / "controller"
 IMAGE = os.environ.get("CLUSTER_CONTROLLER_IMAGE", "")
 
-pytestmark = pytest.mark.skipif(
-    not IMAGE, reason="needs CLUSTER_CONTROLLER_IMAGE; `make controller-image` makes it here"
-)
+
+@pytest.fixture(scope="module", autouse=True)
+def _image() -> None:
+    chart.need(bool(IMAGE), "CLUSTER_CONTROLLER_IMAGE is not set; `make controller-image` makes it here")
 
 
 def values(world: World) -> Object:
@@ -63,10 +64,7 @@ def held(secret: Object) -> dict[str, str]:
 def test_a_secret_comes_follows_aws_and_is_put_right(world: World) -> None:
     """By the chart's Roles alone. What a person sees is the condition, the columns and the event."""
     k = world.k
-    k.kubectl("apply", "--server-side", f"--filename={CHART / 'files' / 'crds'}")
-    names = [f"crd/{kind}.external-secrets.io" for kind in ("externalsecrets", "secretstores", "clustersecretstores")]
-    k.kubectl("wait", "--for=condition=Established", "--timeout=60s", *names)
-    until(lambda: "external-secrets.io/v1\n" in k.kubectl("api-versions").stdout)
+    world.cluster.knows_external_secrets()
     world.put("db", json.dumps({"username": "app", "password": "one"}))
     k.helm(CHART, values(world), release="controller")
     k.apply(*wanted(world))

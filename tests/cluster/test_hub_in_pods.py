@@ -15,12 +15,15 @@ import pytest
 from tests.cluster.kube import Namespace, Object, one_of_the_cluster
 from tests.cluster.test_controller import CHART, IMAGE
 from tests.cluster.world import AGENT, CREDENTIALS, World
+from tests.support import chart
 from tests.support.aws import REGION, Proxy, QuickStandIn
 from tests.support.running import until
 
-pytestmark = pytest.mark.skipif(
-    not IMAGE, reason="needs CLUSTER_CONTROLLER_IMAGE; `make controller-image` makes it here"
-)
+
+@pytest.fixture(scope="module", autouse=True)
+def _image() -> None:
+    chart.need(bool(IMAGE), "CLUSTER_CONTROLLER_IMAGE is not set; `make controller-image` makes it here")
+
 
 NAME = "freshmount-controller"
 
