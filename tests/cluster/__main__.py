@@ -54,7 +54,12 @@ def running() -> tuple[node.Node, bool]:
     """A node that is ready, and whether it was started for this."""
     it = node.here()
     started = node.up(it)
-    images.load_pause(it)
+    try:
+        images.load_pause(it)
+    except BaseException:
+        if started:
+            node.down(it)
+        raise
     return it, started
 
 

@@ -155,7 +155,7 @@ def test_doctor_by_debug(world: World, tmp_path: Path) -> None:
     seen = world.k.pod(lambda it: ended(it, "doctor"), "doctor has ended", pod)
     findings = json.loads(world.k.kubectl("logs", pod, "--container=doctor").stdout)
     (state,) = [c["state"]["terminated"] for c in seen["status"]["ephemeralContainerStatuses"]]
-    assert not [found for found in findings if found["outcome"] == "bad"], findings
+    assert findings and not [found for found in findings if found["outcome"] == "bad"], findings
     assert state["exitCode"] == 0
     assert untouched(world, pod)
 

@@ -21,10 +21,24 @@ def find(*words):
         try: argv = open(f"/proc/{pid}/cmdline").read().split("\\0")
         except OSError: continue
         if all(any(word in part for part in argv) for word in words) and pid != os.getpid(): return pid
+def workers(agent):
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try: fields = open(f"/proc/{pid}/stat").read().rpartition(")")[2].split()
+        except OSError: continue
+        if int(fields[1]) == agent: yield int(pid)
+def send(number):
+    agent = find("freshmount", "run")
+    os.kill(agent, number)
+    for worker in workers(agent): os.kill(worker, number)
 """
 KILL_AGENT = FIND + "os.kill(find('freshmount', 'run'), signal.SIGKILL)"
-STOP_AGENT = FIND + "os.kill(find('freshmount', 'run'), signal.SIGSTOP)"
+STOP_AGENT = FIND + "send(signal.SIGSTOP)"
 KILL_APP = FIND + "os.kill(find('/app/app.py'), signal.SIGKILL)"
+
+
+def unschedulable(pod: Object) -> bool:
+    conditions = {c["type"]: c.get("reason") for c in pod.get("status", {}).get("conditions", ())}
+    return conditions.get("PodScheduled") == "Unschedulable"
 
 
 def restarted(name: str) -> Callable[[Object], object]:
@@ -42,9 +56,11 @@ def test_a_killed_agent_is_started_again_and_nothing_is_told_twice_or_lost(world
         status = world.k.pod(restarted(AGENT), "the agent restarted", pod)
         assert container(status, AGENT)["lastState"]["terminated"]["exitCode"] == 137
         assert container(status, APP)["restartCount"] == 0
-        world.rotate("db", "three")
-        assert app.event("signal")["files"] == {"db": "three"}
-    assert [line["files"]["db"] for line in world.k.said(pod, APP) if line["event"] == "signal"] == ["two", "three"]
+        for value in ("three", "four"):  # by the last, a second signal for one of the others would be there
+            world.rotate("db", value)
+            assert app.event("signal")["files"] == {"db": value}
+    signals = [line["files"]["db"] for line in world.k.said(pod, APP) if line["event"] == "signal"]
+    assert signals == ["two", "three", "four"]
 
 
 def test_a_rotation_during_the_agents_absence_is_told_after_it(world: World) -> None:
@@ -57,7 +73,9 @@ def test_a_rotation_during_the_agents_absence_is_told_after_it(world: World) -> 
         world.rotate("db", "two")
         world.in_app(pod, KILL_AGENT)
         assert app.event("signal")["files"] == {"db": "two"}
-    assert [line["event"] for line in world.k.said(pod, APP)] == ["start", "signal"]
+        world.rotate("db", "three")  # by then a second signal for the one before would be there
+        assert app.event("signal")["files"] == {"db": "three"}
+    assert [line["event"] for line in world.k.said(pod, APP)] == ["start", "signal", "signal"]
 
 
 @pytest.mark.parametrize("hold", ["hook", "probe"])
@@ -158,8 +176,7 @@ def test_a_drained_node_lets_the_agent_leave_last_and_the_next_pod_starts_elsewh
             stopped = agent.until(lambda line: line.get("event") == "stopped", "stopped")
         assert gone["files"] == {"db": "one"} and stopped["signal"] == "SIGTERM"
         assert datetime.fromisoformat(stopped["timestamp"]).timestamp() > gone["at"]
-        waiting = world.k.pod(lambda it: it["metadata"]["name"] != pod, "another pod")
-        assert not is_ready(waiting)
+        waiting = world.k.pod(lambda it: name_of(it) != pod and unschedulable(it), "another pod without a node")
     finally:
         world.cluster.run("uncordon", node)
     assert json.loads(world.k.page(name_of(world.k.ready(name_of(waiting))), 8080, "/")) == {"db": "one"}
@@ -181,5 +198,7 @@ def test_the_agent_leaves_after_the_app_and_within_its_grace(world: World, how: 
         gone = app.event("end")
         assert gone["files"] == {"db": "one"}
         stopped = agent.until(lambda line: line.get("event") == "stopped", "stopped")
+    # After 30 s kubelet would kill it.
+    world.k.kubectl("wait", "--for=delete", f"pod/{pod}", "--timeout=20s")
     assert stopped["signal"] == "SIGTERM"
     assert datetime.fromisoformat(stopped["timestamp"]).timestamp() > gone["at"]

@@ -14,12 +14,16 @@ import pytest
 from agent.demo.server import Exchange, Server
 from tests.cluster import inside
 from tests.cluster.kube import Object, container, name_of
-from tests.cluster.world import AGENT, APP, World, app_security, with_volume
+from tests.cluster.world import AGENT, APP, Edit, World, app_security, with_volume
+from tests.support.running import until
 
 ROLE = "arn:aws:iam::111122223333:role/web"
+FROM_TOKEN, RENEWED = "FROMTOKEN", "RENEWED"  # access keys, for the first token and for any other
 RENEWAL = 660.0  # seconds; kubelet renews a token after 80 % of its life, which is ten minutes at least
 TOKEN_AT = "/var/run/secrets/aws"
 AGENT_UID = 65532
+GROUP = 2000  # of a volume, where it is not the agent's
+OF_GROUP: Edit = ("values.yaml", f"fsGroup: {AGENT_UID}", f"fsGroup: {GROUP}")
 
 
 class Issuer(Server):
@@ -37,24 +41,26 @@ class Issuer(Server):
     def respond(self, exchange: Exchange) -> None:
         expires = datetime.fromtimestamp(time.time() + self._lifetime, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         if exchange.command == "POST":
-            self.note(parse_qs(exchange.body.decode())["WebIdentityToken"][0])
+            key = self.note(parse_qs(exchange.body.decode())["WebIdentityToken"][0])
             text = (
                 '<AssumeRoleWithWebIdentityResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/">'
-                "<AssumeRoleWithWebIdentityResult><Credentials><AccessKeyId>FROMTOKEN</AccessKeyId>"
+                f"<AssumeRoleWithWebIdentityResult><Credentials><AccessKeyId>{key}</AccessKeyId>"
                 "<SecretAccessKey>secret</SecretAccessKey><SessionToken>session</SessionToken>"
                 f"<Expiration>{expires}</Expiration></Credentials></AssumeRoleWithWebIdentityResult>"
                 "</AssumeRoleWithWebIdentityResponse>"
             )
             exchange.answer(200, text.encode(), "text/xml")
         else:
-            self.note(exchange.headers["Authorization"])
-            known = {"AccessKeyId": "FROMTOKEN", "SecretAccessKey": "secret", "Token": "session", "Expiration": expires}
+            key = self.note(exchange.headers["Authorization"])
+            known = {"AccessKeyId": key, "SecretAccessKey": "secret", "Token": "session", "Expiration": expires}
             exchange.answer(200, json.dumps(known).encode(), "application/json")
 
-    def note(self, token: str) -> None:
+    def note(self, token: str) -> str:
+        """Keep it; the access key that is given for it."""
         with self._got:
             self.tokens.append(token)
             self._got.notify_all()
+            return FROM_TOKEN if token == self.tokens[0] else RENEWED
 
     def another(self, patience: float) -> str:
         """The first token that is not the first one."""
@@ -120,7 +126,7 @@ def test_irsa_by_a_projected_token(world: World, signed_by: set[str]) -> None:
         pod = install_with_irsa(world, sts)
     finally:
         sts.close()
-    assert signed_by == {"FROMTOKEN"}
+    assert signed_by == {FROM_TOKEN}
     status = reviewed(world, sts.tokens[0], "sts.amazonaws.com")
     assert status["authenticated"] and status["user"]["username"] == f"system:serviceaccount:{world.k.name}:web-demo"
     assert not reviewed(world, sts.tokens[0], "https://kubernetes.default.svc").get("authenticated")
@@ -143,6 +149,7 @@ def test_a_token_that_kubelet_renews_is_read_anew(
     try:
         pod = install_with_irsa(world, sts)
         renewed = sts.another(RENEWAL)
+        until(lambda: RENEWED in signed_by)
         world.rotate("db", "two")
         with world.k.log(pod, APP) as app:
             assert app.event("signal")["files"] == {"db": "two"}
@@ -173,26 +180,29 @@ def test_pod_identity_by_the_agent_of_the_node(world: World, signed_by: set[str]
         pod = name_of(world.k.ready())
     finally:
         issuer.close()
-    assert signed_by == {"FROMTOKEN"}
+    assert signed_by == {FROM_TOKEN}
     status = reviewed(world, issuer.tokens[0], "pods.eks.amazonaws.com")
     assert status["user"]["username"] == f"system:serviceaccount:{world.k.name}:web-demo"
     assert "Pod Identity" in world.k.exec(pod, AGENT, "freshmount", "status").stdout
 
 
 def test_modes_and_owners_on_a_volume_with_fsgroup(world: World) -> None:
-    """kubelet's mount is sticky and the group's, our directory hands the group down, files are as configured."""
+    """kubelet's mount is sticky and the group's, our directory hands the group down, files are as configured.
+
+    The group is no process's own, so what has it has it from the volume.
+    """
     for name in ("shared", "private"):
         world.put(name, name)
     files = {"path": "private", "fileMode": "0400"}
-    pod = world.start(world.config([world.secret("shared"), world.secret("private", files)]))
+    pod = world.start(world.config([world.secret("shared"), world.secret("private", files)]), [OF_GROUP])
     with world.k.log(pod, APP) as app:
         started = app.event("start")
     assert (started["uid"], started["gid"]) == (AGENT_UID, AGENT_UID)
     mount, directory, generation, private, shared = (modes for _, modes in sorted(started["modes"].items()))
-    assert mount == ["0o3777", 0, AGENT_UID]
-    assert directory[1:] == generation[1:] == [AGENT_UID, AGENT_UID]
-    assert private == ["0o400", AGENT_UID, AGENT_UID]
-    assert shared == ["0o440", AGENT_UID, AGENT_UID]
+    assert mount == ["0o3777", 0, GROUP]
+    assert directory == generation == ["0o2755", AGENT_UID, GROUP]
+    assert private == ["0o400", AGENT_UID, GROUP]
+    assert shared == ["0o440", AGENT_UID, GROUP]
 
 
 def test_an_app_of_another_uid_reads_by_group_what_the_group_may(world: World) -> None:
@@ -201,10 +211,10 @@ def test_an_app_of_another_uid_reads_by_group_what_the_group_may(world: World) -
         world.put(name, name)
     files = {"path": "private", "fileMode": "0400"}
     config = world.config([world.secret("shared"), world.secret("private", files)], [world.hup()])
-    pod = world.start(config, [app_security(runAsUser=1001, runAsGroup=1001)], runAsUser=AGENT_UID)
+    pod = world.start(config, [OF_GROUP, app_security(runAsUser=1001, runAsGroup=1001)], runAsUser=AGENT_UID)
     with world.k.log(pod, APP) as app:
         started = app.event("start")
-    assert started["uid"] == 1001 and AGENT_UID in started["groups"]
+    assert started["uid"] == 1001 and GROUP in started["groups"] and AGENT_UID not in started["groups"]
     assert started["files"] == {"shared": "shared", "private": None}
     world.rotate("shared", "shared-2")
     with world.k.log(pod, AGENT) as agent:

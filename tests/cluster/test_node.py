@@ -41,7 +41,7 @@ class Probe:
     def __init__(self) -> None:
         self.name = f"probe{uuid.uuid4().hex[:6]}"
         self.node = node.Node(self.name, node.here().state.parent / f"state-{self.name}")
-        self.links = links()
+        self.links = links(outside())
         self.namespaces: set[str] = set()
         self.seen: set[tuple[int, int]] = set()
 
@@ -74,14 +74,21 @@ class Probe:
         raise AssertionError(starting.communicate()[0])
 
     def processes(self) -> list[int]:
-        """Those in the node's namespaces. They are looked for at the end by pid and start: the kernel gives the number
-        of a namespace that is gone to the next one, such as a pod's of another test."""
-        found = []
-        for entry in Path("/proc").iterdir():
-            if entry.name.isdigit():
-                with suppress(OSError):
-                    if {os.readlink(entry / "ns" / kind) for kind in ("net", "mnt")} & self.namespaces:
-                        found.append(int(entry.name))
+        """All that descends from the holder, the pods' among them, and who else is in its namespaces.
+
+        They are looked for at the end by pid and start: the kernel gives a pid again, and the number of a namespace.
+        """
+        holder = self.node.holder()
+        below: dict[int, list[int]] = {}
+        found = [] if holder is None else [holder]
+        for pid in map(int, filter(str.isdigit, os.listdir("/proc"))):
+            if fields := stat(pid):
+                below.setdefault(int(fields[1]), []).append(pid)
+            with suppress(OSError):
+                if {os.readlink(f"/proc/{pid}/ns/{kind}") for kind in ("net", "mnt")} & self.namespaces:
+                    found.append(pid)
+        for pid in found:  # which grows meanwhile
+            found += {*below.get(pid, [])} - {*found}
         self.seen |= {(pid, start) for pid in found if (start := started(pid)) is not None}
         return found
 
@@ -93,23 +100,36 @@ class Probe:
         assert not [*self.node.state.parent.glob(f"*{self.name}*")]
         assert self.name not in Path("/proc/self/mountinfo").read_text()
         assert not self.cgroups()
-        assert links() == self.links
+        assert links(outside()) == self.links
         return True
 
 
-def links() -> set[str]:
-    """The interfaces here, but for those that pods of other tests bring: their own, and with the first the bridge."""
-    found = json.loads(subprocess.check_output(["ip", "-json", "link"]))
-    return {link["ifname"] for link in found if not link["ifname"].startswith("veth") and link["ifname"] != "pods"}
+def links(pid: int) -> set[str]:
+    """The interfaces of that process's network."""
+    found = subprocess.check_output(["nsenter", f"--net=/proc/{pid}/ns/net", "ip", "-json", "link"])
+    return {link["ifname"] for link in json.loads(found)}
+
+
+def outside() -> int:
+    """An ancestor in the machine's network: `make cluster-test` lets the tests run in its node's."""
+    pid, here = os.getpid(), os.readlink("/proc/self/ns/net")
+    while os.readlink(f"/proc/{pid}/ns/net") == here:
+        pid = int(stat(pid)[1])
+    return pid
+
+
+def stat(pid: int) -> list[str]:
+    """The fields of /proc/PID/stat from the state on; none once it has ended."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return []
 
 
 def started(pid: int) -> int | None:
     """When a process started, in ticks since boot; None once it has ended."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except (FileNotFoundError, ProcessLookupError):
-        return None
-    return None if fields[0] == "Z" else int(fields[19])
+    fields = stat(pid)
+    return int(fields[19]) if fields and fields[0] != "Z" else None
 
 
 def command(pid: int) -> bytes:
@@ -141,6 +161,8 @@ def test_a_node_with_a_pod_ends_without_a_trace(probe: Probe) -> None:
     subprocess.run([kubectl, "apply", "--filename=-"], input=json.dumps(POD), text=True, check=True)
     subprocess.run([kubectl, "wait", "--for=condition=Ready", "pod/web", "--timeout=60s"], check=True)
     assert probe.cgroups() and len(probe.processes()) > 8
+    assert any(b"pause" in command(pid) for pid in probe.processes())
+    assert links(holder) > {"lo", "node", "pods"} and not links(holder) - {"lo"} & links(outside())
     probe.succeed("up")  # it is up
     assert probe.node.holder() == holder
     probe.succeed("down")

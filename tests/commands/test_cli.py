@@ -14,6 +14,7 @@ import pytest
 from agent import __version__, cli
 from tests.support import warm
 from tests.support.configs import document
+from tests.support.monitored import free_port
 from tests.support.paths import ROOT
 from tests.support.running import freshmount
 
@@ -207,21 +208,29 @@ def test_schema_prints_what_lies_beside_the_examples() -> None:
     assert done.stdout == (CONFIG / "schema.json").read_text()
 
 
+def imported_by(*arguments: str) -> tuple[set[str], str]:
+    """The modules and packages that a command imports, by their first names, and what it says."""
+    script = (
+        "import sys; before = {*sys.modules}; from agent.cli import main; main(sys.argv[1:], {})\n"
+        "print(*{name.partition('.')[0] for name in {*sys.modules} - before})"
+    )
+    done = subprocess.run([sys.executable, "-c", script, *arguments], capture_output=True, text=True, check=True)
+    return set(done.stdout.split()), done.stderr
+
+
+def test_wait_at_a_port_imports_next_to_nothing() -> None:
+    """It runs beside the agent's start, on the same processors: no library, no config, no client of HTTP."""
+    imported, said = imported_by("wait", f"--port={free_port()}", "--timeout=1s")
+    assert "does not answer" in said and "agent" in imported
+    assert imported - {"agent"} <= sys.stdlib_module_names
+    assert not imported & {"argparse", "asyncio", "http", "logging", "socket", "ssl", "subprocess", "threading"}
+
+
 @pytest.mark.parametrize("command", ["init", "run"])
 def test_what_costs_memory_and_serves_nobody_is_not_imported(command: str, tmp_path: Path) -> None:
     """The running agent stays small. `boto3` brings S3's transfers; a scraper is served later, and not by `init`."""
-    script = (
-        "import sys; from agent.cli import main; main(sys.argv[1:], {})\n"
-        "print({name.partition('.')[0] for name in sys.modules})"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", script, command, "--config", str(tmp_path / "none")],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert "name a readable file" in done.stderr
-    imported = set(done.stdout.strip("{}\n").replace("'", "").split(", "))
+    imported, said = imported_by(command, "--config", str(tmp_path / "none"))
+    assert "name a readable file" in said
     assert {"botocore", "structlog", "yaml"} <= imported
     assert not imported & {"boto3", "s3transfer", "moto", "cryptography", "jsonschema", "requests"}
     assert not imported & {"prometheus_client", "watchdog"}
