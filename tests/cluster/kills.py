@@ -2,8 +2,8 @@
 
     python -m tests.cluster kills [--kills N]
 
-Each kill has a pod of its own, or kubelet's backoff would be what is measured. A change may be signalled twice only if
-the kill came between the delivery and its record, which is counted.
+Each kill has a pod of its own, or kubelet's backoff would be what is measured. A change may be signalled twice if the
+kill came between the delivery and its record. Nobody outside of the agent sees that: it is counted, and no violation.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def main(arguments: list[str]) -> int:
         pod = rendered(world, helm, "native-hook", HANDLER, **timing)
         for turn in range(asked.kills):
             world.k.apply({**pod, "metadata": {"name": f"web-{turn}"}})
-            (agent,) = processes(world.k.ready(f"web-{turn}"), AGENT)
+            agent = min(processes(world.k.ready(f"web-{turn}"), AGENT))  # a worker has started since
             with world.k.log(f"web-{turn}", APP) as said:
                 said.until(lambda line: "ready" in line, "ready")
                 wanted = [f"{turn}-a", f"{turn}-b"]

@@ -11,8 +11,10 @@ an nth. Pages of files are charged to whoever read them first, so the working se
 from __future__ import annotations
 
 import argparse
+import os
 import statistics
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -47,9 +49,16 @@ def processes(pod: Object, name: str) -> list[int]:
 
 
 def rests(pod: Object) -> bool:
-    """Whether the agent's container has the resting process alone, without a worker."""
-    found = processes(pod, AGENT)
-    return len(found) == 1 and b"rest" in Path(f"/proc/{found[0]}/cmdline").read_bytes().split(b"\0")
+    """Whether the agent's container has the resting process alone, without a worker, with all that it has at rest.
+
+    It watches the config last. A moment after it began it has a third of its memory.
+    """
+    first, *others = processes(pod, AGENT)
+    with suppress(FileNotFoundError):  # a descriptor that it has closed since
+        opened = {os.readlink(each) for each in Path(f"/proc/{first}/fd").iterdir()}
+        command = Path(f"/proc/{first}/cmdline").read_bytes().split(b"\0")
+        return not others and b"rest" in command and "anon_inode:inotify" in opened
+    return False
 
 
 def used(pod: Object) -> Used:
