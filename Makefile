@@ -139,7 +139,7 @@ controller-image-test: $(VENV)/installed ## run it for real
 base-digest: ## pin the Dockerfile's base to what its registry has now
 	$(PYTHON) image/base_digest.py
 
-# In namespaces of its own; needs root, Go and Debian's packages. The first one takes ten minutes to build.
+# In namespaces of its own; needs root, Go and Debian's packages. The first one takes six to twelve minutes to build.
 # CLUSTER_KUBERNETES: newest, older or a version. docs/cluster.md has the rest.
 cluster: $(VENV)/installed ## a real Kubernetes node on this machine
 	@$(BIN)/python -m tests.cluster up
