@@ -30,8 +30,9 @@ def main(arguments: list[str]) -> int:
     match arguments:
         case ["up"]:
             it, _ = running()
-            # Not its KUBECONFIG: it is of no use outside of the node's network, and `test` would take it for another's.
+            # Not to be exported: outside of the node's network it is of no use, and `test` would take it for another's.
             print(f"KUBECTL={it.kubectl}\nHELM={it.helm}\n$KUBECTL get nodes  # try it")
+            print(f"# The kubeconfig, for programs in the node's network: {it.kubeconfig}")
             return 0
         case ["down"]:
             node.down(node.here())

@@ -154,6 +154,7 @@ def test_a_node_with_a_pod_ends_without_a_trace(probe: Probe) -> None:
     said = starting.communicate(timeout=300)[0]
     assert starting.returncode == 0, said
     assert f"KUBECTL={probe.node.kubectl}\n" in said and f"HELM={probe.node.helm}\n" in said
+    assert f"network: {probe.node.kubeconfig}\n" in said
     assert "export KUBECONFIG" not in said, "make cluster-test would refuse to start with it"
     subprocess.run([str(probe.node.helm), "list"], check=True)  # it reaches the API server
     kubectl = str(probe.node.kubectl)
