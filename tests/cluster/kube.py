@@ -74,16 +74,16 @@ class Cluster:
         return done
 
     def knows_external_secrets(self) -> None:
-        """It serves the kinds that our controller reads, as its chart brings them."""
-        self.run("apply", "--server-side", f"--filename={CRDS}")
-        names = ("externalsecrets", "secretstores", "clustersecretstores")
-        self.established(*(f"{name}.external-secrets.io" for name in names))
+        """It serves the kinds that our controller reads."""
+        kinds = ("externalsecrets", "secretstores", "clustersecretstores")
+        self.serves(CRDS, *(f"{kind}.external-secrets.io" for kind in kinds))
 
-    def established(self, *names: str) -> None:
-        """Until the API server serves the kinds of these definitions."""
+    def serves(self, definitions: Path, *names: str) -> None:
+        """Until it serves the kinds of that name, if need be by these definitions, which stay."""
+        if self.run("get", "crd", *names, check=False).returncode != 0:
+            self.run("apply", "--server-side", f"--filename={definitions}")
         self.run("wait", "--for=condition=Established", "--timeout=60s", *(f"crd/{name}" for name in names))
-        groups = {name.partition(".")[2] for name in names}
-        until(lambda: groups <= {line.partition("/")[0] for line in self.run("api-versions").stdout.splitlines()})
+        until(lambda: {*names} <= {*self.run("api-resources", "--output=name").stdout.splitlines()})
 
 
 class Namespace:
@@ -93,7 +93,6 @@ class Namespace:
 
     def __init__(self, cluster: Cluster, level: str = "restricted") -> None:
         self.cluster, self.name = cluster, f"fm-{uuid.uuid4().hex[:8]}"
-        self.standing.append(self)
         self.apply(
             {
                 "apiVersion": "v1",
@@ -101,6 +100,7 @@ class Namespace:
                 "metadata": {"name": self.name, "labels": {"pod-security.kubernetes.io/enforce": level}},
             }
         )
+        self.standing.append(self)
 
     def label(self, key: str, value: str) -> None:
         """One more label of the namespace itself."""
@@ -203,6 +203,12 @@ class Namespace:
 
     def describe(self) -> str:
         """All that helps when a test has failed."""
+        try:
+            return self._described()
+        except (AssertionError, OSError, ValueError, subprocess.SubprocessError) as error:
+            return f"it cannot be described: {error!r}"
+
+    def _described(self) -> str:
         parts = [
             self.kubectl("describe", "pods", check=False).stdout,
             self.kubectl("get", "events", "--sort-by=.lastTimestamp", check=False).stdout,

@@ -49,15 +49,17 @@ def processes(pod: Object, name: str) -> list[int]:
 
 
 def rests(pod: Object) -> bool:
-    """Whether the agent's container has the resting process alone, without a worker, with all that it has at rest.
+    """Whether the agent's container has the resting process alone, without a worker, and that watches the config.
 
-    It watches the config last. A moment after it began it has a third of its memory.
+    It begins to watch last. A moment after it became the resting process it has a third of its memory.
     """
-    first, *others = processes(pod, AGENT)
+    found = processes(pod, AGENT)
+    if len(found) != 1:
+        return False
     with suppress(FileNotFoundError):  # a descriptor that it has closed since
-        opened = {os.readlink(each) for each in Path(f"/proc/{first}/fd").iterdir()}
-        command = Path(f"/proc/{first}/cmdline").read_bytes().split(b"\0")
-        return not others and b"rest" in command and "anon_inode:inotify" in opened
+        opened = {os.readlink(each) for each in Path(f"/proc/{found[0]}/fd").iterdir()}
+        command = Path(f"/proc/{found[0]}/cmdline").read_bytes().split(b"\0")
+        return b"rest" in command and "anon_inode:inotify" in opened
     return False
 
 

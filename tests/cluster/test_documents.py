@@ -68,11 +68,7 @@ def refusals(world: World, documents: list[tuple[str, Object]]) -> list[str]:
 def kinds_of_others(world: World) -> None:
     """The API server knows the kinds of the documents that Kubernetes does not bring."""
     world.cluster.knows_external_secrets()
-    definition = yaml.safe_load(PROVIDER_CLASSES.read_text())
-    name = definition["metadata"]["name"]
-    if world.cluster.run("get", "crd", name, check=False).returncode != 0:
-        world.k.apply(definition)
-    world.cluster.established(name)
+    world.cluster.serves(PROVIDER_CLASSES, "secretproviderclasses.secrets-store.csi.x-k8s.io")
 
 
 def test_there_are_manifests() -> None:
